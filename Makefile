@@ -1,0 +1,67 @@
+# Plangate. `make` lists the targets; every target that needs an environment makes it, once.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PROMPT ?=
+PROTOS := $(shell find protos/plangate -name '*.proto' 2>/dev/null)
+SERVICE_PROTOS := $(shell grep -l '^service ' $(PROTOS) /dev/null 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check protos protos-check lint types imports format bench clean constraints
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "plangate needs Python 3.11 to 3.13, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.12 ...")'
+	@test -x $(BIN)/python || { echo "making the environment in $(VENV) (once)"; $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,postgres,dev]'
+	@touch $@
+
+demo: $(STAMP) ## a sentence becomes a plan, is divided, approved, executed and proved (PROMPT="..." for your own)
+	@PROMPT="$(PROMPT)" $(BIN)/python -m examples.demo
+
+up: $(STAMP) ## run both servers with the embedded defaults until Ctrl-C
+	@$(BIN)/plangate up
+
+test: $(STAMP) ## run all tests
+	@$(BIN)/python -m pytest
+
+check: lint types imports protos-check ## everything CI checks besides the tests
+
+protos: $(STAMP) ## generate the stubs from the .proto files
+	@find protos/plangate -name '*_pb2*' -delete
+	@$(BIN)/python -m grpc_tools.protoc -I protos --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --python_out=protos --mypy_out=quiet:protos $(PROTOS)
+	@$(BIN)/python -m grpc_tools.protoc -I protos --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --grpc_python_out=protos --mypy_grpc_out=quiet:protos $(SERVICE_PROTOS)
+
+protos-check: $(STAMP) ## the contract is lint-clean and the committed stubs are current
+	@cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format --diff --exit-code
+	@rm -rf build/stubs && mkdir -p build/stubs
+	@$(BIN)/python -m grpc_tools.protoc -I protos --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --python_out=build/stubs --mypy_out=quiet:build/stubs $(PROTOS)
+	@$(BIN)/python -m grpc_tools.protoc -I protos --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --grpc_python_out=build/stubs --mypy_grpc_out=quiet:build/stubs $(SERVICE_PROTOS)
+	@diff -r -q --exclude='*.proto' --exclude='__pycache__' protos/plangate build/stubs/plangate || { echo "the stubs are stale: run make protos"; exit 1; }
+	@echo "protos: lint clean, stubs current"
+
+lint: $(STAMP) ## ruff: rules and format
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy --strict
+	@$(BIN)/mypy
+
+imports: $(STAMP) ## the import contracts
+	@PYTHONPATH=.:protos $(BIN)/lint-imports
+
+format: $(STAMP) ## reformat and fix what can be fixed
+	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format . ; cd protos && ../$(BIN)/buf format -w
+
+bench: $(STAMP) ## measure, and write tables and pictures to docs/
+	@$(BIN)/python -m bench
+
+constraints: ## renew constraints.txt from pyproject.toml (needs uv)
+	@uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --all-extras pyproject.toml -o constraints.txt
+
+clean: ## remove everything that was made here
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

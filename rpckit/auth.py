@@ -1,0 +1,170 @@
+"""Who calls. Identities come from credentials; without authentication (loopback only) callers name themselves.
+
+A tokens file is YAML:
+
+    tokens:
+      - sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08   # of the token's UTF-8 bytes
+        identity: alice
+        roles: [reviewer, sre]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import grpc
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rpckit.settings import ServerSettings
+from rpckit.status import RpcFailure, invalid_field, permission_denied
+
+ACTOR_KEY = "x-plangate-actor"
+ROLES_KEY = "x-plangate-roles"
+ON_BEHALF_OF_KEY = "x-plangate-on-behalf-of"
+AUTHORIZATION_KEY = "authorization"
+
+ANONYMOUS = "anonymous"
+_IDENTITY = re.compile(r"[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]{0,126}[^\x00-\x20\x7f])?")
+_RESERVED_PREFIX = "system:"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who acts. `via` is the service identity that carries the act for `identity`, empty when it acts itself."""
+
+    identity: str
+    roles: frozenset[str]
+    authenticated: bool
+    via: str = ""
+
+
+class TokensFileInvalid(Exception):
+    """The tokens file cannot be used; the message says why, on one line."""
+
+
+class _Token(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    identity: str
+    roles: frozenset[str] = frozenset()
+
+
+class _TokensFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    tokens: list[_Token] = Field(min_length=1)
+
+
+_current_caller: ContextVar[Caller] = ContextVar("plangate_caller")
+
+
+def current_caller() -> Caller:
+    """The caller of the RPC that this code runs in. LookupError outside of one."""
+    return _current_caller.get()
+
+
+def set_current_caller(caller: Caller) -> None:
+    """For the server interceptor, and for work done in somebody's name outside an RPC."""
+    _current_caller.set(caller)
+
+
+class Authenticator:
+    """Turns a call's metadata into its Caller."""
+
+    def __init__(self, tokens: Mapping[bytes, Caller] | None, *, planner_identity: str) -> None:
+        """`tokens` maps SHA-256 digests to callers; None turns authentication off."""
+        self._tokens = tokens
+        self._planner_identity = planner_identity
+        self._claimed = lru_cache(maxsize=4096)(self._claim)
+
+    @classmethod
+    def from_settings(cls, settings: ServerSettings) -> Authenticator:
+        """Read the tokens file when there is one. Raises TokensFileInvalid."""
+        tokens = None if settings.auth_tokens_file is None else read_tokens_file(settings.auth_tokens_file)
+        return cls(tokens, planner_identity=settings.planner_identity)
+
+    @property
+    def authenticates(self) -> bool:
+        """Whether identities are proved by tokens, or only claimed."""
+        return self._tokens is not None
+
+    def authenticate(self, metadata: Mapping[str, str | bytes]) -> Caller:
+        """Return the caller. Raises RpcFailure UNAUTHENTICATED, or PERMISSION_DENIED for acting on behalf of others."""
+        if self._tokens is None:
+            caller = self._claimed(metadata.get(ACTOR_KEY, ANONYMOUS), metadata.get(ROLES_KEY, ""))
+        else:
+            caller = self._known(metadata.get(AUTHORIZATION_KEY))
+        requester = metadata.get(ON_BEHALF_OF_KEY)
+        if requester is None or requester == caller.identity:
+            return caller
+        if "planner" not in caller.roles:
+            raise permission_denied(
+                "ROLE_MISSING", "only the planner may act on behalf of others", metadata={"role": "planner"}
+            )
+        return Caller(_identity(requester, ON_BEHALF_OF_KEY), caller.roles, caller.authenticated, via=caller.identity)
+
+    def _known(self, authorization: str | bytes | None) -> Caller:
+        if isinstance(authorization, str):
+            scheme, _, token = authorization.partition(" ")
+            if scheme.lower() == "bearer" and self._tokens is not None:
+                # Looked up by digest: how long that takes says nothing about the token.
+                caller = self._tokens.get(hashlib.sha256(token.strip().encode()).digest())
+                if caller is not None:
+                    return caller
+        raise RpcFailure(
+            grpc.StatusCode.UNAUTHENTICATED,
+            "UNAUTHENTICATED",
+            "send metadata authorization: Bearer TOKEN" if authorization is None else "the token is not known here",
+        )
+
+    def _claim(self, actor: str | bytes, roles: str | bytes) -> Caller:
+        identity = _identity(actor, ACTOR_KEY)
+        claimed = roles if isinstance(roles, str) else ""
+        names = {name.strip() for name in claimed.split(",") if name.strip()} | {"reviewer", "executor"}
+        if identity == self._planner_identity:
+            names.add("planner")
+        if identity == "admin":
+            names.add("admin")
+        return Caller(identity, frozenset(names), authenticated=False)
+
+
+def read_tokens_file(path: Path) -> dict[bytes, Caller]:
+    """Map the SHA-256 digest of each token to its caller. Raises TokensFileInvalid."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        entries = _TokensFile.model_validate(document).tokens
+    except OSError as error:
+        raise TokensFileInvalid(f"the tokens file cannot be read: {error.strerror}: {path}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise TokensFileInvalid(f"the tokens file is not YAML: {path}") from error
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise TokensFileInvalid(f"the tokens file is wrong at {place or 'its root'}: {first['msg']}: {path}") from error
+    tokens: dict[bytes, Caller] = {}
+    for entry in entries:
+        digest = bytes.fromhex(entry.sha256)
+        if digest in tokens:
+            raise TokensFileInvalid(f"the tokens file gives one token to two identities: {path}")
+        try:
+            identity = _identity(entry.identity, "identity")
+        except RpcFailure as failure:
+            raise TokensFileInvalid(f"the tokens file: {failure.message}: {path}") from failure
+        tokens[digest] = Caller(identity, entry.roles, authenticated=True)
+    return tokens
+
+
+def _identity(value: str | bytes, field: str) -> str:
+    if not isinstance(value, str) or not _IDENTITY.fullmatch(value):
+        raise invalid_field(field, "must be 1 to 128 printable characters")
+    if value.startswith(_RESERVED_PREFIX):
+        raise invalid_field(field, f"must not begin with {_RESERVED_PREFIX!r}: those are the servers' own")
+    return value

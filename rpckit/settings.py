@@ -1,0 +1,73 @@
+"""What every Plangate process can be told by its environment. Values are read once, at start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class LoggingSettings(BaseSettings):
+    """What goes to standard error."""
+
+    model_config = SettingsConfigDict(env_prefix="PLANGATE_", frozen=True, extra="ignore")
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """At "debug" every call leaves a line, otherwise only calls that failed do."""
+    log_format: Literal["json", "console"] = "json"
+
+
+class ServerSettings(LoggingSettings):
+    """What both servers share. Files are paths to PEM (TLS) or YAML (tokens)."""
+
+    tls_cert_file: Path | None = None
+    """The server's certificate chain. TLS is on when this and tls_key_file are given."""
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
+    """Clients must show a certificate that one of these authorities signed (mutual TLS)."""
+    auth_tokens_file: Path | None = None
+    """Who may call: see rpckit.auth. Without it callers name themselves, on loopback only."""
+    planner_identity: str = "planner"
+    """The identity that models act under. It has the role planner and can never approve."""
+    drain_seconds: float = Field(default=20.0, ge=0, le=3600)
+    """After SIGTERM: how long calls in flight may take to finish."""
+    metrics_listen: str | None = None
+    """host:port of a Prometheus endpoint. Absent: none."""
+    max_concurrent_calls: int = Field(default=1024, ge=1)
+    """Unary calls in flight at once; more are refused with OVERLOADED."""
+    max_concurrent_streams: int = Field(default=1024, ge=1)
+    """Server-streaming calls in flight at once; more are refused with OVERLOADED."""
+    min_remaining_seconds: float = Field(default=0.005, ge=0)
+    """Calls with less time left than this are refused with DEADLINE_TOO_SHORT instead of being begun."""
+    max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    """Larger requests are refused with INVALID_ARGUMENT."""
+    channelz: bool = False
+    """Also serve grpc.channelz.v1, which shows what the process's connections do."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> ServerSettings:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_cert_file and tls_key_file go together")
+        if self.tls_client_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError("tls_client_ca_file needs tls_cert_file and tls_key_file")
+        return self
+
+
+class ChannelSettings(BaseSettings):
+    """How a client of ours reaches a server."""
+
+    model_config = SettingsConfigDict(env_prefix="PLANGATE_", frozen=True, extra="ignore")
+
+    tls: bool = False
+    """Use TLS with the system's authorities. Implied by tls_ca_file."""
+    tls_ca_file: Path | None = None
+    """Authorities that may have signed the server's certificate."""
+    tls_client_cert_file: Path | None = None
+    """The client's own certificate, for servers that ask for one. Needs tls_client_key_file."""
+    tls_client_key_file: Path | None = None
+    token: SecretStr | None = None
+    """Bearer token. Sent over TLS or to loopback only."""
+    actor: str | None = None
+    """Identity to claim on servers without authentication."""

@@ -1,0 +1,135 @@
+"""google.protobuf.Struct and JSON values, without losing a digit.
+
+Struct has doubles only. Whole ones become int here, and one that several integers could have been rounded to
+(2^53 and beyond) is refused, never rounded: RFC 8785 draws the line at the same place.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from google.protobuf import struct_pb2
+
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+JsonObject: TypeAlias = "dict[str, JsonValue]"
+
+DEFAULT_BYTE_LIMIT = 64 * 1024
+DEFAULT_DEPTH_LIMIT = 32
+_EXACT_LIMIT = 2**53
+
+
+class StructRefused(Exception):
+    """A Struct that is not taken. `path` names the field, for example "action_args.targets[2].account"."""
+
+    def __init__(self, path: str, description: str) -> None:
+        super().__init__(f"{path} {description}")
+        self.path = path
+        self.description = description
+        """A clause that follows the path: "is nested deeper than 32"."""
+
+
+class StructTooLarge(StructRefused):
+    """More bytes of JSON than allowed."""
+
+
+class StructTooDeep(StructRefused):
+    """Nested deeper than allowed."""
+
+
+class NumberNotExact(StructRefused):
+    """A number that a double cannot hold exactly, or that is no JSON number at all (NaN, infinity)."""
+
+
+def struct_to_json(
+    struct: struct_pb2.Struct,
+    path: str,
+    *,
+    byte_limit: int = DEFAULT_BYTE_LIMIT,
+    depth_limit: int = DEFAULT_DEPTH_LIMIT,
+) -> JsonObject:
+    """Decode a Struct. `path` is its field's name for errors; the limits are on compact JSON in UTF-8 and on nesting.
+
+    Raises StructTooLarge, StructTooDeep, NumberNotExact.
+    """
+    size = struct.ByteSize()
+    # JSON is never longer than 6 times the protobuf bytes (\u001f for one byte), and rarely shorter than a quarter.
+    if size > 8 * byte_limit:
+        raise StructTooLarge(path, f"is larger than {byte_limit} bytes of JSON")
+    value = _object(struct, path, depth_limit)
+    if 6 * size > byte_limit and len(_compact(value)) > byte_limit:
+        raise StructTooLarge(path, f"is larger than {byte_limit} bytes of JSON")
+    return value
+
+
+def json_to_struct(value: Mapping[str, JsonValue], path: str = "value") -> struct_pb2.Struct:
+    """Encode a JSON object. Raises NumberNotExact for what a double cannot hold."""
+    struct = struct_pb2.Struct()
+    fields = struct.fields
+    for key, member in value.items():
+        _encode(member, fields[key], f"{path}.{key}")
+    return struct
+
+
+def _compact(value: JsonObject) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+def _object(struct: struct_pb2.Struct, path: str, depth_left: int) -> JsonObject:
+    if depth_left == 0:
+        raise StructTooDeep(path, "is nested too deep")
+    return {key: _value(member, f"{path}.{key}", depth_left) for key, member in struct.fields.items()}
+
+
+def _value(value: struct_pb2.Value, path: str, depth_left: int) -> JsonValue:
+    kind = value.WhichOneof("kind")
+    if kind == "string_value":
+        return value.string_value
+    if kind == "number_value":
+        return _number(value.number_value, path)
+    if kind == "bool_value":
+        return value.bool_value
+    if kind == "struct_value":
+        return _object(value.struct_value, path, depth_left - 1)
+    if kind == "list_value":
+        if depth_left == 1:
+            raise StructTooDeep(path, "is nested too deep")
+        return [
+            _value(element, f"{path}[{index}]", depth_left - 1) for index, element in enumerate(value.list_value.values)
+        ]
+    # A Value without kind is not valid, but protobuf's own JSON writers make null of it; so do we.
+    return None
+
+
+def _number(number: float, path: str) -> int | float:
+    if not math.isfinite(number):
+        raise NumberNotExact(path, "is not a number that JSON can hold")
+    if number.is_integer():
+        if abs(number) >= _EXACT_LIMIT:
+            raise NumberNotExact(path, "is a whole number beyond 2^53 that would be rounded: send it as a string")
+        return int(number)
+    return number
+
+
+def _encode(value: JsonValue, into: struct_pb2.Value, path: str) -> None:
+    if value is None:
+        into.null_value = struct_pb2.NULL_VALUE
+    elif isinstance(value, bool):
+        into.bool_value = value
+    elif isinstance(value, str):
+        into.string_value = value
+    elif isinstance(value, (int, float)):
+        if isinstance(value, int) and abs(value) >= _EXACT_LIMIT:
+            raise NumberNotExact(path, "is a whole number beyond 2^53 that would be rounded: send it as a string")
+        into.number_value = _number(float(value), path)
+    elif isinstance(value, Mapping):
+        # Touching the map makes an empty object an object instead of a Value without kind.
+        into.struct_value.SetInParent()
+        for key, member in value.items():
+            _encode(member, into.struct_value.fields[key], f"{path}.{key}")
+    else:
+        into.list_value.SetInParent()
+        for index, element in enumerate(value):
+            _encode(element, into.list_value.values.add(), f"{path}[{index}]")

@@ -1,0 +1,114 @@
+"""The healing ledger: every call to a model, what came back, what was wrong with it, what it cost."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import enum
+from collections.abc import Sequence
+
+MAX_ERRORS = 20
+"""Errors kept per attempt, as the contract promises."""
+MAX_RAW_TEXT = 16_384
+"""Characters of a reply kept per attempt, as the contract promises."""
+MAX_MESSAGE = 500
+"""Characters of one error's message. Messages may name an action or argument, never hold the reply."""
+
+
+class AttemptOutcome(enum.StrEnum):
+    """How a call to a model ended. Values are the names of the contract's enum without its prefix."""
+
+    VALID = "VALID"
+    INVALID_SCHEMA = "INVALID_SCHEMA"
+    INVALID_MEANING = "INVALID_MEANING"
+    REFUSED = "REFUSED"
+    TRUNCATED = "TRUNCATED"
+    RATE_LIMITED = "RATE_LIMITED"
+    PROVIDER_ERROR = "PROVIDER_ERROR"
+    TIMED_OUT = "TIMED_OUT"
+    EMPTY = "EMPTY"
+    TOO_LARGE = "TOO_LARGE"
+
+
+class RawText(enum.StrEnum):
+    """What becomes of a reply's text in the ledger."""
+
+    KEEP = "keep"
+    REDACT = "redact"
+    DROP = "drop"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AttemptError:
+    """One thing that was wrong with a reply.
+
+    path: dotted, from the reply's root: ``jobs.0.action_args.path``; empty means the whole reply.
+    type: short machine-readable kind, for example ``missing``.
+    message: for people and for the model that is asked again; never holds the reply itself.
+    """
+
+    path: str
+    type: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call to a model. Tokens are as the provider counted them, 0 when it did not say."""
+
+    number: int
+    model: str
+    outcome: AttemptOutcome
+    errors: tuple[AttemptError, ...]
+    raw_text: str
+    input_tokens: int
+    output_tokens: int
+    duration_seconds: float
+    repaired: bool
+    start_time: dt.datetime
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GenerationReport:
+    """How a plan was generated: enough to judge it, to reproduce it, and to see why a model failed.
+
+    policy_digest and cached are not known to the generator: whoever governs the plan sets them with
+    ``dataclasses.replace``.
+    """
+
+    model: str
+    prompt_template_version: str
+    catalogue_digest: str
+    attempts: tuple[Attempt, ...] = ()
+    duration_seconds: float = 0.0
+    policy_digest: str = ""
+    cached: bool = False
+
+    @property
+    def input_tokens(self) -> int:
+        """Sum over all attempts."""
+        return sum(attempt.input_tokens for attempt in self.attempts)
+
+    @property
+    def output_tokens(self) -> int:
+        """Sum over all attempts."""
+        return sum(attempt.output_tokens for attempt in self.attempts)
+
+
+def bounded_errors(errors: Sequence[AttemptError]) -> tuple[AttemptError, ...]:
+    """The first errors, as many and as long as an attempt may carry."""
+    return tuple(
+        error
+        if len(error.message) <= MAX_MESSAGE
+        else dataclasses.replace(error, message=error.message[: MAX_MESSAGE - 1] + "…")
+        for error in errors[:MAX_ERRORS]
+    )
+
+
+def recorded_text(text: str, setting: RawText) -> str:
+    """The reply as the ledger shows it: whole (up to a limit), only its length, or nothing."""
+    if setting is RawText.DROP or not text:
+        return ""
+    if setting is RawText.REDACT:
+        return f"[{len(text)} characters redacted]"
+    return text if len(text) <= MAX_RAW_TEXT else text[: MAX_RAW_TEXT - 1] + "…"

@@ -1,0 +1,200 @@
+"""Why a generation ended without a plan. One type per cause; each carries the report of all attempts so far.
+
+    GenerationFailed
+    +-- PlanInvalid                 the model answered, but never with a valid plan
+    |   +-- ReplyEmpty
+    |   +-- ReplyTruncated          cut off at the output limit
+    |   +-- ReplyTooLarge           more bytes than we read
+    |   +-- ReplyNotJson            broken beyond repair
+    |   +-- SchemaViolated          missing jobs, wrong types, unknown action
+    |   +-- MeaningViolated         bad arguments, dependencies
+    |   +-- WrongToolCalled
+    |   +-- ExtraToolCalls
+    +-- ModelRefused                the model declined
+    +-- BudgetExhausted             tokens spent
+    +-- ProviderFailed              no answer to judge
+        +-- RateLimited             HTTP 429
+        +-- ProviderUnavailable     the provider is down, or its circuit is open
+        |   +-- ConnectionLost
+        |   +-- ServerFailed        HTTP 5xx, or an answer that is not the protocol
+        +-- ProviderTimedOut
+        +-- CredentialsRejected     HTTP 401, 403
+        +-- RequestRejected         other HTTP 4xx: unknown model, unsupported parameter
+
+Messages name the fact and the model. They never hold prompts, replies, or the text of an SDK's exception (which may
+hold both), so they are fit for a status and for a log.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from planner_service.generation.attempts import AttemptError, AttemptOutcome, GenerationReport
+
+
+class GenerationFailed(Exception):
+    """No plan came of it.
+
+    model: provider string of the model that was asked last.
+    errors: what was wrong with the last reply, empty when there was none.
+    report: all attempts, set before the error leaves the generator.
+    retry_after_seconds: when it may be worth trying again, if the provider or the circuit breaker said so.
+    """
+
+    outcome: ClassVar[AttemptOutcome] = AttemptOutcome.PROVIDER_ERROR
+    default_message: ClassVar[str] = "the model gave no plan"
+
+    def __init__(
+        self,
+        model: str,
+        message: str = "",
+        *,
+        errors: tuple[AttemptError, ...] = (),
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message or self.default_message)
+        self.model = model
+        self.message = message or self.default_message
+        self.errors = errors
+        self.retry_after_seconds = retry_after_seconds
+        self.report: GenerationReport | None = None
+
+
+class PlanInvalid(GenerationFailed):
+    """The model answered, but never with a valid plan. `repeated`: the same error came twice in a row."""
+
+    outcome = AttemptOutcome.INVALID_SCHEMA
+    default_message = "the model's reply is not a valid plan"
+    repeated: bool = False
+
+
+class ReplyEmpty(PlanInvalid):
+    """Nothing came back."""
+
+    outcome = AttemptOutcome.EMPTY
+    default_message = "the model's reply is empty"
+
+
+class ReplyTruncated(PlanInvalid):
+    """The reply hit the output limit."""
+
+    outcome = AttemptOutcome.TRUNCATED
+    default_message = "the model's reply was cut off at the output limit"
+
+
+class ReplyTooLarge(PlanInvalid):
+    """The reply has more bytes than the planner reads; the rest was not read."""
+
+    outcome = AttemptOutcome.TOO_LARGE
+    default_message = "the model's reply is larger than the planner reads"
+
+
+class ReplyNotJson(PlanInvalid):
+    """Not JSON, and repair did not make it a plan."""
+
+    default_message = "the model's reply is not JSON"
+
+
+class SchemaViolated(PlanInvalid):
+    """JSON, but not of the draft's form."""
+
+    default_message = "the model's reply does not fit the plan's schema"
+
+
+class MeaningViolated(PlanInvalid):
+    """The form is right, the meaning is not."""
+
+    outcome = AttemptOutcome.INVALID_MEANING
+    default_message = "the model's plan fails the checks"
+
+
+class WrongToolCalled(PlanInvalid):
+    """The model called a tool that it was not given."""
+
+    default_message = "the model called a tool it was not given"
+
+
+class ExtraToolCalls(PlanInvalid):
+    """The model made more than the one tool call it was asked for."""
+
+    default_message = "the model made more than one tool call"
+
+
+class ModelRefused(GenerationFailed):
+    """The model declined to answer. Not tried again: asking around until some model agrees is not our business."""
+
+    outcome = AttemptOutcome.REFUSED
+    default_message = "the model declined the request"
+
+
+class BudgetExhausted(GenerationFailed):
+    """The attempts used up the token budget, or what is left does not pay for another call."""
+
+    outcome = AttemptOutcome.TRUNCATED
+    default_message = "the token budget is used up"
+
+    def __init__(self, model: str, message: str = "", *, token_budget: int, errors: tuple[AttemptError, ...] = ()):
+        super().__init__(model, message, errors=errors)
+        self.token_budget = token_budget
+
+
+class ProviderFailed(GenerationFailed):
+    """There is no answer to judge. `status` is the HTTP status, 0 when there was none."""
+
+    default_message = "the provider failed"
+
+    def __init__(self, model: str, message: str = "", *, status: int = 0, retry_after_seconds: float | None = None):
+        super().__init__(model, message, retry_after_seconds=retry_after_seconds)
+        self.status = status
+
+
+class RateLimited(ProviderFailed):
+    """HTTP 429. `retry_after_seconds` is the provider's Retry-After, None when it gave none."""
+
+    outcome = AttemptOutcome.RATE_LIMITED
+    default_message = "the provider asks to slow down"
+
+
+class ProviderUnavailable(ProviderFailed):
+    """The provider is down, or its circuit breaker is open."""
+
+    default_message = "the provider is not available"
+
+
+class ConnectionLost(ProviderUnavailable):
+    """No connection, or it broke before the answer was complete."""
+
+    default_message = "the connection to the provider failed"
+
+
+class ServerFailed(ProviderUnavailable):
+    """HTTP 5xx, or an answer that is not of the provider's protocol."""
+
+    default_message = "the provider answered with a server error"
+
+
+class ProviderTimedOut(ProviderFailed):
+    """No complete answer within the attempt's limit or the call's deadline. `deadline`: it was the latter."""
+
+    outcome = AttemptOutcome.TIMED_OUT
+    default_message = "the provider did not answer in time"
+    deadline: bool = False
+
+
+class CredentialsRejected(ProviderFailed):
+    """HTTP 401 or 403."""
+
+    default_message = "the provider rejected the credentials"
+
+
+class RequestRejected(ProviderFailed):
+    """Another HTTP 4xx: unknown model, unsupported parameter, prompt too long for the model."""
+
+    default_message = "the provider rejected the request"
+
+
+class ProviderNotUsable(Exception):
+    """The settings name a model that cannot be used here: unknown provider, missing package, missing key.
+
+    The message says what mends it. Raised when the client is made, not while planning.
+    """

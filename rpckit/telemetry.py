@@ -1,0 +1,157 @@
+"""Logs, metrics and traces. They see no prompts, arguments or tokens: a call is its method and its request id."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Mapping
+from contextvars import ContextVar
+from wsgiref.simple_server import WSGIServer
+
+import structlog
+from opentelemetry import propagate, trace
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from rpckit.address import split_host_port
+from rpckit.settings import LoggingSettings
+
+REQUEST_ID_KEY = "x-request-id"
+
+_current_request_id: ContextVar[str] = ContextVar("plangate_request_id", default="")
+
+
+def current_request_id() -> str:
+    """The x-request-id of the RPC that this code runs in, or ""."""
+    return _current_request_id.get()
+
+
+def set_current_request_id(request_id: str) -> None:
+    """For the server interceptor, and for background work that wants its log lines to hang together."""
+    _current_request_id.set(request_id)
+
+
+def configure_logging(settings: LoggingSettings) -> None:
+    """Send structlog's and the standard library's records to standard error, one line each, with the request id.
+
+    Process-wide: call it once, in a main function.
+    """
+    level = getattr(logging, settings.log_level.upper())
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        _add_request_id,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: list[Processor]
+    if settings.log_format == "json":
+        # Frames' local variables hold prompts and arguments: tracebacks name places only.
+        frames = structlog.tracebacks.ExceptionDictTransformer(show_locals=False, max_frames=30)
+        last = [structlog.processors.ExceptionRenderer(frames), structlog.processors.JSONRenderer()]
+    else:
+        last = [
+            structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)
+        ]
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    # Libraries speak at warning and above: their info lines may hold SQL and arguments.
+    root.setLevel(max(level, logging.WARNING))
+
+
+def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    request_id = _current_request_id.get()
+    if request_id:
+        event.setdefault("request_id", request_id)
+    return event
+
+
+class RpcMetrics:
+    """What the interceptor counts, in a registry of its own; services add theirs to `registry`."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        self.registry = registry or CollectorRegistry()
+        self._handled = Counter("plangate_rpc_handled", "Calls that ended", ("method", "code"), registry=self.registry)
+        self._seconds = Histogram(
+            "plangate_rpc_seconds",
+            "From first handling a call to its end",
+            ("method",),
+            buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+            registry=self.registry,
+        )
+        self._in_flight = Gauge("plangate_rpc_in_flight", "Calls being handled", ("kind",), registry=self.registry)
+        # labels() costs more than inc(): children are kept.
+        self._counters: dict[tuple[str, str], Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
+
+    def count_in_flight(self, kind: str, number: int) -> None:
+        """Say how many calls of this kind ("unary", "stream") are being handled now."""
+        self._in_flight.labels(kind).set(number)
+
+    def ended(self, method: str, code: str, seconds: float) -> None:
+        """Count one call that ended."""
+        counter = self._counters.get((method, code))
+        if counter is None:
+            counter = self._counters[(method, code)] = self._handled.labels(method, code)
+        counter.inc()
+        histogram = self._histograms.get(method)
+        if histogram is None:
+            histogram = self._histograms[method] = self._seconds.labels(method)
+        histogram.observe(seconds)
+
+
+class MetricsEndpoint:
+    """An HTTP endpoint at /metrics for Prometheus, served by a thread of its own."""
+
+    def __init__(self, address: str, registry: CollectorRegistry) -> None:
+        """Listen on "host:port". Raises AddressInvalid, OSError."""
+        host, port = split_host_port(address)
+        self._server: WSGIServer
+        self._thread: threading.Thread
+        self._server, self._thread = start_http_server(port, addr=host, registry=registry)
+        self.port: int = self._server.server_port
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def tracing_is_configured() -> bool:
+    """Whether the process has a tracer that keeps anything: without one, calls need not pay for spans."""
+    return not isinstance(trace.get_tracer_provider(), (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
+
+
+def trace_metadata() -> tuple[tuple[str, str], ...]:
+    """The current trace context as metadata for an outgoing call; empty without a configured tracer."""
+    if not tracing_is_configured():
+        return ()
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return tuple(carrier.items())
+
+
+def rpc_span(method: str, metadata: Mapping[str, str | bytes]) -> trace.Span:
+    """Begin a server span for a call to "/package.Service/Method", as a child of the caller's span."""
+    carrier = {key: value for key, value in metadata.items() if isinstance(value, str)}
+    service, _, name = method.lstrip("/").partition("/")
+    return trace.get_tracer("plangate.rpckit").start_span(
+        f"{service}/{name}",
+        context=propagate.extract(carrier),
+        kind=trace.SpanKind.SERVER,
+        attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": name},
+    )

@@ -49,7 +49,7 @@ def open_channel(
     Metadata given with a call is added to the channel's. Raises ChannelRefused.
     """
     settings = settings or ChannelSettings()
-    token = token or (settings.token.get_secret_value() if settings.token else None)
+    token = token or _token(settings)
     actor = actor or settings.actor
     secure = settings.tls or settings.tls_ca_file is not None
     if token and not secure and not is_local(target):
@@ -68,6 +68,17 @@ def open_channel(
     else:
         channel = grpc.aio.insecure_channel(target, options=all_options)
     return _IdentifiedChannel(channel, tuple(metadata))
+
+
+def _token(settings: ChannelSettings) -> str | None:
+    if settings.token is not None:
+        return settings.token.get_secret_value()
+    if settings.token_file is None:
+        return None
+    try:
+        return settings.token_file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ChannelRefused(f"the token file cannot be read: {error.strerror}: {error.filename}") from error
 
 
 def _credentials(settings: ChannelSettings) -> grpc.ChannelCredentials:

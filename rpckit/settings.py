@@ -69,5 +69,7 @@ class ChannelSettings(BaseSettings):
     tls_client_key_file: Path | None = None
     token: SecretStr | None = None
     """Bearer token. Sent over TLS or to loopback only."""
+    token_file: Path | None = None
+    """A file that holds the bearer token, for where environments are seen by too many. Read when a channel opens."""
     actor: str | None = None
     """Identity to claim on servers without authentication."""

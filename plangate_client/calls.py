@@ -1,0 +1,128 @@
+"""How one call is made: deadline, repetition where that is safe, typed errors.
+
+This is the client's only retry layer. A call is repeated when the failure says that nothing was done (UNAVAILABLE from
+the connection, a draining server, a database that is away) or that repeating finds out (COMMIT_UNKNOWN), and only if
+the call is safe to repeat: a read, or a write that carries a request_id. Everything else is the caller's to decide.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from plangate_client.errors import (
+    CommitUnknown,
+    DatabaseUnavailable,
+    Draining,
+    PlangateError,
+    Unavailable,
+    error_from_rpc,
+)
+
+RequestT = TypeVar("RequestT", bound=Message)
+ResponseT = TypeVar("ResponseT", bound=Message)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long calls may take and how often they are repeated."""
+
+    timeout_seconds: float = 10.0
+    # The planner thinks: a model on a busy CPU may need minutes.
+    planning_timeout_seconds: float = 300.0
+    # First call included. 1 turns repetition off.
+    attempts: int = 5
+    first_delay_seconds: float = 0.05
+    longest_delay_seconds: float = 1.0
+
+    def delay_seconds(self, failed_attempts: int) -> float:
+        """Exponential with full jitter, so that many clients of a restarted server do not come back as one."""
+        ceiling = min(self.longest_delay_seconds, self.first_delay_seconds * 2**failed_attempts)
+        return random.uniform(ceiling / 4, ceiling)  # noqa: S311 - spreads load, guards nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """Makes calls with one patience and one set of metadata."""
+
+    patience: Patience = field(default_factory=Patience)
+    metadata: tuple[tuple[str, str], ...] = ()
+
+    def with_metadata(self, *pairs: tuple[str, str]) -> Calls:
+        """The same, with metadata added to every call."""
+        return replace(self, metadata=self.metadata + pairs)
+
+    async def unary(
+        self,
+        rpc: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        request: RequestT,
+        *,
+        repeatable: bool,
+        timeout_seconds: float | None = None,
+    ) -> ResponseT:
+        """Call and wait for the answer.
+
+        :param repeatable: True for reads and for writes that carry a request_id.
+        :param timeout_seconds: for all attempts together; None means the patience's.
+        :raises PlangateError: what the server said, as its type.
+        """
+        deadline = time.monotonic() + (self.patience.timeout_seconds if timeout_seconds is None else timeout_seconds)
+        failed_attempts = 0
+        while True:
+            try:
+                remaining_seconds = max(0.001, deadline - time.monotonic())
+                return await rpc(request, timeout=remaining_seconds, metadata=self.metadata or None)
+            except grpc.aio.AioRpcError as rpc_error:
+                error = error_from_rpc(rpc_error)
+                failed_attempts += 1
+                if not (repeatable and may_be_repeated(error)) or failed_attempts >= self.patience.attempts:
+                    raise error from rpc_error
+                delay_seconds = max(self.patience.delay_seconds(failed_attempts), error.retry_after_seconds or 0.0)
+                if time.monotonic() + delay_seconds >= deadline:
+                    raise error from rpc_error
+            await asyncio.sleep(delay_seconds)
+
+    async def stream(
+        self,
+        rpc: grpc.aio.UnaryStreamMultiCallable[RequestT, ResponseT],
+        request: RequestT,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> AsyncIterator[ResponseT]:
+        """Call and yield the answers as they come. Never repeated: the reader knows where to resume.
+
+        :param timeout_seconds: for the whole stream; None means without end.
+        :raises PlangateError: what the server said, as its type.
+        """
+        call = rpc(request, timeout=timeout_seconds, metadata=self.metadata or None)
+        try:
+            async for response in call:
+                yield response
+        except grpc.aio.AioRpcError as rpc_error:
+            raise error_from_rpc(rpc_error) from rpc_error
+        finally:
+            call.cancel()
+
+
+def may_be_repeated(error: PlangateError) -> bool:
+    """True when repeating an idempotent call can help.
+
+    The planner's own UNAVAILABLE (model's provider or store away) is left out: it has its own retry layer, and one on
+    top of the other would multiply.
+    """
+    if isinstance(error, Draining | DatabaseUnavailable | CommitUnknown):
+        return True
+    return type(error) is Unavailable
+
+
+def new_request_id() -> str:
+    """A UUID for a write's `request_id`."""
+    return str(uuid.uuid4())

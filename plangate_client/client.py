@@ -1,0 +1,215 @@
+"""The typed async clients of the two servers.
+
+    async with StoreClient(open_channel("127.0.0.1:50051", ...)) as store:
+        proposal = await store.proposals.get(proposal_id)
+        await store.proposals.approve(proposal.id, expected_version=proposal.version)
+
+Answers are the contract's own messages; failures are plangate_client.errors' types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+import grpc
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.struct_pb2 import Struct
+from plangate.plan.v1 import plan_pb2
+from plangate.planner.v1 import action_pb2
+from plangate.planner.v1 import planner_service_pb2 as planner_pb2
+from plangate.planner.v1.planner_service_pb2_grpc import PlannerServiceStub
+from plangate.store.v1 import proposal_pb2
+
+from plangate_client.calls import Calls, Patience, new_request_id
+from plangate_client.events import Events
+from plangate_client.plans import Plans
+from plangate_client.proposals import Proposals
+
+ON_BEHALF_OF_KEY = "x-plangate-on-behalf-of"
+
+
+class StoreClient:
+    """The store: `plans`, `proposals` and `events` over one channel, which the client closes."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        *,
+        patience: Patience | None = None,
+        metadata: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        self.channel = channel
+        self._calls = Calls(patience or Patience(), metadata)
+        self.plans = Plans(channel, self._calls)
+        self.proposals = Proposals(channel, self._calls)
+        self.events = Events(channel, self._calls)
+
+    def on_behalf_of(self, identity: str) -> StoreClient:
+        """The same store for calls that a service with role `planner` makes in a requester's name.
+
+        Shares the channel: close only one of the two.
+        """
+        calls = self._calls.with_metadata((ON_BEHALF_OF_KEY, identity))
+        return StoreClient(self.channel, patience=calls.patience, metadata=calls.metadata)
+
+    async def close(self) -> None:
+        """Close the channel; calls under way are cancelled."""
+        await self.channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class PlannerClient:
+    """The planner over one channel, which the client closes. Every method raises PlangateError's types."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, patience: Patience | None = None) -> None:
+        self.channel = channel
+        self._calls = Calls(patience or Patience())
+        self._stub = PlannerServiceStub(channel)
+
+    async def create_plan(
+        self, request: planner_pb2.CreatePlanRequest, *, timeout_seconds: float | None = None
+    ) -> plan_pb2.Plan:
+        """Prompt in, governed and stored plan out. A request without request_id gets one."""
+        return await self._calls.unary(
+            self._stub.CreatePlan,
+            _identified(request),
+            repeatable=True,
+            timeout_seconds=self._planning_seconds(timeout_seconds),
+        )
+
+    def stream_plan(
+        self, request: planner_pb2.CreatePlanRequest, *, timeout_seconds: float | None = None
+    ) -> AsyncIterator[planner_pb2.PlanUpdate]:
+        """As create_plan, telling of attempts and jobs as they come; the last update is the plan as stored."""
+        return self._calls.stream(
+            self._stub.StreamPlan, _identified(request), timeout_seconds=self._planning_seconds(timeout_seconds)
+        )
+
+    async def enqueue_plan(
+        self,
+        request: planner_pb2.CreatePlanRequest,
+        *,
+        priority: int = 0,
+        max_planning_attempts: int = 0,
+        timeout_seconds: float | None = None,
+    ) -> plan_pb2.Plan:
+        """Store the request durably and return at once, state QUEUED."""
+        enqueue = planner_pb2.EnqueuePlanRequest(
+            request=_identified(request), priority=priority, max_planning_attempts=max_planning_attempts
+        )
+        return await self._calls.unary(
+            self._stub.EnqueuePlan, enqueue, repeatable=True, timeout_seconds=timeout_seconds
+        )
+
+    async def evaluate_plan(
+        self, jobs: Sequence[plan_pb2.Job], *, labels: Mapping[str, str] | None = None
+    ) -> planner_pb2.EvaluatePlanResponse:
+        """Checks and decisions for jobs you bring; nothing is stored."""
+        request = planner_pb2.EvaluatePlanRequest(jobs=jobs, labels=labels)
+        return await self._calls.unary(self._stub.EvaluatePlan, request, repeatable=True)
+
+    async def submit_plan(
+        self,
+        objective: str,
+        jobs: Sequence[plan_pb2.Job],
+        *,
+        labels: Mapping[str, str] | None = None,
+        context: Struct | None = None,
+        request_id: str | None = None,
+        validate_only: bool = False,
+    ) -> plan_pb2.Plan:
+        """Store a plan you bring, checked and governed."""
+        request = planner_pb2.SubmitPlanRequest(
+            objective=objective,
+            jobs=jobs,
+            labels=labels,
+            context=context,
+            request_id=request_id or new_request_id(),
+            validate_only=validate_only,
+        )
+        return await self._calls.unary(self._stub.SubmitPlan, request, repeatable=True)
+
+    async def revise_proposal(
+        self,
+        proposal_id: str,
+        *,
+        expected_version: int,
+        action_args: Struct | None = None,
+        description: str | None = None,
+        priority: int | None = None,
+        comment: str = "",
+        request_id: str | None = None,
+        validate_only: bool = False,
+    ) -> proposal_pb2.Proposal:
+        """Edit a proposal before it is approved: what is not None is replaced, checked and governed again."""
+        given = {"action_args": action_args, "description": description, "priority": priority}
+        request = planner_pb2.ReviseProposalRequest(
+            id=proposal_id,
+            expected_version=expected_version,
+            action_args=action_args,
+            description=description or "",
+            priority=priority or 0,
+            update_mask=FieldMask(paths=[path for path, value in given.items() if value is not None]),
+            comment=comment,
+            request_id=request_id or new_request_id(),
+            validate_only=validate_only,
+        )
+        return await self._calls.unary(self._stub.ReviseProposal, request, repeatable=True)
+
+    async def list_actions(self) -> list[action_pb2.Action]:
+        """The whole catalogue, by name."""
+        actions: list[action_pb2.Action] = []
+        page_token = ""
+        while True:
+            request = planner_pb2.ListActionsRequest(page_size=1000, page_token=page_token)
+            page = await self._calls.unary(self._stub.ListActions, request, repeatable=True)
+            actions.extend(page.actions)
+            page_token = page.next_page_token
+            if not page_token:
+                return actions
+
+    async def get_action(self, name: str) -> action_pb2.Action:
+        """One action of the catalogue."""
+        request = planner_pb2.GetActionRequest(name=name)
+        return await self._calls.unary(self._stub.GetAction, request, repeatable=True)
+
+    async def simulate_policy(
+        self, request: planner_pb2.SimulatePolicyRequest, *, timeout_seconds: float = 600.0
+    ) -> planner_pb2.SimulatePolicyResponse:
+        """What a candidate policy would have decided differently."""
+        return await self._calls.unary(
+            self._stub.SimulatePolicy, request, repeatable=True, timeout_seconds=timeout_seconds
+        )
+
+    async def close(self) -> None:
+        """Close the channel; calls under way are cancelled."""
+        await self.channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _planning_seconds(self, timeout_seconds: float | None) -> float:
+        return self._calls.patience.planning_timeout_seconds if timeout_seconds is None else timeout_seconds
+
+
+def _identified(request: planner_pb2.CreatePlanRequest) -> planner_pb2.CreatePlanRequest:
+    if request.request_id:
+        return request
+    identified = planner_pb2.CreatePlanRequest()
+    identified.CopyFrom(request)
+    identified.request_id = new_request_id()
+    return identified

@@ -1,0 +1,90 @@
+"""The store's EventService: the log."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+from plangate.store.v1 import event_pb2
+from plangate.store.v1 import store_service_pb2 as store_pb2
+from plangate.store.v1.store_service_pb2_grpc import EventServiceStub
+
+from plangate_client.calls import Calls
+from plangate_client.plans import duration
+
+
+class Events:
+    """Every method raises PlangateError's types."""
+
+    def __init__(self, channel: grpc.aio.Channel, calls: Calls) -> None:
+        self._stub = EventServiceStub(channel)
+        self._calls = calls
+
+    async def list_page(
+        self,
+        *,
+        filter: str = "",
+        order_by: str = "",
+        page_size: int = 0,
+        page_token: str = "",
+        view: event_pb2.EventView.ValueType = event_pb2.EVENT_VIEW_UNSPECIFIED,
+        timeout_seconds: float | None = None,
+    ) -> store_pb2.ListEventsResponse:
+        """Return one page in revision order."""
+        request = store_pb2.ListEventsRequest(
+            filter=filter, order_by=order_by, page_size=page_size, page_token=page_token, view=view
+        )
+        return await self._calls.unary(self._stub.ListEvents, request, repeatable=True, timeout_seconds=timeout_seconds)
+
+    async def list_all(
+        self,
+        *,
+        filter: str = "",
+        order_by: str = "",
+        view: event_pb2.EventView.ValueType = event_pb2.EVENT_VIEW_UNSPECIFIED,
+        page_size: int = 500,
+    ) -> AsyncIterator[event_pb2.Event]:
+        """Yield all that match, page by page."""
+        page_token = ""
+        while True:
+            page = await self.list_page(
+                filter=filter, order_by=order_by, page_size=page_size, page_token=page_token, view=view
+            )
+            for event in page.events:
+                yield event
+            page_token = page.next_page_token
+            if not page_token:
+                return
+
+    def watch(
+        self,
+        *,
+        start_revision: int = 0,
+        filter: str = "",
+        view: event_pb2.EventView.ValueType = event_pb2.EVENT_VIEW_UNSPECIFIED,
+        progress_interval_seconds: float | None = None,
+    ) -> AsyncIterator[store_pb2.WatchEventsResponse]:
+        """Yield events and progress marks without end, one connection long.
+
+        Resume with the last revision seen plus one: UNAVAILABLE and WatchTooSlow are raised, not mended here.
+        """
+        request = store_pb2.WatchEventsRequest(
+            start_revision=start_revision,
+            filter=filter,
+            view=view,
+            progress_interval=duration(progress_interval_seconds),
+        )
+        return self._calls.stream(self._stub.WatchEvents, request)
+
+    async def verify(
+        self, *, start_revision: int = 0, end_revision: int = 0, timeout_seconds: float = 600.0
+    ) -> store_pb2.VerifyEventsResponse:
+        """Let the store walk its hash chain."""
+        request = store_pb2.VerifyEventsRequest(start_revision=start_revision, end_revision=end_revision)
+        return await self._calls.unary(
+            self._stub.VerifyEvents, request, repeatable=True, timeout_seconds=timeout_seconds
+        )
+
+    async def checkpoint(self) -> event_pb2.Checkpoint:
+        """A signed statement of the log's head."""
+        return await self._calls.unary(self._stub.GetCheckpoint, store_pb2.GetCheckpointRequest(), repeatable=True)

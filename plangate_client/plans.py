@@ -1,0 +1,204 @@
+"""The store's PlanService: plans, and the durable queue that planners take them from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from plangate.plan.v1 import plan_pb2
+from plangate.store.v1 import store_service_pb2 as store_pb2
+from plangate.store.v1.store_service_pb2_grpc import PlanServiceStub
+
+from plangate_client.calls import Calls, new_request_id
+
+
+def duration(seconds: float | None) -> Duration | None:
+    """A Duration, or None (the server's default) for None."""
+    if seconds is None:
+        return None
+    result = Duration()
+    result.FromNanoseconds(round(seconds * 1e9))
+    return result
+
+
+class Plans:
+    """Every method raises PlangateError's types. A write without `request_id` gets one of its own."""
+
+    def __init__(self, channel: grpc.aio.Channel, calls: Calls) -> None:
+        self._stub = PlanServiceStub(channel)
+        self._calls = calls
+
+    async def create(
+        self,
+        plan: plan_pb2.Plan,
+        *,
+        request_id: str | None = None,
+        validate_only: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> plan_pb2.Plan:
+        """Store a plan and the proposals of its jobs in one transaction."""
+        request = store_pb2.CreatePlanRequest(
+            plan=plan, request_id=request_id or new_request_id(), validate_only=validate_only
+        )
+        return await self._calls.unary(self._stub.CreatePlan, request, repeatable=True, timeout_seconds=timeout_seconds)
+
+    async def get(self, plan_id: str, *, timeout_seconds: float | None = None) -> plan_pb2.Plan:
+        """Return one plan."""
+        request = store_pb2.GetPlanRequest(id=plan_id)
+        return await self._calls.unary(self._stub.GetPlan, request, repeatable=True, timeout_seconds=timeout_seconds)
+
+    async def list_page(
+        self,
+        *,
+        filter: str = "",
+        order_by: str = "",
+        page_size: int = 0,
+        page_token: str = "",
+        show_deleted: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> store_pb2.ListPlansResponse:
+        """Return one page."""
+        request = store_pb2.ListPlansRequest(
+            filter=filter, order_by=order_by, page_size=page_size, page_token=page_token, show_deleted=show_deleted
+        )
+        return await self._calls.unary(self._stub.ListPlans, request, repeatable=True, timeout_seconds=timeout_seconds)
+
+    async def list_all(
+        self, *, filter: str = "", order_by: str = "", show_deleted: bool = False, page_size: int = 500
+    ) -> AsyncIterator[plan_pb2.Plan]:
+        """Yield all that match, page by page."""
+        page_token = ""
+        while True:
+            page = await self.list_page(
+                filter=filter,
+                order_by=order_by,
+                page_size=page_size,
+                page_token=page_token,
+                show_deleted=show_deleted,
+            )
+            for plan in page.plans:
+                yield plan
+            page_token = page.next_page_token
+            if not page_token:
+                return
+
+    async def cancel(
+        self,
+        plan_id: str,
+        *,
+        reason: str = "",
+        expected_version: int = 0,
+        request_id: str | None = None,
+        validate_only: bool = False,
+    ) -> plan_pb2.Plan:
+        """Cancel a plan and its proposals that are not final."""
+        request = store_pb2.CancelPlanRequest(
+            id=plan_id,
+            expected_version=expected_version,
+            reason=reason,
+            request_id=request_id or new_request_id(),
+            validate_only=validate_only,
+        )
+        return await self._calls.unary(self._stub.CancelPlan, request, repeatable=True)
+
+    async def delete(
+        self,
+        plan_id: str,
+        *,
+        purge: bool = False,
+        comment: str = "",
+        expected_version: int = 0,
+        request_id: str | None = None,
+        validate_only: bool = False,
+    ) -> plan_pb2.Plan:
+        """Hide a plan with its proposals, or remove them for good."""
+        request = store_pb2.DeletePlanRequest(
+            id=plan_id,
+            expected_version=expected_version,
+            purge=purge,
+            comment=comment,
+            request_id=request_id or new_request_id(),
+            validate_only=validate_only,
+        )
+        return await self._calls.unary(self._stub.DeletePlan, request, repeatable=True)
+
+    async def claim(
+        self,
+        *,
+        max_plans: int = 1,
+        lease_seconds: float | None = None,
+        wait_seconds: float | None = None,
+        request_id: str | None = None,
+    ) -> list[plan_pb2.Plan]:
+        """Lease queued plans; waits up to `wait_seconds` for one to appear."""
+        request = store_pb2.ClaimPlansRequest(
+            max_plans=max_plans,
+            lease_duration=duration(lease_seconds),
+            wait_duration=duration(wait_seconds),
+            request_id=request_id or new_request_id(),
+        )
+        response = await self._calls.unary(
+            self._stub.ClaimPlans,
+            request,
+            repeatable=True,
+            timeout_seconds=(wait_seconds or 0.0) + self._calls.patience.timeout_seconds,
+        )
+        return [*response.plans]
+
+    async def renew_lease(
+        self,
+        plan_id: str,
+        *,
+        attempt: int,
+        lease_seconds: float | None = None,
+        timeout_seconds: float | None = None,
+    ) -> plan_pb2.Plan:
+        """Prolong the lease on a plan."""
+        request = store_pb2.RenewPlanLeaseRequest(id=plan_id, attempt=attempt, lease_duration=duration(lease_seconds))
+        return await self._calls.unary(
+            self._stub.RenewPlanLease, request, repeatable=True, timeout_seconds=timeout_seconds
+        )
+
+    async def complete_planning(
+        self,
+        plan_id: str,
+        *,
+        attempt: int,
+        plan: plan_pb2.Plan,
+        request_id: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> plan_pb2.Plan:
+        """Store what was generated for a claimed plan, with its proposals, in one transaction."""
+        request = store_pb2.CompletePlanningRequest(
+            id=plan_id, attempt=attempt, plan=plan, request_id=request_id or new_request_id()
+        )
+        return await self._calls.unary(
+            self._stub.CompletePlanning, request, repeatable=True, timeout_seconds=timeout_seconds
+        )
+
+    async def fail_planning(
+        self,
+        plan_id: str,
+        *,
+        attempt: int,
+        failure: plan_pb2.Failure,
+        generation: plan_pb2.GenerationReport | None = None,
+        retryable: bool = False,
+        retry_delay_seconds: float | None = None,
+        request_id: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> plan_pb2.Plan:
+        """Give a claimed plan up."""
+        request = store_pb2.FailPlanningRequest(
+            id=plan_id,
+            attempt=attempt,
+            failure=failure,
+            generation=generation,
+            retryable=retryable,
+            retry_delay=duration(retry_delay_seconds),
+            request_id=request_id or new_request_id(),
+        )
+        return await self._calls.unary(
+            self._stub.FailPlanning, request, repeatable=True, timeout_seconds=timeout_seconds
+        )

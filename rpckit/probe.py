@@ -19,9 +19,9 @@ TIMEOUT_SECONDS = 3.0
 async def probe(target: str, service: str = "") -> str:
     """Return the serving status by name, for example "SERVING". Raises grpc.aio.AioRpcError, ChannelRefused."""
     async with open_channel(target) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)  # type: ignore[no-untyped-call]
+        stub = health_pb2_grpc.HealthStub(channel)
         response = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_SECONDS)
-    return health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
 
 
 def main(arguments: list[str]) -> int:

@@ -367,7 +367,7 @@ def _deeper_than(value: Any, limit: int) -> bool:
 
 
 def _whole_numbers(value: Any) -> Any:
-    """A copy in which 3.0 is 3: the numbers of a Struct are doubles, and JSON Schema counts a whole one as an integer."""
+    """A copy in which 3.0 is 3: a Struct has only doubles, and to JSON Schema a whole one is an integer."""
     if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
         return int(value)
     if isinstance(value, dict):

@@ -1,0 +1,183 @@
+"""The log: what an event is, its canonical bytes, and the chain of hashes. docs/event-log.md is the same for others."""
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+
+from store_service.domain.actor import Actor
+from store_service.domain.instant import Instant
+
+# The hash before the first event.
+GENESIS_HASH = bytes(32)
+# The first bytes of every hashed message: another layout would have another tag.
+LAYOUT_TAG = b"plangate.event.v1\n"
+_FIXED = struct.Struct(">32sQBQqB")
+_LENGTH = struct.Struct(">I")
+
+
+class EntityType(IntEnum):
+    """The numbers are those of the wire's enum; they are hashed."""
+
+    PLAN = 1
+    PROPOSAL = 2
+
+
+class EventKind(StrEnum):
+    PLAN_CREATED = "plan.created"
+    PLAN_CLAIMED = "plan.claimed"
+    PLAN_LEASE_RENEWED = "plan.lease_renewed"
+    PLAN_PLANNED = "plan.planned"
+    PLAN_REQUEUED = "plan.requeued"
+    PLAN_FAILED = "plan.failed"
+    PLAN_CANCELLED = "plan.cancelled"
+    PLAN_DELETED = "plan.deleted"
+    PLAN_PURGED = "plan.purged"
+    PROPOSAL_CREATED = "proposal.created"
+    PROPOSAL_APPROVED_BY_POLICY = "proposal.approved_by_policy"
+    PROPOSAL_UPDATED = "proposal.updated"
+    PROPOSAL_SUBMITTED = "proposal.submitted"
+    PROPOSAL_APPROVAL_GIVEN = "proposal.approval_given"
+    PROPOSAL_APPROVAL_WITHDRAWN = "proposal.approval_withdrawn"
+    PROPOSAL_APPROVED = "proposal.approved"
+    PROPOSAL_REJECTED = "proposal.rejected"
+    PROPOSAL_CANCEL_REQUESTED = "proposal.cancel_requested"
+    PROPOSAL_CANCELLED = "proposal.cancelled"
+    PROPOSAL_CLAIMED = "proposal.claimed"
+    PROPOSAL_LEASE_RENEWED = "proposal.lease_renewed"
+    PROPOSAL_EXECUTED = "proposal.executed"
+    PROPOSAL_RETRIED = "proposal.retried"
+    PROPOSAL_FAILED = "proposal.failed"
+    PROPOSAL_EXPIRED = "proposal.expired"
+    PROPOSAL_DELETED = "proposal.deleted"
+    PROPOSAL_PURGED = "proposal.purged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One entry of the log. `plan_id` is for finding it; it is in the snapshot, so the hash need not cover it."""
+
+    revision: int
+    entity_type: EntityType
+    entity_id: str
+    version: int
+    kind: str
+    actor: str
+    authenticated: bool
+    via: str
+    time: Instant
+    request_id: str
+    comment: str
+    snapshot: bytes
+    prev_hash: bytes
+    hash: bytes
+    plan_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogHead:
+    """The last revision and its hash."""
+
+    revision: int = 0
+    hash: bytes = GENESIS_HASH
+
+
+def hashed_bytes(
+    *,
+    prev_hash: bytes,
+    revision: int,
+    entity_type: int,
+    version: int,
+    time: Instant,
+    authenticated: bool,
+    entity_id: str,
+    kind: str,
+    actor: str,
+    via: str,
+    request_id: str,
+    comment: str,
+    snapshot: bytes,
+) -> bytes:
+    """The bytes whose SHA-256 is the event's hash: the tag, the numbers at fixed width, then each text and the
+    snapshot after its length."""
+    parts = [LAYOUT_TAG, _FIXED.pack(prev_hash, revision, entity_type, version, time, authenticated)]
+    for text in (entity_id, kind, actor, via, request_id, comment):
+        encoded = text.encode()
+        parts.append(_LENGTH.pack(len(encoded)))
+        parts.append(encoded)
+    parts.append(_LENGTH.pack(len(snapshot)))
+    parts.append(snapshot)
+    return b"".join(parts)
+
+
+def event_hash(event: Event) -> bytes:
+    """What the event's hash should be, computed from its other fields."""
+    return hashlib.sha256(
+        hashed_bytes(
+            prev_hash=event.prev_hash,
+            revision=event.revision,
+            entity_type=event.entity_type,
+            version=event.version,
+            time=event.time,
+            authenticated=event.authenticated,
+            entity_id=event.entity_id,
+            kind=event.kind,
+            actor=event.actor,
+            via=event.via,
+            request_id=event.request_id,
+            comment=event.comment,
+            snapshot=event.snapshot,
+        )
+    ).digest()
+
+
+def append(
+    head: LogHead,
+    *,
+    entity_type: EntityType,
+    entity_id: str,
+    version: int,
+    kind: EventKind,
+    actor: Actor,
+    time: Instant,
+    request_id: str,
+    comment: str,
+    snapshot: bytes,
+    plan_id: str,
+) -> Event:
+    """The event that follows `head`."""
+    revision = head.revision + 1
+    digest = hashlib.sha256(
+        hashed_bytes(
+            prev_hash=head.hash,
+            revision=revision,
+            entity_type=entity_type,
+            version=version,
+            time=time,
+            authenticated=actor.authenticated,
+            entity_id=entity_id,
+            kind=kind.value,
+            actor=actor.identity,
+            via=actor.via,
+            request_id=request_id,
+            comment=comment,
+            snapshot=snapshot,
+        )
+    ).digest()
+    return Event(
+        revision=revision,
+        entity_type=entity_type,
+        entity_id=entity_id,
+        version=version,
+        kind=kind.value,
+        actor=actor.identity,
+        authenticated=actor.authenticated,
+        via=actor.via,
+        time=time,
+        request_id=request_id,
+        comment=comment,
+        snapshot=snapshot,
+        prev_hash=head.hash,
+        hash=digest,
+        plan_id=plan_id,
+    )

@@ -1,0 +1,91 @@
+"""What a plan is. How it changes is in `lifecycle` and `planning`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from store_service.domain.lease import Leased
+from store_service.domain.proposal import Decision
+
+
+class PlanState(StrEnum):
+    QUEUED = "QUEUED"
+    PLANNING = "PLANNING"
+    PLANNED = "PLANNED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One step of a plan. `args_json` is canonical JSON. `proposal_id` is empty for denied jobs."""
+
+    id: str
+    action_name: str
+    args_json: str = "{}"
+    description: str = ""
+    evidence: str = ""
+    role: str = ""
+    input_context: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    priority: int = 0
+    decision: Decision | None = None
+    proposal_id: str = ""
+    # 0 means 1.
+    max_attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationOptions:
+    """What a requester asked of the generation. Zeros and the empty model mean the planner's defaults."""
+
+    model: str = ""
+    max_attempts: int = 0
+    token_budget: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratedPlan:
+    """What planning gave: the parts of a plan that a planner writes.
+
+    `generation` is the GenerationReport as protobuf bytes: the store keeps it and never looks inside.
+    """
+
+    objective: str = ""
+    jobs: tuple[Job, ...] = ()
+    generation: bytes | None = None
+    no_action_reason: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanDraft(GeneratedPlan):
+    """What a client wants stored as a plan: PLANNED with jobs that carry decisions, or QUEUED without jobs."""
+
+    state: PlanState
+    prompt: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    # Canonical JSON of the facts given with the prompt.
+    context_json: str = "{}"
+    options: GenerationOptions | None = None
+    # 0 means the store's default.
+    max_attempts: int = 0
+    priority: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(Leased):
+    """An objective, the jobs that reach it, and where it came from."""
+
+    state: PlanState = PlanState.QUEUED
+    objective: str = ""
+    prompt: str = ""
+    jobs: tuple[Job, ...] = ()
+    # The GenerationReport as protobuf bytes, never looked into.
+    generation: bytes | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    context_json: str = "{}"
+    no_action_reason: str = ""
+    warnings: tuple[str, ...] = ()
+    priority: int = 0
+    options: GenerationOptions | None = None

@@ -1,0 +1,143 @@
+"""What a proposal is. How it changes is in `lifecycle`, `review` and `execution`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from store_service.domain.instant import Instant, Micros
+from store_service.domain.lease import Leased
+
+
+class ProposalState(StrEnum):
+    DRAFT = "DRAFT"
+    PENDING = "PENDING"
+    APPROVED = "APPROVED"
+    EXECUTING = "EXECUTING"
+    EXECUTED = "EXECUTED"
+    FAILED = "FAILED"
+    REJECTED = "REJECTED"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+
+    @property
+    def is_final(self) -> bool:
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset(
+    {
+        ProposalState.EXECUTED,
+        ProposalState.FAILED,
+        ProposalState.REJECTED,
+        ProposalState.CANCELLED,
+        ProposalState.EXPIRED,
+    }
+)
+
+
+class Effect(StrEnum):
+    ALLOW = "ALLOW"
+    REQUIRE_APPROVAL = "REQUIRE_APPROVAL"
+    DENY = "DENY"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What policy decided for one job, and why. `approval_ttl` None means the store's default."""
+
+    effect: Effect
+    reason: str = ""
+    rule: str = ""
+    required_approvals: int = 0
+    reviewer_role: str = ""
+    approval_ttl: Micros | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One reviewer's yes to one version of one proposal."""
+
+    reviewer: str
+    version: int
+    args_digest: str
+    comment: str
+    create_time: Instant
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal(Leased):
+    """A job on its way to being executed. Times are None until they happened."""
+
+    plan_id: str = ""
+    job_id: str = ""
+    action_name: str = ""
+    # RFC 8785 canonical JSON of the arguments: what args_digest is the SHA-256 of, and what approvals are bound to.
+    args_json: str = "{}"
+    args_digest: str = ""
+    description: str = ""
+    evidence: str = ""
+    priority: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    state: ProposalState = ProposalState.DRAFT
+    decision: Decision | None = None
+    # 0 when policy itself approved.
+    required_approvals: int = 1
+    reviewer_role: str = ""
+    approvals: tuple[Approval, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    # How many of depends_on are not EXECUTED yet. The store's own bookkeeping: not on the wire, no new version.
+    waiting_for: int = 0
+    cancel_requested: bool = False
+    # RFC 8785 canonical JSON of what the executor reported.
+    result_json: str | None = None
+    submit_time: Instant | None = None
+    review_time: Instant | None = None
+    execute_time: Instant | None = None
+    expire_time: Instant | None = None
+    end_time: Instant | None = None
+
+    def is_claimable(self, now: Instant) -> bool:
+        """APPROVED, everything it depends on EXECUTED, not hidden, and its time has come."""
+        return (
+            self.state is ProposalState.APPROVED
+            and self.waiting_for == 0
+            and self.delete_time is None
+            and self.is_due(now)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposalDraft:
+    """What a client wants a proposal to say. `args_json` is canonical JSON: see `canonical.canonical_object`."""
+
+    action_name: str
+    args_json: str = "{}"
+    description: str = ""
+    evidence: str = ""
+    priority: int = 0
+    labels: Mapping[str, str] = field(default_factory=dict)
+    # 0 means 1.
+    required_approvals: int = 0
+    reviewer_role: str = ""
+    # 0 means 1.
+    max_attempts: int = 0
+    depends_on: tuple[str, ...] = ()
+    expire_time: Instant | None = None
+    decision: Decision | None = None
+
+
+# What an update may change, by the names of the update mask.
+UPDATABLE_FIELDS = frozenset(
+    {
+        "action_args",
+        "description",
+        "evidence",
+        "priority",
+        "labels",
+        "required_approvals",
+        "reviewer_role",
+        "expire_time",
+        "decision",
+        "max_attempts",
+    }
+)

@@ -7,12 +7,14 @@ import datetime as dt
 import enum
 from collections.abc import Sequence
 
+from planner_service.attempt_error import MESSAGE_LIMIT, AttemptError
+
+__all__ = ["Attempt", "AttemptError", "AttemptOutcome", "GenerationReport", "RawText"]
+
 MAX_ERRORS = 20
 """Errors kept per attempt, as the contract promises."""
 MAX_RAW_TEXT = 16_384
 """Characters of a reply kept per attempt, as the contract promises."""
-MAX_MESSAGE = 500
-"""Characters of one error's message. Messages may name an action or argument, never hold the reply."""
 
 
 class AttemptOutcome(enum.StrEnum):
@@ -36,20 +38,6 @@ class RawText(enum.StrEnum):
     KEEP = "keep"
     REDACT = "redact"
     DROP = "drop"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class AttemptError:
-    """One thing that was wrong with a reply.
-
-    path: dotted, from the reply's root: ``jobs.0.action_args.path``; empty means the whole reply.
-    type: short machine-readable kind, for example ``missing``.
-    message: for people and for the model that is asked again; never holds the reply itself.
-    """
-
-    path: str
-    type: str
-    message: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -99,8 +87,8 @@ def bounded_errors(errors: Sequence[AttemptError]) -> tuple[AttemptError, ...]:
     """The first errors, as many and as long as an attempt may carry."""
     return tuple(
         error
-        if len(error.message) <= MAX_MESSAGE
-        else dataclasses.replace(error, message=error.message[: MAX_MESSAGE - 1] + "…")
+        if len(error.message) <= MESSAGE_LIMIT
+        else dataclasses.replace(error, message=error.message[: MESSAGE_LIMIT - 1] + "…")
         for error in errors[:MAX_ERRORS]
     )
 

@@ -1,0 +1,90 @@
+"""What a model is asked to answer with, and how its answer is read.
+
+The answer is kept small, because a small model writes a dozen tokens a second:
+
+    {"objective": "...", "jobs": [{"action_name": "...", "action_args": {...}}]}
+
+A request that fits no action is answered with the pseudo-action `no_matching_action` and a reason, so that `jobs` is
+never empty and a model never has to choose between an invention and an empty list.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+NO_MATCHING_ACTION = "no_matching_action"
+MAX_JOBS = 100
+
+
+@dataclass(frozen=True)
+class JobDraft:
+    """One step as the model wrote it. `depends_on` holds positions (from 0) of earlier jobs of the same draft."""
+
+    action_name: str
+    action_args: dict[str, Any]
+    depends_on: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlanDraft:
+    """A model's answer. `no_action_reason` is not empty when the request, or a part of it, fits no action."""
+
+    objective: str
+    jobs: tuple[JobDraft, ...]
+    no_action_reason: str = ""
+
+
+class JobReply(BaseModel):
+    """One element of `jobs`, before it is read. Keys a model adds of its own are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    action_name: str
+    action_args: dict[str, Any]
+    depends_on: tuple[int, ...] | None = None
+
+
+class PlanReply(BaseModel):
+    """The whole answer, before it is read. `draft_model` makes a subclass that knows the actions' names."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    reply_schema: ClassVar[dict[str, Any]] = {}
+
+    objective: str
+    jobs: tuple[JobReply, ...] = Field(min_length=1, max_length=MAX_JOBS)
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The schema sent to the provider: each action's own arguments, simplified for grammar-constrained decoding.
+
+        Made once per catalogue, not per call: Instructor asks for it on every attempt.
+        """
+        return cls.reply_schema or super().model_json_schema(*args, **kwargs)
+
+
+def read_draft(reply: PlanReply) -> PlanDraft:
+    """The jobs that name a real action, in order, and the reason given for whatever fits none.
+
+    Dependencies: as the model wrote them where it did (positions that are unknown or not earlier are left out); else
+    each job waits for the one before it, because running steps in the order they were asked for is never wrong,
+    only slower.
+    """
+    kept: dict[int, int] = {}
+    jobs: list[JobDraft] = []
+    reasons: list[str] = []
+    for position, job in enumerate(reply.jobs):
+        if job.action_name == NO_MATCHING_ACTION:
+            reasons.append(str(job.action_args.get("reason", "")).strip() or "no action of the catalogue fits")
+            continue
+        if job.depends_on is None:
+            depends_on: tuple[int, ...] = (len(jobs) - 1,) if jobs else ()
+        else:
+            depends_on = tuple(sorted({kept[other] for other in job.depends_on if other in kept}))
+        kept[position] = len(jobs)
+        jobs.append(JobDraft(job.action_name, job.action_args, depends_on))
+    return PlanDraft(reply.objective.strip(), tuple(jobs), " ".join(reasons))

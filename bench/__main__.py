@@ -1,0 +1,10 @@
+"""`python -m bench [SECONDS]`: every benchmark, results to bench/results and docs."""
+
+from __future__ import annotations
+
+import sys
+
+from bench import store
+
+if __name__ == "__main__":
+    store.main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0)

@@ -1,0 +1,162 @@
+"""The naive version to compare with: one session and one durable transaction per request.
+
+Same contract, same ORM, same pragmas (WAL, synchronous=FULL) as the store, the same rows written (a proposal and an
+event with a chained hash), but no batching: what one would write first. Only what the load generator calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import signal
+import sys
+from datetime import UTC, datetime
+
+import grpc
+import uuid6
+from google.protobuf import json_format
+from plangate.plan.v1 import plan_pb2
+from plangate.store.v1 import proposal_pb2, store_service_pb2, store_service_pb2_grpc
+from sqlalchemy import event, select
+from sqlalchemy.ext.asyncio import AsyncAttrs, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+PENDING, APPROVED, EXECUTING, EXECUTED = (
+    proposal_pb2.PROPOSAL_STATE_PENDING,
+    proposal_pb2.PROPOSAL_STATE_APPROVED,
+    proposal_pb2.PROPOSAL_STATE_EXECUTING,
+    proposal_pb2.PROPOSAL_STATE_EXECUTED,
+)
+
+
+class Model(AsyncAttrs, DeclarativeBase):
+    pass
+
+
+class ProposalRow(Model):
+    __tablename__ = "proposals"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column()
+    state: Mapped[int] = mapped_column(index=True)
+    action_name: Mapped[str]
+    action_args: Mapped[str]
+    description: Mapped[str]
+    reviewer: Mapped[str] = mapped_column(default="")
+    attempt: Mapped[int] = mapped_column(default=0)
+    create_time: Mapped[datetime]
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012  # the mapper's own spelling
+
+
+class EventRow(Model):
+    __tablename__ = "events"
+    revision: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    entity_id: Mapped[str]
+    kind: Mapped[str]
+    snapshot: Mapped[bytes]
+    hash: Mapped[bytes]
+
+
+def _durable(engine: AsyncEngine) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def connect(connection, record) -> None:  # type: ignore[no-untyped-def]
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=30000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection) -> None:  # type: ignore[no-untyped-def]
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+class NaiveProposals(store_service_pb2_grpc.ProposalServiceServicer):
+    def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
+        self._sessions = sessions
+
+    async def CreateProposal(self, request, context):  # type: ignore[no-untyped-def]
+        async with self._sessions.begin() as session:
+            row = ProposalRow(
+                id=str(uuid6.uuid7()),
+                state=PENDING,
+                action_name=request.proposal.action_name,
+                action_args=json_format.MessageToJson(request.proposal.action_args),
+                description=request.proposal.description,
+                create_time=datetime.now(UTC),
+            )
+            session.add(row)
+            await self._log(session, row, "proposal.created")
+        return _message(row)
+
+    async def BatchCreateProposals(self, request, context):  # type: ignore[no-untyped-def]
+        made = [await self.CreateProposal(one, context) for one in request.requests]
+        return store_service_pb2.BatchCreateProposalsResponse(proposals=made)
+
+    async def ApproveProposal(self, request, context):  # type: ignore[no-untyped-def]
+        async with self._sessions.begin() as session:
+            row = await session.get(ProposalRow, request.id)
+            if row is None or row.version != request.expected_version:
+                await context.abort(grpc.StatusCode.ABORTED, "version conflict")
+            row.state, row.reviewer = APPROVED, "bob"
+            await self._log(session, row, "proposal.approved")
+        return _message(row)
+
+    async def ClaimProposals(self, request, context):  # type: ignore[no-untyped-def]
+        async with self._sessions.begin() as session:
+            row = (await session.scalars(select(ProposalRow).where(ProposalRow.state == APPROVED).limit(1))).first()
+            if row is None:
+                return store_service_pb2.ClaimProposalsResponse()
+            row.state, row.attempt = EXECUTING, row.attempt + 1
+            await self._log(session, row, "proposal.claimed")
+        return store_service_pb2.ClaimProposalsResponse(proposals=[_message(row)])
+
+    async def CompleteProposal(self, request, context):  # type: ignore[no-untyped-def]
+        async with self._sessions.begin() as session:
+            row = await session.get(ProposalRow, request.id)
+            if row is None or row.attempt != request.attempt:
+                await context.abort(grpc.StatusCode.ABORTED, "lease lost")
+            row.state = EXECUTED
+            await self._log(session, row, "proposal.completed")
+        return _message(row)
+
+    async def _log(self, session: AsyncSession, row: ProposalRow, kind: str) -> None:
+        await session.flush()
+        last = (await session.scalars(select(EventRow).order_by(EventRow.revision.desc()).limit(1))).first()
+        snapshot = _message(row).SerializeToString()
+        digest = hashlib.sha256((last.hash if last else bytes(32)) + kind.encode() + snapshot).digest()
+        session.add(EventRow(entity_id=row.id, kind=kind, snapshot=snapshot, hash=digest))
+
+
+def _message(row: ProposalRow) -> proposal_pb2.Proposal:
+    message = proposal_pb2.Proposal(
+        id=row.id,
+        version=row.version,
+        state=row.state,  # type: ignore[arg-type]
+        action_name=row.action_name,
+        description=row.description,
+        attempt=row.attempt,
+        lease=plan_pb2.Lease(attempt=row.attempt),
+    )
+    json_format.Parse(row.action_args, message.action_args)
+    return message
+
+
+async def serve(database: str) -> None:
+    engine = create_async_engine(f"sqlite+aiosqlite:///{database}")
+    _durable(engine)
+    async with engine.begin() as connection:
+        await connection.run_sync(Model.metadata.create_all)
+    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    sessions = async_sessionmaker(engine, expire_on_commit=False)
+    store_service_pb2_grpc.add_ProposalServiceServicer_to_server(NaiveProposals(sessions), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(f"listening on 127.0.0.1:{port}", flush=True)
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    await stopped.wait()
+    await server.stop(0.5)
+    await engine.dispose()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1]))

@@ -1,0 +1,213 @@
+"""The store's write path against its ceiling and its peers, all in one run on one machine.
+
+Writes bench/results/store.json, docs/benchmarks-store.md and docs/benchmarks-store.svg.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.processes import ROOT, cpu_seconds, server
+from bench.report import Row, write_report
+
+LOAD = ROOT / "build" / "load" / "load"
+CLIENTS = (1, 8, 64, 256)
+
+
+def build_load() -> None:
+    """Compile the load generator. Raises SystemExit with what to install when the tools are missing."""
+    missing = [tool for tool in ("g++", "protoc", "grpc_cpp_plugin", "pkg-config") if not shutil.which(tool)]
+    if missing:
+        raise SystemExit(
+            f"bench needs {', '.join(missing)} for its compiled load generator; on Debian: "
+            "apt-get install g++ pkg-config libgrpc++-dev protobuf-compiler-grpc libprotobuf-dev"
+        )
+    subprocess.run(["make", "-s", "-C", str(ROOT / "bench" / "load")], check=True)
+
+
+def load(
+    scenario: str, target: str, clients: int, seconds: float, prepared: int = 0, payload: int = 256
+) -> dict[str, Any]:
+    """Run one scenario of the load generator and return what it printed."""
+    argv = [str(LOAD), scenario, target, str(clients), str(seconds), str(payload), str(prepared)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=600)
+    if not done.stdout:
+        raise RuntimeError(f"{scenario} against {target}: {done.stderr}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    answer["first_error"] = done.stderr.strip()
+    return answer
+
+
+@contextlib.contextmanager
+def store(directory: Path) -> Iterator[tuple[str, int]]:
+    """Our store on a fresh durable SQLite file."""
+    environment = {
+        "PLANGATE_STORE_LISTEN": "127.0.0.1:0",
+        "PLANGATE_DATABASE_URL": f"sqlite+aiosqlite:///{directory}/store.db",
+        "PLANGATE_LOG_LEVEL": "warning",
+    }
+    with server([sys.executable, "-m", "store_service"], environment) as started:
+        yield started
+
+
+@contextlib.contextmanager
+def etcd(directory: Path) -> Iterator[str]:
+    """A single etcd member on disk."""
+    ports = [_free_port() for _ in range(2)]
+    client, peer = (f"http://127.0.0.1:{port}" for port in ports)
+    argv = [
+        "etcd",
+        "--data-dir",
+        str(directory / "etcd"),
+        "--listen-client-urls",
+        client,
+        "--advertise-client-urls",
+        client,
+    ]
+    argv += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]
+    process = subprocess.Popen([*argv, "--log-level", "error"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(ports[0])
+        yield f"127.0.0.1:{ports[0]}"
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+@contextlib.contextmanager
+def temporal(directory: Path) -> Iterator[str]:
+    """Temporal's development server with its SQLite file."""
+    port = _free_port()
+    argv = [
+        shutil.which("temporal") or str(Path(sys.executable).parent / "temporal"),
+        "server",
+        "start-dev",
+        "--headless",
+    ]
+    argv += ["--port", str(port), "--db-filename", str(directory / "temporal.db"), "--log-level", "never"]
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port)
+        time.sleep(5)  # the port opens before its namespace exists; not part of any measurement
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(15)
+
+
+def executemany(directory: Path, rows: int = 20000, batch: int = 64) -> Row:
+    """What SQLite itself does with bare executemany and one durable commit per batch."""
+    connection = sqlite3.connect(directory / "bare.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("CREATE TABLE proposals (id INTEGER PRIMARY KEY, body TEXT)")
+    begun = time.perf_counter()
+    for start in range(0, rows, batch):
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT INTO proposals VALUES (?, ?)", [(start + i, "x" * 512) for i in range(batch)])
+        connection.execute("COMMIT")
+    rate = rows / (time.perf_counter() - begun)
+    connection.close()
+    return Row("create", "SQLite executemany, no server", batch, rate, 0, 0, f"batches of {batch}")
+
+
+def measure(seconds: float) -> list[Row]:
+    """All scenarios; the servers are started one after another, never two at once."""
+    rows: list[Row] = []
+
+    def note(system: str, answer: dict[str, Any], cpu: float | None = None) -> None:
+        parts = []
+        if answer["conflicts"]:
+            parts.append(f"{answer['conflicts']} conflicts")
+        if answer["errors"]:
+            parts.append(f"{answer['errors']} errors: {answer['first_error']}")
+        if cpu is not None and answer["operations"]:
+            parts.append(f"{cpu / answer['operations'] * 1e6:.0f} us server CPU each")
+        row = Row(
+            answer["scenario"].removeprefix("etcd-"),
+            system,
+            answer["clients"],
+            answer["per_second"],
+            answer["p50_ms"],
+            answer["p99_ms"],
+            ", ".join(parts),
+        )
+        rows.append(row)
+        print(
+            f"{row.scenario:8} {row.system:32} {row.clients:4} {row.per_second:9.0f}/s  p99 {row.p99_ms:8.1f} ms  {row.remark}"
+        )
+
+    with server([sys.executable, "-m", "bench.echo_server"]) as (target, _):
+        for clients in CLIENTS:
+            note("bare grpc.aio echo", load("echo", target, clients, seconds))
+    with tempfile.TemporaryDirectory() as directory, store(Path(directory)) as (target, pid):
+        for scenario in ("create", "approve", "cycle"):
+            for clients in CLIENTS:
+                before = cpu_seconds(pid)
+                answer = load(scenario, target, clients, seconds, prepared=int(seconds * 6000))
+                note("plangate", answer, None if scenario == "approve" else cpu_seconds(pid) - before)
+        note("plangate", load("hot", target, 10, seconds))
+    with tempfile.TemporaryDirectory() as directory:
+        naive = [sys.executable, "-m", "bench.naive_server", f"{directory}/naive.db"]
+        with server(naive) as (target, _):
+            for scenario in ("create", "approve"):
+                for clients in CLIENTS:
+                    note(
+                        "one transaction per request",
+                        load(scenario, target, clients, seconds, prepared=int(seconds * 600)),
+                    )
+        rows.append(executemany(Path(directory)))
+    if shutil.which("etcd"):
+        with tempfile.TemporaryDirectory() as directory, etcd(Path(directory)) as target:
+            for clients in CLIENTS:
+                note("etcd", load("etcd-approve", target, clients, seconds, prepared=int(seconds * 8000)))
+            note("etcd", load("etcd-hot", target, 10, seconds))
+    if shutil.which("temporal") or (Path(sys.executable).parent / "temporal").exists():
+        with tempfile.TemporaryDirectory() as directory, temporal(Path(directory)) as target:
+            argv = [sys.executable, "-m", "bench.temporal_cycle", target, "50", str(seconds)]
+            done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=300)
+            if done.returncode == 0:
+                note("Temporal dev server", json.loads(done.stdout))
+            else:
+                print("Temporal:", done.stderr[-500:])
+    return rows
+
+
+def main(seconds: float = 5.0) -> None:
+    """Measure and write the report."""
+    build_load()
+    rows = measure(seconds)
+    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    write_report("store", "Benchmarks: the store", machine, rows, ceiling="bare grpc.aio echo", ours="plangate")
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _wait_for(port: int, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"nothing listens on port {port}")
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0)

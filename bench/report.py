@@ -36,7 +36,8 @@ def write_report(name: str, title: str, machine: str, rows: Sequence[Row], *, ce
         f"# {title}",
         "",
         f"Measured on {date} in one run of `make bench` on {machine}. Numbers of different runs or machines do not",
-        f"compare; ratios within this one do. The last column is the rate as a part of the {ceiling}'s with as many clients.",
+        'compare; ratios within this one do. "Of ceiling" is the rate as a part of what the',
+        f"{ceiling} does with as many clients.",
         "",
         f"![{title}](benchmarks-{name}.svg)",
         "",
@@ -45,10 +46,9 @@ def write_report(name: str, title: str, machine: str, rows: Sequence[Row], *, ce
     ]
     for row in rows:
         ratio = f"{row.per_second / ceilings[row.clients]:.2f}" if row.clients in ceilings else ""
-        lines.append(
-            f"| {row.scenario} | {row.system} | {row.clients} | {row.per_second:,.0f} | {row.p50_ms:.1f} | {row.p99_ms:.1f}"
-            f" | {ratio} | {row.remark} |"
-        )
+        cells = [row.scenario, row.system, str(row.clients), f"{row.per_second:,.0f}"]
+        cells += [f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}", ratio, row.remark]
+        lines.append(f"| {' | '.join(cells)} |")
     (ROOT / "docs" / f"benchmarks-{name}.md").write_text("\n".join(lines) + "\n")
     (ROOT / "docs" / f"benchmarks-{name}.svg").write_text(_picture(rows, ours))
 

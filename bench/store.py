@@ -146,9 +146,8 @@ def measure(seconds: float) -> list[Row]:
             ", ".join(parts),
         )
         rows.append(row)
-        print(
-            f"{row.scenario:8} {row.system:32} {row.clients:4} {row.per_second:9.0f}/s  p99 {row.p99_ms:8.1f} ms  {row.remark}"
-        )
+        rate = f"{row.per_second:9.0f}/s  p99 {row.p99_ms:8.1f} ms"
+        print(f"{row.scenario:8} {row.system:32} {row.clients:4} {rate}  {row.remark}", flush=True)
 
     with server([sys.executable, "-m", "bench.echo_server"]) as (target, _):
         for clients in CLIENTS:
@@ -190,7 +189,10 @@ def main(seconds: float = 5.0) -> None:
     """Measure and write the report."""
     build_load()
     rows = measure(seconds)
-    machine = f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    machine = (
+        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, "
+        f"SQLite {sqlite3.sqlite_version}"
+    )
     write_report("store", "Benchmarks: the store", machine, rows, ceiling="bare grpc.aio echo", ours="plangate")
 
 

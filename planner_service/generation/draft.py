@@ -10,14 +10,21 @@ never empty and a model never has to choose between an invention and an empty li
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol
+from functools import lru_cache
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from planner_service.catalogue import Action, Catalogue
+from planner_service.generation.reply_grammar import grammar_schema
+
 NO_MATCHING_ACTION = "no_matching_action"
 MAX_JOBS = 100
+# What a grammar lets a model write in one reply; a repetition of 100 unrolls into too many rules.
+MAX_REPLY_JOBS = 30
+MAX_OBJECTIVE_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -88,3 +95,62 @@ def read_draft(reply: PlanReply) -> PlanDraft:
         kept[position] = len(jobs)
         jobs.append(JobDraft(job.action_name, job.action_args, depends_on))
     return PlanDraft(reply.objective.strip(), tuple(jobs), " ".join(reasons))
+
+
+def draft_schema(actions: Sequence[Action]) -> dict[str, Any]:
+    """The JSON Schema of an answer about these actions: each action's name goes with its own arguments only.
+
+    Property order is the order in which a grammar makes the model write.
+    """
+    choices = [_choice(action.name, grammar_schema(action.parameters)) for action in actions]
+    choices.append(_choice(NO_MATCHING_ACTION, _REASON_ONLY))
+    return {
+        "title": "PlanReply",
+        **_closed_object(
+            {
+                "objective": {"type": "string", "maxLength": MAX_OBJECTIVE_CHARACTERS},
+                "jobs": {"type": "array", "items": {"anyOf": choices}, "minItems": 1, "maxItems": MAX_REPLY_JOBS},
+            }
+        ),
+    }
+
+
+_REASON_ONLY = {
+    "type": "object",
+    "properties": {"reason": {"type": "string", "maxLength": 160}},
+    "required": ["reason"],
+    "additionalProperties": False,
+}
+
+
+def _choice(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    return _closed_object({"action_name": {"type": "string", "const": name}, "action_args": arguments})
+
+
+def _closed_object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+@lru_cache(maxsize=8)
+def draft_model(catalogue: Catalogue) -> type[PlanReply]:
+    """The `response_model` for Instructor. Checks names and form; arguments are for `Catalogue.check_args`.
+
+    The same class is returned for the same catalogue.
+    """
+    return _reply_model(catalogue.actions)
+
+
+def _reply_model(actions: tuple[Action, ...]) -> type[PlanReply]:
+    names = (*(action.name for action in actions), NO_MATCHING_ACTION)
+    # Types made at run time: pydantic follows, mypy cannot.
+    one_of_them: Any = Literal[names]
+    job: Any = create_model("JobReply", __base__=JobReply, action_name=(one_of_them, ...))
+    jobs: Any = tuple[job, ...]
+    reply = create_model("PlanReply", __base__=PlanReply, jobs=(jobs, Field(min_length=1, max_length=MAX_JOBS)))
+    reply.reply_schema = draft_schema(actions)
+    return reply

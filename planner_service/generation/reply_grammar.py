@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import unquote
 
 _MAX_DEPTH = 8
@@ -22,6 +22,7 @@ _MAX_BRANCHES = 16
 _MAX_REPETITIONS = 256
 _TYPES = ("string", "number", "integer", "boolean", "array", "object", "null")
 _ANYTHING = ("string", "number", "boolean", "array", "object", "null")
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _NUMERIC = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _KEYWORDS_OF = {
     "string": ("minLength", "maxLength", "pattern", "format"),
@@ -95,7 +96,7 @@ class _Reduction:
         rest = schema.get("additionalProperties")
         for name in required:
             if name not in properties:
-                properties[name] = self.reduce(rest, depth + 1, references) if isinstance(rest, Mapping) else _anything()
+                properties[name] = self.reduce(rest if isinstance(rest, Mapping) else {}, depth + 1, references)
         reduced: dict[str, Any] = {"type": "object"}
         if properties:
             reduced["properties"] = properties
@@ -128,9 +129,9 @@ class _Reduction:
     ) -> tuple[dict[str, Any], tuple[str, ...]]:
         """The schema with its own `$ref` and `allOf` merged in. A reference that leads back to itself is cut."""
         parts: list[Mapping[str, Any]] = [
-            {key: value for key, value in schema.items() if key not in ("$ref", "allOf", "$dynamicRef", "$recursiveRef")}
+            {key: value for key, value in schema.items() if key not in (*_REFERENCES, "allOf")}
         ]
-        reference = schema.get("$ref", schema.get("$dynamicRef", schema.get("$recursiveRef")))
+        reference = next((schema[key] for key in _REFERENCES if key in schema), None)
         if isinstance(reference, str):
             target = self._resolved(reference) if reference not in references else None
             references = (*references, reference)
@@ -164,10 +165,8 @@ class _Reduction:
                     merged[key] = [item for item in merged[key] if item in value] or merged[key]
                 elif key == "type":
                     merged[key] = _common_types(merged[key], value)
-                elif key in ("minimum", "exclusiveMinimum", "minLength", "minItems") and _are_numbers(merged[key], value):
-                    merged[key] = max(merged[key], value)
-                elif key in ("maximum", "exclusiveMaximum", "maxLength", "maxItems") and _are_numbers(merged[key], value):
-                    merged[key] = min(merged[key], value)
+                elif _are_numbers(merged[key], value):
+                    merged[key] = (max if key.lower().startswith(("min", "exclusivemin")) else min)(merged[key], value)
         return merged
 
     def _resolved(self, reference: str) -> Any:
@@ -264,9 +263,9 @@ def _is_plain(pattern: str) -> bool:
         return False
     # `^a|b$` means "begins with a, or ends with b"; a grammar would read "a or b".
     depth = 0
-    for token in re.findall(r"\\.|\[(?:\\.|[^\]])*\]|[()|]", pattern):
-        depth += (token == "(") - (token == ")")
-        if depth < 0 or (token == "|" and depth == 0):
+    for part in re.findall(r"\\.|\[(?:\\.|[^\]])*\]|[()|]", pattern):
+        depth += (part == "(") - (part == ")")
+        if depth < 0 or (part == "|" and depth == 0):
             return False
     repeated = [int(number) for number in re.findall(r"(?:\{|,)(\d+)(?=[,}])", pattern)]
     return depth == 0 and all(number <= _MAX_REPETITIONS for number in repeated)
@@ -284,10 +283,10 @@ def _number(kind: str, schema: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "number":
         pairs = zip(_NUMERIC, (low, high, above, below), strict=True)
         return {**reduced, **{keyword: bound for keyword, bound in pairs if _is_number(bound)}}
-    lows = [math.ceil(low)] if _is_number(low) else []
-    lows += [math.floor(above) + 1] if _is_number(above) else []
-    highs = [math.floor(high)] if _is_number(high) else []
-    highs += [math.ceil(below) - 1] if _is_number(below) else []
+    lows = [math.ceil(bound) for bound in (low,) if _is_number(bound)]
+    lows += [math.floor(bound) + 1 for bound in (above,) if _is_number(bound)]
+    highs = [math.floor(bound) for bound in (high,) if _is_number(bound)]
+    highs += [math.ceil(bound) - 1 for bound in (below,) if _is_number(bound)]
     if lows and highs and max(lows) > min(highs):
         return reduced
     limits = {"minimum": max(lows, default=None), "maximum": min(highs, default=None)}
@@ -303,7 +302,7 @@ def _common_types(one: Any, other: Any) -> Any:
     return common or one
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 

@@ -31,25 +31,29 @@ class CallsInFlight:
         self._unary: set[asyncio.Task[Any]] = set()
         self._streams: set[asyncio.Task[Any]] = set()
         self._endless: set[asyncio.Task[Any]] = set()
+        self._exempt: set[asyncio.Task[Any]] = set()
         self._ended_by_us: set[asyncio.Task[Any]] = set()
         self._empty = asyncio.Event()
         self._empty.set()
         self.draining = False
 
     def begin(self, task: asyncio.Task[Any], *, stream: bool, endless: bool, exempt: bool) -> None:
-        """Enter a call. Raises RpcFailure DRAINING or OVERLOADED; exempt calls (health) are neither refused."""
+        """Enter a call. Raises RpcFailure DRAINING or OVERLOADED. Exempt calls (health) are never refused and nobody
+        waits for them: their watchers stay to the end, to see NOT_SERVING."""
+        if exempt:
+            self._exempt.add(task)
+            return
         calls, limit = (self._streams, self._max_streams) if stream else (self._unary, self._max_unary)
-        if not exempt:
-            if self.draining:
-                raise draining()
-            if len(calls) >= limit:
-                raise RpcFailure(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    "OVERLOADED",
-                    "the server works on as many calls as it may",
-                    metadata={"limit": str(limit)},
-                    retry_after_seconds=0.2,
-                )
+        if self.draining:
+            raise draining()
+        if len(calls) >= limit:
+            raise RpcFailure(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                "OVERLOADED",
+                "the server works on as many calls as it may",
+                metadata={"limit": str(limit)},
+                retry_after_seconds=0.2,
+            )
         calls.add(task)
         if endless:
             self._endless.add(task)
@@ -62,6 +66,7 @@ class CallsInFlight:
         calls = self._streams if stream else self._unary
         calls.discard(task)
         self._endless.discard(task)
+        self._exempt.discard(task)
         self._ended_by_us.discard(task)
         if not self._unary and not self._streams:
             self._empty.set()
@@ -78,7 +83,7 @@ class CallsInFlight:
 
     def cancel_all(self) -> None:
         """End everything."""
-        self._cancel(self._unary | self._streams)
+        self._cancel(self._unary | self._streams | self._exempt)
 
     def _cancel(self, tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in tasks:

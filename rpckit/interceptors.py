@@ -38,7 +38,6 @@ _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _Behaviour: TypeAlias = Callable[[Any, Any], Any]
 
 _HEALTH_PREFIX = "/grpc.health.v1.Health/"
-_HEALTH_WATCH = _HEALTH_PREFIX + "Watch"
 _REQUEST_ID_CHARACTERS = 128
 _FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS}
 _STRAINS = {
@@ -77,7 +76,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._map_error = map_error
         self._calls = calls
         self._metrics = metrics
-        self._endless_methods = endless_methods | {_HEALTH_WATCH}
+        self._endless_methods = endless_methods
         self._min_remaining_seconds = min_remaining_seconds
         self._max_request_bytes = max_request_bytes
         self._wrapped: dict[str, _Handler] = {}

@@ -165,7 +165,8 @@ class GrpcServer:
         if not await self._calls.wait_until_empty(grace_seconds):
             _log.warning("calls were cut off by the end of the drain time", seconds=grace_seconds)
         self._calls.cancel_all()
-        await self._calls.wait_until_empty(1.0)
+        if not await self._calls.wait_until_empty(1.0):
+            _log.error("calls did not end when told to")
         # The grace lets answers that handlers have given leave the machine.
         await self._server.stop(0.5)
         if self._metrics_endpoint:
@@ -236,7 +237,8 @@ def _describe_reflection_v1() -> None:
         file.name, file.package = name, "grpc.reflection.v1"
         for message in file.message_type:
             for field in message.field:
-                field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
+                if field.type_name:
+                    field.type_name = field.type_name.replace(".v1alpha.", ".v1.")
         for method in file.service[0].method:
             method.input_type = method.input_type.replace(".v1alpha.", ".v1.")
             method.output_type = method.output_type.replace(".v1alpha.", ".v1.")

@@ -1,0 +1,303 @@
+"""The shared server: refusals carry reasons, draining ends everything, both reflections answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
+from plangate.plan.v1 import plan_pb2
+from plangate.store.v1 import store_service_pb2, store_service_pb2_grpc
+
+from rpckit.auth import Caller, current_caller
+from rpckit.channel import open_channel
+from rpckit.server import GrpcServer, ServerRefused
+from rpckit.settings import ChannelSettings, ServerSettings
+from rpckit.status import RpcFailure, from_rpc_error, invalid_field
+from rpckit.telemetry import current_request_id
+from tests.support.polling import until
+
+SERVICES = ("plangate.store.v1.PlanService", "plangate.store.v1.EventService")
+WATCH = "/plangate.store.v1.EventService/WatchEvents"
+
+
+class Plans(store_service_pb2_grpc.PlanServiceServicer):
+    """GetPlan does what the id says."""
+
+    def __init__(self) -> None:
+        self.release = asyncio.Event()
+        self.waiting = 0
+        self.cancelled = 0
+        self.callers: list[Caller] = []
+        self.request_ids: list[str] = []
+
+    async def GetPlan(self, request: store_service_pb2.GetPlanRequest, context: Any) -> plan_pb2.Plan:
+        self.callers.append(current_caller())
+        self.request_ids.append(current_request_id())
+        if request.id == "wait":
+            self.waiting += 1
+            try:
+                await self.release.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+            finally:
+                self.waiting -= 1
+        if request.id == "known":
+            raise KeyError("secret cause")
+        if request.id == "unknown":
+            raise ZeroDivisionError("secret cause")
+        return plan_pb2.Plan(id=request.id)
+
+
+class Events(store_service_pb2_grpc.EventServiceServicer):
+    """WatchEvents sends one message, already encoded, and then nothing."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+
+    async def WatchEvents(
+        self, request: store_service_pb2.WatchEventsRequest, context: Any
+    ) -> AsyncIterator[store_service_pb2.WatchEventsResponse]:
+        try:
+            message = store_service_pb2.WatchEventsResponse(progress=store_service_pb2.WatchProgress(revision=1))
+            yield message.SerializeToString()  # type: ignore[misc]
+            await asyncio.Event().wait()
+        finally:
+            self.closed += 1
+
+
+def map_error(error: Exception) -> RpcFailure | None:
+    return invalid_field("id", "is cursed") if isinstance(error, KeyError) else None
+
+
+class Served:
+    def __init__(self, server: GrpcServer, port: int, plans: Plans, events: Events) -> None:
+        self.server, self.port, self.plans, self.events = server, port, plans, events
+        self.target = f"127.0.0.1:{port}"
+
+
+@asynccontextmanager
+async def serving(**settings: Any) -> AsyncIterator[Served]:
+    plans, events = Plans(), Events()
+
+    def register(server: grpc.aio.Server) -> None:
+        store_service_pb2_grpc.add_PlanServiceServicer_to_server(plans, server)
+        store_service_pb2_grpc.add_EventServiceServicer_to_server(events, server)
+
+    server = GrpcServer(
+        ServerSettings(**settings), register, SERVICES, map_error, listen="127.0.0.1:0", endless_methods=[WATCH]
+    )
+    port = await server.start()
+    await server.set_serving(True)
+    try:
+        yield Served(server, port, plans, events)
+    finally:
+        plans.release.set()
+        await server.stop(1.0)
+
+
+def get_plan(channel: grpc.aio.Channel, id_: str, **options: Any) -> Any:
+    return store_service_pb2_grpc.PlanServiceStub(channel).GetPlan(store_service_pb2.GetPlanRequest(id=id_), **options)
+
+
+async def failure_of(call: Any) -> RpcFailure:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return from_rpc_error(caught.value)
+
+
+@pytest.mark.asyncio
+async def test_who_calls_and_under_which_request_id() -> None:
+    async with serving() as served, open_channel(served.target, actor="alice", roles=["sre"]) as channel:
+        call = get_plan(channel, "x", metadata=(("x-request-id", "abc"),))
+        assert (await call).id == "x"
+        assert ("x-request-id", "abc") in tuple(await call.trailing_metadata())
+        assert served.plans.request_ids == ["abc"]
+        assert served.plans.callers == [Caller("alice", frozenset({"sre", "reviewer", "executor"}), False)]
+
+
+@pytest.mark.asyncio
+async def test_only_the_planner_acts_on_behalf_of_others() -> None:
+    async with serving() as served, open_channel(served.target, actor="planner") as channel:
+        await get_plan(channel, "x", metadata=(("x-plangate-on-behalf-of", "alice"),))
+        assert served.plans.callers[0].identity == "alice"
+        assert served.plans.callers[0].via == "planner"
+        mallory = (("x-plangate-actor", "mallory"), ("x-plangate-on-behalf-of", "alice"))
+        failure = await failure_of(get_plan(channel, "x", metadata=mallory))
+        assert (failure.code, failure.reason) == (grpc.StatusCode.PERMISSION_DENIED, "ROLE_MISSING")
+        system = await failure_of(get_plan(channel, "x", metadata=(("x-plangate-actor", "system:sweeper"),)))
+        assert system.reason == "INVALID_FIELD"
+
+
+@pytest.mark.asyncio
+async def test_errors_are_mapped_and_causes_stay_in_the_log() -> None:
+    async with serving() as served, open_channel(served.target) as channel:
+        known = await failure_of(get_plan(channel, "known"))
+        assert (known.code, known.reason, known.metadata) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "INVALID_FIELD",
+            {"field": "id"},
+        )
+        with structlog.testing.capture_logs() as logs:
+            unknown = await failure_of(get_plan(channel, "unknown", metadata=(("x-request-id", "r1"),)))
+        assert (unknown.code, unknown.reason) == (grpc.StatusCode.INTERNAL, "INTERNAL")
+        assert unknown.metadata == {"request_id": "r1"}
+        assert "secret" not in unknown.message
+        assert any(isinstance(entry.get("exc_info"), ZeroDivisionError) for entry in logs)
+
+
+@pytest.mark.asyncio
+async def test_requests_that_cannot_be_read_are_refused_with_a_reason() -> None:
+    async with serving(max_request_bytes=2048) as served, open_channel(served.target) as channel:
+        too_large = await failure_of(get_plan(channel, "x" * 3000))
+        assert (too_large.code, too_large.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+        raw = channel.unary_unary("/plangate.store.v1.PlanService/GetPlan")
+        garbage = await failure_of(raw(b"\xff\xff\xff"))
+        assert (garbage.code, garbage.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+
+
+@pytest.mark.asyncio
+async def test_too_many_calls_and_too_little_time_are_refused() -> None:
+    async with (
+        serving(max_concurrent_calls=2, min_remaining_seconds=0.2) as served,
+        open_channel(served.target) as channel,
+    ):
+        waiting = [asyncio.ensure_future(get_plan(channel, "wait")) for _ in range(2)]
+        await until(lambda: served.plans.waiting == 2)
+        overload = await failure_of(get_plan(channel, "x"))
+        assert (overload.code, overload.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+        assert overload.retry_after_seconds
+        served.plans.release.set()
+        assert [plan.id for plan in await asyncio.gather(*waiting)] == ["wait", "wait"]
+        short = await failure_of(get_plan(channel, "x", timeout=0.15))
+        assert (short.code, short.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT")
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_goes_away_cancels_its_call_and_frees_its_place() -> None:
+    async with serving(max_concurrent_calls=1) as served, open_channel(served.target) as channel:
+        call = get_plan(channel, "wait")
+        await until(lambda: served.plans.waiting == 1)
+        call.cancel()
+        await until(lambda: served.plans.cancelled == 1)
+        assert (await get_plan(channel, "x")).id == "x"
+
+
+@pytest.mark.asyncio
+async def test_draining_refuses_new_calls_ends_streams_and_lets_others_finish() -> None:
+    async with serving() as served, open_channel(served.target) as channel:
+        watch = store_service_pb2_grpc.EventServiceStub(channel).WatchEvents(store_service_pb2.WatchEventsRequest())
+        assert (await watch.read()).progress.revision == 1
+        health = health_pb2_grpc.HealthStub(channel)
+        seen = health.Watch(health_pb2.HealthCheckRequest(service=SERVICES[0]))
+        assert (await seen.read()).status == health_pb2.HealthCheckResponse.SERVING
+        in_flight = asyncio.ensure_future(get_plan(channel, "wait"))
+        await until(lambda: served.plans.waiting == 1)
+
+        woken: list[bool] = []
+        served.server.on_drain(lambda: woken.append(True))
+        stopping = asyncio.create_task(served.server.stop(10))
+        assert (await seen.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        ended = await failure_of(watch.read())
+        assert (ended.code, ended.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+        assert served.events.closed == 1
+        assert woken == [True]
+        refused = await failure_of(get_plan(channel, "x"))
+        assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+        served.plans.release.set()
+        assert (await in_flight).id == "wait"
+        await stopping
+
+
+@pytest.mark.asyncio
+async def test_what_outlasts_the_drain_time_is_told_so() -> None:
+    async with serving() as served, open_channel(served.target) as channel:
+        in_flight = asyncio.ensure_future(get_plan(channel, "wait"))
+        await until(lambda: served.plans.waiting == 1)
+        await served.server.stop(0.05)
+        failure = await failure_of(in_flight)
+        assert (failure.code, failure.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_both_reflections_list_and_describe(version: str) -> None:
+    async with serving() as served, open_channel(served.target) as channel:
+        reflect = channel.stream_stream(
+            f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+            request_serializer=reflection_pb2.ServerReflectionRequest.SerializeToString,
+            response_deserializer=reflection_pb2.ServerReflectionResponse.FromString,
+        )()
+        await reflect.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        names = {service.name for service in (await reflect.read()).list_services_response.service}
+        assert names == {
+            *SERVICES,
+            "grpc.health.v1.Health",
+            "grpc.reflection.v1.ServerReflection",
+            "grpc.reflection.v1alpha.ServerReflection",
+        }
+        for name in names:
+            await reflect.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=name))
+            assert (await reflect.read()).file_descriptor_response.file_descriptor_proto, name
+        await reflect.done_writing()
+
+
+@pytest.mark.asyncio
+async def test_tokens_decide_who_calls(tmp_path: Path) -> None:
+    digest = hashlib.sha256(b"s3cret").hexdigest()
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(f"tokens:\n  - sha256: {digest}\n    identity: bob\n    roles: [reviewer]\n")
+    async with serving(auth_tokens_file=tokens) as served:
+        async with open_channel(served.target, token="s3cret", actor="mallory") as channel:
+            await get_plan(channel, "x")
+            assert served.plans.callers == [Caller("bob", frozenset({"reviewer"}), True)]
+        async with open_channel(served.target, actor="bob") as channel:
+            assert (await failure_of(get_plan(channel, "x"))).code is grpc.StatusCode.UNAUTHENTICATED
+            health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+            assert health.status == health_pb2.HealthCheckResponse.SERVING
+        async with open_channel(served.target, token="wrong") as channel:
+            assert (await failure_of(get_plan(channel, "x"))).reason == "UNAUTHENTICATED"
+
+
+@pytest.mark.asyncio
+async def test_an_address_that_others_reach_needs_tls_and_tokens() -> None:
+    with pytest.raises(ServerRefused, match="PLANGATE_TLS_CERT_FILE"):
+        GrpcServer(ServerSettings(), lambda _: None, (), map_error, listen="0.0.0.0:0")
+
+
+@pytest.mark.asyncio
+async def test_an_address_in_use_is_refused_in_one_sentence() -> None:
+    async with serving() as served:
+        second = GrpcServer(ServerSettings(), lambda _: None, (), map_error, listen=served.target)
+        with pytest.raises(ServerRefused, match="cannot listen on"):
+            await second.start()
+        await second.stop(0)
+
+
+@pytest.mark.asyncio
+async def test_metrics_count_calls_by_method_and_code() -> None:
+    async with serving(metrics_listen="127.0.0.1:0") as served, open_channel(served.target) as channel:
+        await get_plan(channel, "x")
+        await failure_of(get_plan(channel, "known"))
+        metrics = served.server.metrics
+        assert metrics is not None
+        method = "/plangate.store.v1.PlanService/GetPlan"
+        for code in ("OK", "INVALID_ARGUMENT"):
+            labels = {"method": method, "code": code}
+            assert metrics.registry.get_sample_value("plangate_rpc_handled_total", labels) == 1
+        assert metrics.registry.get_sample_value("plangate_rpc_in_flight", {"kind": "unary"}) == 0
+
+
+@pytest.mark.asyncio
+async def test_a_token_is_not_sent_in_the_clear_to_other_machines() -> None:
+    with pytest.raises(ValueError, match="without TLS"):
+        open_channel("store.example.com:50051", ChannelSettings(), token="s3cret")

@@ -1,0 +1,57 @@
+"""How an action of the catalogue binds a command or an HTTP request: the fields a person writes.
+
+docs/executor.md describes them. What a form says is checked for meaning in command_binding and http_binding.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+# Both outputs and their escapes must fit into the 64 KiB of a result.
+OUTPUT_LIMIT_BYTES = 32 * 1024
+
+_Text = Annotated[str, StringConstraints(max_length=4096)]
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+_Seconds = Annotated[float, Field(gt=0, le=86_400, strict=False)]
+
+
+class BindingForm(BaseModel):
+    """Unknown fields are refused, nothing is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class EnvironmentReference(BindingForm):
+    """A value that stays out of the catalogue: `{env: API_TOKEN, prefix: "Bearer "}`."""
+
+    env: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    prefix: _Text = ""
+
+
+class CommandForm(BindingForm):
+    """`command:` of an action."""
+
+    argv: Annotated[
+        list[_Text | Annotated[list[_Text], Field(min_length=1, max_length=32)]], Field(min_length=1, max_length=256)
+    ]
+    timeout_seconds: _Seconds = 60.0
+    working_directory: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = "."
+    output_limit_bytes: Annotated[int, Field(gt=0, le=OUTPUT_LIMIT_BYTES)] = 16 * 1024
+    environment: dict[_Name, _Text | EnvironmentReference] = {}
+    paths: dict[_Name, _Text] = {}
+    stdin: Literal["json"] | None = None
+    retry_on_exit: Annotated[list[Annotated[int, Field(ge=1, le=255)]], Field(max_length=255)] = []
+
+
+class HttpForm(BindingForm):
+    """`http:` of an action."""
+
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+    url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=4096)]
+    headers: dict[_Name, _Text | EnvironmentReference] = {}
+    body: Any = None
+    timeout_seconds: _Seconds = 30.0
+    output_limit_bytes: Annotated[int, Field(gt=0, le=OUTPUT_LIMIT_BYTES)] = 16 * 1024
+    retry_on_status: Annotated[list[Annotated[int, Field(ge=400, le=599)]], Field(max_length=200)] = []

@@ -1,0 +1,264 @@
+"""A command binding: from an argument vector with placeholders to exactly the arguments that its author meant.
+
+A value can never become another argument, nor an option that the author did not write:
+
+- no shell is involved, and one element of `argv` gives one argument, whatever characters the value holds;
+- an argument that begins with a value may not begin with "-", unless the author put "--" before it: write
+  `--name={args.name}`, or `--` as an element of its own, where values may begin so;
+- the program itself, and code handed to an interpreter (`sh -c`, `python -c`), may not hold values;
+- an argument that may be missing stands in a list of its own, which goes away as a whole: [--limit, "{args.limit}"].
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from plangate_client.executor.arguments import ArgumentSchema
+from plangate_client.executor.binding_forms import CommandForm, EnvironmentReference
+from plangate_client.executor.template import (
+    ArgumentMissing,
+    ArgumentRefused,
+    Placeholder,
+    Template,
+    TemplateInvalid,
+    Values,
+)
+from rpckit.struct_codec import JsonValue
+
+_INTERPRETER = re.compile(
+    r"(?:ba|da|z|k|mk|a|fi|c|tc|pw)?sh|powershell|cmd|busybox|python[\d.]*|pypy[\d.]*|perl|ruby|node|nodejs|bun|deno|php|lua|"
+    r"tclsh|osascript|awk|gawk|mawk|sed|eval|ssh|su|xargs|parallel|watch"
+)
+_CODE_OPTION = re.compile(r"-\w*[ceEr]|--(?:eval|expression|command|print|run|source)|/[cCkK]|-(?:Command|EncodedCommand)")
+_CODE_OPTION_WITH_VALUE = re.compile(r"(?:-\w*[ceEr]|--(?:eval|expression|command|print|run|source)=).*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLine:
+    """What is executed. `environment` is all that the program sees."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    working_directory: Path
+    stdin: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandBinding:
+    """One action's command."""
+
+    form: CommandForm
+    argv: tuple[Template | tuple[Template, ...], ...]
+    environment: Mapping[str, Template | EnvironmentReference]
+    working_directory: Template
+    paths: Mapping[str, Template]
+
+    @classmethod
+    def compile(cls, form: CommandForm, schema: ArgumentSchema) -> Self:
+        """Check what the author wrote. Raises TemplateInvalid."""
+        argv: list[Template | tuple[Template, ...]] = []
+        for element in form.argv:
+            if isinstance(element, str):
+                argv.append(_checked(element, schema, may_be_missing=False))
+            else:
+                group = tuple(_checked(text, schema, may_be_missing=True) for text in element)
+                if not any(template.holds_arguments for template in group):
+                    raise TemplateInvalid(f"argv: the list {element} holds no argument that could be missing")
+                argv.append(group)
+        program = argv[0]
+        if isinstance(program, tuple) or program.holds_arguments:
+            raise TemplateInvalid("argv: the program itself must not depend on arguments")
+        _refuse_values_in_code([template for element in argv for template in _group(element)])
+        environment = {
+            name: value if isinstance(value, EnvironmentReference) else _checked(value, schema, may_be_missing=True)
+            for name, value in form.environment.items()
+        }
+        for name in environment:
+            if "=" in name or "\0" in name:
+                raise TemplateInvalid(f"environment: {name!r} is no name of a variable")
+        return cls(
+            form=form,
+            argv=tuple(argv),
+            environment=environment,
+            working_directory=_fixed(form.working_directory, "working_directory"),
+            paths=_path_limits(form, argv),
+        )
+
+    @property
+    def program(self) -> Template:
+        """The first element of argv."""
+        program = self.argv[0]
+        assert isinstance(program, Template)
+        return program
+
+    @property
+    def referenced_environment(self) -> frozenset[str]:
+        """Variables that must be set where the executor runs."""
+        return frozenset(value.env for value in self.environment.values() if isinstance(value, EnvironmentReference))
+
+    def render(self, values: Values, process_environment: Mapping[str, str], directory: Path) -> CommandLine:
+        """Put the values in.
+
+        :param process_environment: where PATH and referenced variables are taken from.
+        :param directory: what a relative working directory is relative to.
+        :raises ArgumentMissing: an argument outside of an optional list is absent.
+        :raises ArgumentRefused: a value may not stand where it would.
+        """
+        working_directory = (directory / self.working_directory.fill(values)).resolve()
+        arguments = _Arguments(values, self.paths, working_directory)
+        for element in self.argv:
+            arguments.add(element)
+        environment = {"PATH": process_environment.get("PATH", os.defpath)}
+        for name, value in self.environment.items():
+            if isinstance(value, EnvironmentReference):
+                environment[name] = value.prefix + process_environment[value.env]
+                continue
+            try:
+                environment[name] = arguments.fill(value)
+            except ArgumentMissing:
+                continue
+        stdin = None
+        if self.form.stdin == "json":
+            stdin = json.dumps(values.args, ensure_ascii=False).encode()
+        return CommandLine(tuple(arguments.argv), environment, working_directory, stdin)
+
+
+class _Arguments:
+    """Collects the arguments of one command line."""
+
+    def __init__(self, values: Values, paths: Mapping[str, Template], working_directory: Path) -> None:
+        self.argv: list[str] = []
+        self._values = values
+        self._limits = {name: (working_directory / limit.fill(values)).resolve() for name, limit in paths.items()}
+        self._working_directory = working_directory
+        self._options_have_ended = False
+
+    def add(self, element: Template | tuple[Template, ...]) -> None:
+        if isinstance(element, Template):
+            self._add(self._rendered(element), element)
+            return
+        try:
+            rendered = [self._rendered(template) for template in element]
+        except ArgumentMissing:
+            return
+        for template, texts in zip(element, rendered, strict=True):
+            self._add(texts, template)
+
+    def fill(self, template: Template) -> str:
+        return "".join(part if isinstance(part, str) else self._text(part) for part in template.parts)
+
+    def _rendered(self, template: Template) -> list[str]:
+        whole = template.whole
+        if whole is None or whole.form != "spread":
+            return [self.fill(template)]
+        value = self._values.look_up(whole)
+        if not isinstance(value, list):
+            raise ArgumentRefused(f"{whole.name} is not a list")
+        return [self._element_text(element, whole) for element in value]
+
+    def _add(self, texts: list[str], template: Template) -> None:
+        for text in texts:
+            if text.startswith("-") and template.begins_with_argument and not self._options_have_ended:
+                raise ArgumentRefused(
+                    f"{template.source} would become the option {_quoted(text)}: a value that begins an argument must "
+                    "not begin with '-'"
+                )
+            self.argv.append(text)
+        if template.literal == "--":
+            self._options_have_ended = True
+
+    def _text(self, placeholder: Placeholder) -> str:
+        text = self._values.text(placeholder)
+        return self._inside(text, placeholder)
+
+    def _element_text(self, element: JsonValue, placeholder: Placeholder) -> str:
+        if element is None:
+            raise ArgumentRefused(f"{placeholder.name} holds null")
+        single = Placeholder(path=("element",))
+        text = Values({"element": element}, {}).text(single)
+        return self._inside(text, placeholder)
+
+    def _inside(self, text: str, placeholder: Placeholder) -> str:
+        """The real path, without links and dots, where the catalogue limits it to a directory; else the text."""
+        limit = self._limits.get(placeholder.name) if placeholder.is_argument else None
+        if limit is None:
+            return text
+        path = (self._working_directory / text).resolve()
+        if not path.is_relative_to(limit):
+            raise ArgumentRefused(f"{placeholder.name} leads out of the directory that the catalogue allows: {_quoted(text)}")
+        return str(path)
+
+
+def _checked(text: str, schema: ArgumentSchema, *, may_be_missing: bool) -> Template:
+    template = Template.parse(text)
+    for placeholder in template.placeholders:
+        if placeholder.form == "spread" and template.whole is None:
+            raise TemplateInvalid(f"{text!r}: {{{placeholder.name}*}} must be a whole element of argv")
+        if placeholder.is_argument:
+            schema.check_placeholder(placeholder, may_be_missing=may_be_missing)
+    return template
+
+
+def _fixed(text: str, field: str) -> Template:
+    template = Template.parse(text)
+    if template.holds_arguments:
+        raise TemplateInvalid(f"{field}: must not depend on arguments")
+    return template
+
+
+def _path_limits(form: CommandForm, argv: list[Template | tuple[Template, ...]]) -> dict[str, Template]:
+    used = {
+        placeholder.name
+        for element in argv
+        for template in _group(element)
+        for placeholder in template.placeholders
+        if placeholder.form != "json"
+    }
+    used |= {
+        placeholder.name
+        for value in form.environment.values()
+        if isinstance(value, str)
+        for placeholder in Template.parse(value).placeholders
+    }
+    for name in form.paths:
+        if name not in used:
+            raise TemplateInvalid(f"paths: {name!r} is no placeholder of argv; write args.NAME")
+    return {name: _fixed(directory, "paths") for name, directory in form.paths.items()}
+
+
+def _group(element: Template | tuple[Template, ...]) -> tuple[Template, ...]:
+    return element if isinstance(element, tuple) else (element,)
+
+
+def _refuse_values_in_code(templates: list[Template]) -> None:
+    """`sh -c "rm {args.x}"` would make a program of the value. Looks at every word: the interpreter may come second."""
+    interpreter = ""
+    after_code_option = False
+    for template in templates:
+        literal = template.literal
+        if literal is None:
+            begins = template.parts[0] if isinstance(template.parts[0], str) else ""
+            if template.whole is not None and template.whole.constant == "python":
+                interpreter = interpreter or "python"
+            elif interpreter and template.holds_arguments:
+                if after_code_option or (begins and _CODE_OPTION_WITH_VALUE.fullmatch(begins)):
+                    raise TemplateInvalid(
+                        f"argv: {template.source!r} puts a value into code for {interpreter}: hand it over as an "
+                        "argument of its own"
+                    )
+            after_code_option = False
+            continue
+        after_code_option = bool(interpreter) and _CODE_OPTION.fullmatch(literal) is not None
+        name = literal.rsplit("/", 1)[-1].removesuffix(".exe")
+        if _INTERPRETER.fullmatch(name):
+            interpreter = name
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:79] + "…")

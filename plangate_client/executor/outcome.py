@@ -1,0 +1,26 @@
+"""What came of carrying one proposal out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from rpckit.struct_codec import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Success when `reason` is empty.
+
+    `reason` is the UPPER_SNAKE_CASE kind of the failure, `message` what happened, for people; both go to the log.
+    """
+
+    result: JsonObject = field(default_factory=dict)
+    reason: str = ""
+    message: str = ""
+    retryable: bool = False
+    retry_delay_seconds: float | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """True when the proposal becomes EXECUTED."""
+        return not self.reason

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
+from store_service.domain.actor import Actor
+from store_service.domain.errors import VersionConflict
 from store_service.domain.instant import Instant
 
 
@@ -30,3 +32,12 @@ class Entity:
         attributes.update(self.__dict__)
         attributes.update(changes)
         return copy
+
+    def changed(self, actor: Actor, now: Instant, **changes: Any) -> Self:
+        """The next version, changed by `actor`."""
+        return self.evolve(version=self.version + 1, updated_by=actor.identity, update_time=now, **changes)
+
+    def expect(self, expected_version: int) -> None:
+        """Raises VersionConflict unless this is the version that the caller read; 0 means any."""
+        if expected_version and expected_version != self.version:
+            raise VersionConflict(expected_version, self.version)

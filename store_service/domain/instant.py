@@ -1,4 +1,4 @@
-"""Times and lengths of time, as whole microseconds: exact, cheap to compare, the same in SQLite, PostgreSQL and hashes."""
+"""Times and lengths of time, as whole microseconds: exact, cheap to compare, the same number in databases and hashes."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias

@@ -1,8 +1,9 @@
 """A time-limited right to work on one thing, for plans in the queue and for approved proposals alike."""
 
 from dataclasses import dataclass, field
-from typing import Self, TypeVar
+from typing import Any, Self
 
+from store_service.domain.actor import Actor
 from store_service.domain.entity import Entity
 from store_service.domain.errors import LeaseLost
 from store_service.domain.instant import Instant, Micros
@@ -48,28 +49,24 @@ class Leased(Entity):
     def lease_ran_out(self, now: Instant) -> bool:
         return self.lease is not None and self.lease.expire_time <= now
 
-    def leased_to(self, worker: str, now: Instant, duration: Micros) -> Self:
-        """With a new lease and the next attempt."""
+    def leased_to(self, worker: Actor, now: Instant, duration: Micros, **changes: Any) -> Self:
+        """The next version, with a new lease and the next attempt."""
         attempt = self.attempt + 1
-        return self.evolve(
-            lease=Lease(worker, attempt, now + duration), attempt=attempt, not_before_time=None, failure=None
-        )
+        lease = Lease(worker.identity, attempt, now + duration)
+        return self.changed(worker, now, lease=lease, attempt=attempt, not_before_time=None, failure=None, **changes)
 
-    def renewed(self, worker: str, attempt: int, now: Instant, duration: Micros) -> Self:
-        """With the lease prolonged from now on. Raises LeaseLost."""
+    def renewed(self, worker: Actor, attempt: int, now: Instant, duration: Micros) -> Self:
+        """The next version, with the lease prolonged from now on. Raises LeaseLost."""
         lease = self.held(worker, attempt)
-        return self.evolve(lease=Lease(lease.worker, lease.attempt, now + duration))
+        return self.changed(worker, now, lease=Lease(lease.worker, lease.attempt, now + duration))
 
-    def held(self, worker: str, attempt: int) -> Lease:
+    def held(self, worker: Actor, attempt: int) -> Lease:
         """The lease, if this worker holds it with this token. Raises LeaseLost.
 
         A lease that ran out but was not taken back yet still counts: nobody else works on the thing, and work that
         was done should not be done again only because its report came late.
         """
         lease = self.lease
-        if lease is None or lease.attempt != attempt or lease.worker != worker:
+        if lease is None or lease.attempt != attempt or lease.worker != worker.identity:
             raise LeaseLost(attempt, self.attempt)
         return lease
-
-
-LeasedT = TypeVar("LeasedT", bound=Leased)

@@ -1,0 +1,227 @@
+"""A plan from the queue to its proposals."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from store_service.domain.actor import Actor
+from store_service.domain.canonical import args_digest
+from store_service.domain.dependencies import denied_failure, unreachable_failure
+from store_service.domain.errors import IllegalTransition
+from store_service.domain.events import EventKind
+from store_service.domain.instant import Instant, Micros
+from store_service.domain.lease import Failure
+from store_service.domain.lifecycle import PLAN_LIFECYCLE, PlanCommand
+from store_service.domain.plan import GeneratedPlan, Job, Plan, PlanDraft, PlanState
+from store_service.domain.proposal import Decision, Effect, Proposal, ProposalState
+from store_service.domain.rules import Rules
+
+
+def create(plan_id: str, draft: PlanDraft, actor: Actor, now: Instant, rules: Rules) -> tuple[Plan, EventKind]:
+    """PLANNED or QUEUED, as the draft says; its jobs have no proposals yet."""
+    plan = Plan(
+        id=plan_id,
+        created_by=actor.identity,
+        updated_by=actor.identity,
+        create_time=now,
+        update_time=now,
+        state=draft.state,
+        objective=draft.objective,
+        prompt=draft.prompt,
+        jobs=draft.jobs,
+        generation=draft.generation,
+        labels=draft.labels,
+        context_json=draft.context_json,
+        no_action_reason=draft.no_action_reason,
+        warnings=draft.warnings,
+        max_attempts=draft.max_attempts or rules.plan_max_attempts,
+        priority=draft.priority,
+        options=draft.options,
+    )
+    return plan, EventKind.PLAN_CREATED
+
+
+def claim(plan: Plan, planner: Actor, now: Instant, duration: Micros) -> tuple[Plan, EventKind]:
+    """PLANNING, under a lease with the next attempt as its token."""
+    PLAN_LIFECYCLE.require(plan.state, PlanCommand.CLAIM)
+    return plan.leased_to(planner, now, duration, state=PlanState.PLANNING), EventKind.PLAN_CLAIMED
+
+
+def renew(plan: Plan, planner: Actor, attempt: int, now: Instant, duration: Micros) -> tuple[Plan, EventKind]:
+    """With the lease prolonged."""
+    plan.held(planner, attempt)
+    PLAN_LIFECYCLE.require(plan.state, PlanCommand.RENEW)
+    return plan.renewed(planner, attempt, now, duration), EventKind.PLAN_LEASE_RENEWED
+
+
+def complete(
+    plan: Plan, planner: Actor, attempt: int, now: Instant, generated: GeneratedPlan
+) -> tuple[Plan, EventKind]:
+    """PLANNED with what was generated; its jobs have no proposals yet."""
+    plan.held(planner, attempt)
+    PLAN_LIFECYCLE.require(plan.state, PlanCommand.COMPLETE)
+    planned = plan.changed(
+        planner,
+        now,
+        state=PlanState.PLANNED,
+        lease=None,
+        objective=generated.objective,
+        jobs=generated.jobs,
+        generation=generated.generation,
+        no_action_reason=generated.no_action_reason,
+        warnings=generated.warnings,
+    )
+    return planned, EventKind.PLAN_PLANNED
+
+
+def fail(
+    plan: Plan,
+    planner: Actor,
+    attempt: int,
+    now: Instant,
+    rules: Rules,
+    *,
+    failure: Failure,
+    generation: bytes | None,
+    retryable: bool,
+    retry_delay: Micros | None,
+) -> tuple[Plan, EventKind]:
+    """QUEUED again after a pause while attempts are left and it is retryable, else FAILED."""
+    plan.held(planner, attempt)
+    PLAN_LIFECYCLE.require(plan.state, PlanCommand.FAIL)
+    reported = plan.evolve(generation=generation)
+    pause = rules.planning_pause(plan.attempt) if retry_delay is None else retry_delay
+    return _given_back(reported, planner, now, failure, retryable=retryable, pause=pause)
+
+
+def expire_lease(plan: Plan, actor: Actor, now: Instant) -> tuple[Plan, EventKind]:
+    """As after a failure that may be retried at once."""
+    PLAN_LIFECYCLE.require(plan.state, PlanCommand.EXPIRE_LEASE)
+    failure = Failure("LEASE_EXPIRED", "the planner's lease ran out")
+    return _given_back(plan, actor, now, failure, retryable=True, pause=0)
+
+
+def cancel(plan: Plan, actor: Actor, now: Instant, failure: Failure) -> tuple[Plan, EventKind]:
+    """CANCELLED; a planner at work loses its lease. Its open proposals are cancelled by the command."""
+    PLAN_LIFECYCLE.require(plan.state, PlanCommand.CANCEL)
+    cancelled = plan.changed(actor, now, state=PlanState.CANCELLED, lease=None, failure=failure)
+    return cancelled, EventKind.PLAN_CANCELLED
+
+
+def delete(plan: Plan, open_proposals: int, actor: Actor, now: Instant, *, purge: bool) -> tuple[Plan, EventKind]:
+    """Hidden, or ready to be removed for good. Not while proposals of it are open."""
+    PLAN_LIFECYCLE.require(plan.state, PlanCommand.DELETE)
+    if open_proposals:
+        raise IllegalTransition(plan.state.value, PlanCommand.DELETE.value, [PlanCommand.CANCEL.value])
+    kind = EventKind.PLAN_PURGED if purge else EventKind.PLAN_DELETED
+    return plan.changed(actor, now, delete_time=plan.delete_time or now), kind
+
+
+def _given_back(
+    plan: Plan, actor: Actor, now: Instant, failure: Failure, *, retryable: bool, pause: Micros
+) -> tuple[Plan, EventKind]:
+    if retryable and plan.attempts_left:
+        not_before_time = now + pause if pause > 0 else None
+        queued = plan.changed(
+            actor, now, state=PlanState.QUEUED, lease=None, failure=failure, not_before_time=not_before_time
+        )
+        return queued, EventKind.PLAN_REQUEUED
+    return plan.changed(actor, now, state=PlanState.FAILED, lease=None, failure=failure), EventKind.PLAN_FAILED
+
+
+def with_proposals(
+    plan: Plan, actor: Actor, now: Instant, rules: Rules, new_id: Callable[[], str]
+) -> tuple[Plan, list[tuple[Proposal, EventKind, str]]]:
+    """The plan with `proposal_id` in its jobs, and the proposals, each with its first event's kind and comment.
+
+    ALLOW gives an APPROVED proposal, REQUIRE_APPROVAL a PENDING one, DENY none. A proposal that could never run, because
+    a job it needs was denied, is born CANCELLED.
+    """
+    proposal_ids = {job.id: new_id() for job in plan.jobs if _decision(job).effect is not Effect.DENY}
+    doomed = _doomed(plan.jobs)
+    jobs: list[Job] = []
+    born: list[tuple[Proposal, EventKind, str]] = []
+    for job in plan.jobs:
+        proposal_id = proposal_ids.get(job.id, "")
+        jobs.append(replace(job, proposal_id=proposal_id))
+        if proposal_id:
+            born.append(_proposal_of(job, plan, proposal_ids, doomed.get(job.id), actor, now, rules))
+    return plan.evolve(jobs=tuple(jobs)), born
+
+
+def _decision(job: Job) -> Decision:
+    assert job.decision is not None, "checked when the command was made"
+    return job.decision
+
+
+def _doomed(jobs: tuple[Job, ...]) -> dict[str, Failure]:
+    """Why jobs can never run, by job id, for those that policy did not deny themselves. `jobs` are acyclic."""
+    denied = {job.id for job in jobs if _decision(job).effect is Effect.DENY}
+    doomed: dict[str, Failure] = {}
+    if not denied:
+        return doomed
+    found_more = True
+    while found_more:
+        found_more = False
+        for job in jobs:
+            if job.id in denied or job.id in doomed:
+                continue
+            cause = next((needed for needed in job.depends_on if needed in denied), None)
+            if cause is not None:
+                doomed[job.id] = denied_failure(cause)
+            elif (needed := next((needed for needed in job.depends_on if needed in doomed), None)) is not None:
+                doomed[job.id] = unreachable_failure(needed)
+            else:
+                continue
+            found_more = True
+    return doomed
+
+
+def _proposal_of(
+    job: Job,
+    plan: Plan,
+    proposal_ids: Mapping[str, str],
+    failure: Failure | None,
+    actor: Actor,
+    now: Instant,
+    rules: Rules,
+) -> tuple[Proposal, EventKind, str]:
+    decision = _decision(job)
+    allowed = decision.effect is Effect.ALLOW
+    depends_on = tuple(dict.fromkeys(proposal_ids[needed] for needed in job.depends_on if needed in proposal_ids))
+    ttl = rules.approval_ttl if decision.approval_ttl is None else decision.approval_ttl
+    if failure is not None:
+        state, kind, comment = ProposalState.CANCELLED, EventKind.PROPOSAL_CANCELLED, failure.message
+    elif allowed:
+        state, kind = ProposalState.APPROVED, EventKind.PROPOSAL_APPROVED_BY_POLICY
+        comment = ": ".join(part for part in (decision.rule, decision.reason) if part)[:2_000]
+    else:
+        state, kind, comment = ProposalState.PENDING, EventKind.PROPOSAL_CREATED, ""
+    proposal = Proposal(
+        id=proposal_ids[job.id],
+        created_by=plan.created_by,
+        updated_by=actor.identity,
+        create_time=now,
+        update_time=now,
+        plan_id=plan.id,
+        job_id=job.id,
+        action_name=job.action_name,
+        args_json=job.args_json,
+        args_digest=args_digest(job.args_json),
+        description=job.description,
+        evidence=job.evidence,
+        priority=job.priority,
+        labels=plan.labels,
+        state=state,
+        decision=decision,
+        required_approvals=0 if allowed else max(1, decision.required_approvals),
+        reviewer_role=decision.reviewer_role,
+        max_attempts=job.max_attempts or 1,
+        depends_on=depends_on,
+        waiting_for=len(depends_on),
+        failure=failure,
+        submit_time=now,
+        review_time=now if allowed and failure is None else None,
+        expire_time=None if ttl is None else now + ttl,
+        end_time=None if failure is None else now,
+    )
+    return proposal, kind, comment

@@ -1,0 +1,28 @@
+"""The numbers and names that the store's owner may choose."""
+
+from dataclasses import dataclass
+
+from store_service.domain.actor import Actor
+from store_service.domain.instant import SECOND, Micros
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """planner_identity: the identity that models act under; it can never approve."""
+
+    planner_identity: str = "planner"
+    lease_duration: Micros = 60 * SECOND
+    # How long a proposal may wait when its decision does not say. None: for ever.
+    approval_ttl: Micros | None = None
+    plan_max_attempts: int = 3
+    # The pause before the second planning attempt; it doubles with every further one, up to the cap.
+    planning_backoff: Micros = 5 * SECOND
+    planning_backoff_cap: Micros = 300 * SECOND
+
+    def acts_for_a_model(self, actor: Actor) -> bool:
+        """Whether a model may stand behind this actor: the planner itself, or the planner in somebody's name."""
+        return actor.identity == self.planner_identity or "planner" in actor.roles or bool(actor.via)
+
+    def planning_pause(self, attempt: int) -> Micros:
+        """How long to wait after this planning attempt failed."""
+        return min(self.planning_backoff << min(attempt - 1, 30), self.planning_backoff_cap)

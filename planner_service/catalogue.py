@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 import rfc8785
 from pydantic import BeforeValidator, Field, StringConstraints
 
+from plangate_client.executor.binding_forms import CommandForm, HttpForm
 from planner_service.argument_schema import ArgumentSchema, SchemaRefused, closed
 from planner_service.attempt_error import AttemptError
 from planner_service.decision import Effect
@@ -122,22 +123,6 @@ class ActionPolicyForm(Form):
     expires_in: DurationText | None = None
 
 
-class _CommandForm(Form):
-    argv: Annotated[list[Annotated[str, StringConstraints(max_length=4096)]], Field(min_length=1, max_length=256)]
-    timeout_seconds: Annotated[float, Field(gt=0, le=86_400, strict=False)] | None = None
-    working_directory: Annotated[str, StringConstraints(min_length=1, max_length=4096)] | None = None
-    output_limit_bytes: Annotated[int, Field(gt=0, le=16 << 20)] | None = None
-    environment: dict[str, str] | None = None
-
-
-class _HttpForm(Form):
-    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
-    url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=4096)]
-    headers: dict[str, str] | None = None
-    body: Any = None
-    timeout_seconds: Annotated[float, Field(gt=0, le=86_400, strict=False)] | None = None
-
-
 def _policy_mapping(value: Any) -> Any:
     """`policy: allow` is short for `policy: {effect: allow}`."""
     return {"effect": value} if isinstance(value, str) else value
@@ -149,8 +134,8 @@ class _ActionForm(Form):
     parameters: dict[str, Any] | None = None
     risk: Literal["low", "medium", "high"] | None = None
     policy: Annotated[ActionPolicyForm, BeforeValidator(_policy_mapping)] | None = None
-    command: _CommandForm | None = None
-    http: _HttpForm | None = None
+    command: CommandForm | None = None
+    http: HttpForm | None = None
 
 
 class _CatalogueForm(Form):

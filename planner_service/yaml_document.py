@@ -76,7 +76,15 @@ class Document:
                 message = "there is no such field"
             elif first["type"] == "model_type":
                 message = "a mapping is expected here"
-            raise self.fault(first["loc"], message) from None
+            raise self.fault(self._known(first["loc"], first["type"] == "missing"), message) from None
+
+    def _known(self, loc: YamlPath, missing: bool) -> YamlPath:
+        """A place that pydantic names, without the names it gives to the members of a union."""
+        path: YamlPath = ()
+        for index, part in enumerate(loc):
+            if (*path, part) in self.places or (missing and index == len(loc) - 1):
+                path = (*path, part)
+        return path
 
     def fault(self, path: YamlPath, message: str) -> DocumentInvalid:
         """An error at `path`, whose message begins with that path."""

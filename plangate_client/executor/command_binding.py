@@ -32,11 +32,11 @@ from plangate_client.executor.template import (
 from rpckit.struct_codec import JsonValue
 
 _INTERPRETER = re.compile(
-    r"(?:ba|da|z|k|mk|a|fi|c|tc|pw)?sh|powershell|cmd|busybox|python[\d.]*|pypy[\d.]*|perl|ruby|node|nodejs|bun|deno|php|lua|"
-    r"tclsh|osascript|awk|gawk|mawk|sed|eval|ssh|su|xargs|parallel|watch"
+    r"(?:ba|da|z|k|mk|a|fi|c|tc|pw)?sh|powershell|cmd|busybox|python[\d.]*|pypy[\d.]*|perl|ruby|node|bun|deno|php|lua"
 )
-_CODE_OPTION = re.compile(r"-\w*[ceEr]|--(?:eval|expression|command|print|run|source)|/[cCkK]|-(?:Command|EncodedCommand)")
-_CODE_OPTION_WITH_VALUE = re.compile(r"(?:-\w*[ceEr]|--(?:eval|expression|command|print|run|source)=).*", re.DOTALL)
+_CODE_OPTION = re.compile(
+    r"(?:-\w*[ceEr]|--(?:eval|command|print|run)|/[cCkK]|-(?:Command|EncodedCommand))(?:=.*)?", re.DOTALL
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,9 @@ class _Arguments:
             return text
         path = (self._working_directory / text).resolve()
         if not path.is_relative_to(limit):
-            raise ArgumentRefused(f"{placeholder.name} leads out of the directory that the catalogue allows: {_quoted(text)}")
+            raise ArgumentRefused(
+                f"{placeholder.name} leads out of the directory that the catalogue allows: {_quoted(text)}"
+            )
         return str(path)
 
 
@@ -237,27 +239,30 @@ def _group(element: Template | tuple[Template, ...]) -> tuple[Template, ...]:
 
 
 def _refuse_values_in_code(templates: list[Template]) -> None:
-    """`sh -c "rm {args.x}"` would make a program of the value. Looks at every word: the interpreter may come second."""
+    """`sh -c "rm {args.x}"` would make a program of the value. The interpreter may come second: `env sh -c ...`."""
     interpreter = ""
-    after_code_option = False
+    code_follows = False
     for template in templates:
-        literal = template.literal
-        if literal is None:
-            begins = template.parts[0] if isinstance(template.parts[0], str) else ""
-            if template.whole is not None and template.whole.constant == "python":
-                interpreter = interpreter or "python"
-            elif interpreter and template.holds_arguments:
-                if after_code_option or (begins and _CODE_OPTION_WITH_VALUE.fullmatch(begins)):
-                    raise TemplateInvalid(
-                        f"argv: {template.source!r} puts a value into code for {interpreter}: hand it over as an "
-                        "argument of its own"
-                    )
-            after_code_option = False
-            continue
-        after_code_option = bool(interpreter) and _CODE_OPTION.fullmatch(literal) is not None
-        name = literal.rsplit("/", 1)[-1].removesuffix(".exe")
-        if _INTERPRETER.fullmatch(name):
+        begins = template.parts[0] if template.parts and isinstance(template.parts[0], str) else ""
+        if template.holds_arguments:
+            if interpreter and (code_follows or _CODE_OPTION.fullmatch(begins)):
+                raise TemplateInvalid(
+                    f"argv: {template.source!r} puts a value into code for {interpreter}: hand it over as an argument "
+                    "of its own"
+                )
+        elif (name := _program_name(template)) is not None:
             interpreter = name
+        elif not begins.startswith(("-", "/c", "/k", "/C", "/K")):
+            # A script: what follows are its options, not the interpreter's.
+            interpreter = ""
+        code_follows = bool(interpreter) and _CODE_OPTION.fullmatch(begins) is not None
+
+
+def _program_name(template: Template) -> str | None:
+    if template.whole is not None and template.whole.constant == "python":
+        return "python"
+    name = (template.literal or "").rsplit("/", 1)[-1].removesuffix(".exe")
+    return name if _INTERPRETER.fullmatch(name) else None
 
 
 def _quoted(text: str) -> str:

@@ -106,7 +106,7 @@ class ArgumentSchema:
 
         The arguments given are left as they are. Errors are at most MAX_ERRORS, in a fixed order.
         """
-        if _deeper_than(args, MAX_ARGUMENT_DEPTH):
+        if deeper_than(args, MAX_ARGUMENT_DEPTH):
             return dict(args), [AttemptError("", "too_deep", f"nested deeper than {MAX_ARGUMENT_DEPTH}")]
         try:
             complete = _Completion(self._schema).complete(_whole_numbers(dict(args)))
@@ -352,14 +352,15 @@ def _clip(text: str, limit: int = MESSAGE_LIMIT) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _deeper_than(value: Any, limit: int) -> bool:
-    level: list[Any] = [value]
-    for _ in range(limit + 1):
+def deeper_than(value: Any, limit: int) -> bool:
+    """Whether objects and lists are nested deeper than so many levels, counting the outermost."""
+    level = [value] if isinstance(value, (Mapping, list)) else []
+    for _ in range(limit):
         level = [
             child
             for parent in level
-            if isinstance(parent, (dict, list))
-            for child in (parent.values() if isinstance(parent, dict) else parent)
+            for child in (parent.values() if isinstance(parent, Mapping) else parent)
+            if isinstance(child, (Mapping, list))
         ]
         if not level:
             return False

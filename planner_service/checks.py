@@ -1,0 +1,162 @@
+"""Whether jobs make sense: actions of the catalogue, arguments that fit their schemas, dependencies that can be met."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from planner_service.argument_schema import MAX_ARGUMENT_DEPTH, deeper_than
+from planner_service.attempt_error import AttemptError, dotted
+from planner_service.catalogue import Catalogue
+from planner_service.generation.draft import PlanDraft
+from planner_service.plan import MAX_DESCRIPTION_CHARACTERS, MAX_EVIDENCE_CHARACTERS, MAX_JOBS, Job
+
+MAX_ARGS_BYTES = 64 * 1024
+MAX_EXACT = 2**53 - 1
+MAX_PRIORITY = 1_000
+MAX_EXECUTIONS = 100
+MAX_REFERENCES = 64
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def jobs_of_draft(draft: PlanDraft) -> tuple[Job, ...]:
+    """The jobs a model drafted, with ids job_1, job_2, ... A dependency on a position that is not there stays wrong."""
+    return tuple(
+        Job(
+            id=job_id(index),
+            action_name=job.action_name,
+            action_args=job.action_args,
+            depends_on=tuple(job_id(position) for position in job.depends_on),
+        )
+        for index, job in enumerate(draft.jobs)
+    )
+
+
+def job_id(index: int) -> str:
+    """The id of a job that came without one. `index` counts from 0."""
+    return f"job_{index + 1}"
+
+
+def check_jobs(jobs: Sequence[Job], catalogue: Catalogue) -> tuple[tuple[Job, ...], list[AttemptError]]:
+    """The jobs with defaults filled in, and what is wrong with them, by position: `jobs.0.action_args.path`."""
+    errors: list[AttemptError] = []
+    if len(jobs) > MAX_JOBS:
+        errors.append(AttemptError("jobs", "too_long", f"a plan has at most {MAX_JOBS} jobs"))
+        return tuple(jobs), errors
+    complete: list[Job] = []
+    for index, job in enumerate(jobs):
+        args, found = check_args(job.action_name, job.action_args, catalogue)
+        errors.extend(error.under(f"jobs.{index}") for error in [*_check_fields(job), *found])
+        complete.append(replace(job, action_args=args))
+    errors.extend(_check_dependencies(jobs))
+    return tuple(complete), errors
+
+
+def check_args(
+    action_name: str, args: Mapping[str, Any], catalogue: Catalogue
+) -> tuple[Mapping[str, Any], list[AttemptError]]:
+    """Arguments with defaults filled in, and what is wrong: paths begin with action_name or action_args."""
+    action = catalogue.find(action_name)
+    if action is None:
+        known = [known.name for known in catalogue.actions]
+        close = difflib.get_close_matches(action_name[:200], known, n=1, cutoff=0.6)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        return args, [AttemptError("action_name", "unknown_action", f"the catalogue has no such action{hint}")]
+    if deeper_than(args, MAX_ARGUMENT_DEPTH):
+        return args, [AttemptError("action_args", "too_deep", f"nested deeper than {MAX_ARGUMENT_DEPTH}")]
+    if unfit := _unfit_value(args, ()):
+        return args, [unfit.under("action_args")]
+    complete, errors = catalogue.check_args(action, args)
+    if not errors and len(json.dumps(complete, ensure_ascii=False).encode()) > MAX_ARGS_BYTES:
+        errors = [AttemptError("", "too_large", f"more than {MAX_ARGS_BYTES} bytes of JSON")]
+    return complete, [error.under("action_args") for error in errors]
+
+
+def _check_fields(job: Job) -> Iterable[AttemptError]:
+    if not _JOB_ID.fullmatch(job.id):
+        yield AttemptError("id", "pattern", f"must match {_JOB_ID.pattern}")
+    for field, text, limit in (
+        ("description", job.description, MAX_DESCRIPTION_CHARACTERS),
+        ("evidence", job.evidence, MAX_EVIDENCE_CHARACTERS),
+        ("role", job.role, 128),
+    ):
+        if len(text) > limit:
+            yield AttemptError(field, "too_long", f"at most {limit} characters")
+    for field, names in (("depends_on", job.depends_on), ("input_context", job.input_context)):
+        if len(names) > MAX_REFERENCES:
+            yield AttemptError(field, "too_long", f"at most {MAX_REFERENCES} entries")
+    if abs(job.priority) > MAX_PRIORITY:
+        yield AttemptError("priority", "range", f"must be from -{MAX_PRIORITY} to {MAX_PRIORITY}")
+    if not 0 <= job.max_attempts <= MAX_EXECUTIONS:
+        yield AttemptError("max_attempts", "range", f"must be from 0 to {MAX_EXECUTIONS}")
+
+
+def _check_dependencies(jobs: Sequence[Job]) -> list[AttemptError]:
+    errors: list[AttemptError] = []
+    positions: dict[str, int] = {}
+    for index, job in enumerate(jobs):
+        if job.id in positions:
+            errors.append(AttemptError(f"jobs.{index}.id", "not_unique", f"job {positions[job.id]} has the same id"))
+        positions.setdefault(job.id, index)
+    for index, job in enumerate(jobs):
+        for place, name in enumerate(job.depends_on):
+            path = f"jobs.{index}.depends_on.{place}"
+            if name not in positions:
+                errors.append(AttemptError(path, "unknown_job", "no job of this plan has this id"))
+            elif name == job.id:
+                errors.append(AttemptError(path, "cycle", "a job cannot wait for itself"))
+    if not errors and (circle := _circle(jobs)):
+        errors.append(AttemptError(f"jobs.{positions[circle[0]]}.depends_on", "cycle", " waits for ".join(circle)))
+    return errors
+
+
+def _circle(jobs: Sequence[Job]) -> list[str]:
+    """The ids of jobs that wait for one another in a circle, the first again at the end; empty when there are none."""
+    waiting = {job.id: set(job.depends_on) for job in jobs}
+    # Take away what can run until nothing can: what is left waits for a circle.
+    while runnable := [name for name, others in waiting.items() if not others & waiting.keys()]:
+        for name in runnable:
+            del waiting[name]
+    if not waiting:
+        return []
+    order = {job.id: index for index, job in enumerate(jobs)}
+    trail = [min(waiting, key=order.__getitem__)]
+    while True:
+        following = min(waiting[trail[-1]] & waiting.keys(), key=order.__getitem__)
+        if following in trail:
+            return [*trail[trail.index(following) :], following]
+        trail.append(following)
+
+
+def _unfit_value(value: Any, path: tuple[str | int, ...]) -> AttemptError | None:
+    """The first thing that cannot cross the wire as it is: numbers a double would round, broken Unicode."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, (int, float)):
+        if not math.isfinite(value):
+            return AttemptError(dotted(path), "number", "not a number that JSON can hold")
+        if abs(value) > MAX_EXACT and float(value).is_integer():
+            return AttemptError(dotted(path), "number", "beyond 2^53 and would be rounded: give it as a string")
+    elif isinstance(value, str):
+        if _broken(value):
+            return AttemptError(dotted(path), "unicode", "holds half of a surrogate pair")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if _broken(key):
+                return AttemptError(dotted(path), "unicode", "a name holds half of a surrogate pair")
+            if found := _unfit_value(item, (*path, key)):
+                return found
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            if found := _unfit_value(item, (*path, index)):
+                return found
+    return None
+
+
+def _broken(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text) if not text.isascii() else False

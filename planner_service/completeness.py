@@ -1,0 +1,152 @@
+"""Doubts about a plan, and words for the person who reviews it, from comparing its arguments with the request.
+
+The commonest mistake of a model is to leave a step or a target out. What the request names exactly (numbers,
+identifiers, #channels) and no argument mentions is pointed out; it does not stop the plan, because a request may name
+things that need no argument.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from planner_service.catalogue import Catalogue
+from planner_service.plan import MAX_DESCRIPTION_CHARACTERS, Job
+
+MAX_MENTIONS = 8
+MAX_QUOTE_CHARACTERS = 500
+
+_CHANNEL = re.compile(r"(?<![\w#])#[A-Za-z][\w-]{0,79}")
+_ADDRESS = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
+_QUOTED = re.compile(r"`([^`\n]{1,200})`|\"([^\"\n]{1,200})\"|“([^”\n]{1,200})”")
+_WORD = re.compile(r"[A-Za-z0-9_/~.:@-]*[A-Za-z0-9_/]")
+_NUMBER = re.compile(r"(?<![\w.,-])-?\d{1,15}(?:,\d{3})*(?:\.\d{1,9})?(?![\w,]|\.\d)")
+_SENTENCE = re.compile(r"[^.!?;\n]+(?:[.!?;](?!\s|$)[^.!?;\n]*)*[.!?;]?")
+# A number may be said in another unit than the argument's: minutes for seconds, percent for a share, GB for MB.
+_FACTORS = (60, 3600, 24, 1440, 86_400, 7, 100, 1000, 1024, 1024**2, 1024**3, 10**6, 10**9)
+
+
+def warnings_for(prompt: str, jobs: Sequence[Job]) -> tuple[str, ...]:
+    """What the request names exactly and no job mentions; empty when nothing is missing or there are no jobs."""
+    if not jobs:
+        return ()
+    texts, numbers = _said(jobs)
+    missing = [mention for mention in _mentions(prompt) if not _covered(mention, texts, numbers, len(jobs))]
+    if not missing:
+        return ()
+    shown = ", ".join(missing[:MAX_MENTIONS]) + (" and more" if len(missing) > MAX_MENTIONS else "")
+    return (f"this plan may be incomplete: the request names {shown}, and no job mentions it",)
+
+
+def description_of(job: Job, catalogue: Catalogue) -> str:
+    """What a job does, for its reviewer: the action's first sentence and the arguments."""
+    action = catalogue.find(job.action_name)
+    sentence = action.description.split("\n", 1)[0].split(". ", 1)[0].rstrip(".") if action else job.action_name
+    arguments = ", ".join(f"{name}={_shown(value)}" for name, value in job.action_args.items())
+    text = f"{sentence} ({arguments})" if arguments else sentence
+    return text if len(text) <= MAX_DESCRIPTION_CHARACTERS else text[: MAX_DESCRIPTION_CHARACTERS - 1] + "…"
+
+
+def evidence_for(job: Job, prompt: str) -> str:
+    """The sentence of the request that calls for a job: the one that says most of its arguments and of its name."""
+    sentences = [match.group().strip() for match in _SENTENCE.finditer(prompt) if match.group().strip()]
+    if not sentences:
+        return ""
+    texts, numbers = _said([job])
+    words = {word.casefold() for word in re.split(r"[^A-Za-z0-9]+", job.action_name) if len(word) > 2}
+
+    def likeness(sentence: str) -> int:
+        folded = sentence.casefold()
+        said = sum(2 for text in texts if len(text) > 1 and text in folded)
+        said += sum(2 for number in numbers if re.search(rf"(?<![\d.]){re.escape(_plain(number))}(?![\d])", folded))
+        return said + sum(1 for word in words if word in folded)
+
+    best = max(sentences, key=likeness)
+    quote = best if likeness(best) else prompt.strip()
+    return quote if len(quote) <= MAX_QUOTE_CHARACTERS else quote[: MAX_QUOTE_CHARACTERS - 1] + "…"
+
+
+def _mentions(prompt: str) -> list[str]:
+    """Numbers, #channels, addresses and identifiers, each once, in the order of the text."""
+    found: dict[str, int] = {}
+    for match in [*_CHANNEL.finditer(prompt), *_ADDRESS.finditer(prompt)]:
+        found.setdefault(match.group(), match.start())
+    for match in _QUOTED.finditer(prompt):
+        text = next(group for group in match.groups() if group is not None).strip()
+        if text and " " not in text:
+            found.setdefault(text, match.start())
+    for match in _WORD.finditer(prompt):
+        if _is_identifier(match.group()):
+            found.setdefault(match.group(), match.start())
+    for match in _NUMBER.finditer(prompt):
+        found.setdefault(match.group(), match.start())
+    # An address contains identifiers; a channel may look like one: only the longest of those that overlap counts.
+    names = sorted(found, key=found.__getitem__)
+    return [name for name in names if not any(name != other and name in other for other in names)]
+
+
+def _is_identifier(word: str) -> bool:
+    """web-01, INC-1234, /var/log/app, user_id, checkout.api; not follow-up, e.g. or 3.5."""
+    letters = any(character.isalpha() for character in word)
+    digits = any(character.isdigit() for character in word)
+    if not letters or len(word) < 3:
+        return False
+    if "_" in word or "/" in word.strip("/") or word.startswith(("/", "~/")):
+        return True
+    if digits and "-" in word:
+        return True
+    parts = word.split(".")
+    return len(parts) > 1 and all(len(part) > 1 for part in parts)
+
+
+def _said(jobs: Iterable[Job]) -> tuple[set[str], set[float]]:
+    """Every text and every number in the arguments; texts in lower case, action names among them."""
+    texts: set[str] = set()
+    numbers: set[float] = set()
+
+    def collect(value: Any) -> None:
+        if isinstance(value, bool) or value is None:
+            return
+        if isinstance(value, (int, float)):
+            numbers.add(float(value))
+        elif isinstance(value, str):
+            texts.add(value.casefold())
+        elif isinstance(value, Mapping):
+            for name, item in value.items():
+                texts.add(name.casefold())
+                collect(item)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                collect(item)
+
+    for job in jobs:
+        texts.add(job.action_name.casefold())
+        collect(job.action_args)
+    return texts, numbers
+
+
+def _covered(mention: str, texts: set[str], numbers: set[float], job_count: int) -> bool:
+    folded = mention.casefold()
+    if _NUMBER.fullmatch(mention):
+        plain = folded.replace(",", "")
+        number = float(plain)
+        # "these 3 hosts" is said by three jobs.
+        if number == job_count or any(_is_in_other_unit(number, said) for said in numbers):
+            return True
+        return any(re.search(rf"(?<![\d.]){re.escape(plain)}(?![\d])", text) for text in texts)
+    bare = folded.lstrip("#@~")
+    return any(bare in text or (len(text) > 2 and text in bare) for text in texts)
+
+
+def _is_in_other_unit(number: float, said: float) -> bool:
+    return number == said or any(number * factor == said or said * factor == number for factor in _FACTORS)
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number.is_integer() else str(number)
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else re.sub(r"\s+", " ", repr(value))
+    return text if len(text) <= 120 else text[:119] + "…"

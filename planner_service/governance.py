@@ -1,0 +1,131 @@
+"""Catalogue and policy as one: read together, swapped together, never half of each.
+
+A plan is made, checked and decided under one `Governance`, whatever is reloaded meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from planner_service.catalogue import Action, BindingKind, Catalogue, Risk, load_catalogue
+from planner_service.decision import Decision
+from planner_service.plan import Job
+from planner_service.policy import Policy, Subject, catalogue_policy, load_policy
+from planner_service.yaml_document import DocumentInvalid
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Governance:
+    """What may be done, and who decides about it."""
+
+    catalogue: Catalogue
+    policy: Policy
+
+    def decide(self, job: Job, labels: Mapping[str, str], requester: str, now: datetime) -> Decision:
+        """What policy says of one job whose arguments were checked. An action that is gone counts as dangerous."""
+        action = self.catalogue.find(job.action_name) or unknown_action(job.action_name)
+        return self.policy.decide(Subject(action, job.action_args, labels, requester, now))
+
+    def govern(self, jobs: Iterable[Job], labels: Mapping[str, str], requester: str, now: datetime) -> tuple[Job, ...]:
+        """The jobs with their decisions."""
+        return tuple(replace(job, decision=self.decide(job, labels, requester, now)) for job in jobs)
+
+
+def unknown_action(name: str) -> Action:
+    """Stands for an action that history knows and the catalogue does not."""
+    return Action(name, "", {}, Risk.UNSPECIFIED, None, BindingKind.NONE)
+
+
+class GovernanceMetrics:
+    """How reloading fares."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.reloads = Counter(
+            "plangate_governance_reloads", "Reloads of catalogue and policy", ("outcome",), registry=registry
+        )
+        self.usable = Gauge(
+            "plangate_governance_files_usable",
+            "1 while the catalogue and policy files are those in force, 0 while a bad file is ignored",
+            registry=registry,
+        )
+        self.usable.set(1)
+
+
+class GovernanceFiles:
+    """Catalogue and policy as their files say, and again when those change. A bad file keeps what was in force."""
+
+    def __init__(
+        self, catalogue_file: Path, policy_file: Path | None, metrics: GovernanceMetrics | None = None
+    ) -> None:
+        """Reads both. Raises CatalogueInvalid, PolicyInvalid."""
+        self._catalogue_file = catalogue_file
+        self._policy_file = policy_file
+        self._metrics = metrics
+        self._seen = self._stamps()
+        self.current = self._read()
+        self.fault = ""
+
+    def reload(self) -> bool:
+        """Read both again and put them in force. Returns False, and says why in `fault`, when one cannot be used."""
+        self._seen = self._stamps()
+        try:
+            fresh = self._read()
+        except DocumentInvalid as error:
+            self.fault = str(error)
+            _log.error("reload refused: what was in force stays in force", fault=self.fault)
+            self._count("refused", usable=False)
+            return False
+        changed = (fresh.catalogue.digest, fresh.policy.digest) != (
+            self.current.catalogue.digest,
+            self.current.policy.digest,
+        )
+        self.current = fresh
+        self.fault = ""
+        self._count("changed" if changed else "unchanged", usable=True)
+        _log.info(
+            "catalogue and policy read",
+            changed=changed,
+            catalogue_digest=fresh.catalogue.digest,
+            policy_digest=fresh.policy.digest,
+        )
+        return True
+
+    async def watch(self, poll_seconds: float, on_reload: Callable[[bool], object]) -> None:
+        """Reload whenever a file changes, for ever. `on_reload` hears whether the files are in force.
+
+        Polls: file events are lost on network file systems and on the mounts of containers. Reading and compiling
+        happens in a thread, so that a large catalogue does not hold calls up.
+        """
+        while True:
+            await asyncio.sleep(poll_seconds)
+            if self._stamps() != self._seen:
+                on_reload(await asyncio.to_thread(self.reload))
+
+    def _read(self) -> Governance:
+        catalogue = load_catalogue(self._catalogue_file)
+        return Governance(catalogue, load_policy(self._policy_file) if self._policy_file else catalogue_policy())
+
+    def _stamps(self) -> tuple[tuple[int, int, int], ...]:
+        return tuple(_stamp(path) for path in (self._catalogue_file, self._policy_file) if path is not None)
+
+    def _count(self, outcome: str, *, usable: bool) -> None:
+        if self._metrics is not None:
+            self._metrics.reloads.labels(outcome).inc()
+            self._metrics.usable.set(1 if usable else 0)
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return (0, 0, 0)
+    return (status.st_mtime_ns, status.st_size, status.st_ino)

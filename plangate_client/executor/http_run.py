@@ -11,7 +11,7 @@ import httpx2
 from plangate_client.executor.binding_forms import HttpForm
 from plangate_client.executor.http_binding import HttpRequest
 from plangate_client.executor.outcome import Outcome
-from rpckit.struct_codec import JsonObject, StructRefused, json_to_struct
+from rpckit.struct_codec import JsonObject, StructRefused, json_to_struct, struct_to_json
 
 
 async def run_http(request: HttpRequest, form: HttpForm) -> Outcome:
@@ -76,7 +76,7 @@ def _put_body(result: JsonObject, body: bytes, is_cut: bool) -> None:
     try:
         value = json.loads(text)
         # What a Struct cannot hold stays text.
-        json_to_struct({"body": value})
+        struct_to_json(json_to_struct({"body": value}), "result")
     except (ValueError, RecursionError, StructRefused):
         return
     if isinstance(value, dict | list):

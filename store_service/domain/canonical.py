@@ -9,7 +9,7 @@ import rfc8785
 
 from store_service.domain.errors import InvalidField, NumberNotExact
 
-Json: TypeAlias = Union[None, bool, int, float, str, "list[Json]", "dict[str, Json]"]
+Json: TypeAlias = Union[bool, int, float, str, "list[Json]", "dict[str, Json]", None]
 
 MAX_JSON_BYTES = 64 * 1024
 MAX_JSON_DEPTH = 32
@@ -24,7 +24,7 @@ _encode_plain = json.JSONEncoder(
 def canonical_object(value: Mapping[str, Json], path: str, max_bytes: int = MAX_JSON_BYTES) -> str:
     """The canonical JSON text of an object.
 
-    Raises InvalidField when it is too large, nested deeper than 32 or holds NUL, NaN or infinity, and NumberNotExact for
+    Raises InvalidField when it is too large, nested deeper than 32 or holds NaN or infinity, and NumberNotExact for
     whole numbers beyond 2^53.
     """
     if not value:

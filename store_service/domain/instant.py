@@ -1,4 +1,4 @@
-"""Times and lengths of time, as whole microseconds: exact, cheap to compare, the same number in databases and hashes."""
+"""Times and lengths of time, in whole microseconds: exact, cheap to compare, one number in databases and hashes."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias

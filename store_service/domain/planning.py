@@ -88,7 +88,7 @@ def fail(
     """QUEUED again after a pause while attempts are left and it is retryable, else FAILED."""
     plan.held(planner, attempt)
     PLAN_LIFECYCLE.require(plan.state, PlanCommand.FAIL)
-    reported = plan.evolve(generation=generation)
+    reported = plan if generation is None else plan.evolve(generation=generation)
     pause = rules.planning_pause(plan.attempt) if retry_delay is None else retry_delay
     return _given_back(reported, planner, now, failure, retryable=retryable, pause=pause)
 
@@ -133,8 +133,8 @@ def with_proposals(
 ) -> tuple[Plan, list[tuple[Proposal, EventKind, str]]]:
     """The plan with `proposal_id` in its jobs, and the proposals, each with its first event's kind and comment.
 
-    ALLOW gives an APPROVED proposal, REQUIRE_APPROVAL a PENDING one, DENY none. A proposal that could never run, because
-    a job it needs was denied, is born CANCELLED.
+    ALLOW gives an APPROVED proposal, REQUIRE_APPROVAL a PENDING one, DENY none. A proposal that could never run,
+    because a job it needs was denied, is born CANCELLED.
     """
     proposal_ids = {job.id: new_id() for job in plan.jobs if _decision(job).effect is not Effect.DENY}
     doomed = _doomed(plan.jobs)

@@ -96,6 +96,20 @@ class Proposal(Leased):
     expire_time: Instant | None = None
     end_time: Instant | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it will not change its state any more: final, or a draft that was deleted."""
+        return self.state in FINAL_STATES or self.delete_time is not None
+
+    def has_expired(self, now: Instant) -> bool:
+        """Whether it waited longer than it may and still waits."""
+        return (
+            self.expire_time is not None
+            and self.expire_time <= now
+            and not self.has_ended
+            and self.state is not ProposalState.EXECUTING
+        )
+
     def is_claimable(self, now: Instant) -> bool:
         """APPROVED, everything it depends on EXECUTED, not hidden, and its time has come."""
         return (

@@ -1,5 +1,7 @@
 """The tables, one column per field of the domain's entities. Lists and maps are JSON text, times are microseconds."""
 
+from typing import Any
+
 from sqlalchemy import BigInteger, Boolean, Index, Integer, LargeBinary, Text, text
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -16,7 +18,7 @@ IN_A_PLAN = "plan_id <> ''"
 ANSWERS = "answer IS NOT NULL"
 
 
-def _where(condition: str) -> dict[str, object]:
+def _where(condition: str) -> dict[str, Any]:
     return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 

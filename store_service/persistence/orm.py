@@ -39,4 +39,4 @@ def version_column(mapper: "Mapper[VersionedBase]") -> str:
     """The name of the column that guards a mapped table's updates."""
     column = mapper.version_id_col
     assert column is not None
-    return column.key
+    return str(column.key)

@@ -1,0 +1,53 @@
+"""What every write is: a frozen object that says who asks for what, which rows it needs, and what it does to them."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from store_service.commands.working_set import Needs, Transaction
+from store_service.domain import limits
+from store_service.domain.actor import Actor
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """What makes a repeated call recognizable: the client's UUID, and a SHA-256 over the content of its request."""
+
+    request_id: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(ABC):
+    """One write. It succeeds or fails as a whole.
+
+    actor: who asks, from credentials.
+    request: given when the client sent a request_id; repeating it gives the same answer again.
+    validate_only: check, and answer what the result would be, without keeping it.
+    """
+
+    actor: Actor
+    request: RequestKey | None = None
+    validate_only: bool = False
+
+    @property
+    def method(self) -> str:
+        """The RPC, as request ids are remembered per method."""
+        return type(self).__name__
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds on to while it waits."""
+        return 512
+
+    def check(self) -> None:
+        """Everything that can be said without rows. Raises InvalidField."""
+        if self.request is not None:
+            limits.request_id(self.request.request_id)
+
+    @abstractmethod
+    def collect(self, needs: Needs) -> None:
+        """Adds what `apply` will look at."""
+
+    @abstractmethod
+    def apply(self, transaction: Transaction) -> None:
+        """Does it. Raises a Refusal when it cannot be done; what it saved until then does not count."""

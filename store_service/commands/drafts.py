@@ -1,0 +1,134 @@
+"""Checks of what clients want stored, by the documented limits. Paths are those of the request's fields."""
+
+from collections.abc import Sequence
+
+from store_service.domain import limits
+from store_service.domain.errors import InvalidField
+from store_service.domain.plan import GeneratedPlan, GenerationOptions, Job, PlanDraft, PlanState
+from store_service.domain.proposal import UPDATABLE_FIELDS, Decision, Effect, ProposalDraft
+
+
+def check_proposal(draft: ProposalDraft, path: str, fields: frozenset[str] = UPDATABLE_FIELDS) -> None:
+    """What a proposal may say. Raises InvalidField. `args_json` was checked when it was made canonical."""
+    if "description" in fields:
+        limits.text(f"{path}.description", draft.description, limits.MAX_DESCRIPTION)
+    if "evidence" in fields:
+        limits.text(f"{path}.evidence", draft.evidence, limits.MAX_EVIDENCE)
+    if "priority" in fields:
+        limits.priority(f"{path}.priority", draft.priority)
+    if "labels" in fields and draft.labels:
+        limits.labels(f"{path}.labels", draft.labels)
+    if "required_approvals" in fields:
+        limits.number(f"{path}.required_approvals", draft.required_approvals, 0, limits.MAX_REQUIRED_APPROVALS)
+    if "max_attempts" in fields:
+        limits.number(f"{path}.max_attempts", draft.max_attempts, 0, limits.MAX_ATTEMPTS)
+    if "reviewer_role" in fields:
+        limits.text(f"{path}.reviewer_role", draft.reviewer_role, limits.MAX_NAME)
+    if "decision" in fields and draft.decision is not None:
+        check_decision(draft.decision, f"{path}.decision")
+        if draft.decision.effect is Effect.DENY:
+            raise InvalidField(f"{path}.decision.effect", "a denied job makes no proposal")
+
+
+def check_new_proposal(draft: ProposalDraft, path: str) -> None:
+    """What a proposal that belongs to no plan may say. Raises InvalidField."""
+    limits.text(f"{path}.action_name", draft.action_name, limits.MAX_NAME, required=True)
+    limits.count(f"{path}.depends_on", draft.depends_on, limits.MAX_DEPENDENCIES)
+    for position, needed in enumerate(draft.depends_on):
+        limits.resource_id(f"{path}.depends_on[{position}]", needed)
+    if len(set(draft.depends_on)) != len(draft.depends_on):
+        raise InvalidField(f"{path}.depends_on", "must name each proposal once")
+    check_proposal(draft, path)
+
+
+def check_decision(decision: Decision, path: str) -> None:
+    """What policy may decide. Raises InvalidField."""
+    limits.text(f"{path}.reason", decision.reason, limits.MAX_DESCRIPTION)
+    limits.text(f"{path}.rule", decision.rule, limits.MAX_NAME)
+    limits.text(f"{path}.reviewer_role", decision.reviewer_role, limits.MAX_NAME)
+    limits.number(f"{path}.required_approvals", decision.required_approvals, 0, limits.MAX_REQUIRED_APPROVALS)
+    if decision.approval_ttl is not None and decision.approval_ttl <= 0:
+        raise InvalidField(f"{path}.approval_ttl", "must be more than nothing")
+
+
+def check_plan(draft: PlanDraft) -> None:
+    """What a plan may say. Raises InvalidField."""
+    limits.text("plan.prompt", draft.prompt, limits.MAX_PROMPT)
+    limits.labels("plan.labels", draft.labels)
+    limits.priority("plan.priority", draft.priority)
+    limits.number("plan.max_attempts", draft.max_attempts, 0, limits.MAX_ATTEMPTS)
+    if draft.options is not None:
+        _check_options(draft.options)
+    if draft.state is PlanState.QUEUED:
+        if draft.jobs:
+            raise InvalidField("plan.jobs", "a queued plan has no jobs yet")
+        if not draft.prompt:
+            raise InvalidField("plan.prompt", "a queued plan needs a prompt")
+    elif draft.state is not PlanState.PLANNED:
+        raise InvalidField("plan.state", "must be PLANNED or QUEUED")
+    check_generated(draft)
+
+
+def check_generated(generated: GeneratedPlan) -> None:
+    """What planning may give. Raises InvalidField."""
+    limits.text("plan.objective", generated.objective, limits.MAX_OBJECTIVE)
+    limits.text("plan.no_action_reason", generated.no_action_reason, limits.MAX_DESCRIPTION)
+    limits.count("plan.warnings", generated.warnings, limits.MAX_WARNINGS)
+    for position, warning in enumerate(generated.warnings):
+        limits.text(f"plan.warnings[{position}]", warning, limits.MAX_DESCRIPTION)
+    check_generation(generated.generation, "plan.generation")
+    _check_jobs(generated.jobs)
+
+
+def check_generation(generation: bytes | None, path: str) -> None:
+    """The report is kept as it is, up to 1 MiB. Raises InvalidField."""
+    if generation is not None and len(generation) > limits.MAX_GENERATION_BYTES:
+        raise InvalidField(path, f"must be at most {limits.MAX_GENERATION_BYTES} bytes")
+
+
+def _check_options(options: GenerationOptions) -> None:
+    limits.text("plan.options.model", options.model, limits.MAX_NAME)
+    limits.number("plan.options.max_attempts", options.max_attempts, 0, 10)
+    limits.number("plan.options.token_budget", options.token_budget, 0, 2**53)
+
+
+def _check_jobs(jobs: Sequence[Job]) -> None:
+    limits.count("plan.jobs", jobs, limits.MAX_JOBS)
+    ids: set[str] = set()
+    for position, job in enumerate(jobs):
+        path = f"plan.jobs[{position}]"
+        limits.job_id(f"{path}.id", job.id)
+        if job.id in ids:
+            raise InvalidField(f"{path}.id", f"{job.id} is the id of an earlier job")
+        ids.add(job.id)
+        _check_job(job, path)
+    for position, job in enumerate(jobs):
+        for which, needed in enumerate(job.depends_on):
+            if needed not in ids:
+                raise InvalidField(f"plan.jobs[{position}].depends_on[{which}]", f"there is no job {needed[:64]}")
+    _check_acyclic(jobs)
+
+
+def _check_job(job: Job, path: str) -> None:
+    limits.text(f"{path}.action_name", job.action_name, limits.MAX_NAME, required=True)
+    limits.text(f"{path}.description", job.description, limits.MAX_DESCRIPTION)
+    limits.text(f"{path}.evidence", job.evidence, limits.MAX_EVIDENCE)
+    limits.text(f"{path}.role", job.role, limits.MAX_NAME)
+    limits.count(f"{path}.input_context", job.input_context, limits.MAX_DEPENDENCIES)
+    for position, name in enumerate(job.input_context):
+        limits.text(f"{path}.input_context[{position}]", name, limits.MAX_NAME)
+    limits.count(f"{path}.depends_on", job.depends_on, limits.MAX_DEPENDENCIES)
+    limits.priority(f"{path}.priority", job.priority)
+    limits.number(f"{path}.max_attempts", job.max_attempts, 0, limits.MAX_ATTEMPTS)
+    if job.decision is None:
+        raise InvalidField(f"{path}.decision", "must be given")
+    check_decision(job.decision, f"{path}.decision")
+
+
+def _check_acyclic(jobs: Sequence[Job]) -> None:
+    waiting = {job.id: set(job.depends_on) for job in jobs}
+    while waiting:
+        free = {job_id for job_id, needed in waiting.items() if not needed}
+        if not free:
+            raise InvalidField("plan.jobs", f"depends_on goes in a circle through {sorted(waiting)[0]}")
+        waiting = {job_id: needed - free for job_id, needed in waiting.items() if job_id not in free}

@@ -1,0 +1,154 @@
+"""Writes of executors, and of the sweeper on their behalf."""
+
+from dataclasses import dataclass
+
+from store_service.commands.command import Command
+from store_service.commands.proposals import OnProposal
+from store_service.commands.working_set import Needs, ReadyQuery, Transaction
+from store_service.domain import execution, limits, review
+from store_service.domain.instant import Micros
+from store_service.domain.lease import Failure
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimProposals(Command):
+    """Leases up to `max_proposals` ready proposals to the actor; their answer is empty when there are none.
+
+    action_names: what the executor can do; empty means every action.
+    lease_duration: None means the store's default.
+    """
+
+    action_names: frozenset[str] = frozenset()
+    max_proposals: int = 1
+    lease_duration: Micros | None = None
+    plan_id: str = ""
+
+    @property
+    def query(self) -> ReadyQuery:
+        return ReadyQuery(self.action_names, self.plan_id)
+
+    def check(self) -> None:
+        super().check()
+        limits.count("action_names", tuple(self.action_names), limits.MAX_ACTION_NAMES)
+        for name in self.action_names:
+            limits.text("action_names", name, limits.MAX_NAME, required=True)
+        limits.number("max_proposals", self.max_proposals, 1, limits.MAX_BATCH)
+        limits.lease_duration(self.lease_duration)
+        limits.text("plan_id", self.plan_id, limits.MAX_NAME)
+
+    def collect(self, needs: Needs) -> None:
+        needs.claim(self.query, self.max_proposals)
+
+    def apply(self, transaction: Transaction) -> None:
+        duration = transaction.rules.lease_duration if self.lease_duration is None else self.lease_duration
+        for proposal in transaction.claimable(self.query, self.max_proposals):
+            transaction.save(execution.claim(proposal, self.actor, transaction.now, duration), answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnderLease(OnProposal):
+    """A write under a lease; `attempt` is its fencing token."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenewLease(UnderLease):
+    """Prolongs a lease from now on."""
+
+    lease_duration: Micros | None = None
+
+    def check(self) -> None:
+        super().check()
+        limits.lease_duration(self.lease_duration)
+
+    def apply(self, transaction: Transaction) -> None:
+        duration = transaction.rules.lease_duration if self.lease_duration is None else self.lease_duration
+        change = execution.renew(self.target(transaction), self.actor, self.attempt, transaction.now, duration)
+        transaction.save(change, answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompleteProposal(UnderLease):
+    """Reports success. `result_json` is canonical JSON."""
+
+    result_json: str = "{}"
+
+    @property
+    def size(self) -> int:
+        return 512 + len(self.result_json)
+
+    def collect(self, needs: Needs) -> None:
+        needs.proposals.add(self.proposal_id)
+        needs.completing.add(self.proposal_id)
+
+    def apply(self, transaction: Transaction) -> None:
+        change = execution.complete(
+            self.target(transaction), self.actor, self.attempt, transaction.now, result_json=self.result_json
+        )
+        transaction.save(change, answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailProposal(UnderLease):
+    """Reports failure."""
+
+    failure: Failure
+    retryable: bool = False
+    retry_delay: Micros = 0
+    result_json: str | None = None
+
+    @property
+    def size(self) -> int:
+        return 512 + len(self.failure.message) + len(self.result_json or "")
+
+    def check(self) -> None:
+        super().check()
+        limits.failure("failure", self.failure.reason, self.failure.message)
+        limits.number("retry_delay", self.retry_delay, 0, 365 * 86_400 * 1_000_000)
+
+    def collect(self, needs: Needs) -> None:
+        needs.proposals.add(self.proposal_id)
+        needs.ending.add(self.proposal_id)
+
+    def apply(self, transaction: Transaction) -> None:
+        change = execution.fail(
+            self.target(transaction),
+            self.actor,
+            self.attempt,
+            transaction.now,
+            failure=self.failure,
+            retryable=self.retryable,
+            retry_delay=self.retry_delay,
+            result_json=self.result_json,
+        )
+        transaction.save(change, comment=self.failure.message[: limits.MAX_COMMENT], answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpireProposal(OnProposal):
+    """The sweeper's: ends a proposal whose time is over. Does nothing when that is not so (any more)."""
+
+    def collect(self, needs: Needs) -> None:
+        needs.proposals.add(self.proposal_id)
+        needs.ending.add(self.proposal_id)
+        needs.spoilers += 1
+
+    def apply(self, transaction: Transaction) -> None:
+        proposal = transaction.find_proposal(self.proposal_id)
+        if proposal is not None and proposal.has_expired(transaction.now):
+            transaction.save(review.expire(proposal, self.actor, transaction.now), answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpireLease(OnProposal):
+    """The sweeper's: takes back a lease that ran out. Does nothing when that is not so (any more)."""
+
+    def collect(self, needs: Needs) -> None:
+        needs.proposals.add(self.proposal_id)
+        needs.ending.add(self.proposal_id)
+
+    def apply(self, transaction: Transaction) -> None:
+        proposal = transaction.find_proposal(self.proposal_id)
+        if proposal is not None and proposal.lease_ran_out(transaction.now):
+            transaction.save(execution.expire_lease(proposal, self.actor, transaction.now), answers=True)

@@ -1,0 +1,238 @@
+"""Writes to plans: of requesters, of planners, and of the sweeper."""
+
+from dataclasses import dataclass
+
+from store_service.commands.command import Command
+from store_service.commands.drafts import check_generated, check_generation, check_plan
+from store_service.commands.working_set import Needs, Transaction
+from store_service.domain import limits, planning, review
+from store_service.domain.errors import NotTheCreator
+from store_service.domain.events import EventKind
+from store_service.domain.instant import Micros
+from store_service.domain.lease import Failure
+from store_service.domain.plan import GeneratedPlan, Plan, PlanDraft, PlanState
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreatePlan(Command):
+    """Stores a plan, and the proposals of its jobs when it is PLANNED."""
+
+    draft: PlanDraft
+
+    @property
+    def size(self) -> int:
+        return 2048 + len(self.draft.prompt) + len(self.draft.context_json) + _jobs_size(self.draft)
+
+    def check(self) -> None:
+        super().check()
+        check_plan(self.draft)
+
+    def collect(self, needs: Needs) -> None:
+        pass
+
+    def apply(self, transaction: Transaction) -> None:
+        plan, kind = planning.create(transaction.new_id(), self.draft, self.actor, transaction.now, transaction.rules)
+        _save_with_proposals(transaction, (plan, kind))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimPlans(Command):
+    """Leases up to `max_plans` queued plans to the actor; the answer is empty when there are none."""
+
+    max_plans: int = 1
+    lease_duration: Micros | None = None
+
+    def check(self) -> None:
+        super().check()
+        limits.number("max_plans", self.max_plans, 1, limits.MAX_BATCH)
+        limits.lease_duration(self.lease_duration)
+
+    def collect(self, needs: Needs) -> None:
+        needs.queued_plans += self.max_plans
+
+    def apply(self, transaction: Transaction) -> None:
+        duration = transaction.rules.lease_duration if self.lease_duration is None else self.lease_duration
+        for _ in range(self.max_plans):
+            plan = transaction.next_queued_plan()
+            if plan is None:
+                return
+            transaction.save_plan(planning.claim(plan, self.actor, transaction.now, duration), answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnPlan(Command):
+    """A write to one plan. `expected_version` 0 means any; `comment` goes to the log."""
+
+    plan_id: str
+    expected_version: int = 0
+    comment: str = ""
+
+    def check(self) -> None:
+        super().check()
+        limits.resource_id("id", self.plan_id)
+        limits.expected_version(self.expected_version)
+        limits.text("comment", self.comment, limits.MAX_COMMENT)
+
+    def collect(self, needs: Needs) -> None:
+        needs.plans.add(self.plan_id)
+
+    def target(self, transaction: Transaction) -> Plan:
+        """The plan. Raises PlanNotFound and VersionConflict."""
+        plan = transaction.plan(self.plan_id)
+        plan.expect(self.expected_version)
+        return plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenewPlanLease(OnPlan):
+    """Prolongs a planner's lease from now on. `attempt` is the fencing token, here and below."""
+
+    attempt: int
+    lease_duration: Micros | None = None
+
+    def check(self) -> None:
+        super().check()
+        limits.lease_duration(self.lease_duration)
+
+    def apply(self, transaction: Transaction) -> None:
+        duration = transaction.rules.lease_duration if self.lease_duration is None else self.lease_duration
+        change = planning.renew(self.target(transaction), self.actor, self.attempt, transaction.now, duration)
+        transaction.save_plan(change, answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompletePlanning(OnPlan):
+    """Stores what was generated, with the proposals of its jobs."""
+
+    attempt: int
+    generated: GeneratedPlan
+
+    @property
+    def size(self) -> int:
+        return 2048 + _jobs_size(self.generated)
+
+    def check(self) -> None:
+        super().check()
+        check_generated(self.generated)
+
+    def apply(self, transaction: Transaction) -> None:
+        change = planning.complete(self.target(transaction), self.actor, self.attempt, transaction.now, self.generated)
+        _save_with_proposals(transaction, change)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailPlanning(OnPlan):
+    """Gives a claimed plan up. `retry_delay` None means the store's backoff."""
+
+    attempt: int
+    failure: Failure
+    generation: bytes | None = None
+    retryable: bool = False
+    retry_delay: Micros | None = None
+
+    @property
+    def size(self) -> int:
+        return 1024 + len(self.generation or b"")
+
+    def check(self) -> None:
+        super().check()
+        limits.failure("failure", self.failure.reason, self.failure.message)
+        check_generation(self.generation, "generation")
+        if self.retry_delay is not None:
+            limits.number("retry_delay", self.retry_delay, 0, 365 * 86_400 * 1_000_000)
+
+    def apply(self, transaction: Transaction) -> None:
+        change = planning.fail(
+            self.target(transaction),
+            self.actor,
+            self.attempt,
+            transaction.now,
+            transaction.rules,
+            failure=self.failure,
+            generation=self.generation,
+            retryable=self.retryable,
+            retry_delay=self.retry_delay,
+        )
+        transaction.save_plan(change, comment=self.failure.message[: limits.MAX_COMMENT], answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelPlan(OnPlan):
+    """Cancels a plan and its open proposals; `comment` is the reason. `only_creator`: allowed for own plans only."""
+
+    only_creator: bool = False
+
+    def collect(self, needs: Needs) -> None:
+        needs.plans.add(self.plan_id)
+        needs.ending_plans.add(self.plan_id)
+        needs.spoilers += limits.MAX_JOBS
+
+    def apply(self, transaction: Transaction) -> None:
+        plan = self.target(transaction)
+        _require_creator(self, self.only_creator, plan)
+        failure = Failure("CANCELLED", self.comment)
+        transaction.save_plan(
+            planning.cancel(plan, self.actor, transaction.now, failure), comment=self.comment, answers=True
+        )
+        for proposal in transaction.proposals_of(plan.id):
+            # Read again: cancelling an earlier one may have ended it.
+            current = transaction.proposal(proposal.id, deleted_too=True)
+            if not current.has_ended:
+                transaction.save(review.cancel(current, self.actor, transaction.now, failure), comment=self.comment)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeletePlan(OnPlan):
+    """Hides a plan and its proposals, or removes them for good. Not while one of them is open."""
+
+    purge: bool = False
+    only_creator: bool = False
+
+    def collect(self, needs: Needs) -> None:
+        needs.plans.add(self.plan_id)
+        needs.ending_plans.add(self.plan_id)
+
+    def apply(self, transaction: Transaction) -> None:
+        plan = transaction.plan(self.plan_id, deleted_too=self.purge)
+        plan.expect(self.expected_version)
+        _require_creator(self, self.only_creator, plan)
+        proposals = transaction.proposals_of(plan.id)
+        still_open = sum(not proposal.has_ended for proposal in proposals)
+        change = planning.delete(plan, still_open, self.actor, transaction.now, purge=self.purge)
+        transaction.save_plan(change, comment=self.comment, answers=True, purged=self.purge)
+        for proposal in proposals:
+            if self.purge or proposal.delete_time is None:
+                hidden = review.delete(proposal, self.actor, transaction.now, purge=self.purge)
+                transaction.save(hidden, comment=self.comment, purged=self.purge)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpirePlanLease(OnPlan):
+    """The sweeper's: takes back a planner's lease that ran out. Does nothing when that is not so (any more)."""
+
+    def apply(self, transaction: Transaction) -> None:
+        plan = transaction.find_plan(self.plan_id)
+        if plan is not None and plan.lease_ran_out(transaction.now):
+            transaction.save_plan(planning.expire_lease(plan, self.actor, transaction.now), answers=True)
+
+
+def _save_with_proposals(transaction: Transaction, change: tuple[Plan, EventKind]) -> None:
+    plan, kind = change
+    if plan.state is not PlanState.PLANNED:
+        transaction.save_plan(change, answers=True)
+        return
+    plan, born = planning.with_proposals(
+        plan, transaction.actor, transaction.now, transaction.rules, transaction.new_id
+    )
+    transaction.save_plan((plan, kind), answers=True)
+    for proposal, proposal_kind, comment in born:
+        transaction.save((proposal, proposal_kind), comment=comment)
+
+
+def _jobs_size(generated: GeneratedPlan) -> int:
+    return len(generated.generation or b"") + sum(1024 + len(job.args_json) for job in generated.jobs)
+
+
+def _require_creator(command: Command, only_creator: bool, plan: Plan) -> None:
+    if only_creator and command.actor.identity != plan.created_by:
+        raise NotTheCreator(command.actor.identity)

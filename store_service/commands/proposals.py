@@ -1,0 +1,276 @@
+"""Writes of planners and reviewers to proposals."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from store_service.commands.command import Command
+from store_service.commands.drafts import check_new_proposal, check_proposal
+from store_service.commands.working_set import Needs, Transaction
+from store_service.domain import limits, review
+from store_service.domain.errors import InvalidField, NotTheCreator, StoreError
+from store_service.domain.lease import Failure
+from store_service.domain.proposal import UPDATABLE_FIELDS, Proposal, ProposalDraft, ProposalState
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateProposal(Command):
+    """Stores a proposal that belongs to no plan, as DRAFT, or PENDING with `submit`."""
+
+    draft: ProposalDraft
+    submit: bool = False
+
+    @property
+    def size(self) -> int:
+        draft = self.draft
+        return 1024 + len(draft.args_json) + len(draft.description) + len(draft.evidence)
+
+    def check(self) -> None:
+        super().check()
+        check_new_proposal(self.draft, "proposal")
+
+    def collect(self, needs: Needs) -> None:
+        needs.proposals.update(self.draft.depends_on)
+
+    def apply(self, transaction: Transaction) -> None:
+        waiting_for = 0
+        for position, needed in enumerate(self.draft.depends_on):
+            dependency = transaction.find_proposal(needed)
+            if dependency is None or (dependency.has_ended and dependency.state is not ProposalState.EXECUTED):
+                state = "does not exist" if dependency is None else f"is {dependency.state.value}"
+                raise InvalidField(f"proposal.depends_on[{position}]", f"proposal {needed} {state}")
+            waiting_for += dependency.state is not ProposalState.EXECUTED
+        change = review.create(
+            transaction.new_id(),
+            self.draft,
+            self.actor,
+            transaction.now,
+            transaction.rules,
+            submit=self.submit,
+            waiting_for=waiting_for,
+        )
+        transaction.save(change, answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnProposal(Command):
+    """A write to one proposal. `expected_version` 0 means any; `comment` goes to the log."""
+
+    proposal_id: str
+    expected_version: int = 0
+    comment: str = ""
+
+    def check(self) -> None:
+        super().check()
+        limits.resource_id("id", self.proposal_id)
+        limits.expected_version(self.expected_version)
+        limits.text("comment", self.comment, limits.MAX_COMMENT)
+
+    def collect(self, needs: Needs) -> None:
+        needs.proposals.add(self.proposal_id)
+
+    def target(self, transaction: Transaction) -> Proposal:
+        """The proposal. Raises ProposalNotFound and VersionConflict."""
+        proposal = transaction.proposal(self.proposal_id)
+        proposal.expect(self.expected_version)
+        return proposal
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpdateProposal(OnProposal):
+    """Replaces the named fields and voids the approvals. `fields` empty means all that may change."""
+
+    draft: ProposalDraft
+    fields: frozenset[str] = frozenset()
+
+    @property
+    def size(self) -> int:
+        return 1024 + len(self.draft.args_json) + len(self.draft.description) + len(self.draft.evidence)
+
+    def check(self) -> None:
+        super().check()
+        limits.expected_version(self.expected_version, required=True)
+        for name in sorted(self.fields - UPDATABLE_FIELDS):
+            raise InvalidField("update_mask", f"{name[:64]} cannot be updated")
+        check_proposal(self.draft, "proposal", self.fields or UPDATABLE_FIELDS)
+
+    def apply(self, transaction: Transaction) -> None:
+        proposal = self.target(transaction)
+        change = review.update(proposal, self.draft, self.fields or UPDATABLE_FIELDS, self.actor, transaction.now)
+        transaction.save(change, comment=self.comment, answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitProposal(OnProposal):
+    """Puts a draft up for review. `only_creator`: the caller's roles allow it for own proposals only."""
+
+    only_creator: bool = False
+
+    def apply(self, transaction: Transaction) -> None:
+        proposal = self.target(transaction)
+        _require_creator(self, self.only_creator, proposal)
+        transaction.save(review.submit(proposal, self.actor, transaction.now), comment=self.comment, answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApproveProposal(OnProposal):
+    """The actor's yes to exactly the version read. `args_digest` is compared when given."""
+
+    args_digest: str = ""
+
+    def check(self) -> None:
+        super().check()
+        limits.expected_version(self.expected_version, required=True)
+
+    def apply(self, transaction: Transaction) -> None:
+        change = review.approve(
+            self.target(transaction),
+            self.actor,
+            transaction.now,
+            transaction.rules,
+            expected_args_digest=self.args_digest,
+            comment=self.comment,
+        )
+        transaction.save(change, comment=self.comment, answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithdrawApproval(OnProposal):
+    """Takes the actor's own approval back while the proposal is PENDING."""
+
+    def apply(self, transaction: Transaction) -> None:
+        change = review.withdraw_approval(self.target(transaction), self.actor, transaction.now)
+        transaction.save(change, comment=self.comment, answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RejectProposal(OnProposal):
+    """The actor's no; `comment` is the reason, which must be given."""
+
+    def check(self) -> None:
+        super().check()
+        limits.expected_version(self.expected_version, required=True)
+        limits.text("reason", self.comment, limits.MAX_COMMENT, required=True)
+
+    def collect(self, needs: Needs) -> None:
+        needs.proposals.add(self.proposal_id)
+        needs.ending.add(self.proposal_id)
+
+    def apply(self, transaction: Transaction) -> None:
+        change = review.reject(self.target(transaction), self.actor, transaction.now, reason=self.comment)
+        transaction.save(change, comment=self.comment, answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelProposal(OnProposal):
+    """Cancels, or asks the executor to stop; `comment` is the reason."""
+
+    only_creator: bool = False
+
+    def collect(self, needs: Needs) -> None:
+        needs.proposals.add(self.proposal_id)
+        needs.ending.add(self.proposal_id)
+        needs.spoilers += 1
+
+    def apply(self, transaction: Transaction) -> None:
+        proposal = self.target(transaction)
+        _require_creator(self, self.only_creator, proposal)
+        failure = Failure("CANCELLED", self.comment)
+        change = review.cancel(proposal, self.actor, transaction.now, failure)
+        transaction.save(change, comment=self.comment, answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeleteProposal(OnProposal):
+    """Hides a draft or a final proposal, or removes it for good."""
+
+    purge: bool = False
+    only_creator: bool = False
+
+    def collect(self, needs: Needs) -> None:
+        needs.proposals.add(self.proposal_id)
+        needs.ending.add(self.proposal_id)
+
+    def apply(self, transaction: Transaction) -> None:
+        proposal = transaction.proposal(self.proposal_id, deleted_too=self.purge)
+        proposal.expect(self.expected_version)
+        _require_creator(self, self.only_creator, proposal)
+        change = review.delete(proposal, self.actor, transaction.now, purge=self.purge)
+        transaction.save(change, comment=self.comment, answers=True, purged=self.purge)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchCreateProposals(Command):
+    """Several that stand or fall together."""
+
+    creations: tuple[CreateProposal, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(creation.size for creation in self.creations)
+
+    def check(self) -> None:
+        super().check()
+        limits.count("requests", self.creations, limits.MAX_BATCH, least=1)
+        for index, creation in enumerate(self.creations):
+            with _at(index):
+                creation.check()
+
+    def collect(self, needs: Needs) -> None:
+        for creation in self.creations:
+            creation.collect(needs)
+
+    def apply(self, transaction: Transaction) -> None:
+        for index, creation in enumerate(self.creations):
+            with _at(index):
+                creation.apply(transaction)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchApproveProposals(Command):
+    """Several yeses that stand or fall together, each to another proposal."""
+
+    approvals: tuple[ApproveProposal, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(approval.size for approval in self.approvals)
+
+    def check(self) -> None:
+        super().check()
+        limits.count("requests", self.approvals, limits.MAX_BATCH, least=1)
+        seen: set[str] = set()
+        for index, approval in enumerate(self.approvals):
+            with _at(index):
+                approval.check()
+                if approval.proposal_id in seen:
+                    raise InvalidField("id", "must name each proposal once")
+            seen.add(approval.proposal_id)
+
+    def collect(self, needs: Needs) -> None:
+        for approval in self.approvals:
+            approval.collect(needs)
+
+    def apply(self, transaction: Transaction) -> None:
+        for index, approval in enumerate(self.approvals):
+            with _at(index):
+                approval.apply(transaction)
+
+
+@contextmanager
+def _at(index: int) -> Iterator[None]:
+    """Says in an error which part of a batch request it is about."""
+    try:
+        yield
+    except InvalidField as error:
+        nested = InvalidField(f"requests[{index}].{error.path}", error.description)
+        nested.index = index
+        raise nested from None
+    except StoreError as error:
+        error.index = index
+        raise
+
+
+def _require_creator(command: Command, only_creator: bool, proposal: Proposal) -> None:
+    if only_creator and command.actor.identity != proposal.created_by:
+        raise NotTheCreator(command.actor.identity)

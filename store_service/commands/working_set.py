@@ -1,0 +1,271 @@
+"""What a batch of writes works on: the entities as the batch sees them, and each command's own changes on top.
+
+The writer loads what the commands say they need (`Needs`), applies them in order, each to a `Transaction` of its own,
+and merges a transaction into the `WorkingSet` only if its command succeeded. Entities are frozen, so a command that
+fails half-way has changed nothing but its own transaction, which is thrown away.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from store_service.domain.actor import Actor
+from store_service.domain.dependencies import dependency_failure
+from store_service.domain.errors import PlanNotFound, ProposalNotFound
+from store_service.domain.events import EventKind
+from store_service.domain.instant import Instant
+from store_service.domain.plan import Plan, PlanState
+from store_service.domain.proposal import Proposal, ProposalState
+from store_service.domain.review import cancel
+from store_service.domain.rules import Rules
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyQuery:
+    """Which proposals an executor can run. No action names: every action. No plan: of any plan."""
+
+    action_names: frozenset[str] = frozenset()
+    plan_id: str = ""
+
+    def matches(self, proposal: Proposal) -> bool:
+        return (not self.action_names or proposal.action_name in self.action_names) and (
+            not self.plan_id or proposal.plan_id == self.plan_id
+        )
+
+
+@dataclass(slots=True)
+class Needs:
+    """What the commands of a batch want to see. Collected before anything is loaded."""
+
+    plans: set[str] = field(default_factory=set)
+    proposals: set[str] = field(default_factory=set)
+    # Proposals that may be EXECUTED by the batch: their direct dependents are needed.
+    completing: set[str] = field(default_factory=set)
+    # Proposals that may end otherwise: all that wait for them, directly or not, are needed.
+    ending: set[str] = field(default_factory=set)
+    # Plans whose proposals may end: those are needed, and all that wait for them.
+    ending_plans: set[str] = field(default_factory=set)
+    # How many ready proposals are wanted, by what the executors can do.
+    ready: dict[ReadyQuery, int] = field(default_factory=dict)
+    # How many queued plans are wanted.
+    queued_plans: int = 0
+    # How many candidates other commands of the batch may take away before it is a claim's turn.
+    spoilers: int = 0
+
+    def claim(self, query: ReadyQuery, count: int) -> None:
+        """`count` more proposals that fit the query."""
+        self.ready[query] = self.ready.get(query, 0) + count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One new version of one entity: what becomes one event. `answers`: it is (part of) the client's answer."""
+
+    entity: Plan | Proposal
+    kind: EventKind
+    actor: Actor
+    comment: str
+    answers: bool
+    purged: bool
+
+
+class PlanQueue:
+    """Queued plans that may be claimed now: by priority, then by requester, oldest first."""
+
+    def __init__(self) -> None:
+        self._plans: dict[int, dict[str, deque[str]]] = {}
+
+    def add(self, priority: int, requester: str, plan_id: str) -> None:
+        """Plans of one requester and priority are added oldest first."""
+        self._plans.setdefault(priority, {}).setdefault(requester, deque()).append(plan_id)
+
+    def take(self, in_work: dict[str, int]) -> str | None:
+        """Removes and returns the id of the next plan.
+
+        That is one of the highest priority; among those one of the requester with the fewest plans in work; between
+        such requesters the oldest plan.
+        """
+        while self._plans:
+            priority = max(self._plans)
+            requesters = self._plans[priority]
+            if not requesters:
+                del self._plans[priority]
+                continue
+            requester = min(requesters, key=lambda name: (in_work.get(name, 0), requesters[name][0]))
+            plan_id = requesters[requester].popleft()
+            if not requesters[requester]:
+                del requesters[requester]
+            return plan_id
+        return None
+
+
+class WorkingSet:
+    """The entities a batch works on. `plans` and `proposals` are as loaded (None: does not exist); `changed_...` are as
+    the commands applied so far left them (None: removed for good)."""
+
+    def __init__(self, now: Instant, rules: Rules, new_id: Callable[[], str]) -> None:
+        self.now = now
+        self.rules = rules
+        self.new_id = new_id
+        self.plans: dict[str, Plan | None] = {}
+        self.proposals: dict[str, Proposal | None] = {}
+        self.changed_plans: dict[str, Plan | None] = {}
+        self.changed_proposals: dict[str, Proposal | None] = {}
+        # Who waits for a proposal: has an entry for each proposal that Needs named and each made in this batch.
+        self.dependents: dict[str, set[str]] = {}
+        self.proposals_of: dict[str, set[str]] = {}
+        # Candidates of claims: highest priority first, then oldest.
+        self.ready: dict[ReadyQuery, deque[str]] = {}
+        self.plan_queue = PlanQueue()
+        # Plans in state PLANNING by requester: what fairness counts.
+        self.plans_in_work: dict[str, int] = {}
+
+    def find_plan(self, plan_id: str) -> Plan | None:
+        if plan_id in self.changed_plans:
+            return self.changed_plans[plan_id]
+        return self.plans.get(plan_id)
+
+    def find_proposal(self, proposal_id: str) -> Proposal | None:
+        if proposal_id in self.changed_proposals:
+            return self.changed_proposals[proposal_id]
+        return self.proposals.get(proposal_id)
+
+    def merge(self, transaction: "Transaction") -> None:
+        """Makes a command's changes visible to those after it."""
+        self.changed_plans.update(transaction.plans)
+        self.changed_proposals.update(transaction.proposals)
+        for proposal in transaction.created:
+            self.dependents.setdefault(proposal.id, set())
+            for needed in proposal.depends_on:
+                self.dependents.setdefault(needed, set()).add(proposal.id)
+            if proposal.plan_id:
+                self.proposals_of.setdefault(proposal.plan_id, set()).add(proposal.id)
+        for requester, difference in transaction.plans_in_work.items():
+            self.plans_in_work[requester] = self.plans_in_work.get(requester, 0) + difference
+
+
+class Transaction:
+    """One command's view of the working set, and what it changes."""
+
+    def __init__(self, working_set: WorkingSet, actor: Actor) -> None:
+        self.actor = actor
+        self.now = working_set.now
+        self.rules = working_set.rules
+        self.new_id = working_set.new_id
+        self.plans: dict[str, Plan | None] = {}
+        self.proposals: dict[str, Proposal | None] = {}
+        self.created: list[Proposal] = []
+        self.changes: list[Change] = []
+        self.plans_in_work: dict[str, int] = {}
+        self._base = working_set
+
+    def find_plan(self, plan_id: str) -> Plan | None:
+        """The plan, deleted or not, or None when there is none."""
+        if plan_id in self.plans:
+            return self.plans[plan_id]
+        return self._base.find_plan(plan_id)
+
+    def plan(self, plan_id: str, *, deleted_too: bool = False) -> Plan:
+        """Raises PlanNotFound."""
+        plan = self.find_plan(plan_id)
+        if plan is None or (plan.delete_time is not None and not deleted_too):
+            raise PlanNotFound(plan_id)
+        return plan
+
+    def find_proposal(self, proposal_id: str) -> Proposal | None:
+        """The proposal, deleted or not, or None when there is none."""
+        if proposal_id in self.proposals:
+            return self.proposals[proposal_id]
+        return self._base.find_proposal(proposal_id)
+
+    def proposal(self, proposal_id: str, *, deleted_too: bool = False) -> Proposal:
+        """Raises ProposalNotFound."""
+        proposal = self.find_proposal(proposal_id)
+        if proposal is None or (proposal.delete_time is not None and not deleted_too):
+            raise ProposalNotFound(proposal_id)
+        return proposal
+
+    def proposals_of(self, plan_id: str) -> list[Proposal]:
+        """The plan's proposals, deleted ones too, oldest first."""
+        found = (self.find_proposal(proposal_id) for proposal_id in sorted(self._base.proposals_of.get(plan_id, ())))
+        return [proposal for proposal in found if proposal is not None]
+
+    def claimable(self, query: ReadyQuery, count: int) -> list[Proposal]:
+        """Up to `count` proposals that may be claimed now: highest priority first, then oldest.
+
+        What became ready in this very batch is not among them: its command was not answered yet either, and those
+        who wait for work are woken after the commit.
+        """
+        candidates = self._base.ready.get(query, deque())
+        taken: list[Proposal] = []
+        for _ in range(len(candidates)):
+            if len(taken) == count:
+                break
+            proposal = self.find_proposal(candidates.popleft())
+            if proposal is not None and proposal.is_claimable(self.now):
+                taken.append(proposal)
+        return taken
+
+    def next_queued_plan(self) -> Plan | None:
+        """The plan that a planner should take next, if there is one."""
+        in_work = {**self._base.plans_in_work}
+        for requester, difference in self.plans_in_work.items():
+            in_work[requester] = in_work.get(requester, 0) + difference
+        while (plan_id := self._base.plan_queue.take(in_work)) is not None:
+            plan = self.find_plan(plan_id)
+            if (
+                plan is not None
+                and plan.state is PlanState.QUEUED
+                and plan.delete_time is None
+                and plan.is_due(self.now)
+            ):
+                return plan
+        return None
+
+    def save_plan(
+        self, change: tuple[Plan, EventKind], *, comment: str = "", answers: bool = False, purged: bool = False
+    ) -> None:
+        """Keeps a new or changed plan."""
+        plan, kind = change
+        before = self.find_plan(plan.id)
+        difference = (plan.state is PlanState.PLANNING) - (before is not None and before.state is PlanState.PLANNING)
+        if difference:
+            self.plans_in_work[plan.created_by] = self.plans_in_work.get(plan.created_by, 0) + difference
+        self.plans[plan.id] = None if purged else plan
+        self._log(plan, kind, comment, answers, purged)
+
+    def save(
+        self, change: tuple[Proposal, EventKind], *, comment: str = "", answers: bool = False, purged: bool = False
+    ) -> None:
+        """Keeps a new or changed proposal, and does to those that wait for it what its end means for them."""
+        proposal, kind = change
+        before = self.find_proposal(proposal.id)
+        self.proposals[proposal.id] = None if purged else proposal
+        self._log(proposal, kind, comment, answers, purged)
+        if before is None:
+            self.created.append(proposal)
+        elif proposal.has_ended and not before.has_ended:
+            self._settle(proposal)
+
+    def _settle(self, ended: Proposal) -> None:
+        pending = [ended]
+        while pending:
+            ended = pending.pop()
+            failure = None if ended.state is ProposalState.EXECUTED else dependency_failure(ended)
+            for dependent_id in sorted(self._base.dependents[ended.id]):
+                dependent = self.find_proposal(dependent_id)
+                if dependent is None or dependent.has_ended:
+                    continue
+                if failure is None:
+                    # Bookkeeping, not a new version: a reviewer who reads the dependent now must not be disturbed.
+                    self.proposals[dependent_id] = dependent.evolve(waiting_for=dependent.waiting_for - 1)
+                    continue
+                dependent, kind = cancel(dependent, self.actor, self.now, failure)
+                self.proposals[dependent_id] = dependent
+                self._log(dependent, kind, failure.message, answers=False, purged=False)
+                pending.append(dependent)
+
+    def _log(self, entity: Plan | Proposal, kind: EventKind, comment: str, answers: bool, purged: bool) -> None:
+        self.changes.append(
+            Change(entity=entity, kind=kind, actor=self.actor, comment=comment, answers=answers, purged=purged)
+        )

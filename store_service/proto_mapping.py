@@ -1,0 +1,447 @@
+"""Between the contract's messages and the domain, in pairs. Decoding refuses what cannot be meant.
+
+Encoding gives bytes, not messages: the bytes are hashed into the log, kept there, and sent to whoever asks, without
+ever being encoded a second time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TypeVar
+
+from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
+from plangate.plan.v1 import plan_pb2
+from plangate.store.v1 import event_pb2, proposal_pb2, store_service_pb2
+
+from rpckit.auth import Caller
+from rpckit.struct_codec import NumberNotExact as StructNumberNotExact
+from rpckit.struct_codec import StructRefused, json_to_struct, struct_to_json
+from store_service.domain.actor import Actor
+from store_service.domain.canonical import canonical_object
+from store_service.domain.errors import InvalidField, NumberNotExact
+from store_service.domain.events import EntityType, Event
+from store_service.domain.instant import SECOND, Instant, Micros
+from store_service.domain.lease import Failure, Lease
+from store_service.domain.plan import GeneratedPlan, GenerationOptions, Job, Plan, PlanDraft, PlanState
+from store_service.domain.proposal import Approval, Decision, Effect, Proposal, ProposalDraft, ProposalState
+
+_Stored = TypeVar("_Stored", ProposalState, PlanState, Effect)
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+_PROPOSAL_STATES = {state: proposal_pb2.ProposalState.Value(f"PROPOSAL_STATE_{state.value}") for state in ProposalState}
+_PLAN_STATES = {state: plan_pb2.PlanState.Value(f"PLAN_STATE_{state.value}") for state in PlanState}
+_EFFECTS = {effect: plan_pb2.Effect.Value(f"EFFECT_{effect.value}") for effect in Effect}
+_ENTITY_TYPES = {
+    EntityType.PLAN: event_pb2.ENTITY_TYPE_PLAN,
+    EntityType.PROPOSAL: event_pb2.ENTITY_TYPE_PROPOSAL,
+}
+_PLAN_STATES_BACK = {number: state for state, number in _PLAN_STATES.items()}
+_EFFECTS_BACK = {number: effect for effect, number in _EFFECTS.items()}
+
+# --- Encoding --------------------------------------------------------------------------------------------------
+
+
+def proposal_to_bytes(proposal: Proposal) -> bytes:
+    """A plangate.store.v1.Proposal, encoded."""
+    message = proposal_pb2.Proposal(
+        id=proposal.id,
+        plan_id=proposal.plan_id,
+        job_id=proposal.job_id,
+        action_name=proposal.action_name,
+        description=proposal.description,
+        evidence=proposal.evidence,
+        priority=proposal.priority,
+        state=_PROPOSAL_STATES[proposal.state],
+        version=proposal.version,
+        args_digest=proposal.args_digest,
+        required_approvals=proposal.required_approvals,
+        reviewer_role=proposal.reviewer_role,
+        attempt=proposal.attempt,
+        max_attempts=proposal.max_attempts,
+        created_by=proposal.created_by,
+        updated_by=proposal.updated_by,
+        cancel_requested=proposal.cancel_requested,
+        create_time=_timestamp(proposal.create_time),
+        update_time=_timestamp(proposal.update_time),
+    )
+    if proposal.labels:
+        message.labels.update(proposal.labels)
+    if proposal.approvals:
+        message.approvals.extend(_approval_to_proto(approval) for approval in proposal.approvals)
+    if proposal.depends_on:
+        message.depends_on.extend(proposal.depends_on)
+    if proposal.lease is not None:
+        message.lease.CopyFrom(_lease_to_proto(proposal.lease))
+    if proposal.failure is not None:
+        message.failure.CopyFrom(_failure_to_proto(proposal.failure))
+    if proposal.decision is not None:
+        message.decision.CopyFrom(_decision_to_proto(proposal.decision))
+    for field, instant in (
+        (message.submit_time, proposal.submit_time),
+        (message.review_time, proposal.review_time),
+        (message.execute_time, proposal.execute_time),
+        (message.expire_time, proposal.expire_time),
+        (message.delete_time, proposal.delete_time),
+        (message.not_before_time, proposal.not_before_time),
+        (message.end_time, proposal.end_time),
+    ):
+        if instant is not None:
+            _set_timestamp(field, instant)
+    encoded = message.SerializeToString() + _struct_field(_PROPOSAL_ARGS, proposal.args_json)
+    return encoded if proposal.result_json is None else encoded + _struct_field(_PROPOSAL_RESULT, proposal.result_json)
+
+
+def plan_to_bytes(plan: Plan) -> bytes:
+    """A plangate.plan.v1.Plan, encoded."""
+    message = plan_pb2.Plan(
+        id=plan.id,
+        objective=plan.objective,
+        prompt=plan.prompt,
+        state=_PLAN_STATES[plan.state],
+        version=plan.version,
+        created_by=plan.created_by,
+        create_time=_timestamp(plan.create_time),
+        update_time=_timestamp(plan.update_time),
+        labels=plan.labels,
+        no_action_reason=plan.no_action_reason,
+        warnings=plan.warnings,
+        attempt=plan.attempt,
+        max_attempts=plan.max_attempts,
+        priority=plan.priority,
+    )
+    if plan.lease is not None:
+        message.lease.CopyFrom(_lease_to_proto(plan.lease))
+    if plan.failure is not None:
+        message.failure.CopyFrom(_failure_to_proto(plan.failure))
+    if plan.options is not None:
+        message.options.CopyFrom(
+            plan_pb2.GenerationOptions(
+                model=plan.options.model,
+                max_attempts=plan.options.max_attempts,
+                token_budget=plan.options.token_budget,
+            )
+        )
+    if plan.not_before_time is not None:
+        _set_timestamp(message.not_before_time, plan.not_before_time)
+    if plan.delete_time is not None:
+        _set_timestamp(message.delete_time, plan.delete_time)
+    parts = [message.SerializeToString()]
+    parts.extend(_framed(_PLAN_JOBS, _job_to_bytes(job)) for job in plan.jobs)
+    if plan.generation is not None:
+        parts.append(_framed(_PLAN_GENERATION, plan.generation))
+    if plan.context_json != "{}":
+        parts.append(_struct_field(_PLAN_CONTEXT, plan.context_json))
+    return b"".join(parts)
+
+
+def event_to_bytes(event: Event, view: event_pb2.EventView.ValueType) -> bytes:
+    """A plangate.store.v1.Event, encoded, as much of it as the view asks for."""
+    message = event_pb2.Event(
+        revision=event.revision,
+        entity_type=_ENTITY_TYPES[event.entity_type],
+        entity_id=event.entity_id,
+        version=event.version,
+        kind=event.kind,
+        actor=event.actor,
+        authenticated=event.authenticated,
+        via=event.via,
+        time=_timestamp(event.time),
+        request_id=event.request_id,
+        comment=event.comment,
+        prev_hash=event.prev_hash,
+        hash=event.hash,
+    )
+    encoded = message.SerializeToString()
+    if view != event_pb2.EVENT_VIEW_BASIC:
+        encoded += _framed(_EVENT_SNAPSHOT, event.snapshot)
+    if view == event_pb2.EVENT_VIEW_RESOURCE:
+        # The snapshot is the resource, encoded.
+        encoded += _framed(_EVENT_RESOURCES[event.entity_type], event.snapshot)
+    return encoded
+
+
+def event_update_to_bytes(event: Event, view: event_pb2.EventView.ValueType) -> bytes:
+    """A WatchEventsResponse that holds the event, encoded."""
+    return _framed(_WATCH_EVENT, event_to_bytes(event, view))
+
+
+def repeated_to_bytes(number: int, encoded: Iterable[bytes]) -> bytes:
+    """Encoded messages as the elements of the repeated field with this number."""
+    key = _key(number)
+    return b"".join([part for element in encoded for part in (key, _varint(len(element)), element)])
+
+
+def _approval_to_proto(approval: Approval) -> proposal_pb2.Approval:
+    return proposal_pb2.Approval(
+        reviewer=approval.reviewer,
+        version=approval.version,
+        args_digest=approval.args_digest,
+        comment=approval.comment,
+        create_time=_timestamp(approval.create_time),
+    )
+
+
+def _lease_to_proto(lease: Lease) -> plan_pb2.Lease:
+    return plan_pb2.Lease(worker=lease.worker, attempt=lease.attempt, expire_time=_timestamp(lease.expire_time))
+
+
+def _failure_to_proto(failure: Failure) -> plan_pb2.Failure:
+    return plan_pb2.Failure(reason=failure.reason, message=failure.message)
+
+
+def _decision_to_proto(decision: Decision) -> plan_pb2.Decision:
+    message = plan_pb2.Decision(
+        effect=_EFFECTS[decision.effect],
+        reason=decision.reason,
+        rule=decision.rule,
+        required_approvals=decision.required_approvals,
+        reviewer_role=decision.reviewer_role,
+    )
+    if decision.approval_ttl is not None:
+        message.approval_ttl.FromMicroseconds(decision.approval_ttl)
+    return message
+
+
+def _job_to_bytes(job: Job) -> bytes:
+    message = plan_pb2.Job(
+        id=job.id,
+        action_name=job.action_name,
+        description=job.description,
+        evidence=job.evidence,
+        role=job.role,
+        input_context=job.input_context,
+        depends_on=job.depends_on,
+        priority=job.priority,
+        proposal_id=job.proposal_id,
+        max_attempts=job.max_attempts,
+    )
+    if job.decision is not None:
+        message.decision.CopyFrom(_decision_to_proto(job.decision))
+    return message.SerializeToString() + _struct_field(_JOB_ARGS, job.args_json)
+
+
+def _timestamp(instant: Instant) -> timestamp_pb2.Timestamp:
+    seconds, micros = divmod(instant, SECOND)
+    return timestamp_pb2.Timestamp(seconds=seconds, nanos=micros * 1000)
+
+
+def _set_timestamp(field: timestamp_pb2.Timestamp, instant: Instant) -> None:
+    field.seconds, micros = divmod(instant, SECOND)
+    field.nanos = micros * 1000
+
+
+# Arguments change rarely from version to version, while every version is encoded: the bytes of small Structs are
+# remembered, and appended to the rest. (Protobuf allows fields in any order.)
+_REMEMBERED_CHARACTERS = 1024
+
+
+def _struct_field(key: bytes, canonical_json: str) -> bytes:
+    if len(canonical_json) > _REMEMBERED_CHARACTERS:
+        return _encode_struct_field(key, canonical_json)
+    return _remembered_struct_field(key, canonical_json)
+
+
+def _encode_struct_field(key: bytes, canonical_json: str) -> bytes:
+    return _framed(key, json_to_struct(json.loads(canonical_json)).SerializeToString(deterministic=True))
+
+
+_remembered_struct_field = lru_cache(maxsize=4096)(_encode_struct_field)
+
+
+def _framed(key: bytes, encoded: bytes) -> bytes:
+    return key + _varint(len(encoded)) + encoded
+
+
+def _varint(number: int) -> bytes:
+    if number < 0x80:
+        return _SHORT_VARINTS[number]
+    digits = bytearray()
+    while number >= 0x80:
+        digits.append(number & 0x7F | 0x80)
+        number >>= 7
+    digits.append(number)
+    return bytes(digits)
+
+
+_SHORT_VARINTS = [bytes([number]) for number in range(0x80)]
+
+
+def _key(field_number: int) -> bytes:
+    """The bytes before a length-delimited field."""
+    return _varint(field_number << 3 | 2)
+
+
+_PROPOSAL_ARGS = _key(proposal_pb2.Proposal.ACTION_ARGS_FIELD_NUMBER)
+_PROPOSAL_RESULT = _key(proposal_pb2.Proposal.RESULT_FIELD_NUMBER)
+_PLAN_JOBS = _key(plan_pb2.Plan.JOBS_FIELD_NUMBER)
+_PLAN_GENERATION = _key(plan_pb2.Plan.GENERATION_FIELD_NUMBER)
+_PLAN_CONTEXT = _key(plan_pb2.Plan.CONTEXT_FIELD_NUMBER)
+_EVENT_SNAPSHOT = _key(event_pb2.Event.SNAPSHOT_FIELD_NUMBER)
+_EVENT_RESOURCES = {
+    EntityType.PLAN: _key(event_pb2.Event.PLAN_FIELD_NUMBER),
+    EntityType.PROPOSAL: _key(event_pb2.Event.PROPOSAL_FIELD_NUMBER),
+}
+_WATCH_EVENT = _key(store_service_pb2.WatchEventsResponse.EVENT_FIELD_NUMBER)
+_JOB_ARGS = _key(plan_pb2.Job.ACTION_ARGS_FIELD_NUMBER)
+
+# --- Decoding --------------------------------------------------------------------------------------------------
+
+
+def actor_from_caller(caller: Caller) -> Actor:
+    """The one who acts, as the domain knows them."""
+    return Actor(caller.identity, caller.roles, caller.authenticated, caller.via)
+
+
+def request_id_from_proto(request_id: str, path: str = "request_id") -> str:
+    """A UUID in lower case, or "" when none was given. Raises InvalidField."""
+    if request_id and not _UUID.fullmatch(request_id):
+        raise InvalidField(path, "must be a UUID such as 7d9f1e0a-3c55-4a0e-9d0c-0f6a1b2c3d4e")
+    return request_id.lower()
+
+
+def required(text: str, path: str) -> str:
+    """The text, which must not be empty. Raises InvalidField."""
+    if not text:
+        raise InvalidField(path, "is required")
+    return text
+
+
+def duration_from_proto(duration: duration_pb2.Duration, path: str) -> Micros:
+    """Raises InvalidField when it is not a valid Duration."""
+    if not -999_999_999 <= duration.nanos <= 999_999_999 or abs(duration.seconds) > 315_576_000_000:
+        raise InvalidField(path, "is not a valid duration")
+    return duration.seconds * SECOND + duration.nanos // 1000
+
+
+def timestamp_from_proto(timestamp: timestamp_pb2.Timestamp, path: str) -> Instant:
+    """Raises InvalidField when it is not a valid Timestamp (years 1 to 9999)."""
+    if not 0 <= timestamp.nanos <= 999_999_999 or not -62_135_596_800 <= timestamp.seconds <= 253_402_300_799:
+        raise InvalidField(path, "is not a valid time")
+    return timestamp.seconds * SECOND + timestamp.nanos // 1000
+
+
+def json_from_struct(struct: struct_pb2.Struct, path: str) -> str:
+    """Canonical JSON. Raises InvalidField, NumberNotExact."""
+    try:
+        value = struct_to_json(struct, path)
+    except StructNumberNotExact as refused:
+        raise NumberNotExact(refused.path) from refused
+    except StructRefused as refused:
+        raise InvalidField(refused.path, refused.description) from refused
+    return canonical_object(value, path)
+
+
+def failure_from_proto(failure: plan_pb2.Failure) -> Failure:
+    """What went wrong, in the reporter's words."""
+    return Failure(failure.reason, failure.message)
+
+
+def decision_from_proto(decision: plan_pb2.Decision, path: str) -> Decision:
+    """Raises InvalidField when nothing was decided."""
+    effect = _EFFECTS_BACK.get(decision.effect)
+    if effect is None:
+        raise InvalidField(f"{path}.effect", "is required")
+    ttl = None
+    if decision.HasField("approval_ttl"):
+        ttl = duration_from_proto(decision.approval_ttl, f"{path}.approval_ttl")
+    return Decision(
+        effect=effect,
+        reason=decision.reason,
+        rule=decision.rule,
+        required_approvals=decision.required_approvals,
+        reviewer_role=decision.reviewer_role,
+        approval_ttl=ttl,
+    )
+
+
+def proposal_draft_from_proto(proposal: proposal_pb2.Proposal, path: str) -> ProposalDraft:
+    """What a client wants a proposal to say; output fields are ignored. Raises InvalidField, NumberNotExact."""
+    return ProposalDraft(
+        action_name=proposal.action_name,
+        args_json=json_from_struct(proposal.action_args, f"{path}.action_args"),
+        description=proposal.description,
+        evidence=proposal.evidence,
+        priority=proposal.priority,
+        labels=dict(proposal.labels),
+        required_approvals=proposal.required_approvals,
+        reviewer_role=proposal.reviewer_role,
+        max_attempts=proposal.max_attempts,
+        depends_on=tuple(proposal.depends_on),
+        expire_time=(
+            timestamp_from_proto(proposal.expire_time, f"{path}.expire_time")
+            if proposal.HasField("expire_time")
+            else None
+        ),
+        decision=(
+            decision_from_proto(proposal.decision, f"{path}.decision") if proposal.HasField("decision") else None
+        ),
+    )
+
+
+def plan_draft_from_proto(plan: plan_pb2.Plan, path: str) -> PlanDraft:
+    """What a client wants stored as a plan; output fields are ignored. Raises InvalidField, NumberNotExact."""
+    state = _PLAN_STATES_BACK.get(plan.state)
+    if state not in (PlanState.PLANNED, PlanState.QUEUED):
+        raise InvalidField(f"{path}.state", "must be PLAN_STATE_PLANNED or PLAN_STATE_QUEUED")
+    return PlanDraft(
+        state=state,
+        prompt=plan.prompt,
+        labels=dict(plan.labels),
+        context_json=json_from_struct(plan.context, f"{path}.context"),
+        options=(
+            GenerationOptions(plan.options.model, plan.options.max_attempts, plan.options.token_budget)
+            if plan.HasField("options")
+            else None
+        ),
+        max_attempts=plan.max_attempts,
+        priority=plan.priority,
+        objective=plan.objective,
+        jobs=_jobs_from_proto(plan, path),
+        generation=_generation_from_proto(plan),
+        no_action_reason=plan.no_action_reason,
+        warnings=tuple(plan.warnings),
+    )
+
+
+def generated_plan_from_proto(plan: plan_pb2.Plan, path: str) -> GeneratedPlan:
+    """What planning gave; every other field is ignored. Raises InvalidField, NumberNotExact."""
+    return GeneratedPlan(
+        objective=plan.objective,
+        jobs=_jobs_from_proto(plan, path),
+        generation=_generation_from_proto(plan),
+        no_action_reason=plan.no_action_reason,
+        warnings=tuple(plan.warnings),
+    )
+
+
+def report_to_bytes(report: plan_pb2.GenerationReport) -> bytes:
+    """A GenerationReport as the store keeps it: encoded, never looked into."""
+    return report.SerializeToString(deterministic=True)
+
+
+def _generation_from_proto(plan: plan_pb2.Plan) -> bytes | None:
+    return report_to_bytes(plan.generation) if plan.HasField("generation") else None
+
+
+def _jobs_from_proto(plan: plan_pb2.Plan, path: str) -> tuple[Job, ...]:
+    return tuple(_job_from_proto(job, f"{path}.jobs[{position}]") for position, job in enumerate(plan.jobs))
+
+
+def _job_from_proto(job: plan_pb2.Job, path: str) -> Job:
+    return Job(
+        id=job.id,
+        action_name=job.action_name,
+        args_json=json_from_struct(job.action_args, f"{path}.action_args"),
+        description=job.description,
+        evidence=job.evidence,
+        role=job.role,
+        input_context=tuple(job.input_context),
+        depends_on=tuple(job.depends_on),
+        priority=job.priority,
+        decision=decision_from_proto(job.decision, f"{path}.decision") if job.HasField("decision") else None,
+        max_attempts=job.max_attempts,
+    )

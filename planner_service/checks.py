@@ -72,7 +72,7 @@ def check_args(
     if unfit := _unfit_value(args, ()):
         return args, [unfit.under("action_args")]
     complete, errors = catalogue.check_args(action, args)
-    if not errors and len(json.dumps(complete, ensure_ascii=False).encode()) > MAX_ARGS_BYTES:
+    if not errors and len(json.dumps(complete, ensure_ascii=False, separators=(",", ":")).encode()) > MAX_ARGS_BYTES:
         errors = [AttemptError("", "too_large", f"more than {MAX_ARGS_BYTES} bytes of JSON")]
     return complete, [error.under("action_args") for error in errors]
 

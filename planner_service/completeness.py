@@ -7,6 +7,7 @@ things that need no argument.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -148,5 +149,5 @@ def _plain(number: float) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = value if isinstance(value, str) else re.sub(r"\s+", " ", repr(value))
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 120 else text[:119] + "…"

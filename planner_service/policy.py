@@ -22,6 +22,8 @@ from planner_service.decision import Decision, Effect
 from planner_service.yaml_document import Document, DocumentInvalid, Form, YamlPath, parse_document, read_text
 
 MAX_RULES = 1_000
+MAX_RULE_CHARACTERS = 128
+MAX_REASON_CHARACTERS = 2_000
 DEFAULT_RULE = "default"
 
 
@@ -125,7 +127,7 @@ class Policy:
             matching.append(
                 Decision(
                     effect=policy.effect,
-                    rule=f"catalogue:{subject.action.name}",
+                    rule=_fitting([f"catalogue:{subject.action.name}"]),
                     reason=policy.reason or _default_reason(policy.effect),
                     required_approvals=policy.approvals,
                     reviewer_role=policy.role,
@@ -150,17 +152,25 @@ def most_severe(decisions: list[Decision]) -> Decision:
     if not demands:
         return decisions[0]
     roles = sorted({demand.reviewer_role for demand in demands if demand.reviewer_role})
-    names = " + ".join(dict.fromkeys(demand.rule for demand in demands))
+    names = _fitting(list(dict.fromkeys(demand.rule for demand in demands)))
     if len(roles) > 1:
         return Decision(Effect.DENY, names, f"the rules ask for reviewers of different roles: {', '.join(roles)}")
     return Decision(
         effect=Effect.REQUIRE_APPROVAL,
         rule=names,
-        reason="; ".join(dict.fromkeys(demand.reason for demand in demands)),
+        reason="; ".join(dict.fromkeys(demand.reason for demand in demands))[:MAX_REASON_CHARACTERS],
         required_approvals=max(demand.required_approvals for demand in demands),
         reviewer_role=roles[0] if roles else "",
         approval_ttl=min((demand.approval_ttl for demand in demands if demand.approval_ttl), default=None),
     )
+
+
+def _fitting(names: list[str]) -> str:
+    """The names as one, no longer than the contract takes."""
+    whole = " + ".join(names)
+    if len(whole) <= MAX_RULE_CHARACTERS:
+        return whole
+    return f"{names[0][: MAX_RULE_CHARACTERS - 20]}… + {len(names) - 1} more"
 
 
 def load_policy(path: Path | str) -> Policy:

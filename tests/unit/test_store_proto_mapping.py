@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import event_pb2, proposal_pb2, store_service_pb2
 
-from store_service import proto_mapping
 from store_service.domain.errors import InvalidField, NumberNotExact
 from store_service.domain.events import EntityType, Event
 from store_service.domain.lease import Failure, Lease
 from store_service.domain.plan import GenerationOptions, Job, Plan, PlanState
 from store_service.domain.proposal import Approval, Decision, Effect, Proposal, ProposalState
+from store_service.proto_mapping import decoding, encoding
 
 SECOND = 1_000_000
 DECISION = Decision(Effect.REQUIRE_APPROVAL, "because", "rule", 2, "sre", 90 * SECOND)
@@ -59,7 +59,7 @@ def test_a_proposal_with_everything() -> None:
         not_before_time=8 * SECOND,
         end_time=10 * SECOND,
     )
-    message = proposal_pb2.Proposal.FromString(proto_mapping.proposal_to_bytes(proposal))
+    message = proposal_pb2.Proposal.FromString(encoding.proposal_to_bytes(proposal))
     # Every field of the contract is set: one that is added and not mapped fails here.
     assert {field.name for field, _ in message.ListFields()} == set(proposal_pb2.Proposal.DESCRIPTOR.fields_by_name)
     as_json = json_format.MessageToDict(message, preserving_proto_field_name=True)
@@ -69,7 +69,7 @@ def test_a_proposal_with_everything() -> None:
     assert as_json["state"] == "PROPOSAL_STATE_EXECUTED"
     assert as_json["approvals"][0]["create_time"] == "1970-01-01T00:00:05Z"
     assert as_json["end_time"] == "1970-01-01T00:00:10Z"
-    draft = proto_mapping.proposal_draft_from_proto(message, "proposal")
+    draft = decoding.proposal_draft_from_proto(message, "proposal")
     assert draft.args_json == proposal.args_json
     assert draft.decision == DECISION
     assert draft.expire_time == 6 * SECOND
@@ -116,11 +116,11 @@ def test_a_plan_with_everything() -> None:
         options=GenerationOptions("m", 2, 1000),
         delete_time=SECOND,
     )
-    message = plan_pb2.Plan.FromString(proto_mapping.plan_to_bytes(plan))
+    message = plan_pb2.Plan.FromString(encoding.plan_to_bytes(plan))
     assert {field.name for field, _ in message.ListFields()} == set(plan_pb2.Plan.DESCRIPTOR.fields_by_name)
     assert {field.name for field, _ in message.jobs[0].ListFields()} == set(plan_pb2.Job.DESCRIPTOR.fields_by_name)
     message.state = plan_pb2.PLAN_STATE_PLANNED
-    draft = proto_mapping.plan_draft_from_proto(message, "plan")
+    draft = decoding.plan_draft_from_proto(message, "plan")
     assert draft.generation == report
     assert draft.context_json == plan.context_json
     assert draft.options == plan.options
@@ -147,8 +147,8 @@ def test_an_event_in_each_view(view: event_pb2.EventView.ValueType) -> None:
         prev_hash=b"0" * 32,
         hash=b"1" * 32,
     )
-    update = store_service_pb2.WatchEventsResponse.FromString(proto_mapping.event_update_to_bytes(event, view))
-    assert update.event == event_pb2.Event.FromString(proto_mapping.event_to_bytes(event, view))
+    update = store_service_pb2.WatchEventsResponse.FromString(encoding.event_update_to_bytes(event, view))
+    assert update.event == event_pb2.Event.FromString(encoding.event_to_bytes(event, view))
     assert update.event.revision == 3
     assert update.event.snapshot == (b"" if view == event_pb2.EVENT_VIEW_BASIC else snapshot)
     assert update.event.proposal.id == ("p1" if view == event_pb2.EVENT_VIEW_RESOURCE else "")
@@ -157,7 +157,7 @@ def test_an_event_in_each_view(view: event_pb2.EventView.ValueType) -> None:
 @given(st.lists(st.binary(max_size=300), max_size=5))
 def test_repeated_messages_are_framed_as_protobuf_does(elements: list[bytes]) -> None:
     messages = [proposal_pb2.Proposal(id=element.hex()) for element in elements]
-    encoded = proto_mapping.repeated_to_bytes(1, [message.SerializeToString() for message in messages])
+    encoded = encoding.repeated_to_bytes(1, [message.SerializeToString() for message in messages])
     assert list(store_service_pb2.ListProposalsResponse.FromString(encoded).proposals) == messages
 
 
@@ -165,9 +165,9 @@ def test_repeated_messages_are_framed_as_protobuf_does(elements: list[bytes]) ->
 def test_arguments_come_back_exactly(arguments: dict[str, object]) -> None:
     struct = struct_pb2.Struct()
     struct.update(arguments)
-    text = proto_mapping.json_from_struct(struct, "action_args")
-    message = proposal_pb2.Proposal.FromString(proto_mapping.proposal_to_bytes(Proposal(id="p", args_json=text)))
-    assert proto_mapping.json_from_struct(message.action_args, "action_args") == text
+    text = decoding.json_from_struct(struct, "action_args")
+    message = proposal_pb2.Proposal.FromString(encoding.proposal_to_bytes(Proposal(id="p", args_json=text)))
+    assert decoding.json_from_struct(message.action_args, "action_args") == text
 
 
 @pytest.mark.parametrize("number", [2.0**53, -(2.0**53), 1e300])
@@ -175,7 +175,7 @@ def test_numbers_that_are_not_exact_are_refused(number: float) -> None:
     proposal = proposal_pb2.Proposal()
     proposal.action_args.update({"deep": [{"account": number}]})
     with pytest.raises(NumberNotExact) as refused:
-        proto_mapping.proposal_draft_from_proto(proposal, "proposal")
+        decoding.proposal_draft_from_proto(proposal, "proposal")
     assert refused.value.path == "proposal.action_args.deep[0].account"
 
 
@@ -193,14 +193,14 @@ def test_numbers_that_are_not_exact_are_refused(number: float) -> None:
 )
 def test_what_cannot_be_meant_is_refused_by_path(message: proposal_pb2.Proposal, path: str) -> None:
     with pytest.raises(InvalidField) as refused:
-        proto_mapping.proposal_draft_from_proto(message, "proposal")
+        decoding.proposal_draft_from_proto(message, "proposal")
     assert refused.value.path == path
 
 
 def test_request_ids_are_uuids() -> None:
-    assert proto_mapping.request_id_from_proto("") == ""
+    assert decoding.request_id_from_proto("") == ""
     upper = "7D9F1E0A-3C55-4A0E-9D0C-0F6A1B2C3D4E"
-    assert proto_mapping.request_id_from_proto(upper) == upper.lower()
+    assert decoding.request_id_from_proto(upper) == upper.lower()
     for wrong in ("x", "7d9f1e0a3c554a0e9d0c0f6a1b2c3d4e", upper + " "):
         with pytest.raises(InvalidField):
-            proto_mapping.request_id_from_proto(wrong)
+            decoding.request_id_from_proto(wrong)

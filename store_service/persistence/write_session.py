@@ -1,0 +1,108 @@
+"""What the writer asks of a database: one transaction at a time, in sets of rows.
+
+Two databases, one protocol. The statements are compiled once from the ORM models; they run on the driver that
+SQLAlchemy's engine opened, because the engine's own way to aiosqlite takes four thread switches per statement
+(docs/decisions/0003-write-path.md has the numbers).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sqlalchemy import Table
+
+from store_service.commands.working_set import ReadyQuery
+from store_service.domain.events import LogHead
+from store_service.domain.instant import Instant
+from store_service.persistence.rows import Row
+
+
+class Conflict(Exception):
+    """Another process changed the same rows, or made the same ones. The transaction must be rolled back."""
+
+
+class ConnectionLost(Exception):
+    """The connection is gone or the disk failed. `commit_sent`: the commit may have happened all the same."""
+
+    def __init__(self, problem: str, *, commit_sent: bool = False) -> None:
+        super().__init__(problem)
+        self.commit_sent = commit_sent
+
+
+class Unwritable(Exception):
+    """The database refuses to write now (full, locked, damaged). Nothing of the transaction was stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Ids of queued plans of one priority and requester, oldest first."""
+
+    priority: int
+    requester: str
+    plan_ids: Sequence[str]
+
+
+class WriteSession(Protocol):
+    """The only connection that writes. Every method but `close` may raise Conflict, ConnectionLost and Unwritable."""
+
+    # True when no other process can write: rows may be remembered from one transaction to the next.
+    exclusive: bool
+
+    async def begin(self) -> LogHead:
+        """Starts a transaction and locks the head of the log: until commit no other process appends to it."""
+
+    async def commit(self) -> None:
+        """Returns when everything is durable."""
+
+    async def rollback(self) -> None:
+        """Never fails: a connection that cannot roll back is given up."""
+
+    async def close(self) -> None:
+        """Gives the connection back."""
+
+    async def proposals(self, ids: Sequence[str]) -> list[Row]:
+        """The rows of those that exist."""
+
+    async def plans(self, ids: Sequence[str]) -> list[Row]:
+        """The rows of those that exist."""
+
+    async def proposal_ids_of(self, plan_ids: Sequence[str]) -> list[tuple[str, str]]:
+        """(plan id, proposal id) for all proposals of these plans."""
+
+    async def dependents(self, ids: Sequence[str], *, all_the_way: bool) -> list[tuple[str, str]]:
+        """(proposal id, id of one that waits for it), for these, and for those that were found when all_the_way."""
+
+    async def answers(self, request_ids: Sequence[str]) -> list[Row]:
+        """(request_id, actor, method, fingerprint, answer, revision, snapshot) of events that answered requests."""
+
+    async def event_hash(self, revision: int) -> bytes | None:
+        """The hash of the event with this revision, if it exists."""
+
+    async def ready(self, query: ReadyQuery, now: Instant, limit: int) -> list[str]:
+        """Ids of proposals that can be claimed: highest priority first, then oldest."""
+
+    async def plans_in_work(self) -> list[tuple[str, int]]:
+        """How many plans are being planned, by requester."""
+
+    async def queued_plans(self, now: Instant, limit: int) -> list[Candidates]:
+        """At least `limit` plans that can be claimed, if there are so many: enough of every requester."""
+
+    async def insert(self, table: Table, rows: Sequence[Row]) -> None:
+        """Adds rows. Raises Conflict when one exists already."""
+
+    async def update(self, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Sets `columns` to the first values of each row, where id and version are its last two.
+
+        Raises Conflict when a row is not in that version any more.
+        """
+
+    async def delete(self, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
+        """Removes the rows in which `columns` have these values."""
+
+    async def set_head(self, before: LogHead, head: LogHead) -> None:
+        """Moves the head of the log. Raises Conflict when it is not where it was."""
+
+
+def named(table: Table, columns: Sequence[str]) -> list[Any]:
+    """The table's columns of these names."""
+    return [table.columns[name] for name in columns]

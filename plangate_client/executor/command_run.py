@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import os
 import signal
+import tempfile
 import time
-from dataclasses import dataclass, field
+from typing import IO
 
 from plangate_client.executor.binding_forms import CommandForm
 from plangate_client.executor.command_binding import CommandLine
@@ -21,26 +22,57 @@ _LAST_OUTPUT_SECONDS = 1.0
 _CHUNK_BYTES = 64 * 1024
 
 
-@dataclass(slots=True)
 class _Tail:
-    """The last bytes of an output."""
+    """Reads an output and keeps its last bytes.
 
-    limit_bytes: int
-    kept: bytearray = field(default_factory=bytearray)
-    total_bytes: int = 0
+    A pipe of our own: asyncio's process.wait() does not return before every pipe that asyncio made is closed, and a
+    background process that the command left behind may hold one open for ever.
+    """
 
-    def add(self, chunk: bytes) -> None:
-        self.total_bytes += len(chunk)
-        self.kept += chunk
-        del self.kept[: -self.limit_bytes]
+    def __init__(self, limit_bytes: int) -> None:
+        self.write_end = -1
+        self._limit_bytes = limit_bytes
+        self._kept = bytearray()
+        self._total_bytes = 0
+        self._transport: asyncio.ReadTransport | None = None
+        self._copying: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        read_end, self.write_end = os.pipe()
+        stream = asyncio.StreamReader(limit=_CHUNK_BYTES)
+        self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(read_end, "rb", buffering=0)
+        )
+        self._copying = asyncio.create_task(self._copy(stream))
+
+    def close_write_end(self) -> None:
+        if self.write_end >= 0:
+            os.close(self.write_end)
+            self.write_end = -1
+
+    async def close(self) -> None:
+        """Take what is still in the pipe and let go of it."""
+        self.close_write_end()
+        if self._copying is not None:
+            await asyncio.wait({self._copying}, timeout=_LAST_OUTPUT_SECONDS)
+            self._copying.cancel()
+            await asyncio.wait({self._copying})
+        if self._transport is not None:
+            self._transport.close()
+
+    async def _copy(self, stream: asyncio.StreamReader) -> None:
+        while chunk := await stream.read(_CHUNK_BYTES):
+            self._total_bytes += len(chunk)
+            self._kept += chunk
+            del self._kept[: -self._limit_bytes]
 
     @property
     def text(self) -> str:
-        return self.kept.decode("utf-8", "replace").replace("\0", "\ufffd")
+        return self._kept.decode("utf-8", "replace").replace("\0", "\ufffd")
 
     @property
     def is_cut(self) -> bool:
-        return self.total_bytes > len(self.kept)
+        return self._total_bytes > len(self._kept)
 
 
 async def run_command(line: CommandLine, form: CommandForm) -> Outcome:
@@ -50,40 +82,28 @@ async def run_command(line: CommandLine, form: CommandForm) -> Outcome:
     output_cut, and duration_seconds.
     """
     started = time.monotonic()
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *line.argv,
-            env=dict(line.environment),
-            cwd=line.working_directory,
-            stdin=asyncio.subprocess.DEVNULL if line.stdin is None else asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        what = error.strerror if isinstance(error, OSError) else str(error)
-        return Outcome(reason="NOT_STARTED", message=f"{line.argv[0]} could not be started: {what}")
     stdout, stderr = _Tail(form.output_limit_bytes), _Tail(form.output_limit_bytes)
-    assert process.stdout is not None
-    assert process.stderr is not None
-    copying = [
-        asyncio.create_task(_collect(process.stdout, stdout)),
-        asyncio.create_task(_collect(process.stderr, stderr)),
-        asyncio.create_task(_feed(process, line.stdin)),
-    ]
     timed_out = False
     try:
-        async with asyncio.timeout(form.timeout_seconds):
-            await process.wait()
-    except TimeoutError:
-        timed_out = True
+        await stdout.open()
+        await stderr.open()
+        try:
+            process = await _start(line, stdout.write_end, stderr.write_end)
+        except (OSError, ValueError) as error:
+            what = error.strerror if isinstance(error, OSError) else str(error)
+            return Outcome(reason="NOT_STARTED", message=f"{line.argv[0]} could not be started: {what}")
+        stdout.close_write_end()
+        stderr.close_write_end()
+        try:
+            async with asyncio.timeout(form.timeout_seconds):
+                await process.wait()
+        except TimeoutError:
+            timed_out = True
+        finally:
+            await _end_group(process)
     finally:
-        await _end_group(process)
-        await asyncio.wait(copying, timeout=_LAST_OUTPUT_SECONDS)
-        for task in copying:
-            task.cancel()
-        await asyncio.gather(*copying, return_exceptions=True)
-        _close(process)
+        await stdout.close()
+        await stderr.close()
     result: JsonObject = {
         "exit_status": process.returncode,
         "stdout": stdout.text,
@@ -106,19 +126,23 @@ async def run_command(line: CommandLine, form: CommandForm) -> Outcome:
     )
 
 
-async def _collect(stream: asyncio.StreamReader, tail: _Tail) -> None:
-    while chunk := await stream.read(_CHUNK_BYTES):
-        tail.add(chunk)
-
-
-async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None:
-    if process.stdin is None or data is None:
-        return
-    # A command need not read what it is given.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(data)
-        await process.stdin.drain()
-    process.stdin.close()
+async def _start(line: CommandLine, stdout: int, stderr: int) -> asyncio.subprocess.Process:
+    with contextlib.ExitStack() as stack:
+        stdin: int | IO[bytes] = asyncio.subprocess.DEVNULL
+        if line.stdin is not None:
+            # A file, not a pipe: a command need not read what it is given.
+            stdin = stack.enter_context(tempfile.TemporaryFile())
+            stdin.write(line.stdin)
+            stdin.seek(0)
+        return await asyncio.create_subprocess_exec(
+            *line.argv,
+            env=dict(line.environment),
+            cwd=line.working_directory,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            start_new_session=True,
+        )
 
 
 async def _end_group(process: asyncio.subprocess.Process) -> None:
@@ -139,13 +163,6 @@ async def _end_group(process: asyncio.subprocess.Process) -> None:
 def _signal_group(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-
-
-def _close(process: asyncio.subprocess.Process) -> None:
-    # asyncio keeps the transport of a pipe that a stranger still holds open; it has no public way to let go of it.
-    transport = getattr(process, "_transport", None)
-    if transport is not None:
-        transport.close()
 
 
 def _last_line(text: str) -> str:

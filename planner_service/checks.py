@@ -13,7 +13,7 @@ from typing import Any
 from planner_service.argument_schema import MAX_ARGUMENT_DEPTH, deeper_than
 from planner_service.attempt_error import AttemptError, dotted
 from planner_service.catalogue import Catalogue
-from planner_service.generation.draft import PlanDraft
+from planner_service.generation.draft import JobDraft, PlanDraft
 from planner_service.plan import MAX_DESCRIPTION_CHARACTERS, MAX_EVIDENCE_CHARACTERS, MAX_JOBS, Job
 
 MAX_ARGS_BYTES = 64 * 1024
@@ -26,14 +26,16 @@ _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 def jobs_of_draft(draft: PlanDraft) -> tuple[Job, ...]:
     """The jobs a model drafted, with ids job_1, job_2, ... A dependency on a position that is not there stays wrong."""
-    return tuple(
-        Job(
-            id=job_id(index),
-            action_name=job.action_name,
-            action_args=job.action_args,
-            depends_on=tuple(job_id(position) for position in job.depends_on),
-        )
-        for index, job in enumerate(draft.jobs)
+    return tuple(job_of_draft(index, job) for index, job in enumerate(draft.jobs))
+
+
+def job_of_draft(index: int, draft: JobDraft) -> Job:
+    """The job at a position, counted from 0."""
+    return Job(
+        id=job_id(index),
+        action_name=draft.action_name,
+        action_args=draft.action_args,
+        depends_on=tuple(job_id(position) for position in draft.depends_on),
     )
 
 

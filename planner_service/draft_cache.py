@@ -46,7 +46,7 @@ def draft_key(
     prompt_template_version: str,
 ) -> str:
     """SHA-256 (hex) of everything that an answer depends on."""
-    parts = [prompt, dict(context), catalogue_digest, policy_digest, list(models), prompt_template_version]
+    parts: list[Any] = [prompt, dict(context), catalogue_digest, policy_digest, list(models), prompt_template_version]
     return hashlib.sha256(rfc8785.dumps(parts)).hexdigest()
 
 

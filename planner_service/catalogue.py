@@ -18,10 +18,11 @@ import rfc8785
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from plangate_client.executor.binding_forms import CommandForm, HttpForm
-from planner_service.argument_schema import ArgumentSchema, SchemaRefused, closed
+from planner_service.argument_schema import ArgumentSchema, closed
 from planner_service.attempt_error import AttemptError
 from planner_service.decision import Effect
 from planner_service.duration_text import DurationText, parse_duration
+from planner_service.schema_bounds import SchemaRefused
 from planner_service.yaml_document import Document, DocumentInvalid, Form, YamlPath, parse_document, read_text
 
 MAX_ACTIONS = 1_000

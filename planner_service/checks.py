@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from planner_service.argument_schema import MAX_ARGUMENT_DEPTH, deeper_than
+from planner_service.argument_schema import deeper_than
 from planner_service.attempt_error import AttemptError, dotted
 from planner_service.catalogue import Catalogue
 from planner_service.generation.draft import JobDraft, PlanDraft
 from planner_service.plan import MAX_DESCRIPTION_CHARACTERS, MAX_EVIDENCE_CHARACTERS, MAX_JOBS, Job
+from planner_service.schema_bounds import MAX_ARGUMENT_DEPTH
 
 MAX_ARGS_BYTES = 64 * 1024
 MAX_EXACT = 2**53 - 1

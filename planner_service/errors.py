@@ -27,12 +27,13 @@ class PlanningRefused(Exception):
 
 
 class FieldInvalid(PlanningRefused):
-    """`path` names the field; `description` is a clause: "is required"."""
+    """`path` names the field; `description` is a clause: "is required". `reason` is the contract's."""
 
-    def __init__(self, path: str, description: str) -> None:
+    def __init__(self, path: str, description: str, reason: str = "INVALID_FIELD") -> None:
         super().__init__(f"{path} {description}")
         self.path = path
         self.description = description
+        self.reason = reason
 
 
 class JobsInvalid(PlanningRefused):

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Protocol
 
 from planner_service.attempt_error import AttemptError
-from planner_service.checks import check_args, check_jobs, job_id, job_of_draft, jobs_of_draft
+from planner_service.checks import check_args, check_jobs, job_of_draft, jobs_of_draft
 from planner_service.clock import Clock
 from planner_service.completeness import description_of, evidence_for, warnings_for
-from planner_service.decision import Decision, Effect
+from planner_service.decision import Effect
 from planner_service.draft_cache import CachedDraft, DraftCache, draft_key
 from planner_service.errors import JobsInvalid, ModelNotAllowed, PolicyDenied, RequestIdReused, TooManyPlans
 from planner_service.generation.attempts import GenerationReport
@@ -25,72 +23,14 @@ from planner_service.plan import (
     Job,
     Plan,
     PlanRequest,
-    Proposal,
     StoredPlan,
 )
+from planner_service.plan_store import FirstAnswer, PlanStore, Queueing, Revision
 from planner_service.planning_metrics import PlanningMetrics
 from planner_service.policy import most_severe
+from planner_service.repeats import asks_the_same, identified, says_the_same
 from planner_service.single_flight import SingleFlight
 from planner_service.streaming import PlanObserver, Told
-
-
-@dataclass(frozen=True, slots=True)
-class FirstAnswer:
-    """What the first call with a request_id stored. `plan` is None when it stored something else than a plan."""
-
-    stored: StoredPlan | None
-    plan: Plan | None
-    queued: bool = False
-    priority: int = 0
-    max_planning_attempts: int = 0
-
-
-class PlanStore(Protocol):
-    """The store, as planning needs it. Every method raises StoreAway, RequestIdReused, and the store's own errors.
-
-    `requester` is the identity that the store's log will show. Deadlines are on the event loop's clock.
-    """
-
-    async def first_answer(self, request_id: str, deadline: float) -> FirstAnswer | None:
-        """What was stored under a request_id, None when nothing was."""
-
-    async def create_plan(self, plan: Plan, *, requester: str, request_id: str, deadline: float) -> StoredPlan:
-        """Store a governed plan and its proposals, in one transaction."""
-
-    async def enqueue_plan(
-        self, request: PlanRequest, queue: Queueing, *, requester: str, request_id: str, deadline: float
-    ) -> StoredPlan:
-        """Store a request for a planner to claim."""
-
-    async def get_proposal(self, proposal_id: str, deadline: float) -> Proposal:
-        """Return one proposal."""
-
-    async def update_proposal(
-        self, revision: Revision, decision: Decision, *, requester: str, now: datetime, deadline: float
-    ) -> object:
-        """Store a revision and what policy decided of it; returns the store's answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Queueing:
-    """How a request waits. 0 attempts means the store's default."""
-
-    priority: int = 0
-    max_planning_attempts: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Revision:
-    """An edit of a proposal. What is None stays as it is."""
-
-    proposal_id: str
-    expected_version: int
-    action_args: Mapping[str, object] | None = None
-    description: str | None = None
-    priority: int | None = None
-    comment: str = ""
-    request_id: str = ""
-    validate_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +100,7 @@ class Planning:
 
         def same(first: FirstAnswer) -> bool:
             plan = first.plan
-            return plan is not None and not first.queued and _asks_the_same(plan, request)
+            return plan is not None and not first.queued and asks_the_same(plan, request)
 
         self.check_model(request.options.model)
         if not validate_only and (earlier := await self._earlier(request_id, requester, same, deadline)):
@@ -284,7 +224,7 @@ class Planning:
             same_queue = queued.priority == queue.priority and (
                 not queue.max_planning_attempts or queued.max_planning_attempts == queue.max_planning_attempts
             )
-            return first.plan is not None and first.queued and same_queue and _asks_the_same(first.plan, request)
+            return first.plan is not None and first.queued and same_queue and asks_the_same(first.plan, request)
 
         self.check_model(request.options.model)
         if validate_only:
@@ -302,7 +242,7 @@ class Planning:
     def evaluate(self, jobs: Sequence[Job], labels: Mapping[str, str], requester: str) -> Evaluation:
         """What checks and policy say of jobs that somebody brings. Nothing is stored."""
         governance = self._governance.current
-        complete, errors = check_jobs(_identified(jobs), governance.catalogue)
+        complete, errors = check_jobs(identified(jobs), governance.catalogue)
         if errors:
             return Evaluation((), tuple(errors), governance)
         return Evaluation(governance.govern(complete, labels, requester, self._clock.now()), (), governance)
@@ -313,7 +253,7 @@ class Planning:
         """Store a plan that somebody brings, checked and governed. Raises JobsInvalid."""
 
         def same(first: FirstAnswer) -> bool:
-            return first.plan is not None and not first.queued and _says_the_same(first.plan, plan)
+            return first.plan is not None and not first.queued and says_the_same(first.plan, plan)
 
         if not validate_only and (earlier := await self._earlier(request_id, requester, same, deadline)):
             return earlier
@@ -433,10 +373,6 @@ def _explained(job: Job, prompt: str, governance: Governance) -> Job:
     )
 
 
-def _identified(jobs: Sequence[Job]) -> tuple[Job, ...]:
-    return tuple(job if job.id else replace(job, id=job_id(index)) for index, job in enumerate(jobs))
-
-
 def _objective(objective: str, prompt: str) -> str:
     text = _clean(objective) or _clean(prompt)
     return text if len(text) <= MAX_OBJECTIVE_CHARACTERS else text[: MAX_OBJECTIVE_CHARACTERS - 1] + "…"
@@ -455,50 +391,3 @@ def _clean(text: str) -> str:
     kept = "".join(character for character in text if character.isprintable() or character in "\n\t").strip()
     whole = kept.encode("utf-8", "ignore").decode()
     return whole if len(whole) <= MAX_DESCRIPTION_CHARACTERS else whole[: MAX_DESCRIPTION_CHARACTERS - 1] + "…"
-
-
-def _asks_the_same(plan: Plan, request: PlanRequest) -> bool:
-    return (plan.prompt, plan.context, plan.labels, plan.options) == (
-        request.prompt,
-        request.context,
-        request.labels,
-        request.options,
-    )
-
-
-def _says_the_same(stored: Plan, brought: Plan) -> bool:
-    if (stored.prompt, stored.objective, stored.context, stored.labels) != (
-        brought.prompt,
-        brought.objective,
-        brought.context,
-        brought.labels,
-    ):
-        return False
-    jobs = _identified(brought.jobs)
-    return len(stored.jobs) == len(jobs) and all(map(_is_made_of, stored.jobs, jobs))
-
-
-def _is_made_of(stored: Job, brought: Job) -> bool:
-    """Whether a stored job is what this one becomes: with defaults, a description and a decision added."""
-    return (
-        replace(
-            brought,
-            action_args=stored.action_args,
-            description=brought.description or stored.description,
-            decision=stored.decision,
-            max_attempts=stored.max_attempts,
-        )
-        == stored
-        and brought.max_attempts in (0, stored.max_attempts)
-        and _fills_in(stored.action_args, brought.action_args)
-    )
-
-
-def _fills_in(stored: object, brought: object) -> bool:
-    """Whether a stored value is the one that was brought, with nothing but defaults added."""
-    if isinstance(stored, Mapping) and isinstance(brought, Mapping):
-        return all(name in stored and _fills_in(stored[name], value) for name, value in brought.items())
-    if isinstance(stored, list) and isinstance(brought, list):
-        return len(stored) == len(brought) and all(map(_fills_in, stored, brought))
-    # A schema may turn "3" into 3 (x-coerce).
-    return stored == brought or (isinstance(brought, str) and str(stored).lower() == brought.strip().lower())

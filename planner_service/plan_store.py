@@ -1,0 +1,70 @@
+"""The store as planning needs it, whatever carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from planner_service.decision import Decision
+from planner_service.plan import Plan, PlanRequest, Proposal, StoredPlan
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAnswer:
+    """What the first call with a request_id stored. `plan` is None when it stored something else than a plan."""
+
+    stored: StoredPlan | None
+    plan: Plan | None
+    queued: bool = False
+    priority: int = 0
+    max_planning_attempts: int = 0
+
+
+class PlanStore(Protocol):
+    """The store, as planning needs it. Every method raises StoreAway, RequestIdReused, and the store's own errors.
+
+    `requester` is the identity that the store's log will show. Deadlines are on the event loop's clock.
+    """
+
+    async def first_answer(self, request_id: str, deadline: float) -> FirstAnswer | None:
+        """What was stored under a request_id, None when nothing was."""
+
+    async def create_plan(self, plan: Plan, *, requester: str, request_id: str, deadline: float) -> StoredPlan:
+        """Store a governed plan and its proposals, in one transaction."""
+
+    async def enqueue_plan(
+        self, request: PlanRequest, queue: Queueing, *, requester: str, request_id: str, deadline: float
+    ) -> StoredPlan:
+        """Store a request for a planner to claim."""
+
+    async def get_proposal(self, proposal_id: str, deadline: float) -> Proposal:
+        """Return one proposal."""
+
+    async def update_proposal(
+        self, revision: Revision, decision: Decision, *, requester: str, now: datetime, deadline: float
+    ) -> object:
+        """Store a revision and what policy decided of it; returns the store's answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queueing:
+    """How a request waits. 0 attempts means the store's default."""
+
+    priority: int = 0
+    max_planning_attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """An edit of a proposal. What is None stays as it is."""
+
+    proposal_id: str
+    expected_version: int
+    action_args: Mapping[str, object] | None = None
+    description: str | None = None
+    priority: int | None = None
+    comment: str = ""
+    request_id: str = ""
+    validate_only: bool = False

@@ -15,6 +15,7 @@
     +-- ProviderFailed              no answer to judge
         +-- RateLimited             HTTP 429
         +-- ProviderUnavailable     the provider is down, or its circuit is open
+        |   +-- CircuitOpen         all models' providers failed lately; nobody was called
         |   +-- ConnectionLost
         |   +-- ServerFailed        HTTP 5xx, or an answer that is not the protocol
         +-- ProviderTimedOut
@@ -161,6 +162,12 @@ class ProviderUnavailable(ProviderFailed):
     default_message = "the provider is not available"
 
 
+class CircuitOpen(ProviderUnavailable):
+    """Every provider that could be asked failed lately and is left alone for a while. No call was made."""
+
+    default_message = "the provider failed lately and is not asked for a while"
+
+
 class ConnectionLost(ProviderUnavailable):
     """No connection, or it broke before the answer was complete."""
 
@@ -188,9 +195,13 @@ class CredentialsRejected(ProviderFailed):
 
 
 class RequestRejected(ProviderFailed):
-    """Another HTTP 4xx: unknown model, unsupported parameter, prompt too long for the model."""
+    """Another HTTP 4xx: unknown model, unsupported parameter, prompt too long for the model.
+
+    parameter: the one it complains about, if a call can do without it.
+    """
 
     default_message = "the provider rejected the request"
+    parameter: str = ""
 
 
 class ProviderNotUsable(Exception):

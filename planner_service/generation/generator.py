@@ -2,70 +2,72 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+import asyncio
+import datetime as dt
+import random
+from collections.abc import Awaitable, Callable
 
-from planner_service.generation.attempts import Attempt, AttemptError, GenerationReport
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
-if TYPE_CHECKING:
-    from planner_service.catalogue import Catalogue
-    from planner_service.generation.draft import JobDraft, PlanDraft
+from planner_service.generation.circuit import CircuitState
+from planner_service.generation.errors import GenerationFailed
+from planner_service.generation.healing import Healing, Workshop
+from planner_service.generation.providers import ModelClients
+from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
+from planner_service.generation.settings import GenerationSettings
 
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class GenerationRequest:
-    """What is asked of the generator.
-
-    model: provider string, for example ``openai/gpt-4o`` or ``embedded``; fallback_models follow it on outage and on
-    repeated invalid output. token_budget: input plus output tokens over all attempts; 0 means no limit. deadline: on
-    the event loop's clock (``loop.time()``), None means no limit. check: errors of meaning in a well-formed draft,
-    empty when there are none; they count as an invalid reply and are fed back.
-    """
-
-    prompt: str
-    context: Mapping[str, Any]
-    catalogue: Catalogue
-    model: str
-    fallback_models: Sequence[str] = ()
-    max_attempts: int
-    token_budget: int = 0
-    deadline: float | None = None
-    check: Callable[[PlanDraft], list[AttemptError]]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class GenerationResult:
-    """A valid draft and how it came to be."""
-
-    draft: PlanDraft
-    report: GenerationReport
-
-
-class GenerationObserver(Protocol):
-    """Hears of a generation as it goes. Methods are called on the event loop and must not block or raise."""
-
-    def attempt_started(self, number: int, model: str) -> None:
-        """A call to the model begins."""
-
-    def attempt_finished(self, attempt: Attempt) -> None:
-        """A call to the model ended, well or not."""
-
-    def job(self, job: JobDraft, index: int) -> None:
-        """A job is complete in the reply: well-formed, not yet checked. index counts jobs of this attempt from 0."""
-
-    def jobs_retracted(self, indexes: Sequence[int], reason: str) -> None:
-        """Jobs given before will not be in the plan as they were."""
+__all__ = ["GenerationObserver", "GenerationRequest", "GenerationResult", "Generator"]
 
 
 class Generator:
-    """Asks models for plans. One per process; safe for any number of concurrent calls."""
+    """Asks models for plans. One per process; safe for any number of concurrent calls on one event loop.
+
+    :param sleep: waits between attempts, in seconds
+    :param now: aware UTC
+    :param jitter: a number from 0 to 1, each time another
+    """
+
+    def __init__(
+        self,
+        clients: ModelClients,
+        settings: GenerationSettings,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._workshop = Workshop(clients, settings, now, jitter)
+        self._sleep = sleep
+
+    @property
+    def circuits(self) -> dict[str, CircuitState]:
+        """The circuit of every provider that was asked so far, by the provider's name."""
+        return self._workshop.circuit_states
 
     async def generate(
         self, request: GenerationRequest, observer: GenerationObserver | None = None
     ) -> GenerationResult:
-        """Returns the first valid draft. With an observer the reply is streamed and jobs are told as they come.
+        """The first valid draft. With an observer the reply is streamed, and jobs are told as they come.
 
         :raises GenerationFailed: a subclass per cause, carrying the report of all attempts
         """
-        raise NotImplementedError
+        healing = Healing(self._workshop, request, observer)
+        try:
+            # The only retry layer: Instructor and the SDKs under it make one call each.
+            async for attempt in AsyncRetrying(
+                stop=stop_after_attempt(request.max_attempts),
+                retry=retry_if_exception(healing.worth_another),
+                wait=healing.delay_seconds,
+                sleep=self._sleep,
+                reraise=True,
+            ):
+                with attempt:
+                    return await healing.attempt()
+        except GenerationFailed as failure:
+            failure.report = healing.report()
+            raise
+        raise AssertionError("unreachable: the last attempt's failure is raised again")
+
+    async def aclose(self) -> None:
+        """Close all connections to providers."""
+        await self._workshop.clients.aclose()

@@ -1,0 +1,185 @@
+"""One call to one model, through Instructor: what came back is a draft, or a typed failure.
+
+Instructor builds the request, enforces the mode and reads the reply; it makes exactly one call. What its own retry
+loop would do about a bad reply, the generator does: docs/decisions/0010-one-retry-layer.md says why.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pydantic
+from instructor import OpenAISchema
+from instructor.core.exceptions import IncompleteOutputException
+from instructor.core.hooks import Hooks
+from pydantic_core import from_json
+
+from planner_service.catalogue import Catalogue
+from planner_service.generation.attempts import AttemptError
+from planner_service.generation.diagnosis import provider_failure, schema_errors
+from planner_service.generation.draft import PlanDraft, PlanReply, draft_model, read_draft
+from planner_service.generation.errors import (
+    ConnectionLost,
+    ExtraToolCalls,
+    ModelRefused,
+    ReplyEmpty,
+    ReplyNotJson,
+    ReplyTruncated,
+    SchemaViolated,
+    ServerFailed,
+    WrongToolCalled,
+)
+from planner_service.generation.providers import ModelClient
+from planner_service.generation.repair import repaired_object
+from planner_service.generation.reply import Reply, hear_event, read_reply
+from planner_service.generation.streaming import StreamedModels
+
+
+class DraftForm:
+    """A catalogue's reply model as Instructor wants it. Made once per catalogue; Instructor would make it per call.
+
+    schema_size: characters of the schema that goes with every call.
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self.model = draft_model(catalogue)
+        bases: Any = (self.model, OpenAISchema)
+        response_model: Any = pydantic.create_model(self.model.__name__, __base__=bases, __doc__=self.model.__doc__)
+        self.response_model: type[PlanReply] = response_model
+        self.streamed = StreamedModels(self.model)
+        self.action_names = tuple(action.name for action in catalogue.actions)
+        self.schema_size = len(json.dumps(self.model.model_json_schema()))
+
+
+@dataclasses.dataclass(slots=True)
+class Exchange:
+    """One call and what is known of it, also when it fails."""
+
+    client: ModelClient
+    form: DraftForm
+    reply: Reply | None = None
+    repaired: bool = False
+
+    async def ask(
+        self, messages: list[dict[str, str]], options: dict[str, Any], hear: Callable[[str], None] | None
+    ) -> PlanDraft:
+        """The draft that came back. With `hear` the reply is streamed and its text told piece by piece.
+
+        The caller bounds the time.
+
+        :raises GenerationFailed: a subclass per cause
+        """
+        model = self.client.model
+        instance: PlanReply | None = None
+        try:
+            if hear is None:
+                instance = await self._whole(messages, options)
+            else:
+                await self._streamed(messages, options, hear)
+        except pydantic.ValidationError:
+            pass  # read again below, where it can be repaired
+        except IncompleteOutputException:
+            raise ReplyTruncated(model, errors=(_fact(ReplyTruncated, "truncated"),)) from None
+        except Exception as error:
+            failure = provider_failure(model, error)
+            if failure is not None:
+                raise failure from None
+            if self.reply is None:
+                raise
+            # Instructor could not read the reply. Why, and whether it can be read after all, is found out here.
+        assert self.reply is not None
+        self._judge(self.reply)
+        return read_draft(instance if instance is not None else await self._read(self.reply))
+
+    async def _whole(self, messages: list[dict[str, str]], options: dict[str, Any]) -> PlanReply:
+        hooks = Hooks()
+        hooks.on("completion:response", self._hear_response)
+        create: Any = self.client.instructor.create
+        # No `context=`: Instructor would render every message as a Jinja template, the user's words included.
+        instance: PlanReply = await create(
+            response_model=self.form.response_model,
+            messages=messages,
+            max_retries=0,
+            strict=True,
+            hooks=hooks,
+            **options,
+        )
+        if self.client.row.wire == "instructor" and self.reply is not None and not self.reply.recognised:
+            self.reply = Reply(text=instance.model_dump_json(), finish="stop")
+        return instance
+
+    def _hear_response(self, response: Any) -> None:
+        # Read now: afterwards Instructor writes running totals into `usage`, and loses the response of a refusal.
+        self.reply = read_reply(response)
+
+    async def _streamed(
+        self, messages: list[dict[str, str]], options: dict[str, Any], hear: Callable[[str], None]
+    ) -> None:
+        create: Any = self.client.instructor.create
+        response_model = self.form.streamed.take()
+        try:
+            stream = await create(
+                response_model=response_model, messages=messages, max_retries=0, strict=True, **options
+            )
+            reply = self.reply = Reply()
+            try:
+                async for event in stream:
+                    if piece := hear_event(reply, event):
+                        hear(piece)
+            finally:
+                await stream.close()
+        finally:
+            self.form.streamed.give_back(response_model)
+
+    def _judge(self, reply: Reply) -> None:
+        """Raises what the reply as a whole is guilty of, before its content is read."""
+        model = self.client.model
+        if reply.refused:
+            raise ModelRefused(model)
+        if reply.finish == "length":
+            raise ReplyTruncated(model, errors=(_fact(ReplyTruncated, "truncated"),))
+        if not reply.recognised:
+            raise ServerFailed(model, "the provider's answer is not of its protocol")
+        if not reply.finish:
+            raise ConnectionLost(model, "the provider's answer broke off")
+        if self.client.uses_tools and reply.tool_names:
+            if reply.tool_names[0] != self.form.model.__name__:
+                raise WrongToolCalled(model, errors=(_fact(WrongToolCalled, "wrong_tool"),))
+            if len(reply.tool_names) > 1:
+                raise ExtraToolCalls(model, errors=(_fact(ExtraToolCalls, "extra_tool_calls"),))
+        if not reply.text.strip():
+            raise ReplyEmpty(model, errors=(_fact(ReplyEmpty, "empty"),))
+
+    async def _read(self, reply: Reply) -> PlanReply:
+        form = self.form
+        try:
+            instance = form.model.model_validate_json(reply.text, strict=True)
+        except pydantic.ValidationError as invalid:
+            first = invalid.errors(include_url=False, include_context=False, include_input=False)[0]
+            if first["type"] != "json_invalid":
+                errors = schema_errors(invalid, from_json(reply.text), form.action_names)
+                raise SchemaViolated(self.client.model, errors=tuple(errors)) from None
+            return await self._repair(reply.text, first["msg"])
+        # Whole and valid: it was streamed. Else it came as text where a tool call was asked for.
+        self.repaired = self.client.uses_tools and not reply.tool_names
+        return instance
+
+    async def _repair(self, text: str, complaint: str) -> PlanReply:
+        form = self.form
+        meant = await repaired_object(text)
+        if meant is None or not meant.keys() & form.model.model_fields.keys():
+            raise ReplyNotJson(self.client.model, errors=(AttemptError("", "json_invalid", complaint),))
+        try:
+            instance = form.model.model_validate_json(json.dumps(meant), strict=True)
+        except pydantic.ValidationError as invalid:
+            errors = schema_errors(invalid, meant, form.action_names)
+            raise SchemaViolated(self.client.model, errors=tuple(errors)) from None
+        self.repaired = True
+        return instance
+
+
+def _fact(failure: Any, kind: str) -> AttemptError:
+    return AttemptError("", kind, failure.default_message)

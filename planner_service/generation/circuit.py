@@ -1,0 +1,90 @@
+"""A circuit breaker: a provider that keeps failing is left alone for a while, then tried by one call at a time."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+
+
+class CircuitState(enum.Enum):
+    """CLOSED: calls go through. OPEN: none do. HALF_OPEN: one does, and decides."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Circuit:
+    """Counts consecutive outages of one provider. For one event loop; nothing in it awaits.
+
+    :param failures: consecutive outages that open it
+    :param open_seconds: how long it stays open before one call may try
+    :param clock: monotonic seconds
+    """
+
+    def __init__(self, failures: int, open_seconds: float, clock: Callable[[], float]) -> None:
+        self._limit = failures
+        self._open_seconds = open_seconds
+        self._clock = clock
+        self._failures = 0
+        self._opened_at: float | None = None
+        self._probe: Permit | None = None
+
+    @property
+    def state(self) -> CircuitState:
+        """As a call would find it now."""
+        if self._opened_at is None:
+            return CircuitState.CLOSED
+        return CircuitState.HALF_OPEN if self.seconds_until_probe == 0.0 else CircuitState.OPEN
+
+    @property
+    def seconds_until_probe(self) -> float:
+        """0 when a call may be tried now (or one is trying)."""
+        if self._opened_at is None:
+            return 0.0
+        return max(0.0, self._opened_at + self._open_seconds - self._clock())
+
+    def admit(self) -> Permit | None:
+        """Leave to make one call now, or None. Whoever gets it must settle it."""
+        state = self.state
+        if state is CircuitState.CLOSED:
+            return Permit(self)
+        if state is CircuitState.OPEN or self._probe is not None:
+            return None
+        self._probe = Permit(self)
+        return self._probe
+
+    def settle(self, permit: Permit, answered: bool | None) -> None:
+        """What came of a permitted call: True, False, or None when it tells nothing. Use the permit's own verbs."""
+        probed, self._probe = permit is self._probe, None if permit is self._probe else self._probe
+        if answered:
+            self._failures = 0
+            self._opened_at = None
+        elif answered is False:
+            self._failures += 1
+            if probed or self._failures >= self._limit:
+                self._opened_at = self._clock()
+
+
+class Permit:
+    """Leave to make one call. The first verb settles it; later ones do nothing."""
+
+    def __init__(self, circuit: Circuit) -> None:
+        self._circuit: Circuit | None = circuit
+
+    def succeeded(self) -> None:
+        """The provider answered, whatever it said."""
+        self._settle(True)
+
+    def failed(self) -> None:
+        """The provider is out: no connection, no answer in time, or HTTP 5xx."""
+        self._settle(False)
+
+    def abandoned(self) -> None:
+        """The call ended without telling anything about the provider, for example because it was cancelled."""
+        self._settle(None)
+
+    def _settle(self, answered: bool | None) -> None:
+        circuit, self._circuit = self._circuit, None
+        if circuit is not None:
+            circuit.settle(self, answered)

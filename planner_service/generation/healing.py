@@ -1,0 +1,315 @@
+"""One generation: its attempts, what they cost, what they told the observer, and which step follows a bad one."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import datetime as dt
+from collections.abc import Callable
+from typing import Any
+
+from tenacity import RetryCallState
+
+from planner_service.catalogue import Catalogue
+from planner_service.generation.asking import DraftForm, Exchange
+from planner_service.generation.attempts import (
+    Attempt,
+    AttemptOutcome,
+    GenerationReport,
+    bounded_errors,
+    recorded_text,
+)
+from planner_service.generation.circuit import Circuit, CircuitState, Permit
+from planner_service.generation.conversation import Messages, TokenEstimate, reask, size
+from planner_service.generation.draft import JobDraft, PlanDraft
+from planner_service.generation.errors import (
+    BudgetExhausted,
+    CircuitOpen,
+    GenerationFailed,
+    MeaningViolated,
+    ProviderNotUsable,
+    ProviderTimedOut,
+    ProviderUnavailable,
+    RequestRejected,
+)
+from planner_service.generation.prompts import TEMPLATE_VERSION, build_messages
+from planner_service.generation.providers import ModelClient, ModelClients
+from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
+from planner_service.generation.settings import GenerationSettings
+from planner_service.generation.streaming import JobReader, read_jobs
+from planner_service.generation.tactics import Step, Tactics
+
+MIN_OUTPUT_TOKENS = 32
+"""A call that could not say more than this is not made."""
+_FORMS_KEPT = 8
+_VARIED_TEMPERATURE = 0.6
+
+
+class Workshop:
+    """What all generations of a process share."""
+
+    def __init__(
+        self,
+        clients: ModelClients,
+        settings: GenerationSettings,
+        now: Callable[[], dt.datetime],
+        jitter: Callable[[], float],
+    ) -> None:
+        self.clients = clients
+        self.settings = settings
+        self.now = now
+        self.jitter = jitter
+        self._circuits: dict[str, Circuit] = {}
+        self._forms: dict[str, DraftForm] = {}
+        self._estimates: dict[str, TokenEstimate] = {}
+
+    def circuit(self, provider: str) -> Circuit:
+        """The circuit breaker of a provider."""
+        if provider not in self._circuits:
+            settings = self.settings
+            clock = asyncio.get_running_loop().time
+            self._circuits[provider] = Circuit(settings.circuit_failures, settings.circuit_open_seconds, clock)
+        return self._circuits[provider]
+
+    @property
+    def circuit_states(self) -> dict[str, CircuitState]:
+        """Of every provider that was asked so far."""
+        return {provider: circuit.state for provider, circuit in self._circuits.items()}
+
+    def form(self, catalogue: Catalogue) -> DraftForm:
+        """The reply's form for a catalogue; the last few catalogues' are kept."""
+        form = self._forms.get(catalogue.digest)
+        if form is None:
+            while len(self._forms) >= _FORMS_KEPT:
+                del self._forms[next(iter(self._forms))]
+            form = self._forms[catalogue.digest] = DraftForm(catalogue)
+        return form
+
+    def estimate(self, model: str) -> TokenEstimate:
+        """How a model counts tokens."""
+        return self._estimates.setdefault(model, TokenEstimate())
+
+
+class Healing:
+    """See the module. `attempt` is called again as long as `worth_another` says so of the last failure."""
+
+    def __init__(self, workshop: Workshop, request: GenerationRequest, observer: GenerationObserver | None) -> None:
+        self._workshop = workshop
+        self._settings = workshop.settings
+        self._request = request
+        self._observer = observer
+        self._models = (request.model, *request.fallback_models)
+        self._form = workshop.form(request.catalogue)
+        self._opening: Messages = build_messages(request.prompt, request.context, request.catalogue)
+        self._tactics = Tactics(workshop.settings, len(self._models), workshop.jitter)
+        self._step = Step(0)
+        self._attempts: list[Attempt] = []
+        self._tokens_used = 0
+        self._last_reply = ""
+        self._last_failure: GenerationFailed | None = None
+        self._model = request.model
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+
+    def report(self) -> GenerationReport:
+        """All attempts so far."""
+        return GenerationReport(
+            model=self._model,
+            prompt_template_version=TEMPLATE_VERSION,
+            catalogue_digest=self._request.catalogue.digest,
+            attempts=tuple(self._attempts),
+            duration_seconds=self._loop.time() - self._started,
+        )
+
+    def delay_seconds(self, _: RetryCallState) -> float:
+        """How long to wait before the next attempt."""
+        return self._step.delay_seconds
+
+    def worth_another(self, failure: BaseException) -> bool:
+        """Decides what follows a failed attempt. Called once for each."""
+        if not isinstance(failure, GenerationFailed):
+            return False
+        step = self._tactics.after(failure, self._seconds_left())
+        if step is None:
+            return False
+        self._step = step
+        return True
+
+    async def attempt(self) -> GenerationResult:
+        """One call to one model.
+
+        :raises GenerationFailed: what was wrong; the attempt is in the report
+        """
+        client, permit = self._admitted()
+        try:
+            messages = self._messages()
+            options = client.call_options(
+                output_limit=self._affordable_output(client, messages),
+                temperature=_VARIED_TEMPERATURE if self._step.vary else self._settings.temperature,
+                seed=self._settings.seed + (len(self._attempts) if self._step.vary else 0),
+                stream=self._observer is not None and client.streams,
+            )
+            exchange = Exchange(client, self._form)
+            teller = _JobTeller(self._observer, self._form) if self._observer is not None else None
+            number = len(self._attempts) + 1
+            if self._observer is not None:
+                self._observer.attempt_started(number, client.model)
+            start_time, started = self._workshop.now(), self._loop.time()
+            failure: GenerationFailed | None = None
+            draft: PlanDraft | None = None
+            try:
+                draft = await self._ask(exchange, messages, options, teller)
+                if errors := self._request.check(draft):
+                    failure = MeaningViolated(client.model, errors=bounded_errors(errors))
+            except GenerationFailed as raised:
+                failure = raised
+            self._settle(permit, failure)
+            self._enter(
+                Attempt(
+                    number=number,
+                    model=client.model,
+                    outcome=AttemptOutcome.VALID if failure is None else failure.outcome,
+                    errors=() if failure is None else bounded_errors(failure.errors),
+                    raw_text=recorded_text(exchange.reply.text if exchange.reply else "", self._settings.raw_text),
+                    input_tokens=exchange.reply.input_tokens if exchange.reply else 0,
+                    output_tokens=exchange.reply.output_tokens if exchange.reply else 0,
+                    duration_seconds=self._loop.time() - started,
+                    repaired=exchange.repaired,
+                    start_time=start_time,
+                ),
+                exchange,
+                messages,
+            )
+            if failure is not None:
+                if teller is not None:
+                    teller.retract(failure.message)
+                if isinstance(failure, RequestRejected) and failure.parameter:
+                    client.unsupported.add(failure.parameter)
+                self._last_failure = failure
+                raise failure
+            assert draft is not None
+            if teller is not None:
+                teller.settle(draft)
+            return GenerationResult(draft, self.report())
+        finally:
+            permit.abandoned()  # says nothing once the call was settled
+
+    def _admitted(self) -> tuple[ModelClient, Permit]:
+        """The model of the current step, or the next one whose provider is not known to be down."""
+        first = self._step.model_index
+        unusable: GenerationFailed | None = None
+        wait: float | None = None
+        for index in (*range(first, len(self._models)), *range(first)):
+            model = self._models[index]
+            try:
+                client = self._workshop.clients.client(model)
+            except ProviderNotUsable as error:
+                unusable = ProviderUnavailable(model, str(error))
+                continue
+            circuit = self._workshop.circuit(client.prefix)
+            permit = circuit.admit()
+            if permit is not None:
+                if index != first:
+                    self._step = Step(index)
+                self._tactics.asked(index)
+                self._model = model
+                return client, permit
+            wait = min(circuit.seconds_until_probe, wait or circuit.seconds_until_probe)
+        raise CircuitOpen(self._model, retry_after_seconds=wait) if unusable is None else unusable
+
+    def _messages(self) -> Messages:
+        step, failure = self._step, self._last_failure
+        if not step.reask or failure is None:
+            return self._opening
+        return reask(self._opening, self._last_reply, failure.errors, show_reply=not step.vary)
+
+    def _affordable_output(self, client: ModelClient, messages: Messages) -> int:
+        """Tokens that the reply may have."""
+        budget, limit = self._request.token_budget, self._settings.max_output_tokens
+        if not budget:
+            return limit
+        prompt = self._workshop.estimate(client.model).of(self._prompt_size(client, messages))
+        affordable = min(limit, budget - self._tokens_used - prompt)
+        if affordable >= MIN_OUTPUT_TOKENS:
+            return affordable
+        errors = self._last_failure.errors if self._last_failure is not None else ()
+        message = BudgetExhausted.default_message
+        if not self._attempts:
+            message = f"a token budget of {budget} does not pay for a prompt of about {prompt} tokens"
+        raise BudgetExhausted(client.model, message, token_budget=budget, errors=errors)
+
+    def _prompt_size(self, client: ModelClient, messages: Messages) -> int:
+        return size(messages) + (self._form.schema_size if client.uses_tools else 0)
+
+    async def _ask(
+        self, exchange: Exchange, messages: Messages, options: dict[str, Any], teller: _JobTeller | None
+    ) -> PlanDraft:
+        limit = self._loop.time() + self._settings.attempt_timeout_seconds
+        deadline = self._request.deadline
+        hear = teller.hear if teller is not None and exchange.client.streams else None
+        try:
+            async with asyncio.timeout_at(limit if deadline is None else min(limit, deadline)):
+                return await exchange.ask(messages, options, hear)
+        except TimeoutError:
+            failure = ProviderTimedOut(exchange.client.model)
+        except ProviderTimedOut as timed_out:
+            failure = timed_out
+        failure.deadline = deadline is not None and self._loop.time() >= deadline
+        raise failure
+
+    def _settle(self, permit: Permit, failure: GenerationFailed | None) -> None:
+        if isinstance(failure, ProviderUnavailable) or (isinstance(failure, ProviderTimedOut) and not failure.deadline):
+            permit.failed()
+        elif not isinstance(failure, ProviderTimedOut):
+            permit.succeeded()
+
+    def _enter(self, attempt: Attempt, exchange: Exchange, messages: Messages) -> None:
+        """Takes an attempt into the ledger and its cost into the budget."""
+        self._attempts.append(attempt)
+        self._last_reply = exchange.reply.text if exchange.reply is not None else ""
+        estimate = self._workshop.estimate(attempt.model)
+        prompt_size = self._prompt_size(exchange.client, messages)
+        estimate.learn(prompt_size, attempt.input_tokens)
+        # A provider that does not count must not make the budget endless.
+        if exchange.reply is not None:
+            self._tokens_used += attempt.input_tokens or estimate.of(prompt_size)
+            self._tokens_used += attempt.output_tokens or estimate.of(len(self._last_reply))
+        if self._observer is not None:
+            self._observer.attempt_finished(attempt)
+
+    def _seconds_left(self) -> float | None:
+        deadline = self._request.deadline
+        return None if deadline is None else deadline - self._loop.time()
+
+
+@dataclasses.dataclass(slots=True)
+class _JobTeller:
+    """Tells an observer of one attempt's jobs, and takes back what turns out otherwise."""
+
+    observer: GenerationObserver
+    form: DraftForm
+    reader: JobReader = dataclasses.field(default_factory=JobReader)
+    told: list[JobDraft] = dataclasses.field(default_factory=list)
+
+    def hear(self, piece: str) -> None:
+        """Another piece of the reply."""
+        if not self.reader.feed(piece):
+            return
+        jobs = read_jobs(self.reader, self.form.model)
+        for index in range(len(self.told), len(jobs)):
+            self.told.append(jobs[index])
+            self.observer.job(jobs[index], index)
+
+    def retract(self, reason: str) -> None:
+        """The attempt failed: none of its jobs counts."""
+        if self.told:
+            self.observer.jobs_retracted(range(len(self.told)), reason)
+
+    def settle(self, draft: PlanDraft) -> None:
+        """The attempt succeeded with this draft: make what was told agree with it."""
+        wrong = [index for index, job in enumerate(self.told) if index >= len(draft.jobs) or draft.jobs[index] != job]
+        if wrong:
+            self.observer.jobs_retracted(wrong, "the complete reply reads differently")
+        for index, job in enumerate(draft.jobs):
+            if index in wrong or index >= len(self.told):
+                self.observer.job(job, index)

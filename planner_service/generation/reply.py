@@ -1,0 +1,144 @@
+"""A model's reply in one form, whatever protocol it came in, whole or in pieces."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+
+@dataclasses.dataclass(slots=True)
+class Reply:
+    """What was said, and how it ended.
+
+    text: the JSON that was asked for (a tool's arguments, or the content), or whatever came instead.
+    finish: "stop", "length" (cut off at the output limit), or "" (the stream broke off before it said).
+    tool_names: tools called, in order. recognised: False when the answer is not of any protocol we know.
+    Tokens as the provider counted them, 0 when it did not say.
+    """
+
+    text: str = ""
+    finish: str = ""
+    refused: bool = False
+    tool_names: list[str] = dataclasses.field(default_factory=list)
+    input_tokens: int = 0
+    output_tokens: int = 0
+    recognised: bool = True
+
+
+def read_reply(response: Any) -> Reply:
+    """The reply in a complete response of OpenAI's or Anthropic's SDK."""
+    choices = getattr(response, "choices", None)
+    if choices:
+        return _read_completion(response, choices[0])
+    content = getattr(response, "content", None)
+    if isinstance(content, list):
+        return _read_message(response, content)
+    return Reply(recognised=False)
+
+
+def _read_completion(response: Any, choice: Any) -> Reply:
+    message = choice.message
+    calls = message.tool_calls or []
+    reply = Reply(
+        text=(calls[0].function.arguments if calls else message.content) or "",
+        finish=_finish(choice.finish_reason),
+        refused=getattr(message, "refusal", None) is not None or choice.finish_reason == "content_filter",
+        tool_names=[call.function.name for call in calls],
+    )
+    _count(reply, getattr(response, "usage", None))
+    return reply
+
+
+def _read_message(response: Any, content: list[Any]) -> Reply:
+    calls = [block for block in content if block.type == "tool_use"]
+    texts = [block.text for block in content if block.type == "text"]
+    reply = Reply(
+        text=json.dumps(calls[0].input, ensure_ascii=False) if calls else "".join(texts),
+        finish=_finish(response.stop_reason),
+        refused=response.stop_reason == "refusal",
+        tool_names=[block.name for block in calls],
+    )
+    _count(reply, getattr(response, "usage", None))
+    return reply
+
+
+def hear_event(reply: Reply, event: Any) -> str:
+    """Takes one event of a streamed response into the reply; returns the piece of text that it carried."""
+    choices = getattr(event, "choices", None)
+    if choices is not None:
+        return _hear_chunk(reply, event, choices)
+    return _hear_message_event(reply, event)
+
+
+def _hear_chunk(reply: Reply, chunk: Any, choices: list[Any]) -> str:
+    _count(reply, getattr(chunk, "usage", None))
+    if not choices:
+        return ""
+    choice = choices[0]
+    if choice.finish_reason:
+        reply.finish = _finish(choice.finish_reason)
+        reply.refused = reply.refused or choice.finish_reason == "content_filter"
+    delta = choice.delta
+    if getattr(delta, "refusal", None):
+        reply.refused = True
+    piece = ""
+    for call in delta.tool_calls or ():
+        if call.function is None:
+            continue
+        # A name begins a new call; servers that repeat it with every piece keep the index.
+        if call.function.name and call.index >= len(reply.tool_names):
+            reply.tool_names.append(call.function.name)
+        if call.function.arguments and call.index == 0:
+            piece += call.function.arguments
+    if delta.content and not reply.tool_names:
+        piece += delta.content
+    reply.text += piece
+    return piece
+
+
+def _hear_message_event(reply: Reply, event: Any) -> str:
+    match event.type:
+        case "message_start":
+            _count(reply, event.message.usage)
+        case "content_block_start" if event.content_block.type == "tool_use":
+            if not reply.tool_names:
+                reply.text = ""  # what was said before the call is not part of it
+            reply.tool_names.append(event.content_block.name)
+        case "content_block_delta":
+            delta = event.delta
+            piece = ""
+            if delta.type == "input_json_delta" and len(reply.tool_names) == 1:
+                piece = delta.partial_json
+            elif delta.type == "text_delta" and not reply.tool_names:
+                piece = delta.text
+            reply.text += piece
+            return piece
+        case "message_delta":
+            reply.finish = _finish(event.delta.stop_reason)
+            reply.refused = event.delta.stop_reason == "refusal"
+            _count(reply, event.usage)
+        case _:
+            pass
+    return ""
+
+
+def _finish(reason: str | None) -> str:
+    if reason in ("length", "max_tokens", "model_context_window_exceeded"):
+        return "length"
+    return "stop" if reason else ""
+
+
+def _count(reply: Reply, usage: Any) -> None:
+    if usage is None:
+        return
+    tokens_in = getattr(usage, "prompt_tokens", None) or getattr(usage, "input_tokens", None)
+    tokens_out = getattr(usage, "completion_tokens", None) or getattr(usage, "output_tokens", None)
+    # Anthropic counts what came from or went to its prompt cache apart.
+    cached = (getattr(usage, "cache_creation_input_tokens", None) or 0) + (
+        getattr(usage, "cache_read_input_tokens", None) or 0
+    )
+    if tokens_in or cached:
+        reply.input_tokens = (tokens_in or 0) + cached
+    if tokens_out:
+        reply.output_tokens = tokens_out

@@ -1,0 +1,137 @@
+"""Jobs as soon as they are complete in a reply that is still being written."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pydantic
+from instructor import OpenAISchema
+from instructor.dsl.iterable import IterableBase
+
+from planner_service.generation.draft import JobDraft, PlanReply, read_draft
+
+_OUTSIDE = re.compile(r'["{}\[\]]')
+_INSIDE = re.compile(r'["\\]')
+
+
+class JobReader:
+    """Finds complete elements of the top-level array `jobs` in JSON that comes in pieces. Linear in its length.
+
+    It only finds where jobs end; what they say is read by the same model that reads the whole reply. Text before the
+    first brace is skipped. Broken JSON finds nothing or too little, never raises.
+    """
+
+    def __init__(self) -> None:
+        self.text = ""
+        self._read = 0
+        self._depth = 0
+        self._root = 0
+        self._in_string = False
+        self._string_start = 0
+        self._key = ""
+        self._jobs_start: int | None = None
+        self._job_end = 0
+        self._done = False
+        self.complete = 0
+
+    def feed(self, piece: str) -> bool:
+        """Takes the next piece; tells whether another job became complete."""
+        self.text += piece
+        before = self.complete
+        while not self._done and self._step():
+            pass
+        return self.complete > before
+
+    @property
+    def plan_so_far(self) -> str:
+        """The reply as if it ended with the last complete job."""
+        return self.text[self._root : self._job_end] + "]}"
+
+    def _step(self) -> bool:
+        found = (_INSIDE if self._in_string else _OUTSIDE).search(self.text, self._read)
+        if found is None:
+            self._read = max(self._read, len(self.text))
+            return False
+        at, mark = found.start(), found.group()
+        if mark == "\\":
+            # The escaped character is skipped even when it has not come yet: the position is then beyond the text.
+            self._read = at + 2
+            return True
+        self._read = at + 1
+        if mark == '"':
+            self._in_string = not self._in_string
+            if self._in_string:
+                self._string_start = at + 1
+            elif self._depth == 1:
+                self._key = self.text[self._string_start : at]
+        elif mark in "{[":
+            self._open(at, mark)
+        else:
+            self._close(at, mark)
+        return True
+
+    def _open(self, at: int, mark: str) -> None:
+        if self._depth == 0:
+            self._root = at
+        elif self._depth == 1 and mark == "[" and self._key == "jobs":
+            self._jobs_start = at
+        self._depth += 1
+
+    def _close(self, at: int, mark: str) -> None:
+        self._depth -= 1
+        if self._jobs_start is None:
+            self._done = self._depth <= 0
+        elif self._depth == 2 and mark == "}":
+            self.complete += 1
+            self._job_end = at + 1
+        elif self._depth <= 1:
+            self._done = True
+
+
+def read_jobs(reader: JobReader, model: type[PlanReply]) -> tuple[JobDraft, ...]:
+    """All jobs that are complete so far, empty when they are not (yet) valid.
+
+    Read anew from the beginning each time, because a job's dependencies are positions among the others.
+    """
+    try:
+        return read_draft(model.model_validate_json(reader.plan_so_far, strict=True)).jobs
+    except pydantic.ValidationError:
+        return ()
+
+
+class _RawStream(IterableBase):
+    """Makes Instructor hand over the SDK's stream itself instead of reading it.
+
+    Instructor asks response models that are streamed to read the stream. It then has prepared the request as it does
+    for a whole reply, so schema, mode and messages are the same on the wire.
+    """
+
+    @classmethod
+    def from_streaming_response_async(cls, completion: Any, **_: Any) -> Any:  # type: ignore[override]  # not a reader
+        return completion
+
+
+class StreamedModels:
+    """Response models for streamed calls, one for each call in flight, used again and again.
+
+    Instructor's Anthropic handler remembers "this model is streamed" by class and forgets it at the first reply, so a
+    class shared by concurrent calls makes all but one of them fail.
+    """
+
+    def __init__(self, model: type[PlanReply]) -> None:
+        self._model = model
+        self._idle: list[type[PlanReply]] = []
+
+    def take(self) -> type[PlanReply]:
+        """A class that no other call uses now."""
+        if self._idle:
+            return self._idle.pop()
+        bases: Any = (_RawStream, self._model, OpenAISchema)
+        made: Any = pydantic.create_model(self._model.__name__, __base__=bases, __doc__=self._model.__doc__)
+        streamed: type[PlanReply] = made
+        return streamed
+
+    def give_back(self, model: type[PlanReply]) -> None:
+        """The call is over."""
+        self._idle.append(model)

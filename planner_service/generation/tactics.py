@@ -1,0 +1,132 @@
+"""What follows a failed attempt: ask again, wait, ask another model, or stop. Decisions only, no I/O.
+
+refusal, spent budget, deadline     stop
+rejected key or request, too large  the next model, or stop; a parameter the model does not know is left out first
+rate limit                          wait as long as the provider says, if the deadline allows it, else the next model
+outage (5xx, connection, timeout)   the same model once more after a backoff, then the next model
+invalid reply                       ask again and say what was wrong; twice in a row: the next model if there is one
+the same error twice in a row       as the setting says: stop, the next model, or vary
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from planner_service.generation.errors import (
+    BudgetExhausted,
+    CircuitOpen,
+    CredentialsRejected,
+    GenerationFailed,
+    ModelRefused,
+    PlanInvalid,
+    ProviderTimedOut,
+    RateLimited,
+    ReplyTooLarge,
+    RequestRejected,
+)
+from planner_service.generation.settings import GenerationSettings, OnRepeatedError
+
+_PATIENCE = 2
+"""Failures of one kind in a row before the next model is asked, when there is one."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Step:
+    """The next attempt. reask: tell the model what was wrong with its last reply. vary: leave the beaten path."""
+
+    model_index: int
+    delay_seconds: float = 0.0
+    reask: bool = False
+    vary: bool = False
+
+
+class Tactics:
+    """Decides for one generation; remembers what happened on the model that is being asked.
+
+    :param models: how many there are, the fallbacks included
+    :param jitter: a number from 0 to 1, each time another
+    """
+
+    def __init__(self, settings: GenerationSettings, models: int, jitter: Callable[[], float]) -> None:
+        self._settings = settings
+        self._models = models
+        self._jitter = jitter
+        self._index = 0
+        self._invalid = 0
+        self._outages = 0
+        self._last_invalid: object = None
+
+    def asked(self, model_index: int) -> None:
+        """An attempt is made at this model."""
+        if model_index != self._index:
+            self._index = model_index
+            self._invalid = self._outages = 0
+            self._last_invalid = None
+
+    def after(self, failure: GenerationFailed, seconds_left: float | None) -> Step | None:
+        """The next step, or None to stop.
+
+        :param seconds_left: until the deadline, None when there is none
+        """
+        step = self._step(failure)
+        if step is None or seconds_left is None or step.delay_seconds < seconds_left:
+            return step
+        return self._next_model()
+
+    def _step(self, failure: GenerationFailed) -> Step | None:
+        match failure:
+            case ModelRefused() | BudgetExhausted() | CircuitOpen() | ProviderTimedOut(deadline=True):
+                return None
+            case RequestRejected(parameter=parameter) if parameter:
+                return Step(self._index)
+            case CredentialsRejected() | RequestRejected() | ReplyTooLarge():
+                return self._next_model()
+            case PlanInvalid():
+                return self._after_invalid(failure)
+            case RateLimited():
+                return self._after_rate_limit(failure)
+            case _:
+                return self._after_outage(failure)
+
+    def _after_invalid(self, failure: PlanInvalid) -> Step | None:
+        self._outages = 0
+        self._invalid += 1
+        signature = (type(failure), failure.errors)
+        repeated = signature == self._last_invalid
+        self._last_invalid = signature
+        if repeated:
+            failure.repeated = True
+            match self._settings.on_repeated_error:
+                case OnRepeatedError.STOP:
+                    return None
+                case OnRepeatedError.FALLBACK:
+                    return self._next_model()
+                case OnRepeatedError.VARY:
+                    return Step(self._index, reask=True, vary=True)
+        if self._invalid >= _PATIENCE and (other := self._next_model()) is not None:
+            return other
+        return Step(self._index, reask=True)
+
+    def _after_rate_limit(self, failure: RateLimited) -> Step | None:
+        delay = failure.retry_after_seconds
+        if delay is None:
+            delay = self._backoff()
+        self._outages += 1
+        if delay > self._settings.rate_limit_patience_seconds and (other := self._next_model()) is not None:
+            return other
+        return Step(self._index, delay_seconds=delay) if delay <= self._settings.max_wait_seconds else None
+
+    def _after_outage(self, failure: GenerationFailed) -> Step | None:
+        delay = self._backoff()
+        self._outages += 1
+        if self._outages >= _PATIENCE and (other := self._next_model()) is not None:
+            return other
+        return Step(self._index, delay_seconds=max(delay, failure.retry_after_seconds or 0.0))
+
+    def _backoff(self) -> float:
+        full = self._settings.backoff_seconds * 2.0**self._outages
+        return min(self._settings.max_backoff_seconds, full) * (0.5 + self._jitter() / 2)
+
+    def _next_model(self) -> Step | None:
+        return Step(self._index + 1) if self._index + 1 < self._models else None

@@ -1,0 +1,68 @@
+"""The HTTP client under the models' SDKs: bounded replies, reused connections, recording and replay.
+
+SDKs read a reply whole into memory before anybody can object, and follow what a server says about compression. Here
+the reply's stream is wrapped before it is read: what is beyond the limit is never read, and a compressed reply, whose
+size says nothing, is not asked for and not accepted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx2
+
+from planner_service.generation.recording import Recorder, ReplayTransport
+from planner_service.generation.settings import GenerationSettings
+
+
+class ReplyLimitExceeded(Exception):
+    """The reply has more bytes than may be read."""
+
+
+class ReplyCompressed(Exception):
+    """The reply is compressed although that was not asked for."""
+
+
+class _BoundedStream(httpx2.AsyncByteStream):
+    def __init__(self, stream: httpx2.AsyncByteStream, limit: int) -> None:
+        self._stream = stream
+        self._left = limit
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._stream:
+            self._left -= len(part)
+            if self._left < 0:
+                raise ReplyLimitExceeded
+            yield part
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def open_http_client(settings: GenerationSettings, recorder: Recorder | None) -> httpx2.AsyncClient:
+    """A client for one provider. The SDK that gets it closes it.
+
+    Redirects are not followed: they would carry prompts, and for some SDKs keys, to another host.
+    """
+
+    async def bound(response: httpx2.Response) -> None:
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise ReplyCompressed
+        if int(response.headers.get("content-length", 0)) > settings.max_reply_bytes:
+            raise ReplyLimitExceeded
+        stream = response.stream
+        assert isinstance(stream, httpx2.AsyncByteStream)
+        response.stream = _BoundedStream(stream, settings.max_reply_bytes)
+        if recorder is not None:
+            response.stream = await recorder.recorded(response, response.stream)
+
+    return httpx2.AsyncClient(
+        headers={"accept-encoding": "identity"},
+        timeout=httpx2.Timeout(settings.attempt_timeout_seconds, connect=settings.connect_timeout_seconds),
+        limits=httpx2.Limits(
+            max_connections=settings.max_connections, max_keepalive_connections=settings.max_connections
+        ),
+        follow_redirects=False,
+        event_hooks={"response": [bound]},
+        transport=ReplayTransport(settings.replay_file) if settings.replay_file is not None else None,
+    )

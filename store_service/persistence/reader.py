@@ -1,0 +1,171 @@
+"""Reading plans, proposals and the log.
+
+A resource is answered with the snapshot of its newest event: the very bytes that were hashed into the log. Rows are
+what is searched; they are never encoded again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from sqlalchemy import Table
+
+from store_service.domain.errors import PlanNotFound, ProposalNotFound
+from store_service.domain.events import Event, LogHead
+from store_service.filters import Expression
+from store_service.page_tokens import Position
+from store_service.persistence.gathered_gets import GatheredGets
+from store_service.persistence.read_pool import ReadPool, Row
+from store_service.persistence.rows import EVENT_COLUMNS, EVENTS, PLANS, PROPOSALS, event_from_row
+from store_service.persistence.selects import Select
+from store_service.queries import MAX_PAGE_BYTES, Page, PageQuery
+
+# A page is read in pieces of this many rows, so that large rows end it before they fill the memory.
+_ROWS_AT_ONCE = 50
+_EVENT_FIELDS = ", ".join(f"e.{name}" for name in EVENT_COLUMNS[:15])
+
+
+class Reader:
+    """Every method may raise DatabaseUnavailable. Resources are encoded messages."""
+
+    def __init__(self, pool: ReadPool) -> None:
+        self._pool = pool
+        self._plans = GatheredGets(lambda ids: self._snapshots(PLANS, ids))
+        self._proposals = GatheredGets(lambda ids: self._snapshots(PROPOSALS, ids))
+
+    async def plan(self, plan_id: str) -> bytes:
+        """Also a soft-deleted one. Raises PlanNotFound."""
+        plan = await self._plans.get(plan_id)
+        if plan is None:
+            raise PlanNotFound(plan_id)
+        return plan
+
+    async def proposal(self, proposal_id: str) -> bytes:
+        """Also a soft-deleted one. Raises ProposalNotFound."""
+        proposal = await self._proposals.get(proposal_id)
+        if proposal is None:
+            raise ProposalNotFound(proposal_id)
+        return proposal
+
+    async def proposals(self, proposal_ids: Sequence[str]) -> list[bytes]:
+        """In the order of the ids, all as of one moment. Raises ProposalNotFound for the first that is missing."""
+        found = await self._snapshots(PROPOSALS, list(dict.fromkeys(proposal_ids)))
+        for index, proposal_id in enumerate(proposal_ids):
+            if proposal_id not in found:
+                missing = ProposalNotFound(proposal_id)
+                missing.index = index
+                raise missing
+        return [found[proposal_id] for proposal_id in proposal_ids]
+
+    async def list_plans(self, query: PageQuery) -> Page:
+        """One page of plans."""
+        return await self._page(PLANS, query)
+
+    async def list_proposals(self, query: PageQuery) -> Page:
+        """One page of proposals."""
+        return await self._page(PROPOSALS, query)
+
+    async def count_proposals(self, where: Expression | None) -> dict[str, int]:
+        """How many are in each state that occurs; soft-deleted ones are not counted."""
+        select = Select(self._pool.dialect)
+        condition = f" AND {select.condition(where, PROPOSALS, 'p')}" if where else ""
+        rows = await self._pool.fetch(
+            f"SELECT p.state, COUNT(*) FROM proposals p WHERE p.delete_time IS NULL{condition} GROUP BY p.state",  # noqa: S608 - values are bound
+            select.parameters,
+        )
+        return {state: count for state, count in rows}  # noqa: C416 - dict() does not know that rows are pairs
+
+    async def list_events(self, query: PageQuery) -> tuple[list[Event], Position | None]:
+        """One page of the log, and where the next one begins; None on the last one."""
+        direction: Literal["<", ">"] = "<" if query.order.descending else ">"
+        events: list[Event] = []
+        position, read_bytes = query.after, 0
+        while True:
+            select = Select(self._pool.dialect)
+            conditions = []
+            if query.where:
+                conditions.append(select.condition(query.where, EVENTS, "e"))
+            if position:
+                conditions.append(select.after(["e.revision"], position, direction))
+            # One more than wanted tells whether there is a next page.
+            wanted = min(_ROWS_AT_ONCE, query.size + 1 - len(events))
+            rows = await self._pool.fetch(
+                f"SELECT {_EVENT_FIELDS} FROM events e{_where(conditions)} "  # noqa: S608 - values are bound
+                f"ORDER BY e.revision{_direction(query.order.descending)} LIMIT {select.bind(wanted)}",
+                select.parameters,
+            )
+            for event in map(event_from_row, rows):
+                read_bytes += 2 * len(event.snapshot) + 512
+                if events and (len(events) == query.size or read_bytes > MAX_PAGE_BYTES):
+                    return events, (events[-1].revision,)
+                events.append(event)
+            if len(rows) < wanted:
+                return events, None
+            position = (events[-1].revision,)
+
+    async def events_from(self, revision: int, limit: int) -> list[Event]:
+        """Events in revision order, from this one on."""
+        select = Select(self._pool.dialect)
+        rows = await self._pool.fetch(
+            f"SELECT {_EVENT_FIELDS} FROM events e WHERE e.revision >= {select.bind(revision)} "  # noqa: S608 - values are bound
+            f"ORDER BY e.revision LIMIT {select.bind(limit)}",
+            select.parameters,
+        )
+        return [event_from_row(row) for row in rows]
+
+    async def head(self) -> LogHead:
+        """Where the log ends, by its head row."""
+        rows = await self._pool.fetch("SELECT revision, hash FROM log_head WHERE id = 1", ())
+        return LogHead(rows[0][0], bytes(rows[0][1])) if rows else LogHead()
+
+    async def _snapshots(self, table: Table, ids: Sequence[str]) -> dict[str, bytes]:
+        select = Select(self._pool.dialect)
+        rows = await self._pool.fetch(
+            f"SELECT r.id, e.snapshot FROM {table.name} r "  # noqa: S608 - values are bound
+            f"JOIN events e ON e.entity_id = r.id AND e.version = r.version WHERE {select.any_of('r.id', ids)}",
+            select.parameters,
+        )
+        return {resource_id: snapshot for resource_id, snapshot in rows}  # noqa: C416 - as above
+
+    async def _page(self, table: Table, query: PageQuery) -> Page:
+        resources: list[bytes] = []
+        position, read_bytes = query.after, 0
+        while True:
+            wanted = min(_ROWS_AT_ONCE, query.size - len(resources)) + 1
+            rows = await self._rows(table, query, position, wanted)
+            for row in rows[: wanted - 1]:
+                read_bytes += len(row[0]) + 8
+                if resources and read_bytes > MAX_PAGE_BYTES:
+                    return Page(resources, position)
+                resources.append(row[0])
+                position = (row[1], row[2])
+            if len(rows) < wanted:
+                return Page(resources, None)
+            if len(resources) == query.size:
+                return Page(resources, position)
+
+    async def _rows(self, table: Table, query: PageQuery, position: Position | None, limit: int) -> list[Row]:
+        """(snapshot, value of the order's field, id)."""
+        select = Select(self._pool.dialect)
+        column = f"r.{table.columns[query.order.field].name}"
+        conditions = [] if query.show_deleted else ["r.delete_time IS NULL"]
+        if query.where:
+            conditions.append(select.condition(query.where, table, "r"))
+        if position:
+            conditions.append(select.after([column, "r.id"], position, "<" if query.order.descending else ">"))
+        direction = _direction(query.order.descending)
+        return await self._pool.fetch(
+            f"SELECT e.snapshot, {column}, r.id FROM {table.name} r "  # noqa: S608 - values are bound
+            f"JOIN events e ON e.entity_id = r.id AND e.version = r.version{_where(conditions)} "
+            f"ORDER BY {column}{direction}, r.id{direction} LIMIT {select.bind(limit)}",
+            select.parameters,
+        )
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+
+
+def _direction(descending: bool) -> str:
+    return " DESC" if descending else ""

@@ -1,0 +1,74 @@
+"""SELECT statements built from what was asked: a text and its parameters. Values never become part of the text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sqlalchemy import Table
+
+from store_service.filters import And, Comparison, Expression, Operator, Or
+from store_service.persistence.read_pool import Dialect
+
+_SQL_OPERATORS = {
+    Operator.EQUAL: "=",
+    Operator.NOT_EQUAL: "<>",
+    Operator.LESS: "<",
+    Operator.LESS_OR_EQUAL: "<=",
+    Operator.GREATER: ">",
+    Operator.GREATER_OR_EQUAL: ">=",
+}
+_LABELS = "labels"
+
+
+class Select:
+    """Collects parameters while the text is put together; `bind` gives the placeholder of a value."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect: Dialect = dialect
+        self.parameters: list[Any] = []
+
+    def bind(self, value: Any) -> str:
+        self.parameters.append(value)
+        return "?" if self._dialect == "sqlite" else f"${len(self.parameters)}"
+
+    def any_of(self, column: str, texts: Sequence[str]) -> str:
+        """The column has one of these texts. One parameter however many they are: the statement stays the same."""
+        if self._dialect == "sqlite":
+            return f"{column} IN (SELECT value FROM json_each({self.bind(json.dumps(texts))}))"  # noqa: S608 - bound
+        return f"{column} = ANY({self.bind(list(texts))})"
+
+    def condition(self, expression: Expression, table: Table, alias: str) -> str:
+        """A filter over this table's columns, which have the names of its fields."""
+        if isinstance(expression, Comparison):
+            return self._comparison(expression, table, alias)
+        if isinstance(expression, And):
+            return "(" + " AND ".join(self.condition(term, table, alias) for term in expression.terms) + ")"
+        if isinstance(expression, Or):
+            return "(" + " OR ".join(self.condition(term, table, alias) for term in expression.terms) + ")"
+        return f"NOT ({self.condition(expression.term, table, alias)})"
+
+    def _comparison(self, comparison: Comparison, table: Table, alias: str) -> str:
+        column = f"{alias}.{table.columns[comparison.field].name}"
+        if comparison.field == _LABELS:
+            column = self._label(column, comparison.key or "")
+        elif self._dialect == "postgresql" and isinstance(comparison.value, str) and _is_inequality(comparison):
+            # As SQLite and the watchers compare: by code point, not by the database's language.
+            column += ' COLLATE "C"'
+        return f"{column} {_SQL_OPERATORS[comparison.operator]} {self.bind(comparison.value)}"
+
+    def _label(self, column: str, key: str) -> str:
+        # Keys were checked to hold letters, digits and -_. only, and are bound all the same.
+        if self._dialect == "sqlite":
+            path = f'$."{key}"'
+            return f"COALESCE(json_extract({column}, {self.bind(path)}), '')"
+        return f"COALESCE(CAST({column} AS json) ->> {self.bind(key)}, '')"
+
+    def after(self, columns: Sequence[str], position: Sequence[Any], direction: Literal["<", ">"]) -> str:
+        """Rows beyond a position in the order of these columns."""
+        return f"({', '.join(columns)}) {direction} ({', '.join(self.bind(value) for value in position)})"
+
+
+def _is_inequality(comparison: Comparison) -> bool:
+    return comparison.operator not in (Operator.EQUAL, Operator.NOT_EQUAL)

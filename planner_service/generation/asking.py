@@ -24,7 +24,9 @@ from planner_service.generation.draft import PlanDraft, PlanReply, draft_model, 
 from planner_service.generation.errors import (
     ConnectionLost,
     ExtraToolCalls,
+    MeaningViolated,
     ModelRefused,
+    PlanInvalid,
     ReplyEmpty,
     ReplyNotJson,
     ReplyTruncated,
@@ -82,7 +84,7 @@ class Exchange:
         except pydantic.ValidationError:
             pass  # read again below, where it can be repaired
         except IncompleteOutputException:
-            raise ReplyTruncated(model, errors=(_fact(ReplyTruncated, "truncated"),)) from None
+            raise ReplyTruncated(model) from None
         except Exception as error:
             failure = provider_failure(model, error)
             if failure is not None:
@@ -124,9 +126,10 @@ class Exchange:
             stream = await create(
                 response_model=response_model, messages=messages, max_retries=0, strict=True, **options
             )
-            reply = self.reply = Reply()
+            reply = self.reply = Reply(recognised=False)
             try:
                 async for event in stream:
+                    reply.recognised = True
                     if piece := hear_event(reply, event):
                         hear(piece)
             finally:
@@ -140,18 +143,18 @@ class Exchange:
         if reply.refused:
             raise ModelRefused(model)
         if reply.finish == "length":
-            raise ReplyTruncated(model, errors=(_fact(ReplyTruncated, "truncated"),))
+            raise ReplyTruncated(model)
         if not reply.recognised:
             raise ServerFailed(model, "the provider's answer is not of its protocol")
         if not reply.finish:
             raise ConnectionLost(model, "the provider's answer broke off")
         if self.client.uses_tools and reply.tool_names:
             if reply.tool_names[0] != self.form.model.__name__:
-                raise WrongToolCalled(model, errors=(_fact(WrongToolCalled, "wrong_tool"),))
+                raise WrongToolCalled(model)
             if len(reply.tool_names) > 1:
-                raise ExtraToolCalls(model, errors=(_fact(ExtraToolCalls, "extra_tool_calls"),))
+                raise ExtraToolCalls(model)
         if not reply.text.strip():
-            raise ReplyEmpty(model, errors=(_fact(ReplyEmpty, "empty"),))
+            raise ReplyEmpty(model)
 
     async def _read(self, reply: Reply) -> PlanReply:
         form = self.form
@@ -160,8 +163,7 @@ class Exchange:
         except pydantic.ValidationError as invalid:
             first = invalid.errors(include_url=False, include_context=False, include_input=False)[0]
             if first["type"] != "json_invalid":
-                errors = schema_errors(invalid, from_json(reply.text), form.action_names)
-                raise SchemaViolated(self.client.model, errors=tuple(errors)) from None
+                raise self._violation(invalid, from_json(reply.text)) from None
             return await self._repair(reply.text, first["msg"])
         # Whole and valid: it was streamed. Else it came as text where a tool call was asked for.
         self.repaired = self.client.uses_tools and not reply.tool_names
@@ -175,11 +177,12 @@ class Exchange:
         try:
             instance = form.model.model_validate_json(json.dumps(meant), strict=True)
         except pydantic.ValidationError as invalid:
-            errors = schema_errors(invalid, meant, form.action_names)
-            raise SchemaViolated(self.client.model, errors=tuple(errors)) from None
+            raise self._violation(invalid, meant) from None
         self.repaired = True
         return instance
 
-
-def _fact(failure: Any, kind: str) -> AttemptError:
-    return AttemptError("", kind, failure.default_message)
+    def _violation(self, invalid: pydantic.ValidationError, parsed: Any) -> PlanInvalid:
+        errors = tuple(schema_errors(invalid, parsed, self.form.action_names))
+        # The form is right when all that is wrong is which actions there are.
+        kind = MeaningViolated if all(error.type == "unknown_action" for error in errors) else SchemaViolated
+        return kind(self.client.model, errors=errors)

@@ -40,7 +40,7 @@ def provider_failure(model: str, error: BaseException) -> GenerationFailed | Non
     """The typed failure behind whatever an SDK raised; None when it is none of a provider's."""
     for cause in _causes(error):
         if isinstance(cause, ReplyLimitExceeded):
-            return ReplyTooLarge(model, errors=(AttemptError("", "too_large", ReplyTooLarge.default_message),))
+            return ReplyTooLarge(model)
         if isinstance(cause, ReplyCompressed):
             return ServerFailed(model, "the provider compressed its reply although it was not asked to")
         if isinstance(cause, ReplayMissing):
@@ -125,9 +125,13 @@ def schema_errors(invalid: pydantic.ValidationError, reply: Any, known_actions: 
     :param reply: the parsed reply, to tell real keys in pydantic's locations from names of union members
     :param known_actions: shown, within limits, when the reply names another
     """
+    found = invalid.errors(include_url=False, include_context=False, include_input=False)[:MAX_ERRORS]
+    errors = [_schema_error(each, reply, known_actions) for each in found]
+    # Pydantic counts only the valid items of a tuple: "too short" beside errors of its items is not so.
     return [
-        _schema_error(found, reply, known_actions)
-        for found in invalid.errors(include_url=False, include_context=False, include_input=False)[:MAX_ERRORS]
+        error
+        for error in errors
+        if error.type != "too_short" or not any(other.path.startswith(f"{error.path}.") for other in errors)
     ]
 
 

@@ -37,12 +37,13 @@ class GenerationFailed(Exception):
     """No plan came of it.
 
     model: provider string of the model that was asked last.
-    errors: what was wrong with the last reply, empty when there was none.
+    errors: what was wrong with the last reply; when there was none, one that says so, its type the class's `kind`.
     report: all attempts, set before the error leaves the generator.
     retry_after_seconds: when it may be worth trying again, if the provider or the circuit breaker said so.
     """
 
     outcome: ClassVar[AttemptOutcome] = AttemptOutcome.PROVIDER_ERROR
+    kind: ClassVar[str] = "provider_error"
     default_message: ClassVar[str] = "the model gave no plan"
 
     def __init__(
@@ -56,7 +57,7 @@ class GenerationFailed(Exception):
         super().__init__(message or self.default_message)
         self.model = model
         self.message = message or self.default_message
-        self.errors = errors
+        self.errors = errors or (AttemptError("", self.kind, self.message),)
         self.retry_after_seconds = retry_after_seconds
         self.report: GenerationReport | None = None
 
@@ -65,6 +66,7 @@ class PlanInvalid(GenerationFailed):
     """The model answered, but never with a valid plan. `repeated`: the same error came twice in a row."""
 
     outcome = AttemptOutcome.INVALID_SCHEMA
+    kind = "invalid"
     default_message = "the model's reply is not a valid plan"
     repeated: bool = False
 
@@ -73,6 +75,7 @@ class ReplyEmpty(PlanInvalid):
     """Nothing came back."""
 
     outcome = AttemptOutcome.EMPTY
+    kind = "empty"
     default_message = "the model's reply is empty"
 
 
@@ -80,6 +83,7 @@ class ReplyTruncated(PlanInvalid):
     """The reply hit the output limit."""
 
     outcome = AttemptOutcome.TRUNCATED
+    kind = "truncated"
     default_message = "the model's reply was cut off at the output limit"
 
 
@@ -87,18 +91,21 @@ class ReplyTooLarge(PlanInvalid):
     """The reply has more bytes than the planner reads; the rest was not read."""
 
     outcome = AttemptOutcome.TOO_LARGE
+    kind = "too_large"
     default_message = "the model's reply is larger than the planner reads"
 
 
 class ReplyNotJson(PlanInvalid):
     """Not JSON, and repair did not make it a plan."""
 
+    kind = "json_invalid"
     default_message = "the model's reply is not JSON"
 
 
 class SchemaViolated(PlanInvalid):
     """JSON, but not of the draft's form."""
 
+    kind = "schema"
     default_message = "the model's reply does not fit the plan's schema"
 
 
@@ -106,18 +113,21 @@ class MeaningViolated(PlanInvalid):
     """The form is right, the meaning is not."""
 
     outcome = AttemptOutcome.INVALID_MEANING
+    kind = "meaning"
     default_message = "the model's plan fails the checks"
 
 
 class WrongToolCalled(PlanInvalid):
     """The model called a tool that it was not given."""
 
+    kind = "wrong_tool"
     default_message = "the model called a tool it was not given"
 
 
 class ExtraToolCalls(PlanInvalid):
     """The model made more than the one tool call it was asked for."""
 
+    kind = "extra_tool_calls"
     default_message = "the model made more than one tool call"
 
 
@@ -125,6 +135,7 @@ class ModelRefused(GenerationFailed):
     """The model declined to answer. Not tried again: asking around until some model agrees is not our business."""
 
     outcome = AttemptOutcome.REFUSED
+    kind = "refused"
     default_message = "the model declined the request"
 
 
@@ -132,6 +143,7 @@ class BudgetExhausted(GenerationFailed):
     """The attempts used up the token budget, or what is left does not pay for another call."""
 
     outcome = AttemptOutcome.TRUNCATED
+    kind = "budget"
     default_message = "the token budget is used up"
 
     def __init__(self, model: str, message: str = "", *, token_budget: int, errors: tuple[AttemptError, ...] = ()):
@@ -153,30 +165,35 @@ class RateLimited(ProviderFailed):
     """HTTP 429. `retry_after_seconds` is the provider's Retry-After, None when it gave none."""
 
     outcome = AttemptOutcome.RATE_LIMITED
+    kind = "rate_limited"
     default_message = "the provider asks to slow down"
 
 
 class ProviderUnavailable(ProviderFailed):
     """The provider is down, or its circuit breaker is open."""
 
+    kind = "unavailable"
     default_message = "the provider is not available"
 
 
 class CircuitOpen(ProviderUnavailable):
     """Every provider that could be asked failed lately and is left alone for a while. No call was made."""
 
+    kind = "circuit_open"
     default_message = "the provider failed lately and is not asked for a while"
 
 
 class ConnectionLost(ProviderUnavailable):
     """No connection, or it broke before the answer was complete."""
 
+    kind = "connection_lost"
     default_message = "the connection to the provider failed"
 
 
 class ServerFailed(ProviderUnavailable):
     """HTTP 5xx, or an answer that is not of the provider's protocol."""
 
+    kind = "server_error"
     default_message = "the provider answered with a server error"
 
 
@@ -184,6 +201,7 @@ class ProviderTimedOut(ProviderFailed):
     """No complete answer within the attempt's limit or the call's deadline. `deadline`: it was the latter."""
 
     outcome = AttemptOutcome.TIMED_OUT
+    kind = "timed_out"
     default_message = "the provider did not answer in time"
     deadline: bool = False
 
@@ -191,6 +209,7 @@ class ProviderTimedOut(ProviderFailed):
 class CredentialsRejected(ProviderFailed):
     """HTTP 401 or 403."""
 
+    kind = "credentials_rejected"
     default_message = "the provider rejected the credentials"
 
 
@@ -200,6 +219,7 @@ class RequestRejected(ProviderFailed):
     parameter: the one it complains about, if a call can do without it.
     """
 
+    kind = "request_rejected"
     default_message = "the provider rejected the request"
     parameter: str = ""
 

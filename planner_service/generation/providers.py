@@ -33,7 +33,7 @@ class Provider:
     own, where a local server constrains decoding by JSON schema and seldom calls tools well.
     key_variable: environment variable that customarily holds the key; empty: none is needed.
     output_limit: name of the parameter that limits the reply's tokens.
-    seed: name of the parameter, empty when there is none.
+    seed: name of the parameter, empty when there is none. temperature: False when the SDK no longer has it.
     """
 
     wire: str
@@ -43,6 +43,7 @@ class Provider:
     key_variable: str = ""
     output_limit: str = "max_tokens"
     seed: str = "seed"
+    temperature: bool = True
     stream_options: bool = True
     single_tool_call: bool = False
 
@@ -61,7 +62,12 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
             single_tool_call=True,
         ),
         "anthropic": Provider(
-            wire="anthropic", mode=_TOOLS, custom_mode=_TOOLS, key_variable="ANTHROPIC_API_KEY", seed=""
+            wire="anthropic",
+            mode=_TOOLS,
+            custom_mode=_TOOLS,
+            key_variable="ANTHROPIC_API_KEY",
+            seed="",
+            temperature=False,
         ),
         "google": Provider(
             wire="openai",
@@ -129,7 +135,8 @@ class ModelClient:
         if row.wire == "instructor":
             return options
         options[row.output_limit] = output_limit
-        options["temperature"] = temperature
+        if row.temperature:
+            options["temperature"] = temperature
         if row.seed == "seed":
             options["seed"] = seed
         elif row.seed:

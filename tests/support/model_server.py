@@ -111,9 +111,9 @@ class ModelServer:
     async def start(self, port: int = 0) -> None:
         # handler_cancellation: a client that goes away cancels the handler, which is how a disconnect is seen.
         server = web.Server(self._handle, handler_cancellation=True, access_log=None)
-        self._runner = web.ServerRunner(server, handle_signals=False)
+        self._runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port, shutdown_timeout=0.1, backlog=1024)
+        site = web.TCPSite(self._runner, "127.0.0.1", port, backlog=1024)
         await site.start()
         host, bound_port = self._runner.addresses[0][:2]
         self._origin = f"http://{host}:{bound_port}"

@@ -31,3 +31,5 @@ class EmbeddedSettings(BaseSettings):
     """Plans generated at once; more wait. On a CPU two at once take as long as one after the other."""
     context_tokens: int = Field(default=8192, ge=2048, le=131_072)
     """Prompt and reply of one plan together."""
+    prompt_cache_mib: int = Field(default=256, ge=0, le=65_536)
+    """Memory for prompts read before, so that two catalogues, or two plans at once, do not push each other out."""

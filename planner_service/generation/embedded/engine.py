@@ -1,0 +1,224 @@
+"""The embedded model as a local provider: started, warmed up, watched and closed by the planner.
+
+It runs in a process of its own (docs/decisions/0012-model-in-its-own-process.md): llama.cpp ends a process on
+some errors, takes a gigabyte and all cores, and its OpenMP settings must be in the environment before it is loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import sys
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from planner_service.generation.embedded.machine import available_memory_bytes, usable_cores
+from planner_service.generation.embedded.settings import EmbeddedSettings
+from planner_service.generation.settings import ModelEndpoint
+
+_LOG = logging.getLogger(__name__)
+
+MODEL_NAME = "embedded"
+_START_TIMEOUT_SECONDS = 120.0
+_CLOSE_TIMEOUT_SECONDS = 5.0
+_WARM_UP_TIMEOUT_SECONDS = 300.0
+_RESTART_SECONDS = (0.0, 1.0, 5.0, 15.0, 60.0)
+_HEALTHY_AFTER_SECONDS = 300.0
+# Keys and values of one token's attention state in the 1.5B model at 16 bits, and what computing needs besides.
+_BYTES_PER_CONTEXT_TOKEN = 28 * 1024
+_COMPUTE_BYTES = 400 << 20
+# Idle threads sleep instead of spinning: with other work on the cores a spinning one costs nine tenths of the speed.
+_OPENMP = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "20000"}
+
+
+class EngineFailed(Exception):
+    """The engine cannot run here. The message says why and what to do."""
+
+
+class EmbeddedEngine:
+    """A running model. Made by `start`; `endpoint` stays the same over restarts of the process."""
+
+    def __init__(self, path: Path, settings: EmbeddedSettings) -> None:
+        self._path = path
+        self._settings = settings
+        self._api_key = secrets.token_urlsafe(32)
+        self._port = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._warm_messages: list[dict[str, str]] = []
+        self._closed = False
+
+    @classmethod
+    async def start(cls, path: Path, settings: EmbeddedSettings) -> EmbeddedEngine:
+        """Load the model and return when it answers; a few seconds.
+
+        :raises EngineFailed: engine not installed, too little memory, or not a model that llama.cpp can load
+        """
+        check_memory(path, settings)
+        engine = cls(path, settings)
+        try:
+            await engine._launch()
+        except BaseException:
+            await engine.close()
+            raise
+        engine._supervisor = asyncio.create_task(engine._supervise(), name="embedded model")
+        return engine
+
+    @property
+    def endpoint(self) -> ModelEndpoint:
+        """Where the model answers, in OpenAI's protocol, on loopback, to the bearer of the key."""
+        return ModelEndpoint(f"http://127.0.0.1:{self._port}/v1", self._api_key, MODEL_NAME)
+
+    @property
+    def process_id(self) -> int:
+        """Of the process that holds the model; 0 when there is none at the moment."""
+        return self._process.pid if self._process and self._process.returncode is None else 0
+
+    async def warm_up(self, messages: Sequence[Mapping[str, str]]) -> None:
+        """Read the part that all prompts share, so that the first plan does not wait for it.
+
+        `messages`: an opening as prompts.build_messages gives it, with any prompt. Call it again when the catalogue
+        changes. A failure is logged and costs only time later.
+        """
+        self._warm_messages = [dict(message) for message in messages]
+        try:
+            await asyncio.to_thread(self._read_prompt, self._warm_messages)
+        except (OSError, ValueError) as error:
+            _LOG.warning("the embedded model could not be warmed up: %s", error)
+
+    async def close(self) -> None:
+        """End the process. Calls in flight are cut off."""
+        self._closed = True
+        if self._supervisor:
+            self._supervisor.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._supervisor
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        if process.stdin:
+            process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), _CLOSE_TIMEOUT_SECONDS)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    def _read_prompt(self, messages: list[dict[str, str]]) -> None:
+        body = json.dumps({"model": MODEL_NAME, "messages": messages, "max_tokens": 1, "temperature": 0}).encode()
+        endpoint = self.endpoint
+        request = urllib.request.Request(  # noqa: S310 always http to loopback
+            f"{endpoint.base_url}/chat/completions",
+            body,
+            {"Authorization": f"Bearer {endpoint.api_key}", "Content-Type": "application/json"},
+        )
+        # A proxy of the environment has no business between a process and its child.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=_WARM_UP_TIMEOUT_SECONDS) as answer:
+            answer.read()
+
+    async def _launch(self) -> None:
+        """Start the process and wait until it has loaded the model."""
+        settings = self._settings
+        configuration = {
+            "path": str(self._path),
+            "api_key": self._api_key,
+            "port": self._port,
+            "parallel": settings.parallel,
+            "context_tokens": settings.context_tokens,
+            "threads": settings.threads or usable_cores(),
+            "prompt_cache_mib": settings.prompt_cache_mib,
+        }
+        process = self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "planner_service.generation.embedded.inference",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**_OPENMP, **os.environ},
+        )
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        said: deque[str] = deque(maxlen=20)
+        listener = asyncio.create_task(_listen(process.stderr, said))
+        try:
+            process.stdin.write(json.dumps(configuration).encode() + b"\n")
+            with contextlib.suppress(ConnectionError):
+                await process.stdin.drain()
+            line = await asyncio.wait_for(process.stdout.readline(), _START_TIMEOUT_SECONDS)
+            if not line:
+                await process.wait()
+                await listener
+                raise EngineFailed(_explain(self._path, said))
+        except TimeoutError:
+            process.kill()
+            raise EngineFailed(f"{self._path} was not loaded within {_START_TIMEOUT_SECONDS:.0f} seconds") from None
+        self._port = int(json.loads(line)["address"].rsplit(":", 1)[1])
+
+    async def _supervise(self) -> None:
+        """Starts the process again when it dies, on the same port and with the same key."""
+        loop = asyncio.get_running_loop()
+        failures = 0
+        while not self._closed:
+            assert self._process
+            begun = loop.time()
+            status = await self._process.wait()
+            if self._closed:
+                return
+            failures = 0 if loop.time() - begun > _HEALTHY_AFTER_SECONDS else failures
+            delay = _RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)]
+            failures += 1
+            _LOG.error("the embedded model's process ended with status %s; starting it again in %s s", status, delay)
+            await asyncio.sleep(delay)
+            try:
+                await self._launch()
+            except (EngineFailed, OSError) as error:
+                _LOG.error("the embedded model did not start again: %s", error)
+                continue
+            if self._warm_messages:
+                await self.warm_up(self._warm_messages)
+
+
+def check_memory(path: Path, settings: EmbeddedSettings, available_bytes: int | None = None) -> None:
+    """:raises EngineFailed: the model would not fit into the memory that is free"""
+    available = available_memory_bytes() if available_bytes is None else available_bytes
+    context_bytes = settings.context_tokens * settings.parallel * _BYTES_PER_CONTEXT_TOKEN
+    needed = path.stat().st_size + context_bytes + _COMPUTE_BYTES + (settings.prompt_cache_mib << 20)
+    if available is not None and available < needed:
+        raise EngineFailed(
+            f"too little memory for the embedded model: it needs {needed / 1e9:.1f} GB, {available / 1e9:.1f} GB are "
+            "free. Free some, lower PLANGATE_MODEL_CONTEXT_TOKENS, or name another model in PLANGATE_MODEL"
+        )
+
+
+async def _listen(stream: asyncio.StreamReader, said: deque[str]) -> None:
+    """What llama.cpp says is for those who debug; the last of it explains a failure to start."""
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:  # longer than the reader's limit
+            continue
+        if not line:
+            return
+        text = line.decode(errors="replace").rstrip()
+        said.append(text)
+        _LOG.debug("llama.cpp: %s", text)
+
+
+def _explain(path: Path, said: deque[str]) -> str:
+    everything = "\n".join(said)
+    if "No module named 'xllamacpp'" in everything:
+        return "the embedded engine is not installed: pip install 'plangate[embedded]'"
+    if "libgomp" in everything:
+        return "the embedded engine needs the system library libgomp.so.1 (Debian: apt install libgomp1)"
+    last = next((line for line in reversed(said) if line.strip()), "it said nothing")
+    return f"llama.cpp could not load {path}: {last[:300]}"

@@ -1,0 +1,48 @@
+"""What the `plangate` command can be told by its environment. Options of the command come before it."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field
+
+from rpckit.settings import ChannelSettings
+
+
+class ClientSettings(ChannelSettings):
+    """How to reach the servers and who asks. Every field is an environment variable with the prefix PLANGATE_."""
+
+    store_target: str = "127.0.0.1:50051"
+    planner_target: str = "127.0.0.1:50052"
+    roles: str = ""
+    """Comma-separated roles to claim on servers without authentication."""
+    catalogue_file: Path | None = None
+    """The executor's copy of the catalogue."""
+    timeout_seconds: float = Field(default=10.0, gt=0, le=3600)
+    """For one call, repetitions included."""
+    planning_timeout_seconds: float = Field(default=300.0, gt=0, le=86_400)
+    """For a call that asks a model."""
+
+    @property
+    def role_names(self) -> tuple[str, ...]:
+        """The roles, one by one."""
+        return tuple(role.strip() for role in self.roles.split(",") if role.strip())
+
+    @property
+    def identity(self) -> str | None:
+        """Who to say one is on servers without authentication: the setting, else the name of the login."""
+        if self.actor:
+            return self.actor
+        try:
+            return getpass.getuser()
+        except (OSError, KeyError):
+            # A container may run under a number without a name.
+            return None
+
+
+def process_environment() -> Mapping[str, str]:
+    """The whole environment of this process: what `up` hands to the servers, and executors to bindings that ask."""
+    return dict(os.environ)

@@ -48,7 +48,8 @@ class ReadPool:
                     if not _is_of_the_database(problem):
                         raise
                     # It may have died since it was last used, with the server for example: a read may be repeated.
-                    await _give_up(connection)
+                    broken, connection = connection, None
+                    await _give_up(broken)
             connection = await self._engine.connect()
             return await self._run(connection, sql, parameters)
         except BaseException as problem:

@@ -1,0 +1,180 @@
+"""The newest part of the log, in memory, for everybody who follows it.
+
+One ring is shared by all watchers. A watcher holds nothing but a revision, so its memory does not grow however slow it
+is; one that falls out of the ring was too slow. Each event is encoded once per view, however many watchers get it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from store_service.domain.errors import DatabaseUnavailable
+from store_service.domain.events import Event, LogHead
+
+_log = structlog.get_logger("store")
+
+_READ_AT_ONCE = 500
+_PAUSE_SECONDS = 0.5
+_EVENT_OVERHEAD_BYTES = 1024
+
+
+class LogReader(Protocol):
+    """Where events come from that this process did not write, or wrote too long ago."""
+
+    async def head(self) -> LogHead: ...
+
+    async def events_from(self, revision: int, limit: int) -> list[Event]: ...
+
+
+@dataclass(slots=True)
+class RecentEvent:
+    """An event and what was made of it so far, by view."""
+
+    event: Event
+    encoded: dict[int, bytes] = field(default_factory=dict)
+
+
+class RecentEvents:
+    """Follows the log. `committed` is called by the writer after each commit; other processes' events are polled for.
+
+    `head_revision` is the last revision known here.
+    """
+
+    def __init__(
+        self,
+        reader: LogReader,
+        *,
+        poll_seconds: float | None,
+        max_events: int = 8192,
+        max_bytes: int = 32 * 1024 * 1024,
+    ) -> None:
+        """`poll_seconds`: how often to look for other processes' events while anybody follows; None: there are none."""
+        self._reader = reader
+        self._poll_seconds = poll_seconds
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._ring: deque[RecentEvent] = deque()
+        self._bytes = 0
+        self._first = 1
+        """Revision of the ring's first event, or of the one to come when it is empty."""
+        self._committed: list[Event] = []
+        self._news = asyncio.Event()
+        self._appended = asyncio.Event()
+        self._listeners: list[Callable[[Sequence[Event]], None]] = []
+        self._followers = 0
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def head_revision(self) -> int:
+        return self._first + len(self._ring) - 1
+
+    @property
+    def first_revision(self) -> int:
+        """The oldest revision that can be had from here."""
+        return self._first
+
+    async def start(self) -> None:
+        """Begin at the log's head. Raises DatabaseUnavailable."""
+        self._first = (await self._reader.head()).revision + 1
+        self._task = asyncio.create_task(self._follow(), name="recent-events")
+
+    async def close(self) -> None:
+        """Stop following."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def committed(self, events: Sequence[Event]) -> None:
+        """Take what this process just committed."""
+        self._committed.extend(events)
+        self._news.set()
+
+    def listen(self, listener: Callable[[Sequence[Event]], None]) -> None:
+        """Have every appended run of events passed to this callable, in order."""
+        self._listeners.append(listener)
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[None]:
+        """While inside, other processes' events are polled for. Entering brings the ring up to the log's head."""
+        self._followers += 1
+        try:
+            if self._poll_seconds is not None:
+                await self._catch_up()
+                self._news.set()
+            yield
+        finally:
+            self._followers -= 1
+
+    def since(self, revision: int, limit: int) -> list[RecentEvent] | None:
+        """Up to `limit` events from this revision on; None when it is older than the ring."""
+        if revision < self._first:
+            return None
+        start = revision - self._first
+        ring = self._ring
+        return [ring[position] for position in range(start, min(start + limit, len(ring)))]
+
+    async def wait_beyond(self, revision: int, timeout_seconds: float) -> bool:
+        """Wait until the log goes beyond this revision. Returns False when time ran out first."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while self.head_revision <= revision:
+                    await self._appended.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._poll_seconds if self._followers else None):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+            self._news.clear()
+            events, self._committed = self._committed, []
+            try:
+                if events and events[0].revision == self.head_revision + 1 and _has_no_gap(events):
+                    self._append(events)
+                elif events or self._poll_seconds is not None:
+                    await self._catch_up()
+            except DatabaseUnavailable as problem:
+                # The log itself is safe: what was missed is read as soon as the database answers again.
+                _log.warning("the log cannot be followed now", problem=problem.problem)
+                await asyncio.sleep(_PAUSE_SECONDS)
+                self._committed = [*events, *self._committed]
+                self._news.set()
+
+    async def _catch_up(self) -> None:
+        while events := await self._reader.events_from(self.head_revision + 1, _READ_AT_ONCE):
+            # Another caller may have come first while this one read.
+            known = self.head_revision + 1 - events[0].revision
+            self._append(events[known:])
+            if len(events) < _READ_AT_ONCE:
+                return
+
+    def _append(self, events: Sequence[Event]) -> None:
+        if not events:
+            return
+        ring = self._ring
+        for event in events:
+            ring.append(RecentEvent(event))
+            self._bytes += len(event.snapshot) + _EVENT_OVERHEAD_BYTES
+        while ring and (len(ring) > self._max_events or self._bytes > self._max_bytes):
+            self._bytes -= len(ring.popleft().event.snapshot) + _EVENT_OVERHEAD_BYTES
+            self._first += 1
+        appended, self._appended = self._appended, asyncio.Event()
+        appended.set()
+        for listener in self._listeners:
+            listener(events)
+
+
+def _has_no_gap(events: Sequence[Event]) -> bool:
+    """False when another process committed between two commits of this one."""
+    return events[-1].revision - events[0].revision == len(events) - 1

@@ -113,3 +113,10 @@ class StoreAway(PlanningRefused):
     def __init__(self, retry_after_seconds: float | None = None) -> None:
         super().__init__("the store cannot be reached now; nothing was stored")
         self.retry_after_seconds = retry_after_seconds
+
+
+class StoreOutOfTime(PlanningRefused):
+    """What was to be written may or may not be there: the same call with the same request_id finds out."""
+
+    def __init__(self) -> None:
+        super().__init__("the time ran out while the store was asked: repeat with the same request_id to find out")

@@ -97,4 +97,5 @@ class Proposal:
     priority: int
     labels: Mapping[str, str]
     created_by: str
+    updated_by: str
     answer: object

@@ -44,8 +44,11 @@ class PlanStore(Protocol):
 
     async def update_proposal(
         self, revision: Revision, decision: Decision, *, requester: str, now: datetime, deadline: float
-    ) -> object:
-        """Store a revision and what policy decided of it; returns the store's answer."""
+    ) -> Proposal:
+        """Store a revision and what policy decided of it."""
+
+    async def first_revision(self, request_id: str, deadline: float) -> Proposal | None:
+        """The proposal as the first revision with this request_id left it, None when there was none."""
 
 
 @dataclass(frozen=True, slots=True)

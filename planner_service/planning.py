@@ -23,12 +23,13 @@ from planner_service.plan import (
     Job,
     Plan,
     PlanRequest,
+    Proposal,
     StoredPlan,
 )
 from planner_service.plan_store import FirstAnswer, PlanStore, Queueing, Revision
 from planner_service.planning_metrics import PlanningMetrics
 from planner_service.policy import most_severe
-from planner_service.repeats import asks_the_same, identified, says_the_same
+from planner_service.repeats import asks_the_same, identified, revises_the_same, says_the_same
 from planner_service.single_flight import SingleFlight
 from planner_service.streaming import PlanObserver, Told
 
@@ -278,11 +279,17 @@ class Planning:
             return governed
         return await self._commit(governed, requester, request_id, same, deadline)
 
-    async def revise(self, revision: Revision, *, requester: str, deadline: float) -> object:
+    async def revise(self, revision: Revision, *, requester: str, deadline: float) -> Proposal:
         """Edit a proposal: its arguments are checked and governed again. Raises JobsInvalid, PolicyDenied.
 
         Policy is asked about the one who wanted the proposal and about the one who edits it, and both answers count.
         """
+        if revision.request_id and not revision.validate_only:
+            earlier = await self._store.first_revision(revision.request_id, deadline)
+            if earlier is not None:
+                if earlier.updated_by != requester or not revises_the_same(earlier, revision):
+                    raise RequestIdReused(revision.request_id)
+                return earlier
         proposal = await self._store.get_proposal(revision.proposal_id, deadline)
         governance = self._governance.current
         wanted = proposal.action_args if revision.action_args is None else revision.action_args

@@ -257,6 +257,7 @@ def proposal_from_proto(message: proposal_pb2.Proposal) -> Proposal:
         priority=message.priority,
         labels=dict(message.labels),
         created_by=message.created_by,
+        updated_by=message.updated_by,
         answer=message,
     )
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from planner_service.checks import job_id
-from planner_service.plan import Job, Plan, PlanRequest
+from planner_service.plan import Job, Plan, PlanRequest, Proposal
+from planner_service.plan_store import Revision
 
 
 def identified(jobs: Sequence[Job]) -> tuple[Job, ...]:
@@ -39,6 +40,16 @@ def says_the_same(stored: Plan, brought: Plan) -> bool:
         return False
     jobs = identified(brought.jobs)
     return len(stored.jobs) == len(jobs) and all(map(_is_made_of, stored.jobs, jobs))
+
+
+def revises_the_same(revised: Proposal, revision: Revision) -> bool:
+    """Whether a proposal, as an earlier revision left it, is what this one would have made of it."""
+    return (
+        revised.id == revision.proposal_id
+        and (revision.action_args is None or _fills_in(revised.action_args, revision.action_args))
+        and revision.description in (None, revised.description)
+        and revision.priority in (None, revised.priority)
+    )
 
 
 def _is_made_of(stored: Job, brought: Job) -> bool:

@@ -1,0 +1,272 @@
+"""The cognitive loop: claims queued plans from the store, plans them as CreatePlan would, and hands them back.
+
+The store is the memory: a planner that dies loses nothing, its lease runs out and another one takes the plan. What it
+hands back carries the lease's token, so a planner that was only slow cannot overwrite what the other one did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol, TypeVar
+
+import structlog
+
+from planner_service.errors import ModelNotAllowed, PlanningRefused, PlanningTimedOut, StoreAway, StoreOutOfTime
+from planner_service.generation.attempts import GenerationReport
+from planner_service.generation.errors import (
+    BudgetExhausted,
+    GenerationFailed,
+    ModelRefused,
+    ProviderFailed,
+    ProviderTimedOut,
+    RateLimited,
+)
+from planner_service.plan import ClaimedPlan, Plan
+from planner_service.planning import Planning, generation_deadline
+from planner_service.planning_metrics import PlanningMetrics
+from rpckit.telemetry import set_current_request_id
+
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 15.0
+# Time for the store to take the result after planning ended.
+_COMMIT_SECONDS = 20.0
+
+
+class PlanQueue(Protocol):
+    """The store's queue. Every method raises StoreAway."""
+
+    async def claim_plans(self, max_plans: int, *, lease: timedelta, wait: timedelta) -> list[ClaimedPlan]:
+        """Lease queued plans, waiting for one when there is none."""
+
+    async def renew_lease(self, claimed: ClaimedPlan, lease: timedelta) -> bool:
+        """Prolong a lease. Returns False when it is lost."""
+
+    async def complete_planning(self, claimed: ClaimedPlan, plan: Plan, *, request_id: str, deadline: float) -> bool:
+        """Store what was generated. Returns False when the lease is lost."""
+
+    async def fail_planning(
+        self,
+        claimed: ClaimedPlan,
+        *,
+        reason: str,
+        message: str,
+        report: GenerationReport | None,
+        retryable: bool,
+        retry_delay: timedelta | None,
+    ) -> bool:
+        """Give a plan up, for now or for good. Returns False when the lease is lost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KernelSettings:
+    """How the loop works. `plan_seconds` bounds one planning attempt."""
+
+    concurrency: int
+    lease_seconds: float
+    wait_seconds: float
+    plan_seconds: float
+
+
+class Kernel:
+    """One loop in one planner. `run` until `stop`."""
+
+    def __init__(
+        self, planning: Planning, queue: PlanQueue, settings: KernelSettings, metrics: PlanningMetrics
+    ) -> None:
+        self._planning = planning
+        self._queue = queue
+        self._settings = settings
+        self._metrics = metrics
+        self._lease = timedelta(seconds=settings.lease_seconds)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._free = asyncio.Semaphore(settings.concurrency)
+        self._stopping = asyncio.Event()
+
+    def stop_claiming(self) -> None:
+        """Take no further plans; those in flight go on."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Claim and plan until stop_claiming(), then finish what is in flight. Cancel it to drop that instead: the
+        store gives those plans to another planner when their leases run out."""
+        try:
+            await self._claim_until_stopped()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _claim_until_stopped(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            if not await self._until_stopped(self._free.acquire()):
+                return
+            self._free.release()
+            room = max(1, self._settings.concurrency - len(self._tasks))
+            try:
+                claiming = self._queue.claim_plans(
+                    room, lease=self._lease, wait=timedelta(seconds=self._settings.wait_seconds)
+                )
+                claimed = await self._until_stopped(claiming)
+                failures = 0
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                failures += 1
+                pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(failures, 10))
+                if isinstance(error, StoreAway):
+                    _log.warning("the queue cannot be reached", pause_seconds=round(pause, 1))
+                else:
+                    _log.error("claiming failed", exc_info=error, pause_seconds=round(pause, 1))
+                # Jitter: many planners of one store must not come back as one.
+                await self._until_stopped(asyncio.sleep(random.uniform(pause / 2, pause)))  # noqa: S311
+                continue
+            for plan in claimed or []:
+                await self._free.acquire()
+                task = asyncio.create_task(self._work_on(plan))
+                self._tasks.add(task)
+                task.add_done_callback(self._ended)
+
+    async def _until_stopped(self, awaitable: Awaitable[T]) -> T | None:
+        """The result, or None when the loop was stopped first."""
+        work = asyncio.ensure_future(awaitable)
+        stop = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
+            return await work if work.done() else None
+        finally:
+            for task in (work, stop):
+                task.cancel()
+            with suppress(asyncio.CancelledError):
+                await stop
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._free.release()
+        if not task.cancelled() and (error := task.exception()):
+            _log.error("a claimed plan was dropped: its lease will run out", exc_info=error)
+
+    async def _work_on(self, claimed: ClaimedPlan) -> None:
+        set_current_request_id(f"plan-{claimed.id}-{claimed.attempt}")
+        planning = asyncio.create_task(self._plan(claimed))
+        renewing = asyncio.create_task(self._renew(claimed))
+        try:
+            await asyncio.wait((planning, renewing), return_when=asyncio.FIRST_COMPLETED)
+            if planning.done():
+                self._metrics.queued_plan(planning.result())
+            else:
+                # Only a lost lease ends the renewals: somebody cancelled the plan, or another planner has it.
+                _log.warning("lease lost", plan_id=claimed.id, attempt=claimed.attempt)
+                self._metrics.queued_plan("lost")
+        finally:
+            for task in (planning, renewing):
+                task.cancel()
+            await asyncio.gather(planning, renewing, return_exceptions=True)
+
+    async def _renew(self, claimed: ClaimedPlan) -> None:
+        """Returns when the lease is lost."""
+        while True:
+            await asyncio.sleep(self._settings.lease_seconds / 3)
+            try:
+                if not await self._queue.renew_lease(claimed, self._lease):
+                    return
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                # The lease may outlive a short outage: go on until the store says that it did not.
+                _log.warning("lease not renewed", plan_id=claimed.id, error=type(error).__name__)
+
+    async def _plan(self, claimed: ClaimedPlan) -> str:
+        """Plan and hand back. Returns how it ended, for the metrics."""
+        loop = asyncio.get_running_loop()
+        try:
+            plan = await self._planning.generate(
+                claimed.request,
+                requester=claimed.requester,
+                deadline=generation_deadline(loop.time() + self._settings.plan_seconds),
+            )
+        except (GenerationFailed, PlanningRefused) as error:
+            return await self._give_up(claimed, error)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            _log.error("planning failed", plan_id=claimed.id, exc_info=error)
+            return await self._give_up(claimed, error)
+        # Derived, not random: a repeated hand-over of this attempt is the same call to the store.
+        request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"plangate:plan:{claimed.id}:{claimed.attempt}:complete"))
+        try:
+            held = await self._until_taken(
+                lambda deadline: self._queue.complete_planning(claimed, plan, request_id=request_id, deadline=deadline)
+            )
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            _log.error("the store does not take the plan", plan_id=claimed.id, exc_info=error)
+            return await self._give_up(claimed, error)
+        if held:
+            self._metrics.planned(plan)
+        return "completed" if held else "lost"
+
+    async def _give_up(self, claimed: ClaimedPlan, error: Exception) -> str:
+        reason, message, retryable = failure_of(error)
+        report = error.report if isinstance(error, GenerationFailed) else None
+        retry_after = error.retry_after_seconds if isinstance(error, GenerationFailed) else None
+        _log.info("plan not made", plan_id=claimed.id, attempt=claimed.attempt, reason=reason, retryable=retryable)
+        held = await self._until_taken(
+            lambda deadline: self._queue.fail_planning(
+                claimed,
+                reason=reason,
+                message=message,
+                report=report,
+                retryable=retryable,
+                retry_delay=None if retry_after is None else timedelta(seconds=retry_after),
+            )
+        )
+        return ("failed" if not retryable else "put back") if held else "lost"
+
+    async def _until_taken(self, hand_over: Callable[[float], Awaitable[bool]]) -> bool:
+        """Hand a result over, again while the store is away: the work is done, and the lease is being renewed."""
+        pause = _FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                return await hand_over(asyncio.get_running_loop().time() + _COMMIT_SECONDS)
+            except (StoreAway, StoreOutOfTime):
+                await asyncio.sleep(pause)
+                pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
+
+
+def failure_of(error: Exception) -> tuple[str, str, bool]:
+    """Reason and message for the plan's failure, and whether another try may help.
+
+    A provider that is away may be back, a model that answers wrongly at temperature 0 will do so again: the attempts
+    within one planning have already tried to mend that.
+    """
+    if isinstance(error, RateLimited):
+        return "PROVIDER_RATE_LIMITED", error.message, True
+    if isinstance(error, ModelRefused):
+        return "MODEL_REFUSED", error.message, False
+    if isinstance(error, ProviderTimedOut):
+        return "PROVIDER_TIMEOUT", error.message, True
+    if isinstance(error, BudgetExhausted):
+        return "BUDGET_EXHAUSTED", error.message, False
+    if isinstance(error, ProviderFailed):
+        return "PROVIDER_UNAVAILABLE", error.message, True
+    if isinstance(error, PlanningTimedOut):
+        return "PROVIDER_TIMEOUT", str(error), True
+    if isinstance(error, GenerationFailed):
+        return "PLAN_INVALID", error.message, False
+    if isinstance(error, ModelNotAllowed):
+        return "MODEL_NOT_ALLOWED", str(error), False
+    return "INTERNAL", "the planner failed; its log says why", True

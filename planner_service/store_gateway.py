@@ -1,0 +1,280 @@
+"""The store as the planner needs it, on the same client as everybody: deadlines, and what failures mean here.
+
+Repeating calls is the client's business; every write carries a request_id, so that it is safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from plangate.plan.v1 import plan_pb2
+from plangate.store.v1 import event_pb2, proposal_pb2
+
+from plangate_client.calls import new_request_id
+from plangate_client.client import StoreClient
+from plangate_client.errors import (
+    DeadlineExceeded,
+    IllegalTransition,
+    LeaseLost,
+    NotFound,
+    Unavailable,
+)
+from plangate_client.errors import RequestIdReused as StoreSaysReused
+from planner_service import errors
+from planner_service.decision import Decision
+from planner_service.generation.attempts import GenerationReport
+from planner_service.plan import ClaimedPlan, Plan, PlanRequest, Proposal, StoredPlan
+from planner_service.plan_store import FirstAnswer, Queueing, Revision
+from planner_service.proto_mapping import (
+    claimed_plan_from_proto,
+    decision_to_proto,
+    json_to_proto,
+    plan_to_proto,
+    proposal_from_proto,
+    queued_plan_to_proto,
+    report_to_proto,
+    stored_plan_from_proto,
+    time_from_proto,
+    time_to_proto,
+)
+
+# Enough for the plan's own event to be among them whatever the order in its transaction: a plan has at most 100 jobs.
+_EVENTS_OF_ONE_REQUEST = 128
+_LONGEST_CALL_SECONDS = 30.0
+_HISTORY_PAGE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PastPlan:
+    """A plan of the store's history."""
+
+    id: str
+    created_by: str
+    create_time: datetime
+    plan: Plan
+
+
+class StoreGateway:
+    """Calls of one planner to one store."""
+
+    def __init__(self, client: StoreClient, *, planner_identity: str) -> None:
+        self._client = client
+        self._planner_identity = planner_identity
+
+    async def first_answer(self, request_id: str, deadline: float) -> FirstAnswer | None:
+        """What was stored under a request_id: the plan as its first event shows it. None when nothing was."""
+        with _translated(request_id):
+            page = await self._client.events.list_page(
+                filter=f'request_id = "{request_id}"',
+                order_by="revision",
+                page_size=_EVENTS_OF_ONE_REQUEST,
+                view=event_pb2.EVENT_VIEW_FULL,
+                timeout_seconds=_seconds_to(deadline),
+            )
+        if not page.events:
+            return None
+        for event in page.events:
+            if event.entity_type == event_pb2.ENTITY_TYPE_PLAN and event.kind == "plan.created":
+                message = plan_pb2.Plan.FromString(event.snapshot)
+                return FirstAnswer(
+                    stored=StoredPlan(message.id, message.created_by, message),
+                    plan=stored_plan_from_proto(message),
+                    queued=message.state == plan_pb2.PLAN_STATE_QUEUED,
+                    priority=message.priority,
+                    max_planning_attempts=message.max_attempts,
+                )
+        return FirstAnswer(None, None)
+
+    async def create_plan(self, plan: Plan, *, requester: str, request_id: str, deadline: float) -> StoredPlan:
+        """Store a governed plan and its proposals, in one transaction."""
+        return await self._create(plan_to_proto(plan), requester, request_id, deadline)
+
+    async def enqueue_plan(
+        self, request: PlanRequest, queue: Queueing, *, requester: str, request_id: str, deadline: float
+    ) -> StoredPlan:
+        """Store a request for a planner to claim."""
+        return await self._create(queued_plan_to_proto(request, queue), requester, request_id, deadline)
+
+    async def _create(self, plan: plan_pb2.Plan, requester: str, request_id: str, deadline: float) -> StoredPlan:
+        with _translated(request_id):
+            stored = await self._for(requester).plans.create(
+                plan, request_id=request_id or new_request_id(), timeout_seconds=_seconds_to(deadline)
+            )
+        return StoredPlan(stored.id, stored.created_by, stored)
+
+    async def get_proposal(self, proposal_id: str, deadline: float) -> Proposal:
+        """Return one proposal. Raises the client's ProposalNotFound."""
+        with _translated():
+            return proposal_from_proto(
+                await self._client.proposals.get(proposal_id, timeout_seconds=_seconds_to(deadline))
+            )
+
+    async def update_proposal(
+        self, revision: Revision, decision: Decision, *, requester: str, now: datetime, deadline: float
+    ) -> Proposal:
+        """Store a revision, what policy decided of it, and what that asks of reviewers from now on.
+
+        A revised proposal keeps needing at least one person, also where policy would allow it.
+        """
+        proposal = proposal_pb2.Proposal(
+            id=revision.proposal_id,
+            decision=decision_to_proto(decision),
+            required_approvals=max(1, decision.required_approvals),
+            reviewer_role=decision.reviewer_role,
+        )
+        mask = ["decision", "required_approvals", "reviewer_role"]
+        if revision.action_args is not None:
+            proposal.action_args.CopyFrom(json_to_proto(revision.action_args, "action_args"))
+            mask.append("action_args")
+        if revision.description is not None:
+            proposal.description = revision.description
+            mask.append("description")
+        if revision.priority is not None:
+            proposal.priority = revision.priority
+            mask.append("priority")
+        if decision.approval_ttl is not None:
+            proposal.expire_time.CopyFrom(time_to_proto(now + decision.approval_ttl))
+            mask.append("expire_time")
+        with _translated(revision.request_id):
+            revised = await self._for(requester).proposals.update(
+                proposal,
+                expected_version=revision.expected_version,
+                update_mask=mask,
+                comment=revision.comment,
+                request_id=revision.request_id or new_request_id(),
+                validate_only=revision.validate_only,
+                timeout_seconds=_seconds_to(deadline),
+            )
+        return proposal_from_proto(revised)
+
+    async def first_revision(self, request_id: str, deadline: float) -> Proposal | None:
+        """The proposal as the first revision with this request_id left it, None when there was none."""
+        with _translated(request_id):
+            page = await self._client.events.list_page(
+                filter=f'request_id = "{request_id}"',
+                order_by="revision",
+                page_size=1,
+                view=event_pb2.EVENT_VIEW_FULL,
+                timeout_seconds=_seconds_to(deadline),
+            )
+        for event in page.events:
+            if event.kind != "proposal.updated":
+                raise errors.RequestIdReused(request_id)
+            return proposal_from_proto(proposal_pb2.Proposal.FromString(event.snapshot))
+        return None
+
+    # --- the queue ---
+
+    async def claim_plans(self, max_plans: int, *, lease: timedelta, wait: timedelta) -> list[ClaimedPlan]:
+        """Lease queued plans, waiting for one when there is none."""
+        with _translated():
+            plans = await self._client.plans.claim(
+                max_plans=max_plans, lease_seconds=lease.total_seconds(), wait_seconds=wait.total_seconds()
+            )
+        return [claimed_plan_from_proto(plan) for plan in plans]
+
+    async def renew_lease(self, claimed: ClaimedPlan, lease: timedelta) -> bool:
+        """Prolong a lease. Returns False when it is lost: stop working on the plan."""
+        with _while_leased() as renewal, _translated():
+            await self._client.plans.renew_lease(
+                claimed.id,
+                attempt=claimed.attempt,
+                lease_seconds=lease.total_seconds(),
+                timeout_seconds=lease.total_seconds() / 3,
+            )
+        return renewal.held
+
+    async def complete_planning(self, claimed: ClaimedPlan, plan: Plan, *, request_id: str, deadline: float) -> bool:
+        """Store what was generated. Returns False when the lease is lost."""
+        with _while_leased() as lease, _translated(request_id):
+            await self._client.plans.complete_planning(
+                claimed.id,
+                attempt=claimed.attempt,
+                plan=plan_to_proto(plan),
+                request_id=request_id,
+                timeout_seconds=_seconds_to(deadline),
+            )
+        return lease.held
+
+    async def fail_planning(
+        self,
+        claimed: ClaimedPlan,
+        *,
+        reason: str,
+        message: str,
+        report: GenerationReport | None,
+        retryable: bool,
+        retry_delay: timedelta | None,
+    ) -> bool:
+        """Give a plan up, for now or for good. Returns False when the lease is lost."""
+        with _while_leased() as lease, _translated():
+            await self._client.plans.fail_planning(
+                claimed.id,
+                attempt=claimed.attempt,
+                failure=plan_pb2.Failure(reason=reason, message=message),
+                generation=None if report is None else report_to_proto(report),
+                retryable=retryable,
+                retry_delay_seconds=None if retry_delay is None else retry_delay.total_seconds(),
+            )
+        return lease.held
+
+    # --- history ---
+
+    async def past_plans(self, start: datetime | None, end: datetime | None) -> AsyncIterator[PastPlan]:
+        """Plans with jobs, oldest first."""
+        parts = []
+        if start is not None:
+            parts.append(f'create_time >= "{start.isoformat()}"')
+        if end is not None:
+            parts.append(f'create_time < "{end.isoformat()}"')
+        with _translated():
+            async for message in self._client.plans.list_all(
+                filter=" AND ".join(parts), order_by="create_time", page_size=_HISTORY_PAGE
+            ):
+                if message.jobs:
+                    yield PastPlan(
+                        message.id,
+                        message.created_by,
+                        time_from_proto(message.create_time, "create_time"),
+                        stored_plan_from_proto(message),
+                    )
+
+    def _for(self, requester: str) -> StoreClient:
+        """The store, for what is done in a requester's name."""
+        return self._client if requester == self._planner_identity else self._client.on_behalf_of(requester)
+
+
+class _Lease:
+    held = True
+
+
+@contextmanager
+def _while_leased() -> Iterator[_Lease]:
+    """Turns the ways in which a lease can be gone into one."""
+    lease = _Lease()
+    try:
+        yield lease
+    except (LeaseLost, NotFound, IllegalTransition):
+        # NotFound: the plan was deleted. IllegalTransition: somebody cancelled it.
+        lease.held = False
+
+
+@contextmanager
+def _translated(request_id: str = "") -> Iterator[None]:
+    """The client's errors that mean something else to the planner's caller than to the planner."""
+    try:
+        yield
+    except StoreSaysReused as error:
+        raise errors.RequestIdReused(request_id) from error
+    except Unavailable as error:
+        raise errors.StoreAway(error.retry_after_seconds) from error
+    except DeadlineExceeded as error:
+        raise errors.StoreOutOfTime from error
+
+
+def _seconds_to(deadline: float) -> float:
+    return min(_LONGEST_CALL_SECONDS, max(0.001, deadline - asyncio.get_running_loop().time()))

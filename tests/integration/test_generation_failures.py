@@ -1,0 +1,233 @@
+"""Everything a provider can do wrong, over real HTTP, in both protocols, whole and streamed: one typed error each."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from planner_service.generation import errors
+from planner_service.generation.attempts import AttemptError, AttemptOutcome, RawText
+from tests.support.generation import PLAN, PROTOCOLS, Bench, Observed
+from tests.support.model_server import (
+    ModelReply,
+    ModelServer,
+    calls,
+    drops,
+    fails,
+    floods,
+    garbage,
+    hangs,
+    refuses,
+    says,
+    truncates,
+)
+
+SECRET = "hunter2"
+TOOLS = ("openai-tools", "anthropic")
+
+# name, reply, expected error, outcome, (path, type) of the first error, protocols
+MISBEHAVIOURS: list[tuple[str, ModelReply, type[errors.GenerationFailed], str, tuple[str, str], tuple[str, ...]]] = [
+    ("refusal", refuses(SECRET), errors.ModelRefused, "REFUSED", ("", "refused"), PROTOCOLS),
+    ("truncation", truncates(PLAN, 40), errors.ReplyTruncated, "TRUNCATED", ("", "truncated"), PROTOCOLS),
+    ("rate limit", fails(429, body=SECRET), errors.RateLimited, "RATE_LIMITED", ("", "rate_limited"), PROTOCOLS),
+    ("timeout", hangs(), errors.ProviderTimedOut, "TIMED_OUT", ("", "timed_out"), PROTOCOLS),
+    ("no answer", drops(), errors.ConnectionLost, "PROVIDER_ERROR", ("", "connection_lost"), PROTOCOLS),
+    ("half an answer", drops(20, PLAN), errors.ConnectionLost, "PROVIDER_ERROR", ("", "connection_lost"), PROTOCOLS),
+    ("500", fails(500, body=SECRET), errors.ServerFailed, "PROVIDER_ERROR", ("", "server_error"), PROTOCOLS),
+    ("503", fails(503, body=SECRET), errors.ServerFailed, "PROVIDER_ERROR", ("", "server_error"), PROTOCOLS),
+    ("a web page", garbage(), errors.ServerFailed, "PROVIDER_ERROR", ("", "server_error"), PROTOCOLS),
+    (
+        "401",
+        fails(401, body=SECRET),
+        errors.CredentialsRejected,
+        "PROVIDER_ERROR",
+        ("", "credentials_rejected"),
+        PROTOCOLS,
+    ),
+    (
+        "403",
+        fails(403, body=SECRET),
+        errors.CredentialsRejected,
+        "PROVIDER_ERROR",
+        ("", "credentials_rejected"),
+        PROTOCOLS,
+    ),
+    ("404", fails(404, body=SECRET), errors.RequestRejected, "PROVIDER_ERROR", ("", "request_rejected"), PROTOCOLS),
+    ("redirect", fails(307, body=SECRET), errors.ServerFailed, "PROVIDER_ERROR", ("", "server_error"), PROTOCOLS),
+    ("wrong tool", calls("rm_rf", content=PLAN), errors.WrongToolCalled, "INVALID_SCHEMA", ("", "wrong_tool"), TOOLS),
+    (
+        "extra tool calls",
+        calls("PlanReply", "PlanReply", content=PLAN),
+        errors.ExtraToolCalls,
+        "INVALID_SCHEMA",
+        ("", "extra_tool_calls"),
+        TOOLS,
+    ),
+    ("empty reply", says(""), errors.ReplyEmpty, "EMPTY", ("", "empty"), PROTOCOLS),
+    ("blank reply", says("  \n "), errors.ReplyEmpty, "EMPTY", ("", "empty"), PROTOCOLS),
+    ("10 MB reply", floods(10_000_000), errors.ReplyTooLarge, "TOO_LARGE", ("", "too_large"), PROTOCOLS),
+    ("prose", says(f"Sure, {SECRET}!"), errors.ReplyNotJson, "INVALID_SCHEMA", ("", "json_invalid"), PROTOCOLS),
+    (
+        "missing jobs",
+        says({"objective": SECRET}),
+        errors.SchemaViolated,
+        "INVALID_SCHEMA",
+        ("jobs", "missing"),
+        PROTOCOLS,
+    ),
+    (
+        "no jobs",
+        says({"objective": SECRET, "jobs": []}),
+        errors.SchemaViolated,
+        "INVALID_SCHEMA",
+        ("jobs", "too_short"),
+        PROTOCOLS,
+    ),
+    (
+        "wrong types",
+        says({"objective": 7, "jobs": [{"action_name": "delete_file", "action_args": [SECRET]}]}),
+        errors.SchemaViolated,
+        "INVALID_SCHEMA",
+        ("objective", "string_type"),
+        PROTOCOLS,
+    ),
+    (
+        "unknown action",
+        says({"objective": "x", "jobs": [{"action_name": SECRET, "action_args": {}}]}),
+        errors.MeaningViolated,
+        "INVALID_MEANING",
+        ("jobs.0.action_name", "unknown_action"),
+        PROTOCOLS,
+    ),
+    (
+        "a list",
+        says([1, 2]),
+        errors.SchemaViolated,
+        "INVALID_SCHEMA",
+        ("", "model_type"),
+        ("openai-schema", "openai-tools"),
+    ),
+]
+CASES = [
+    pytest.param(protocol, streamed, *case[1:5], id=f"{case[0]}-{protocol}-{'streamed' if streamed else 'whole'}")
+    for case in MISBEHAVIOURS
+    for protocol in case[5]
+    for streamed in (False, True)
+]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("protocol", "streamed", "reply", "expected", "outcome", "first_error"), CASES)
+async def test_every_misbehaviour_has_its_error(
+    protocol: str,
+    streamed: bool,
+    reply: ModelReply,
+    expected: type[errors.GenerationFailed],
+    outcome: str,
+    first_error: tuple[str, str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    observer = Observed() if streamed else None
+    async with (
+        ModelServer(default=reply) as server,
+        Bench(server, protocol, attempt_timeout_seconds=0.2 if reply.hangs else 10.0, raw_text=RawText.REDACT) as bench,
+    ):
+        with pytest.raises(expected) as caught:
+            await bench.generator.generate(bench.request(max_attempts=1), observer)
+        await server.until(lambda: server.in_flight == 0)
+    failure = caught.value
+    assert type(failure) is expected
+    assert len(server.requests) == 1, "one attempt is one HTTP request: no SDK retries"
+    assert server.requests[0].streamed is streamed
+    assert server.bytes_sent < 9_000_000, "a flood is not read to its end"
+    assert failure.report is not None
+    (attempt,) = failure.report.attempts
+    assert attempt.outcome is AttemptOutcome(outcome)
+    assert (attempt.errors[0].path, attempt.errors[0].type) == first_error
+    assert failure.model == attempt.model == bench.model
+    # What people and logs see never holds what came from the provider.
+    shown = f"{failure} {failure.errors} {attempt} {caplog.text}"
+    assert SECRET not in shown
+    if observer is not None:
+        assert observer.kinds[0] == "started"
+        assert ("finished", attempt) in observer.news
+        assert observer.jobs == {}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_missing_jobs_is_said_in_so_many_words(protocol: str) -> None:
+    async with ModelServer(default=says({"objective": "x"})) as server, Bench(server, protocol) as bench:
+        with pytest.raises(errors.SchemaViolated) as caught:
+            await bench.generator.generate(bench.request(max_attempts=1))
+    assert caught.value.errors == (AttemptError("jobs", "missing", "Field required"),)
+
+
+@pytest.mark.asyncio
+async def test_bad_arguments_are_a_failed_attempt_like_any_other() -> None:
+    complaint = AttemptError("jobs.1.action_args.path", "pattern", "must not be absolute")
+    async with ModelServer(default=says(PLAN)) as server, Bench(server) as bench:
+        with pytest.raises(errors.MeaningViolated) as caught:
+            await bench.generator.generate(bench.request(max_attempts=1, check=lambda _: [complaint]))
+    assert caught.value.errors == (complaint,)
+    assert caught.value.report is not None
+    assert caught.value.report.attempts[0].outcome is AttemptOutcome.INVALID_MEANING
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("protocol", ["openai-schema", "openai-tools"])
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    "almost",
+    [
+        f"```json\n{json.dumps(PLAN)}\n```",
+        f"Here you are: {json.dumps(PLAN)} Anything else?",
+        json.dumps(PLAN)[:-2],
+        json.dumps(PLAN).replace('"', "'"),
+        json.dumps(PLAN).replace("}]}", "},]}"),
+        f"<think>{{hm}}</think>{json.dumps(PLAN)}",
+    ],
+    ids=["fenced", "chatty", "unclosed", "single quotes", "trailing comma", "thinking aloud"],
+)
+async def test_json_that_is_almost_right_is_repaired(protocol: str, streamed: bool, almost: str) -> None:
+    observer = Observed() if streamed else None
+    async with ModelServer(default=says(almost)) as server, Bench(server, protocol) as bench:
+        result = await bench.generator.generate(bench.request(), observer)
+    (attempt,) = result.report.attempts
+    assert attempt.outcome is AttemptOutcome.VALID
+    assert attempt.repaired
+    assert [job.action_args for job in result.draft.jobs] == [job["action_args"] for job in PLAN["jobs"]]
+    if observer is not None:
+        assert observer.jobs == dict(enumerate(result.draft.jobs))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("protocol", TOOLS)
+async def test_a_plan_said_instead_of_called_is_taken(protocol: str) -> None:
+    async with ModelServer(default=calls(content=PLAN)) as server, Bench(server, protocol) as bench:
+        result = await bench.generator.generate(bench.request())
+    assert result.report.attempts[0].repaired
+    assert len(result.draft.jobs) == 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_compressed_reply_is_not_asked_for_and_not_read(streamed: bool) -> None:
+    bomb = ModelReply(raw_body=b"{}", headers=(("content-encoding", "gzip"),))
+    async with ModelServer(default=bomb) as server, Bench(server) as bench:
+        with pytest.raises(errors.ServerFailed):
+            await bench.generator.generate(bench.request(max_attempts=1), Observed() if streamed else None)
+    assert server.requests[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("setting", "kept"),
+    [("keep", json.dumps(PLAN)), ("redact", f"[{len(json.dumps(PLAN))} characters redacted]"), ("drop", "")],
+)
+async def test_raw_text_is_kept_redacted_or_dropped(setting: Any, kept: str) -> None:
+    async with ModelServer(default=says(PLAN)) as server, Bench(server, raw_text=RawText(setting)) as bench:
+        result = await bench.generator.generate(bench.request())
+    assert result.report.attempts[0].raw_text == kept

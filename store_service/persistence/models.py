@@ -52,7 +52,7 @@ class ProposalRow(VersionedBase):
     reviewer_role: Mapped[str] = mapped_column(Text, default="")
     approvals: Mapped[str] = mapped_column(Text, default="[]")
     depends_on: Mapped[str] = mapped_column(Text, default="[]")
-    waiting_for: Mapped[int] = mapped_column(Integer, default=0)
+    waiting_for: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
     cancel_requested: Mapped[bool] = mapped_column(Boolean, default=False)
     result_json: Mapped[str | None] = mapped_column(Text, default=None)
     failure_reason: Mapped[str | None] = mapped_column(Text, default=None)

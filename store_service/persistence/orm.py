@@ -3,7 +3,6 @@
 from sqlalchemy import BigInteger, Text
 from sqlalchemy.ext.asyncio import AsyncAttrs
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
-from sqlalchemy.orm.mapper import Mapper
 
 
 class Base(AsyncAttrs, DeclarativeBase):
@@ -15,7 +14,7 @@ class VersionedBase(Base):
 
     `version` is SQLAlchemy's version_id_col: every UPDATE that the ORM sends carries `WHERE version = <as read>` and
     fails with StaleDataError when no row was hit. The writer, which sends its updates in bulk, builds the same
-    condition from this mapping (see `rows.guarded_update`) and counts the rows itself.
+    condition from this mapping (`write_session.guard_of`) and counts the rows itself.
     Times are microseconds since 1970 (UTC): exact, and the same number in the log's hashes.
     """
 
@@ -33,10 +32,3 @@ class VersionedBase(Base):
     @classmethod
     def __mapper_args__(cls) -> dict[str, object]:
         return {"version_id_col": cls.version}
-
-
-def version_column(mapper: "Mapper[VersionedBase]") -> str:
-    """The name of the column that guards a mapped table's updates."""
-    column = mapper.version_id_col
-    assert column is not None
-    return str(column.key)

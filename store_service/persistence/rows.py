@@ -10,13 +10,14 @@ from store_service.domain.events import EntityType, Event
 from store_service.domain.lease import Failure, Lease
 from store_service.domain.plan import GenerationOptions, Job, Plan, PlanState
 from store_service.domain.proposal import Approval, Decision, Effect, Proposal, ProposalState
-from store_service.persistence.models import EventRow, PlanRow, ProposalRow
+from store_service.persistence.models import DependencyRow, EventRow, PlanRow, ProposalRow
 
 Row: TypeAlias = tuple[Any, ...]
 
 PROPOSALS: Table = ProposalRow.__table__  # type: ignore[assignment]
 PLANS: Table = PlanRow.__table__  # type: ignore[assignment]
 EVENTS: Table = EventRow.__table__  # type: ignore[assignment]
+DEPENDENCIES: Table = DependencyRow.__table__  # type: ignore[assignment]
 
 PROPOSAL_COLUMNS = tuple(column.key for column in PROPOSALS.columns)
 PLAN_COLUMNS = tuple(column.key for column in PLANS.columns)
@@ -67,6 +68,58 @@ def proposal_to_row(proposal: Proposal) -> Row:
         proposal.created_by,
         proposal.updated_by,
         proposal.create_time,
+        proposal.update_time,
+        proposal.delete_time,
+    )
+
+
+# What changes while a proposal is reviewed and executed; the rest changes only when it is edited. None of these but the
+# state is in an index that all proposals are in: SQLite rewrites the entries of every index whose columns it is told to
+# set, changed or not.
+PROGRESS_COLUMNS = (
+    "version",
+    "state",
+    "approvals",
+    "waiting_for",
+    "cancel_requested",
+    "result_json",
+    "failure_reason",
+    "failure_message",
+    "lease_worker",
+    "lease_expire_time",
+    "attempt",
+    "not_before_time",
+    "submit_time",
+    "review_time",
+    "execute_time",
+    "end_time",
+    "updated_by",
+    "update_time",
+    "delete_time",
+)
+
+
+def progress_to_row(proposal: Proposal) -> Row:
+    """The values of PROGRESS_COLUMNS."""
+    lease, failure = proposal.lease, proposal.failure
+    return (
+        proposal.version,
+        proposal.state.value,
+        _approvals_to_text(proposal.approvals) if proposal.approvals else "[]",
+        proposal.waiting_for,
+        proposal.cancel_requested,
+        proposal.result_json,
+        None if failure is None else failure.reason,
+        None if failure is None else failure.message,
+        None if lease is None else lease.worker,
+        None if lease is None else lease.expire_time,
+        proposal.attempt,
+        proposal.not_before_time,
+        proposal.submit_time,
+        proposal.review_time,
+        proposal.execute_time,
+        proposal.end_time,
+        proposal.updated_by,
         proposal.update_time,
         proposal.delete_time,
     )

@@ -7,13 +7,14 @@ SQLAlchemy's engine opened, because the engine's own way to aiosqlite takes four
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from sqlalchemy import Table
 
 from store_service.commands.working_set import ReadyQuery
 from store_service.domain.events import LogHead
 from store_service.domain.instant import Instant
+from store_service.persistence.orm import Base
 from store_service.persistence.rows import Row
 
 
@@ -103,6 +104,8 @@ class WriteSession(Protocol):
         """Moves the head of the log. Raises Conflict when it is not where it was."""
 
 
-def named(table: Table, columns: Sequence[str]) -> list[Any]:
-    """The table's columns of these names."""
-    return [table.columns[name] for name in columns]
+def guard_of(table: Table) -> str:
+    """The name of the column that guards updates of a mapped table: its model's version_id_col."""
+    mapper = next(mapper for mapper in Base.registry.mappers if mapper.local_table is table)
+    assert mapper.version_id_col is not None, f"{table.name} is not versioned"
+    return str(mapper.version_id_col.key)

@@ -1,0 +1,16 @@
+"""What a write answers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The resources after the write, as the very bytes that the log keeps and hashes; none when nothing was claimed.
+
+    revisions: where the log has them; empty for validate_only.
+    replayed: this answer was given before, to the same request_id.
+    """
+
+    snapshots: tuple[bytes, ...]
+    revisions: tuple[int, ...] = ()
+    replayed: bool = False

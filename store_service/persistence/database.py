@@ -1,0 +1,236 @@
+"""Opening the store's database: the engines, the pragmas, the lock that keeps a second process off a SQLite file.
+
+Two engines per database. The writer's has one connection and is used by the writer alone; the reader's has several,
+cannot write, and never waits for the writer (WAL snapshots on SQLite, MVCC on PostgreSQL).
+"""
+
+import asyncio
+import fcntl
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sqlalchemy import Connection, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from store_service.domain.errors import (
+    DatabaseDamaged,
+    DatabaseInUse,
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+    StartRefused,
+    WalImpossible,
+)
+from store_service.persistence.migrate import migrate
+from store_service.persistence.postgres_session import PostgresWriteSession
+from store_service.persistence.sqlite_session import SqliteWriteSession
+from store_service.persistence.write_session import WriteSession
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseOptions:
+    """How to talk to the database.
+
+    read_connections: connections for reads, besides the one that writes.
+    busy_seconds: how long to wait for another process's lock on a SQLite file.
+    pool_seconds: how long a read waits for a free connection before it fails.
+    connect_seconds: how long to wait for a PostgreSQL server to accept a connection.
+    """
+
+    read_connections: int = 4
+    busy_seconds: float = 5.0
+    pool_seconds: float = 5.0
+    connect_seconds: float = 10.0
+
+
+class Database:
+    """An open database. `reader` serves reads; writes go through `write_session`, which the writer owns."""
+
+    def __init__(
+        self, kind: Literal["sqlite", "postgresql"], writer: AsyncEngine, reader: AsyncEngine, lock: int | None
+    ) -> None:
+        self.kind = kind
+        self.reader = reader
+        self._writer = writer
+        self._lock = lock
+
+    def write_session(self) -> WriteSession:
+        """The session of the one writer."""
+        return SqliteWriteSession(self._writer) if self.kind == "sqlite" else PostgresWriteSession(self._writer)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection in a read-only transaction: everything read in it is of one moment on SQLite.
+
+        Raises DatabaseUnavailable when there is none in time or the database fails.
+        """
+        try:
+            async with self.reader.connect() as connection:
+                yield connection
+        except PoolTimeout as error:
+            raise DatabaseUnavailable(f"all read connections are in use: {error}") from error
+        except (SQLAlchemyError, OSError) as error:
+            raise DatabaseUnavailable(str(error)) from error
+
+    async def close(self) -> None:
+        """Closes all connections and gives the file free."""
+        await self.reader.dispose()
+        await self._writer.dispose()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+async def open_database(url: str, options: DatabaseOptions | None = None) -> Database:
+    """Opens the database, brings its schema up to date, and returns it ready for use.
+
+    url: `sqlite:///path`, or `postgresql://user@host/name`.
+    Raises StartRefused (WAL impossible, read-only, damaged, in use, schema too new) and DatabaseUnavailable.
+    """
+    options = options or DatabaseOptions()
+    parsed = make_url(url)
+    backend = parsed.get_backend_name()
+    if backend == "sqlite":
+        return await _open_sqlite(parsed, options)
+    if backend == "postgresql":
+        return await _open_postgres(parsed, options)
+    raise StartRefused(f"{backend} is not a database the store knows: use sqlite:///path or postgresql://...")
+
+
+async def _open_sqlite(url: URL, options: DatabaseOptions) -> Database:
+    path = url.database
+    if not path or path == ":memory:":
+        raise StartRefused("the store needs a SQLite file: sqlite:///path")
+    # Fails before SQLite would make the file: its directory may be missing, or not ours.
+    lock = _lock(path)
+    writer = _sqlite_engine(url, options, read_only=False)
+    reader = _sqlite_engine(url, options, read_only=True)
+    try:
+        async with writer.connect() as connection:
+            await connection.run_sync(_verify_sqlite, path)
+        async with writer.begin() as connection:
+            await connection.run_sync(migrate)
+    except BaseException as error:
+        await reader.dispose()
+        await writer.dispose()
+        os.close(lock)
+        if isinstance(error, DBAPIError):
+            raise _start_failure(path, error) from error
+        raise
+    return Database("sqlite", writer, reader, lock)
+
+
+def _lock(path: str) -> int:
+    """An exclusive lock on `path`.lock, held until closed. The operating system gives it free when the process dies."""
+    lock_path = f"{path}.lock"
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise DatabaseReadOnly(path) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise DatabaseInUse(path) from error
+    return descriptor
+
+
+def _sqlite_engine(url: URL, options: DatabaseOptions, *, read_only: bool) -> AsyncEngine:
+    engine = create_async_engine(
+        url.set(drivername="sqlite+aiosqlite"),
+        pool_size=options.read_connections if read_only else 1,
+        max_overflow=0,
+        pool_timeout=options.pool_seconds,
+        # None: the driver begins no transactions of its own accord; the listener below does, at the right moment.
+        connect_args={"isolation_level": None, "timeout": options.busy_seconds},
+    )
+
+    def connected(dbapi_connection: Any, _record: object) -> None:
+        cursor = dbapi_connection.cursor()
+        if read_only:
+            cursor.execute("PRAGMA query_only = ON")
+        else:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            # FULL: a commit returns when the WAL is on the disk, not when the kernel has it.
+            cursor.execute("PRAGMA synchronous = FULL")
+            cursor.execute("PRAGMA foreign_keys = ON")
+            cursor.execute("PRAGMA cache_size = -65536")
+            # Checkpoints are paid for by the commit that triggers them: fewer, larger ones.
+            cursor.execute("PRAGMA wal_autocheckpoint = 4000")
+            cursor.execute("PRAGMA journal_size_limit = 67108864")
+        cursor.close()
+
+    def begins(connection: Connection) -> None:
+        # IMMEDIATE takes the write lock before anything is read. A read transaction that turns into a write later fails
+        # at once when somebody wrote in between, whatever the busy timeout.
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    event.listen(engine.sync_engine, "connect", connected)
+    event.listen(engine.sync_engine, "begin", begins)
+    return engine
+
+
+def _verify_sqlite(connection: Connection, path: str) -> None:
+    mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+    if mode != "wal":
+        raise WalImpossible(path, str(mode))
+    synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
+    if synchronous != 2:
+        raise StartRefused(f"SQLite keeps {path} with synchronous={synchronous}, not FULL")
+
+
+def _start_failure(path: str, error: DBAPIError) -> Exception:
+    cause = error.orig
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
+        return DatabaseReadOnly(path)
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return DatabaseDamaged(path, str(cause))
+    if code == sqlite3.SQLITE_BUSY:
+        return DatabaseInUse(path)
+    return DatabaseUnavailable(str(error))
+
+
+async def _open_postgres(url: URL, options: DatabaseOptions) -> Database:
+    try:
+        import asyncpg  # noqa: F401
+    except ImportError as error:
+        raise StartRefused("PostgreSQL needs the extra: pip install 'plangate[postgres]'") from error
+    url = url.set(drivername="postgresql+asyncpg")
+    writer = create_async_engine(
+        url,
+        pool_size=1,
+        max_overflow=0,
+        pool_timeout=options.pool_seconds,
+        connect_args={"timeout": options.connect_seconds},
+    )
+    reader = create_async_engine(
+        url,
+        pool_size=options.read_connections,
+        max_overflow=0,
+        pool_timeout=options.pool_seconds,
+        pool_pre_ping=True,
+        connect_args={
+            "timeout": options.connect_seconds,
+            "server_settings": {"default_transaction_read_only": "on"},
+        },
+    )
+    try:
+        async with writer.begin() as connection:
+            await connection.run_sync(migrate)
+    except BaseException as error:
+        with suppress(Exception):
+            await reader.dispose()
+            await writer.dispose()
+        if isinstance(error, OperationalError | OSError | asyncio.TimeoutError):
+            raise DatabaseUnavailable(str(error)) from error
+        raise
+    return Database("postgresql", writer, reader, None)

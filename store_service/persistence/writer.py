@@ -1,0 +1,469 @@
+"""The only one who writes: takes everything that waits, applies it, commits once, then answers everybody."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import uuid6
+
+from store_service.clock import Clock
+from store_service.commands import ClaimPlans, ClaimProposals, Command
+from store_service.commands.answer import Answer
+from store_service.commands.working_set import Needs, WorkingSet
+from store_service.domain.errors import (
+    CommitUnknown,
+    DatabaseUnavailable,
+    DeadlinePassed,
+    Draining,
+    Overloaded,
+    StoreError,
+)
+from store_service.domain.events import Event, LogHead
+from store_service.domain.instant import instant_of
+from store_service.domain.plan import Plan, PlanState
+from store_service.domain.proposal import Proposal
+from store_service.domain.rules import Rules
+from store_service.persistence.batch import Answered, Batch, EncodeSnapshot, RequestIdentity
+from store_service.persistence.database import Database
+from store_service.persistence.failpoints import FailPoint, FailPoints
+from store_service.persistence.loading import load
+from store_service.persistence.row_cache import RowCache
+from store_service.persistence.work_signals import Wanted, WorkSignals
+from store_service.persistence.write_session import Conflict, ConnectionLost, Unwritable
+
+_log = logging.getLogger(__name__)
+
+# Told of every commit of this process, in order, before anybody is answered.
+CommitListener: TypeAlias = Callable[[Sequence[Event]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriterOptions:
+    """Bounds of the writer.
+
+    max_waiting: commands that may wait; more are refused with Overloaded.
+    max_waiting_bytes: what those may hold on to.
+    max_batch: commands per commit.
+    cache_bytes: about how much memory committed entities may take, on SQLite.
+    poll_seconds: how often those who wait for something to claim look again: other processes, pauses that end.
+    reconnect_pauses: seconds to wait before each new try after the connection broke.
+    """
+
+    max_waiting: int = 1024
+    max_waiting_bytes: int = 64 * 1024 * 1024
+    max_batch: int = 256
+    cache_bytes: int = 64 * 1024 * 1024
+    poll_seconds: float = 1.0
+    reconnect_pauses: tuple[float, ...] = (0.0, 0.1, 0.5, 2.0)
+    conflict_tries: int = 5
+
+
+class _Waiting:
+    """A command on its way to a commit."""
+
+    __slots__ = ("command", "deadline", "future", "outcome", "size")
+
+    def __init__(self, command: Command, future: asyncio.Future[Answer], deadline: float | None, size: int) -> None:
+        self.command = command
+        self.future = future
+        self.deadline = deadline
+        self.size = size
+        self.outcome: Answer | Exception | None = None
+
+    def settle(self, outcome: Answer | Exception) -> None:
+        if self.future.done():
+            return
+        if isinstance(outcome, Exception):
+            self.future.set_exception(outcome)
+        else:
+            self.future.set_result(outcome)
+
+
+class Writer:
+    """Group commit: see docs/decisions/0003-write-path.md.
+
+    `execute` may be called by any number of tasks of one event loop. Commands are applied in the order of the calls.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        encode_snapshot: EncodeSnapshot,
+        rules: Rules | None = None,
+        options: WriterOptions | None = None,
+        fail_points: FailPoints | None = None,
+        new_id: Callable[[], str] | None = None,
+    ) -> None:
+        self._session = database.write_session()
+        self._clock = clock
+        self._encode_snapshot = encode_snapshot
+        self._rules = rules or Rules()
+        self._options = options or WriterOptions()
+        self._fail_points = fail_points
+        self._new_id = new_id or _uuid7
+        self._queue: deque[_Waiting] = deque()
+        self._waiting_bytes = 0
+        self._arrived = asyncio.Event()
+        self._signals = WorkSignals()
+        self._listeners: list[CommitListener] = []
+        self._head: LogHead | None = None
+        self._batch_seconds = 0.01
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+        exclusive = self._session.exclusive
+        self._proposals = RowCache(self._options.cache_bytes * 3 // 4, _proposal_bytes) if exclusive else None
+        self._plans = RowCache(self._options.cache_bytes // 4, _plan_bytes) if exclusive else None
+
+    @property
+    def head(self) -> LogHead:
+        """The head of the log as of this process's last transaction."""
+        return self._head or LogHead()
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait."""
+        return len(self._queue)
+
+    def on_commit(self, listener: CommitListener) -> None:
+        """`listener` is told of the events of every commit of this process from now on. It must not block or raise."""
+        self._listeners.append(listener)
+
+    async def start(self) -> None:
+        """Connects, and begins to take commands. Raises DatabaseUnavailable."""
+        try:
+            self._head = await self._session.begin()
+        except (Conflict, ConnectionLost, Unwritable) as error:
+            await self._session.close()
+            raise DatabaseUnavailable(str(error)) from error
+        await self._session.rollback()
+        self._task = asyncio.create_task(self._run(), name="writer")
+
+    async def stop(self) -> None:
+        """Refuses new commands, writes those that wait, and gives the connection back."""
+        self._stopping = True
+        self._signals.wake_all()
+        self._arrived.set()
+        if self._task is not None:
+            await asyncio.shield(self._task)
+        await self._session.close()
+
+    async def execute(self, command: Command, *, deadline: float | None = None) -> Answer:
+        """Runs one command; returns when its changes are durable.
+
+        deadline: in the event loop's time; a command whose turn comes later is not begun. Cancelling the call before
+        its turn drops the command; afterwards it is carried out all the same.
+        Raises a Refusal, Overloaded, Draining, DeadlinePassed, DatabaseUnavailable or CommitUnknown.
+        """
+        if self._stopping:
+            raise Draining
+        command.check()
+        size = command.size
+        if len(self._queue) >= self._options.max_waiting:
+            raise self._overloaded()
+        if self._waiting_bytes + size > self._options.max_waiting_bytes and self._queue:
+            raise self._overloaded()
+        waiting = _Waiting(command, asyncio.get_running_loop().create_future(), deadline, size)
+        self._queue.append(waiting)
+        self._waiting_bytes += size
+        self._arrived.set()
+        return await waiting.future
+
+    async def execute_waiting(
+        self, command: ClaimProposals | ClaimPlans, *, wait_seconds: float, deadline: float | None = None
+    ) -> Answer:
+        """As `execute`, but waits up to wait_seconds for something to claim. The answer is empty when nothing came."""
+        if wait_seconds <= 0:
+            return await self.execute(command, deadline=deadline)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + wait_seconds
+        with self._signals.waiter(_wanted_by(command)) as waiter:
+            while True:
+                answer = await self.execute(command, deadline=deadline)
+                left = end - loop.time()
+                if answer.snapshots or left <= 0:
+                    return answer
+                await waiter.wait(min(left, self._options.poll_seconds))
+
+    def _overloaded(self) -> Overloaded:
+        batches = 1 + len(self._queue) / self._options.max_batch
+        return Overloaded(self._options.max_waiting, max(0.05, round(batches * self._batch_seconds, 3)))
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._queue:
+                if self._stopping:
+                    return
+                self._arrived.clear()
+                await self._arrived.wait()
+                continue
+            batch = self._take()
+            if not batch:
+                continue
+            started = loop.time()
+            try:
+                await self._write(batch)
+            except Exception as error:
+                # A fault of ours. Nobody may wait for ever because of it.
+                _log.exception("the writer failed on a batch of %d", len(batch))
+                await self._give_up_connection()
+                for waiting in batch:
+                    waiting.settle(error)
+            self._batch_seconds = loop.time() - started
+
+    def _take(self) -> list[_Waiting]:
+        taken: list[_Waiting] = []
+        while self._queue and len(taken) < self._options.max_batch:
+            waiting = self._queue.popleft()
+            self._waiting_bytes -= waiting.size
+            taken.append(waiting)
+        return self._still_wanted(taken)
+
+    def _still_wanted(self, batch: list[_Waiting]) -> list[_Waiting]:
+        now = asyncio.get_running_loop().time()
+        wanted: list[_Waiting] = []
+        for waiting in batch:
+            if waiting.future.done():
+                continue
+            if waiting.deadline is not None and waiting.deadline <= now:
+                waiting.settle(DeadlinePassed())
+            else:
+                wanted.append(waiting)
+        return wanted
+
+    async def _write(self, batch: list[_Waiting]) -> None:
+        """Writes a batch and settles every command of it."""
+        try:
+            await self._write_with_retries(batch)
+        except Unwritable as error:
+            self._settle_all(batch, DatabaseUnavailable(str(error)))
+        except Exception as error:
+            # A conflict with another process, or a fault that only one of them brings about: each on its own, so that
+            # only the guilty one fails.
+            if not isinstance(error, Conflict):
+                _log.warning("a batch of %d failed and is repeated one by one", len(batch), exc_info=error)
+            for waiting in batch:
+                await self._write_alone(waiting)
+
+    async def _write_alone(self, waiting: _Waiting) -> None:
+        for _ in range(self._options.conflict_tries):
+            if not self._still_wanted([waiting]):
+                return
+            try:
+                await self._write_with_retries([waiting])
+            except Conflict as error:
+                problem: Exception = DatabaseUnavailable(f"conflicts again and again: {error}")
+            except Unwritable as error:
+                problem = DatabaseUnavailable(str(error))
+                break
+            except Exception as error:
+                _log.exception("%s failed", waiting.command.method)
+                problem = error
+                break
+            else:
+                return
+        waiting.settle(problem)
+
+    async def _write_with_retries(self, batch: list[_Waiting]) -> None:
+        """Writes and settles a batch; again when the connection broke and it is certain that nothing was stored.
+
+        Raises Conflict and Unwritable, after rolling back."""
+        problem = ""
+        for pause in (*self._options.reconnect_pauses, None):
+            batch = self._still_wanted(batch)
+            if not batch:
+                return
+            try:
+                await self._attempt(batch)
+                return
+            except ConnectionLost as error:
+                problem = str(error)
+                _log.warning("the connection to the database broke: %s", problem)
+                await self._give_up_connection()
+                if error.commit_sent:
+                    self._settle_all(batch, CommitUnknown(problem))
+                    return
+            if pause is None:
+                break
+            await asyncio.sleep(pause)
+        self._settle_all(batch, DatabaseUnavailable(problem))
+
+    async def _attempt(self, batch: list[_Waiting]) -> None:
+        session = self._session
+        head = await session.begin()
+        try:
+            if head != self._head:
+                # Somebody else wrote: another process, or a tool.
+                self._forget_rows()
+                self._head = head
+            applied = await self._apply(batch, head)
+            if not applied.events:
+                await session.rollback()
+                self._settle(batch)
+                return
+            await applied.flush(session)
+            if self._fail_points is not None:
+                await self._fail_points.reach(FailPoint.BEFORE_COMMIT)
+        except BaseException:
+            self._forget_rows()
+            await session.rollback()
+            raise
+        await self._commit(applied)
+        self._remember(applied)
+        self._tell(applied)
+        if self._fail_points is not None:
+            try:
+                await self._fail_points.reach(FailPoint.AFTER_COMMIT)
+            except Exception as error:
+                raise ConnectionLost(str(error), commit_sent=True) from error
+        self._settle(batch)
+
+    async def _apply(self, batch: list[_Waiting], head: LogHead) -> Batch:
+        needs = Needs()
+        request_ids: set[str] = set()
+        for waiting in batch:
+            command = waiting.command
+            command.collect(needs)
+            if command.request is not None and not command.validate_only:
+                request_ids.add(command.request.request_id)
+        answered = await self._answered(request_ids) if request_ids else {}
+        working_set = WorkingSet(instant_of(self._clock.now()), self._rules, self._new_id)
+        await load(self._session, needs, working_set, self._proposals, self._plans)
+        applied = Batch(working_set, head, answered, self._encode_snapshot)
+        for waiting in batch:
+            try:
+                waiting.outcome = applied.apply(waiting.command)
+            except StoreError as error:
+                waiting.outcome = error
+            except Exception as error:
+                _log.exception("%s could not be applied", waiting.command.method)
+                waiting.outcome = error
+        return applied
+
+    async def _answered(self, request_ids: set[str]) -> dict[RequestIdentity, Answered]:
+        parts: dict[RequestIdentity, list[tuple[int, int, bytes]]] = {}
+        fingerprints: dict[RequestIdentity, bytes] = {}
+        for request_id, actor, method, fingerprint, position, revision, snapshot in await self._session.answers(
+            list(request_ids)
+        ):
+            identity = (actor, method, request_id)
+            fingerprints[identity] = fingerprint
+            parts.setdefault(identity, []).append((position, revision, snapshot))
+        answered: dict[RequestIdentity, Answered] = {}
+        for identity, found in parts.items():
+            found.sort()
+            answer = Answer(tuple(snapshot for _, _, snapshot in found), tuple(revision for _, revision, _ in found))
+            answered[identity] = Answered(fingerprints[identity], answer)
+        return answered
+
+    async def _commit(self, applied: Batch) -> None:
+        """Returns when the batch is durable. Raises ConnectionLost, Conflict and Unwritable."""
+        try:
+            await self._session.commit()
+        except ConnectionLost as error:
+            await self._give_up_connection()
+            happened = None if self._session.exclusive else await self._did_commit(applied)
+            if happened is None:
+                raise
+            if not happened:
+                raise ConnectionLost(str(error)) from error
+        except BaseException:
+            self._forget_rows()
+            await self._session.rollback()
+            raise
+
+    async def _did_commit(self, applied: Batch) -> bool | None:
+        """Whether a commit happened whose answer was lost; None when the database stays away.
+
+        Locking the head waits for the end of the lost connection's transaction, and no other batch has the same
+        hash: the answer is certain.
+        """
+        for pause in self._options.reconnect_pauses:
+            await asyncio.sleep(pause)
+            try:
+                await self._session.begin()
+                found = await self._session.event_hash(applied.head.revision)
+                await self._session.rollback()
+            except (Conflict, ConnectionLost, Unwritable):
+                await self._session.close()
+            else:
+                return found == applied.head.hash
+        return None
+
+    def _remember(self, applied: Batch) -> None:
+        self._head = applied.head
+        if self._proposals is None or self._plans is None:
+            return
+        for proposal_id, proposal in applied.working_set.changed_proposals.items():
+            if proposal is None:
+                self._proposals.forget(proposal_id)
+            else:
+                self._proposals.keep(proposal)
+        for plan_id, plan in applied.working_set.changed_plans.items():
+            if plan is None:
+                self._plans.forget(plan_id)
+            else:
+                self._plans.keep(plan)
+
+    def _forget_rows(self) -> None:
+        if self._proposals is not None and self._plans is not None:
+            self._proposals.clear()
+            self._plans.clear()
+
+    async def _give_up_connection(self) -> None:
+        self._forget_rows()
+        await self._session.close()
+
+    def _tell(self, applied: Batch) -> None:
+        for listener in self._listeners:
+            listener(applied.events)
+        if self._signals.awaited:
+            self._signals.announce(_claimable(applied.working_set))
+
+    def _settle(self, batch: list[_Waiting]) -> None:
+        for waiting in batch:
+            assert waiting.outcome is not None
+            waiting.settle(waiting.outcome)
+
+    def _settle_all(self, batch: list[_Waiting], error: Exception) -> None:
+        for waiting in batch:
+            waiting.settle(error)
+
+
+def _uuid7() -> str:
+    return str(uuid6.uuid7())
+
+
+def _wanted_by(command: ClaimProposals | ClaimPlans) -> Wanted:
+    if isinstance(command, ClaimPlans):
+        return lambda entity: isinstance(entity, Plan)
+    query = command.query
+    return lambda entity: isinstance(entity, Proposal) and query.matches(entity)
+
+
+def _claimable(working_set: WorkingSet) -> Iterator[Plan | Proposal]:
+    """What can be claimed now and could not before."""
+    now = working_set.now
+    for proposal_id, proposal in working_set.changed_proposals.items():
+        if proposal is not None and proposal.is_claimable(now):
+            before = working_set.proposals.get(proposal_id)
+            if before is None or not before.is_claimable(now):
+                yield proposal
+    for plan in working_set.changed_plans.values():
+        if plan is not None and plan.state is PlanState.QUEUED and plan.is_due(now):
+            yield plan
+
+
+def _proposal_bytes(proposal: Proposal) -> int:
+    # The object and its short values take about 2 KB.
+    return 2048 + len(proposal.args_json) + len(proposal.description) + len(proposal.result_json or "")
+
+
+def _plan_bytes(plan: Plan) -> int:
+    jobs = sum(1024 + len(job.args_json) for job in plan.jobs)
+    return 2048 + len(plan.prompt) + len(plan.context_json) + len(plan.generation or b"") + jobs

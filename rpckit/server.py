@@ -137,6 +137,10 @@ class GrpcServer:
         for name in ("", *self._service_names):
             await self._health.set(name, _SERVING if serving else _NOT_SERVING)
 
+    async def set_health(self, name: str, serving: bool) -> None:
+        """Set the health of a name of your own: a part of the server that can fail while the rest works."""
+        await self._health.set(name, _SERVING if serving else _NOT_SERVING)
+
     def on_drain(self, callback: Callable[[], None]) -> None:
         """Have this called when draining begins: wake up whoever waits for something that will not come any more."""
         self._drain_callbacks.append(callback)

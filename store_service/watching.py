@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from store_service.domain.events import Event
 from store_service.filters import Expression, Value, predicate
@@ -20,7 +20,7 @@ async def watch(
     start_revision: int,
     where: Expression | None,
     progress_seconds: float,
-) -> AsyncIterator[RecentEvent | int]:
+) -> AsyncGenerator[RecentEvent | int, None]:
     """Yield events that match, and revisions up to which everything was yielded or did not match.
 
     The first thing yielded is such a revision. `start_revision` 0 means only what is still to come.

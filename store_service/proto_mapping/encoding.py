@@ -7,19 +7,23 @@ second time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from google.protobuf import timestamp_pb2
 from plangate.plan.v1 import plan_pb2
-from plangate.store.v1 import event_pb2, proposal_pb2, store_service_pb2
+from plangate.store.v1 import event_pb2, proposal_pb2
+from plangate.store.v1 import store_service_pb2 as rpc
 
 from rpckit.struct_codec import json_to_struct
+from store_service.checkpoints import Checkpoint
 from store_service.domain.events import EntityType, Event
 from store_service.domain.instant import SECOND, Instant
 from store_service.domain.lease import Failure, Lease
 from store_service.domain.plan import Job, Plan, PlanState
 from store_service.domain.proposal import Approval, Decision, Effect, Proposal, ProposalState
+from store_service.queries import Page
+from store_service.verification import Finding
 
 _PROPOSAL_STATES = {state: proposal_pb2.ProposalState.Value(f"PROPOSAL_STATE_{state.value}") for state in ProposalState}
 _PLAN_STATES = {state: plan_pb2.PlanState.Value(f"PLAN_STATE_{state.value}") for state in PlanState}
@@ -28,6 +32,11 @@ _ENTITY_TYPES = {
     EntityType.PLAN: event_pb2.ENTITY_TYPE_PLAN,
     EntityType.PROPOSAL: event_pb2.ENTITY_TYPE_PROPOSAL,
 }
+
+
+def snapshot_to_bytes(entity: Plan | Proposal) -> bytes:
+    """The message of a plan or proposal, encoded."""
+    return proposal_to_bytes(entity) if isinstance(entity, Proposal) else plan_to_bytes(entity)
 
 
 def proposal_to_bytes(proposal: Proposal) -> bytes:
@@ -147,6 +156,66 @@ def event_to_bytes(event: Event, view: event_pb2.EventView.ValueType) -> bytes:
         # The snapshot is the resource, encoded.
         encoded += _framed(_EVENT_RESOURCES[event.entity_type], event.snapshot)
     return encoded
+
+
+def progress_update_to_bytes(revision: int) -> bytes:
+    """A WatchEventsResponse that marks how far the watch has come, encoded."""
+    return rpc.WatchEventsResponse(progress=rpc.WatchProgress(revision=revision)).SerializeToString()
+
+
+def plan_page_to_bytes(page: Page, next_page_token: str) -> bytes:
+    """A ListPlansResponse, encoded."""
+    rest = rpc.ListPlansResponse(next_page_token=next_page_token).SerializeToString()
+    return repeated_to_bytes(rpc.ListPlansResponse.PLANS_FIELD_NUMBER, page.resources) + rest
+
+
+def proposal_page_to_bytes(page: Page, next_page_token: str) -> bytes:
+    """A ListProposalsResponse, encoded."""
+    rest = rpc.ListProposalsResponse(next_page_token=next_page_token).SerializeToString()
+    return repeated_to_bytes(rpc.ListProposalsResponse.PROPOSALS_FIELD_NUMBER, page.resources) + rest
+
+
+def event_page_to_bytes(events: Sequence[Event], view: event_pb2.EventView.ValueType, next_page_token: str) -> bytes:
+    """A ListEventsResponse, encoded."""
+    rest = rpc.ListEventsResponse(next_page_token=next_page_token).SerializeToString()
+    encoded = [event_to_bytes(event, view) for event in events]
+    return repeated_to_bytes(rpc.ListEventsResponse.EVENTS_FIELD_NUMBER, encoded) + rest
+
+
+def counts_to_proto(counts: Mapping[str, int]) -> rpc.CountProposalsResponse:
+    """How many proposals are in each state, in the order of the lifecycle."""
+    return rpc.CountProposalsResponse(
+        counts=[
+            rpc.StateCount(state=number, count=counts[state.value])
+            for state, number in _PROPOSAL_STATES.items()
+            if state.value in counts
+        ],
+        total=sum(counts.values()),
+    )
+
+
+def finding_to_proto(finding: Finding) -> rpc.VerifyEventsResponse:
+    """What a walk along the chain found."""
+    return rpc.VerifyEventsResponse(
+        valid=not finding.problem,
+        events_checked=finding.events_checked,
+        head_revision=finding.head.revision,
+        head_hash=finding.head.hash,
+        first_bad_revision=finding.first_bad_revision,
+        problem=finding.problem,
+    )
+
+
+def checkpoint_to_proto(checkpoint: Checkpoint) -> event_pb2.Checkpoint:
+    """A signed statement of the log's head."""
+    return event_pb2.Checkpoint(
+        revision=checkpoint.head.revision,
+        hash=checkpoint.head.hash,
+        time=_timestamp(checkpoint.time),
+        key_id=checkpoint.key_id,
+        signature=checkpoint.signature,
+        public_key=checkpoint.public_key,
+    )
 
 
 def event_update_to_bytes(event: Event, view: event_pb2.EventView.ValueType) -> bytes:
@@ -270,5 +339,5 @@ _EVENT_RESOURCES = {
     EntityType.PLAN: _key(event_pb2.Event.PLAN_FIELD_NUMBER),
     EntityType.PROPOSAL: _key(event_pb2.Event.PROPOSAL_FIELD_NUMBER),
 }
-_WATCH_EVENT = _key(store_service_pb2.WatchEventsResponse.EVENT_FIELD_NUMBER)
+_WATCH_EVENT = _key(rpc.WatchEventsResponse.EVENT_FIELD_NUMBER)
 _JOB_ARGS = _key(plan_pb2.Job.ACTION_ARGS_FIELD_NUMBER)

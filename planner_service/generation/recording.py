@@ -29,7 +29,7 @@ def request_key(path: str, body: bytes) -> str:
 
 
 class Recorder:
-    """Appends every complete reply to a file. Replies that broke off are not kept."""
+    """Appends every complete reply to a file. Replies that broke off, or were not read to their end, are not kept."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -58,16 +58,24 @@ class _RecordedStream(httpx2.AsyncByteStream):
         self._response = response
         self._key = key
         self._stream = stream
+        self._parts: list[bytes] = []
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        parts = []
         async for part in self._stream:
-            parts.append(part)
+            self._parts.append(part)
             yield part
-        self._recorder.write(self._key, self._response, b"".join(parts))
+        self._write()
 
     async def aclose(self) -> None:
+        # OpenAI's SDK stops reading at the last event instead of the end.
+        if self._parts and self._parts[-1].rstrip().endswith(b"[DONE]"):
+            self._write()
         await self._stream.aclose()
+
+    def _write(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts:
+            self._recorder.write(self._key, self._response, b"".join(parts))
 
 
 class ReplayTransport(httpx2.AsyncBaseTransport):

@@ -27,7 +27,7 @@ class ModelEndpoint:
     """Where a model answers: the embedded engine's own address, key and model name."""
 
     base_url: str
-    api_key: str
+    api_key: str = dataclasses.field(repr=False)
     model_name: str
 
 

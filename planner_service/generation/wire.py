@@ -7,12 +7,17 @@ size says nothing, is not asked for and not accepted.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import httpx2
 
 from planner_service.generation.recording import Recorder, ReplayTransport
 from planner_service.generation.settings import GenerationSettings
+
+_TAIL = 16
+_REST_SECONDS = 0.05
 
 
 class ReplyLimitExceeded(Exception):
@@ -24,18 +29,31 @@ class ReplyCompressed(Exception):
 
 
 class _BoundedStream(httpx2.AsyncByteStream):
+    """Raises ReplyLimitExceeded instead of giving more than the limit.
+
+    OpenAI's SDK stops reading a streamed reply at its last event, "[DONE]", one empty chunk before the end. Closing
+    there would throw the connection away, so the rest of a reply that is complete is read first.
+    """
+
     def __init__(self, stream: httpx2.AsyncByteStream, limit: int) -> None:
         self._stream = stream
+        self._parts: AsyncIterator[bytes] = aiter(stream)
         self._left = limit
+        self._tail = b""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._stream:
+        async for part in self._parts:
             self._left -= len(part)
             if self._left < 0:
                 raise ReplyLimitExceeded
+            self._tail = (self._tail + part)[-_TAIL:]
             yield part
 
     async def aclose(self) -> None:
+        if self._tail.rstrip().endswith(b"[DONE]"):
+            with contextlib.suppress(TimeoutError, httpx2.TransportError, RuntimeError, StopAsyncIteration):
+                async with asyncio.timeout(_REST_SECONDS):
+                    await anext(self._parts)
         await self._stream.aclose()
 
 

@@ -82,6 +82,7 @@ class ModelServer:
         self.in_flight = 0
         self.disconnects = 0
         self.bytes_sent = 0
+        self._peers: set[object] = set()
         self.changed = asyncio.Event()
         self._script: deque[ModelReply] = deque()
         self._origin = ""
@@ -91,6 +92,11 @@ class ModelServer:
     def openai_url(self) -> str:
         """Base URL for OpenAI's SDK."""
         return f"{self._origin}/v1"
+
+    @property
+    def connections(self) -> int:
+        """Connections that brought at least one request."""
+        return len(self._peers)
 
     @property
     def anthropic_url(self) -> str:
@@ -136,6 +142,8 @@ class ModelServer:
         body = json.loads(await request.read() or b"{}")
         received = ModelRequest(request.path, {key.lower(): value for key, value in request.headers.items()}, body)
         self.requests.append(received)
+        assert request.transport is not None
+        self._peers.add(request.transport.get_extra_info("peername"))
         if self._script:
             reply = self._script.popleft()
         else:

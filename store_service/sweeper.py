@@ -1,0 +1,79 @@
+"""Takes back leases that ran out and ends proposals that waited too long."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from store_service.clock import Clock
+from store_service.commands import Command, ExpireLease, ExpirePlanLease, ExpireProposal
+from store_service.domain.actor import SWEEPER
+from store_service.domain.errors import StoreError
+from store_service.domain.instant import instant_of
+from store_service.persistence.database import Database
+from store_service.persistence.due import Due, find_due
+from store_service.persistence.writer import Writer
+
+_log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """Looks every `interval_seconds`, and acts through the writer like anybody else, at most `limit` things of a kind at
+    a time. Several processes may sweep one database: a command that comes second does nothing."""
+
+    def __init__(
+        self, database: Database, writer: Writer, *, clock: Clock, interval_seconds: float = 1.0, limit: int = 100
+    ) -> None:
+        self._database = database
+        self._writer = writer
+        self._clock = clock
+        self._interval_seconds = interval_seconds
+        self._limit = limit
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begins to sweep, in a task of its own."""
+        self._task = asyncio.create_task(self._run(), name="sweeper")
+
+    async def stop(self) -> None:
+        """Ends the task. Commands it gave to the writer are carried out."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def sweep(self) -> int:
+        """One round: everything that is due now. Returns how many things were changed.
+
+        Raises what the database and the writer raise.
+        """
+        changed = 0
+        while True:
+            due = await find_due(self._database, instant_of(self._clock.now()), self._limit)
+            if not len(due):
+                return changed
+            answers = await asyncio.gather(*(self._writer.execute(command) for command in _commands(due)))
+            acted = sum(bool(answer.snapshots) for answer in answers)
+            if not acted:
+                # Somebody else was faster.
+                return changed
+            changed += acted
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except StoreError as error:
+                _log.warning("the sweep was put off: %s", error)
+            except Exception:
+                _log.exception("the sweep failed")
+            await asyncio.sleep(self._interval_seconds)
+
+
+def _commands(due: Due) -> Iterator[Command]:
+    for proposal_id in due.lapsed_proposals:
+        yield ExpireLease(actor=SWEEPER, proposal_id=proposal_id)
+    for proposal_id in due.expired_proposals:
+        yield ExpireProposal(actor=SWEEPER, proposal_id=proposal_id)
+    for plan_id in due.lapsed_plans:
+        yield ExpirePlanLease(actor=SWEEPER, plan_id=plan_id)

@@ -39,6 +39,8 @@ _PLAIN_PATTERN = re.compile(
     r"\^(?:[A-Za-z0-9_ :/@#%=,~!;&<>\"'-]|\\[.\-/+*?()\[\]{}|^$\\]|\\[dw]|\[(?:[A-Za-z0-9_ .:/@#%=,+*-]|\\[.\-/d])+\]"
     r"|\((?:\?:)?|\)|\||[*+?]|\{\d{1,3}(?:,\d{0,3})?\})*\$"
 )
+# `(?=` and its kind, quantifiers of quantifiers, nothing to repeat, and a digit class within a class.
+_NOT_PLAIN = re.compile(r"\((?!\?:)[*+?{]|(?<!\\)[*+?}][*+?{]|[\^|(][*+?{](?!:)|\[[^\]]*\\d")
 
 
 def grammar_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,11 +120,14 @@ class _Reduction:
             # A grammar can only say "exactly these": fewer, more, and the rest are left to the check.
             reduced["prefixItems"] = [self.reduce(place, depth + 1, references) for place in places]
             return reduced
-        reduced["items"] = self.reduce(items, depth + 1, references)
-        for keyword in ("minItems", "maxItems"):
-            if _is_count(schema.get(keyword)) and schema[keyword] <= _MAX_REPETITIONS:
-                reduced[keyword] = int(schema[keyword])
-        return reduced
+        limits = {
+            keyword: int(schema[keyword])
+            for keyword in ("minItems", "maxItems")
+            if _is_count(schema.get(keyword)) and schema[keyword] <= _MAX_REPETITIONS
+        }
+        if items is not None or limits:  # llama.cpp heeds limits only where items are described
+            reduced["items"] = self.reduce(items, depth + 1, references)
+        return {**reduced, **limits}
 
     def _flattened(
         self, schema: Mapping[str, Any], references: tuple[str, ...]
@@ -259,7 +264,7 @@ def _string(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_plain(pattern: str) -> bool:
-    if not _PLAIN_PATTERN.fullmatch(pattern) or re.search(r"\[[^\]]*\\d", pattern):
+    if not _PLAIN_PATTERN.fullmatch(pattern) or _NOT_PLAIN.search(pattern):
         return False
     # `^a|b$` means "begins with a, or ends with b"; a grammar would read "a or b".
     depth = 0

@@ -96,8 +96,10 @@ def _append(weights: Weights, partial: Path, offset: int, source: Source, progre
     with partial.open("ab") as file:
         file.truncate(offset)
         digest = sha256_of(partial, progress, offset)
+        held = offset
         for block in source.blocks(offset):
-            if file.tell() + len(block) > weights.size_bytes:
+            held += len(block)
+            if held > weights.size_bytes:
                 file.truncate(0)
                 raise PullFailed(f"more bytes arrive than {weights.title} has: this is another file")
             file.write(block)
@@ -106,8 +108,8 @@ def _append(weights: Weights, partial: Path, offset: int, source: Source, progre
                 progress(len(block))
         file.flush()
         os.fsync(file.fileno())
-        if file.tell() < weights.size_bytes:
-            raise PullFailed(f"only {file.tell()} of {weights.size_bytes} bytes arrived. Pull again to go on")
+        if held < weights.size_bytes:
+            raise PullFailed(f"only {held} of {weights.size_bytes} bytes arrived. Pull again to go on")
     return digest.hexdigest()
 
 
@@ -197,10 +199,12 @@ class UrlSource:
 
     extra_bytes = 0
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, wait_seconds: float = 1.0) -> None:
+        """`wait_seconds`: before the first repetition; doubled for each further one."""
         if not url.startswith(("https://", "http://")):
             raise PullFailed(f"not an http or https address: {url}")
         self._url = url
+        self._wait_seconds = wait_seconds
 
     def resume_at(self, held_bytes: int) -> int:
         return held_bytes
@@ -217,7 +221,7 @@ class UrlSource:
                     return  # everything was held already
                 if attempt == _HTTP_ATTEMPTS or isinstance(error, urllib.error.HTTPError):
                     raise PullFailed(f"{self._url}: {error}. Pull again to go on") from error
-                time.sleep(2 ** (attempt - 1))
+                time.sleep(self._wait_seconds * 2 ** (attempt - 1))
 
     def _from(self, offset: int) -> Iterator[bytes]:
         request = urllib.request.Request(self._url, headers={"Range": f"bytes={offset}-"})  # noqa: S310 checked above

@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 class LoggingSettings(BaseSettings):
     """What goes to standard error."""
 
-    model_config = SettingsConfigDict(env_prefix="PLANGATE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="PLANGATE_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """At "debug" every call leaves a line, otherwise only calls that failed do."""
@@ -58,7 +58,7 @@ class ServerSettings(LoggingSettings):
 class ChannelSettings(BaseSettings):
     """How a client of ours reaches a server."""
 
-    model_config = SettingsConfigDict(env_prefix="PLANGATE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="PLANGATE_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     tls: bool = False
     """Use TLS with the system's authorities. Implied by tls_ca_file."""

@@ -1,4 +1,4 @@
-"""Which roles may call what. One table; whatever else decides (self-approval, reviewer roles, leases) is in the domain."""
+"""Which roles may call what, in one table. What else decides (self-approval, reviewer roles, leases) is the domain."""
 
 from __future__ import annotations
 

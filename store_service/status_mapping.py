@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
-
 from plangate.errors.v1 import error_reason_pb2
+
 from rpckit.status import RpcFailure, shorten
 from store_service.domain import errors
 from store_service.filters import FilterInvalid

@@ -114,6 +114,7 @@ class Writer:
         self._head: LogHead | None = None
         self._batch_seconds = 0.01
         self._stopping = False
+        self._waits_are_over = False
         self._task: asyncio.Task[None] | None = None
         exclusive = self._session.exclusive
         self._proposals = RowCache(self._options.cache_bytes * 3 // 4, _proposal_bytes) if exclusive else None
@@ -152,6 +153,11 @@ class Writer:
             await asyncio.shield(self._task)
         await self._session.close()
 
+    def end_waits(self) -> None:
+        """Answers those who wait for something to claim, now and from now on: nothing more is worth waiting for."""
+        self._waits_are_over = True
+        self._signals.wake_all()
+
     async def execute(self, command: Command, *, deadline: float | None = None) -> Answer:
         """Runs one command; returns when its changes are durable.
 
@@ -185,7 +191,7 @@ class Writer:
             while True:
                 answer = await self.execute(command, deadline=deadline)
                 left = end - loop.time()
-                if answer.snapshots or left <= 0:
+                if answer.snapshots or left <= 0 or self._waits_are_over:
                     return answer
                 await waiter.wait(min(left, self._options.poll_seconds))
 

@@ -1,0 +1,78 @@
+"""What the store can be told by its environment. Values are read once, at start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import platformdirs
+from pydantic import Field
+
+from rpckit.settings import ServerSettings
+from store_service.domain.instant import SECOND
+from store_service.domain.rules import Rules
+from store_service.persistence.database import DatabaseOptions
+from store_service.persistence.writer import WriterOptions
+
+# Besides those that serve reads: the sweeper's, and one for whatever comes.
+_OTHER_CONNECTIONS = 2
+
+
+def _default_database_url() -> str:
+    return f"sqlite:///{platformdirs.user_data_path('plangate') / 'plangate.db'}"
+
+
+class StoreSettings(ServerSettings):
+    """PLANGATE_STORE_LISTEN, PLANGATE_DATABASE_URL and so on. docs/operations.md lists them for operators."""
+
+    store_listen: str = "127.0.0.1:50051"
+    """host:port; port 0 takes a free one."""
+    database_url: str = Field(default_factory=_default_database_url)
+    """sqlite:///relative/path, sqlite:////absolute/path, or postgresql://user:password@host:port/name."""
+    read_connections: int = Field(default=4, ge=1, le=100)
+    """Connections that serve reads; one more writes."""
+    checkpoint_key_file: Path | None = None
+    """Ed25519 private key (unencrypted PKCS #8 PEM) that checkpoints are signed with. Absent: no checkpoints."""
+
+    lease_seconds: float = Field(default=60.0, ge=1, le=3600)
+    """How long a lease holds when a claim does not say."""
+    approval_ttl_seconds: float | None = Field(default=None, gt=0)
+    """How long a proposal waits before it expires when its decision does not say. Absent: for ever."""
+    plan_max_attempts: int = Field(default=3, ge=1, le=100)
+    """Planning attempts of a queued plan when its request does not say."""
+    sweep_seconds: float = Field(default=1.0, gt=0)
+    """How often to look for leases that ran out and proposals that expired."""
+
+    max_waiting_writes: int = Field(default=1024, ge=1)
+    """Writes that may wait for the next commit; more are refused with OVERLOADED."""
+    max_batch: int = Field(default=256, ge=1)
+    """Writes per commit."""
+    poll_seconds: float = Field(default=1.0, gt=0)
+    """How often to look for what other store processes on the same PostgreSQL database did."""
+    watch_buffer_events: int = Field(default=8192, ge=1)
+    """How far behind the log's head a watcher may fall once it has reached it."""
+    watch_buffer_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    """The same in bytes, for all watchers together."""
+    watch_stall_seconds: float = Field(default=30.0, gt=0)
+    """How long a watcher may take no message before its watch is ended."""
+    event_loop: Literal["asyncio", "uvloop"] = "asyncio"
+    """uvloop needs the package of that name."""
+
+    def rules(self) -> Rules:
+        """The domain's part of the settings."""
+        return Rules(
+            planner_identity=self.planner_identity,
+            lease_duration=round(self.lease_seconds * SECOND),
+            approval_ttl=None if self.approval_ttl_seconds is None else round(self.approval_ttl_seconds * SECOND),
+            plan_max_attempts=self.plan_max_attempts,
+        )
+
+    def writer_options(self) -> WriterOptions:
+        """The writer's part of the settings."""
+        return WriterOptions(
+            max_waiting=self.max_waiting_writes, max_batch=self.max_batch, poll_seconds=self.poll_seconds
+        )
+
+    def database_options(self) -> DatabaseOptions:
+        """The database's part of the settings."""
+        return DatabaseOptions(read_connections=self.read_connections + _OTHER_CONNECTIONS)

@@ -1,0 +1,79 @@
+"""`python -m planner_service`: serve; `... model pull|status`: the embedded model; `... check`: try the files."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from planner_service.settings import PlannerSettings
+from rpckit.telemetry import configure_logging
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code: 0 after an orderly end, 1 refused, 2 wrong usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["model"]:
+        # Before the settings: fetching a model needs no catalogue, no store and no valid server settings.
+        from planner_service.generation.embedded.command import run
+
+        return run(arguments[1:])
+    parser = argparse.ArgumentParser(prog="python -m planner_service", description="Plangate's planner.")
+    verbs = parser.add_subparsers(dest="verb")
+    verbs.add_parser("serve", help="take calls (the default); settings come from the environment")
+    verbs.add_parser("check", help="read catalogue and policy, say what is wrong with them, and exit")
+    verbs.add_parser("model", help="pull or status: the embedded model")
+    verb = parser.parse_args(arguments).verb
+    try:
+        settings = PlannerSettings()
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        name = "_".join(str(part) for part in first["loc"])
+        return _refused(f"PLANGATE_{name.upper()}: {first['msg']}" if name else str(first["msg"]))
+    configure_logging(settings)
+    return _check(settings) if verb == "check" else asyncio.run(_serve(settings))
+
+
+def _check(settings: PlannerSettings) -> int:
+    from planner_service.bootstrap import PlannerRefused, read_governance
+
+    try:
+        governance = read_governance(settings).current
+    except PlannerRefused as error:
+        return _refused(str(error))
+    print(f"catalogue: {len(governance.catalogue.actions)} actions, digest {governance.catalogue.digest}")
+    print(f"policy: {len(governance.policy.rules)} rules, digest {governance.policy.digest}")
+    return 0
+
+
+async def _serve(settings: PlannerSettings) -> int:
+    from planner_service.bootstrap import PlannerRefused, build_server
+    from rpckit.auth import TokensFileInvalid
+    from rpckit.server import ServerRefused, run_until_signal
+
+    try:
+        planner = build_server(settings)
+        await planner.start()
+    except (PlannerRefused, ServerRefused, TokensFileInvalid) as error:
+        return _refused(str(error))
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGHUP, planner.reload)
+    print(f"plangate-planner listening on {planner.grpc.address}", flush=True)
+    try:
+        await run_until_signal(planner.grpc)
+    finally:
+        await planner.close()
+    return 0
+
+
+def _refused(sentence: str) -> int:
+    print(f"plangate-planner: {sentence}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

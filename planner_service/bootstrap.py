@@ -1,0 +1,259 @@
+"""The composition root: the one place where the planner's parts are made and joined."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+import structlog
+from plangate.planner.v1 import planner_service_pb2 as planner_pb2
+from plangate.planner.v1.planner_service_pb2_grpc import add_PlannerServiceServicer_to_server
+
+from plangate_client.client import StoreClient
+from planner_service.clock import Clock, SystemClock
+from planner_service.draft_cache import DraftCache
+from planner_service.generation.embedded.engine import EmbeddedEngine, EngineFailed
+from planner_service.generation.embedded.settings import EmbeddedSettings
+from planner_service.generation.embedded.weights import ModelMissing, find_weights
+from planner_service.generation.errors import ProviderNotUsable
+from planner_service.generation.generator import Generator
+from planner_service.generation.prompts import TEMPLATE_VERSION, build_messages
+from planner_service.generation.providers import EMBEDDED, ModelClients
+from planner_service.governance import GovernanceFiles, GovernanceMetrics
+from planner_service.kernel import Kernel, KernelSettings
+from planner_service.planning import Planning
+from planner_service.planning_metrics import PlanningMetrics
+from planner_service.servicer import PlannerServicer
+from planner_service.settings import PlannerSettings
+from planner_service.single_flight import SingleFlight
+from planner_service.status_mapping import map_error
+from planner_service.store_gateway import StoreGateway
+from planner_service.yaml_document import DocumentInvalid
+from rpckit.channel import ChannelRefused, open_channel
+from rpckit.server import GrpcServer
+from rpckit.settings import ChannelSettings
+from rpckit.telemetry import RpcMetrics
+
+SERVICE_NAME = planner_pb2.DESCRIPTOR.services_by_name["PlannerService"].full_name
+POLICY_HEALTH = "plangate.policy"
+"""Health of catalogue and policy: NOT_SERVING while a bad file is ignored and what was in force before still is."""
+
+_log = structlog.get_logger(__name__)
+
+
+class PlannerRefused(Exception):
+    """The planner cannot be started as the settings ask; the message says why, and what mends it."""
+
+
+def read_governance(settings: PlannerSettings, metrics: GovernanceMetrics | None = None) -> GovernanceFiles:
+    """Catalogue and policy as the settings name them. Raises PlannerRefused."""
+    if settings.catalogue_file is None:
+        raise PlannerRefused(
+            "no catalogue: name the YAML file of the actions that may be planned in PLANGATE_CATALOGUE_FILE"
+        )
+    try:
+        return GovernanceFiles(settings.catalogue_file, settings.policy_file, metrics)
+    except DocumentInvalid as error:
+        raise PlannerRefused(str(error)) from error
+
+
+def build_server(
+    settings: PlannerSettings,
+    *,
+    channel_settings: ChannelSettings | None = None,
+    embedded_settings: EmbeddedSettings | None = None,
+    clock: Clock | None = None,
+) -> PlannerServer:
+    """A planner, not started yet. Needs a running event loop.
+
+    `channel_settings` say how the store is reached. Raises PlannerRefused, ServerRefused, TokensFileInvalid.
+    """
+    return PlannerServer(
+        settings,
+        channel_settings or ChannelSettings(),
+        embedded_settings or EmbeddedSettings(),
+        clock or SystemClock(),
+    )
+
+
+class PlannerServer:
+    """A planner in one process. start() once, stop() once; `grpc` is the server within."""
+
+    def __init__(
+        self,
+        settings: PlannerSettings,
+        channel_settings: ChannelSettings,
+        embedded_settings: EmbeddedSettings,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._embedded_settings = embedded_settings
+        self._clock = clock
+        metrics = RpcMetrics()
+        self._metrics = PlanningMetrics(metrics.registry)
+        self.governance = read_governance(settings, GovernanceMetrics(metrics.registry))
+        self._weights = self._find_weights()
+        # Servicers are added when the model runs; what settings forbid shows before it is loaded.
+        servers: list[grpc.aio.Server] = []
+        self.grpc = GrpcServer(
+            settings,
+            register=servers.append,
+            service_names=[SERVICE_NAME],
+            map_error=map_error,
+            listen=settings.planner_listen,
+            metrics=metrics if settings.metrics_listen else None,
+        )
+        [self._server] = servers
+        self.grpc.on_drain(self._begin_draining)
+        try:
+            channel = open_channel(settings.store_target, channel_settings, actor=settings.planner_identity)
+        except ChannelRefused as error:
+            raise PlannerRefused(str(error)) from error
+        self._store_client = StoreClient(channel)
+        self._engine: EmbeddedEngine | None = None
+        self._generator: Generator | None = None
+        self._kernel: Kernel | None = None
+        self._kernel_run: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._side_tasks: set[asyncio.Task[None]] = set()
+        self._drain_ends: float | None = None
+
+    async def start(self) -> int:
+        """Load and warm the model, bind, take calls, work on the queue; then health says SERVING. Returns the port.
+
+        Raises PlannerRefused, ServerRefused.
+        """
+        try:
+            if self._weights is not None:
+                self._engine = await EmbeddedEngine.start(self._weights, self._embedded_settings)
+                await self._warm_up()
+            self._generator = self._make_generator()
+        except (EngineFailed, ProviderNotUsable) as error:
+            await self.close()
+            raise PlannerRefused(str(error)) from error
+        settings = self._settings
+        store = StoreGateway(self._store_client, planner_identity=settings.planner_identity)
+        planning = self._make_planning(self._generator, store)
+        add_PlannerServiceServicer_to_server(
+            PlannerServicer(
+                planning,
+                store,
+                max_prompt_characters=settings.max_prompt_characters,
+                plan_timeout_seconds=settings.plan_timeout_seconds,
+            ),
+            self._server,
+        )
+        port = await self.grpc.start()
+        if settings.kernel_concurrency:
+            self._kernel = Kernel(planning, store, _kernel_settings(settings), self._metrics)
+            self._kernel_run = self._in_background(self._kernel.run(), "the kernel loop")
+        self._watching = self._in_background(
+            self.governance.watch(settings.reload_poll_seconds, self._reloaded), "watching the files"
+        )
+        await self.grpc.set_serving(True)
+        await self.grpc.set_health(POLICY_HEALTH, True)
+        return port
+
+    async def stop(self, grace_seconds: float | None = None) -> None:
+        """Drain: calls and claimed plans finish within the grace, then everything is closed."""
+        await self.grpc.stop(grace_seconds)
+        await self.close()
+
+    async def close(self) -> None:
+        """What remains after the gRPC server drained (run_until_signal does that): the kernel, the model, the store."""
+        if self._kernel_run is not None:
+            remaining = 0.0
+            if self._drain_ends is not None:
+                remaining = max(0.0, self._drain_ends - asyncio.get_running_loop().time())
+            await asyncio.wait((self._kernel_run,), timeout=remaining)
+        for task in (self._kernel_run, self._watching, *self._side_tasks):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+        if self._generator is not None:
+            await self._generator.aclose()
+        if self._engine is not None:
+            await self._engine.close()
+        await self._store_client.close()
+
+    def reload(self) -> None:
+        """Read catalogue and policy again now; a bad file keeps what is in force."""
+        self._reloaded(self.governance.reload())
+
+    def _find_weights(self) -> Path | None:
+        """The embedded model's file, None when it is not wanted. Raises PlannerRefused."""
+        if EMBEDDED not in self._settings.usable_models or self._settings.model_replay_file is not None:
+            return None
+        try:
+            return find_weights(self._embedded_settings)
+        except ModelMissing as error:
+            raise PlannerRefused(str(error)) from error
+
+    def _make_generator(self) -> Generator:
+        """Raises ProviderNotUsable for any of the models that requests may name."""
+        settings = self._settings.generation_settings()
+        clients = ModelClients(settings, self._engine.endpoint if self._engine else None)
+        for model in sorted(self._settings.usable_models):
+            clients.client(model)
+        return Generator(clients, settings, now=self._clock.now)
+
+    def _make_planning(self, generator: Generator, store: StoreGateway) -> Planning:
+        settings = self._settings
+        return Planning(
+            governance=self.governance,
+            flights=SingleFlight(generator),
+            cache=DraftCache(
+                max_bytes=settings.draft_cache_megabytes << 20,
+                directory=settings.draft_cache_dir,
+                max_files=settings.draft_cache_max_files,
+            ),
+            store=store,
+            clock=self._clock,
+            limits=settings.planning_limits(),
+            metrics=self._metrics,
+            prompt_template_version=TEMPLATE_VERSION,
+        )
+
+    async def _warm_up(self) -> None:
+        if self._engine is not None:
+            await self._engine.warm_up(build_messages("Say hello.", {}, self.governance.current.catalogue))
+
+    def _reloaded(self, usable: bool) -> None:
+        self._aside(self.grpc.set_health(POLICY_HEALTH, usable))
+        if usable and self._engine is not None:
+            # The catalogue is the beginning of every prompt: a local model reads it once, before it is needed.
+            self._aside(self._warm_up())
+
+    def _begin_draining(self) -> None:
+        self._drain_ends = asyncio.get_running_loop().time() + self._settings.drain_seconds
+        if self._kernel is not None:
+            self._kernel.stop_claiming()
+
+    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._side_tasks.add(task)
+        task.add_done_callback(self._side_tasks.discard)
+
+    @staticmethod
+    def _in_background(work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()):
+                _log.critical(f"{what} ended", exc_info=error)
+
+        task = asyncio.create_task(work, name=what)
+        task.add_done_callback(ended)
+        return task
+
+
+def _kernel_settings(settings: PlannerSettings) -> KernelSettings:
+    return KernelSettings(
+        concurrency=settings.kernel_concurrency,
+        lease_seconds=settings.kernel_lease_seconds,
+        wait_seconds=settings.kernel_wait_seconds,
+        plan_seconds=settings.plan_timeout_seconds,
+    )

@@ -1,0 +1,136 @@
+"""What the planner can be told by its environment. Values are read once, at start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from planner_service.generation.attempts import RawText
+from planner_service.generation.providers import EMBEDDED, KEY_VARIABLES
+from planner_service.generation.settings import GenerationSettings, OnRepeatedError
+from planner_service.plan import MAX_PROMPT_CHARACTERS
+from planner_service.planning import PlanningLimits
+from rpckit.settings import ServerSettings
+
+
+def _separated(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+_Models = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)]
+
+
+def _provider_keys() -> dict[str, str]:
+    """Keys under the names that the providers' own tools use."""
+    return {name: os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)}
+
+
+class PlannerSettings(ServerSettings):
+    """PLANGATE_PLANNER_LISTEN, PLANGATE_CATALOGUE_FILE and so on. docs/operations.md lists them for operators."""
+
+    # An empty variable, as compose files make of an absent one, is an absent one.
+    model_config = SettingsConfigDict(env_ignore_empty=True, protected_namespaces=())
+
+    planner_listen: str = "127.0.0.1:50052"
+    """host:port; port 0 takes a free one."""
+    store_target: str = "127.0.0.1:50051"
+    """Where the store is, as gRPC names it."""
+    catalogue_file: Path | None = None
+    """The actions that may be planned. Required."""
+    policy_file: Path | None = None
+    """The rules. Without them the catalogue's own words count, and the rest is denied."""
+    reload_poll_seconds: float = Field(default=2.0, gt=0)
+    """How often to look whether those two files changed."""
+
+    model: str = EMBEDDED
+    """Provider string of the model: embedded, openai/gpt-4o, anthropic/claude-..., ollama/..."""
+    model_base_url: str = ""
+    """Where the model's provider answers, for servers of your own."""
+    model_api_key: SecretStr | None = None
+    """The provider's key. Keys of further providers are read from OPENAI_API_KEY and the like."""
+    fallback_models: _Models = ()
+    """Models to ask when the first is away or keeps answering wrongly, separated by commas."""
+    allowed_models: _Models = ()
+    """Further models that requests may name, separated by commas."""
+    model_mode: Literal["", "tools", "json_schema", "json", "md_json"] = ""
+    """How the model is held to the schema; empty: what suits its provider."""
+    model_temperature: float = Field(default=0.0, ge=0, le=2)
+    model_seed: int = 7
+    model_max_output_tokens: int = Field(default=2_048, ge=64, le=131_072)
+    """Tokens of one reply."""
+    model_attempt_timeout_seconds: float = Field(default=120.0, gt=0)
+    """One call to the model."""
+    model_record_file: Path | None = None
+    """Write every call to a provider there, to be replayed."""
+    model_replay_file: Path | None = None
+    """Answer from such a file instead of asking a provider."""
+    raw_replies: RawText = RawText.KEEP
+    """What becomes of a model's replies in reports: keep, redact, drop."""
+    on_repeated_error: OnRepeatedError = OnRepeatedError.FALLBACK
+    """When a model makes the same mistake twice in a row: stop, fallback, vary."""
+
+    plan_max_attempts: int = Field(default=3, ge=1, le=10)
+    """Calls to a model for one plan, unless the request says otherwise."""
+    plan_token_budget: int = Field(default=100_000, ge=0)
+    """Input plus output tokens for one plan, unless the request says otherwise. 0: no limit."""
+    plan_timeout_seconds: float = Field(default=300.0, gt=0)
+    """The longest that planning may take, also when a caller would wait longer."""
+    max_prompt_characters: int = Field(default=MAX_PROMPT_CHARACTERS, ge=1, le=MAX_PROMPT_CHARACTERS)
+    max_plans_in_flight: int = Field(default=256, ge=1)
+    """Plans made at once for callers that wait; more are refused with OVERLOADED."""
+
+    draft_cache_megabytes: int = Field(default=64, ge=0)
+    """Memory for models' answers to requests that come again. 0: none are kept."""
+    draft_cache_dir: Path | None = None
+    """Keep them on disk too, where restarts and other planners of this machine find them."""
+    draft_cache_max_files: int = Field(default=10_000, ge=1)
+
+    kernel_concurrency: int = Field(default=4, ge=0, le=100)
+    """Queued plans worked on at once. 0: this planner leaves the queue to others."""
+    kernel_lease_seconds: float = Field(default=60.0, ge=1, le=3600)
+    """How long the store holds a plan for this planner between renewals: what a crash costs."""
+    kernel_wait_seconds: float = Field(default=20.0, ge=0, le=60)
+    """How long one claim waits for a plan."""
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The configured model, then its fallbacks, each once."""
+        return tuple(dict.fromkeys((self.model, *self.fallback_models)))
+
+    @property
+    def usable_models(self) -> frozenset[str]:
+        """All that a request may name."""
+        return frozenset((*self.models, *self.allowed_models))
+
+    def planning_limits(self) -> PlanningLimits:
+        """What planning needs to know of all this."""
+        return PlanningLimits(
+            models=self.models,
+            allowed_models=self.usable_models,
+            max_attempts=self.plan_max_attempts,
+            token_budget=self.plan_token_budget,
+            max_plans_in_flight=self.max_plans_in_flight,
+        )
+
+    def generation_settings(self, provider_keys: Mapping[str, str] | None = None) -> GenerationSettings:
+        """What the generator needs to know. `provider_keys` default to those of the environment."""
+        return GenerationSettings(
+            model=self.model,
+            base_url=self.model_base_url,
+            api_key=self.model_api_key.get_secret_value() if self.model_api_key else "",
+            provider_keys=_provider_keys() if provider_keys is None else provider_keys,
+            mode=self.model_mode,
+            temperature=self.model_temperature,
+            seed=self.model_seed,
+            max_output_tokens=self.model_max_output_tokens,
+            attempt_timeout_seconds=self.model_attempt_timeout_seconds,
+            raw_text=self.raw_replies,
+            on_repeated_error=self.on_repeated_error,
+            record_file=self.model_record_file,
+            replay_file=self.model_replay_file,
+        )

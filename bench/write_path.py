@@ -48,7 +48,8 @@ class Measured:
     def __str__(self) -> str:
         return (
             f"{self.what:8} {self.in_flight:4} in flight  {self.per_second:8.0f}/s  "
-            f"{self.cpu_microseconds:7.1f} us CPU  p50 {self.median_milliseconds:7.2f} ms  p99 {self.p99_milliseconds:7.2f} ms"
+            f"{self.cpu_microseconds:7.1f} us CPU  "
+            f"p50 {self.median_milliseconds:7.2f} ms  p99 {self.p99_milliseconds:7.2f} ms"
         )
 
 

@@ -18,8 +18,8 @@ _log = logging.getLogger(__name__)
 
 
 class Sweeper:
-    """Looks every `interval_seconds`, and acts through the writer like anybody else, at most `limit` things of a kind at
-    a time. Several processes may sweep one database: a command that comes second does nothing."""
+    """Looks every `interval_seconds`, and acts through the writer like anybody else, at most `limit` things of a kind
+    at a time. Several processes may sweep one database: a command that comes second does nothing."""
 
     def __init__(
         self, database: Database, writer: Writer, *, clock: Clock, interval_seconds: float = 1.0, limit: int = 100
@@ -31,7 +31,7 @@ class Sweeper:
         self._limit = limit
         self._task: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Begins to sweep, in a task of its own."""
         self._task = asyncio.create_task(self._run(), name="sweeper")
 

@@ -55,6 +55,8 @@ class Calls:
 
     patience: Patience = field(default_factory=Patience)
     metadata: tuple[tuple[str, str], ...] = ()
+    service: str = ""
+    """What errors say was called: "store" or "planner"."""
 
     def with_metadata(self, *pairs: tuple[str, str]) -> Calls:
         """The same, with metadata added to every call."""
@@ -81,7 +83,7 @@ class Calls:
                 remaining_seconds = max(0.001, deadline - time.monotonic())
                 return await rpc(request, timeout=remaining_seconds, metadata=self.metadata or None)
             except grpc.aio.AioRpcError as rpc_error:
-                error = error_from_rpc(rpc_error)
+                error = error_from_rpc(rpc_error, self.service)
                 failed_attempts += 1
                 if not (repeatable and may_be_repeated(error)) or failed_attempts >= self.patience.attempts:
                     raise error from rpc_error
@@ -107,7 +109,7 @@ class Calls:
             async for response in call:
                 yield response
         except grpc.aio.AioRpcError as rpc_error:
-            raise error_from_rpc(rpc_error) from rpc_error
+            raise error_from_rpc(rpc_error, self.service) from rpc_error
         finally:
             call.cancel()
 

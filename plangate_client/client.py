@@ -41,7 +41,7 @@ class StoreClient:
         metadata: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self.channel = channel
-        self._calls = Calls(patience or Patience(), metadata)
+        self._calls = Calls(patience or Patience(), metadata, "store")
         self.plans = Plans(channel, self._calls)
         self.proposals = Proposals(channel, self._calls)
         self.events = Events(channel, self._calls)
@@ -72,7 +72,7 @@ class PlannerClient:
 
     def __init__(self, channel: grpc.aio.Channel, *, patience: Patience | None = None) -> None:
         self.channel = channel
-        self._calls = Calls(patience or Patience())
+        self._calls = Calls(patience or Patience(), service="planner")
         self._stub = PlannerServiceStub(channel)
 
     async def create_plan(

@@ -42,11 +42,12 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 
 class PlangateError(Exception):
-    """A call failed. `failure` is what the wire said."""
+    """A call failed. `failure` is what the wire said, `service` which of the two servers was called."""
 
-    def __init__(self, failure: RpcFailure) -> None:
+    def __init__(self, failure: RpcFailure, service: str = "") -> None:
         super().__init__(failure.message)
         self.failure = failure
+        self.service = service
 
     @property
     def code(self) -> grpc.StatusCode:
@@ -350,12 +351,12 @@ _BY_CODE: dict[grpc.StatusCode, type[PlangateError]] = {
 }
 
 
-def typed_error(failure: RpcFailure) -> PlangateError:
+def typed_error(failure: RpcFailure, service: str = "") -> PlangateError:
     """The typed error for a failure read from the wire."""
     kind = _BY_REASON.get(failure.reason) or _BY_CODE.get(failure.code, PlangateError)
-    return kind(failure)
+    return kind(failure, service)
 
 
-def error_from_rpc(error: grpc.aio.AioRpcError) -> PlangateError:
+def error_from_rpc(error: grpc.aio.AioRpcError, service: str = "") -> PlangateError:
     """The typed error for what a stub raised."""
-    return typed_error(from_rpc_error(error))
+    return typed_error(from_rpc_error(error), service)

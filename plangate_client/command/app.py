@@ -1,0 +1,109 @@
+"""The `plangate` command: its subcommands, the options before them, and how it ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plangate_client.command import logbook, plans, reviews, servers, work
+from plangate_client.command.exit_status import CommandFailed, ExitStatus
+from plangate_client.command.session import GlobalOptions
+
+_VALUED = frozenset({"--store", "--planner", "--as", "--roles", "--token", "--token-file", "--tls-ca", "--timeout"})
+_PASS_THROUGH = frozenset({"store", "model"})
+
+app = typer.Typer(
+    name="plangate",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Turns a request in plain words into a plan, and lets no risky step run until the right people agreed to it.",
+    epilog="Exit status: 0 done, 2 wrong usage, 3 not found, 4 somebody was faster, 5 denied or not in this state, "
+    "6 unavailable, 7 too slow, 1 anything else. The options above may also follow the subcommand.",
+)
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    store: Annotated[str | None, typer.Option("--store", metavar="HOST:PORT", help="PLANGATE_STORE_TARGET")] = None,
+    planner: Annotated[
+        str | None, typer.Option("--planner", metavar="HOST:PORT", help="PLANGATE_PLANNER_TARGET")
+    ] = None,
+    actor: Annotated[
+        str | None,
+        typer.Option("--as", metavar="NAME", help="Who acts, on servers without authentication. PLANGATE_ACTOR"),
+    ] = None,
+    roles: Annotated[
+        str | None, typer.Option("--roles", metavar="A,B", help="Roles to claim on such servers. PLANGATE_ROLES")
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option("--token", help="Others see it in the process list: better PLANGATE_TOKEN.")
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help="PLANGATE_TOKEN_FILE")] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="With the system's authorities. PLANGATE_TLS")] = False,
+    tls_ca_file: Annotated[Path | None, typer.Option("--tls-ca", metavar="FILE", help="PLANGATE_TLS_CA_FILE")] = None,
+    timeout_seconds: Annotated[
+        float | None,
+        typer.Option("--timeout", metavar="SECONDS", min=0.001, help="For a call. PLANGATE_TIMEOUT_SECONDS"),
+    ] = None,
+) -> None:
+    """Read by every subcommand."""
+    context.obj = GlobalOptions(
+        store=store,
+        planner=planner,
+        actor=actor,
+        roles=roles,
+        token=token,
+        token_file=token_file,
+        tls=tls,
+        tls_ca_file=tls_ca_file,
+        timeout_seconds=timeout_seconds,
+    )
+
+
+_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Ask": (plans.plan, plans.actions),
+    "Review": (reviews.proposals, reviews.show, reviews.approve, reviews.reject, reviews.cancel, reviews.revise),
+    "Run and look back": (work.work, logbook.log),
+    "Servers": (servers.up, servers.store, servers.model),
+}
+for _panel, _functions in _PANELS.items():
+    for _function in _functions:
+        _settings = servers.PASS_THROUGH if _function.__name__ in _PASS_THROUGH else None
+        app.command(rich_help_panel=_panel, context_settings=_settings)(_function)
+
+
+def run() -> None:
+    """Run the command with this process's arguments and end the process."""
+    try:
+        app(hoisted(sys.argv[1:]), prog_name="plangate")
+    except CommandFailed as error:
+        print(f"plangate: {error.message}", file=sys.stderr)
+        sys.exit(error.status)
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough.
+        sys.stderr.close()
+        sys.exit(ExitStatus.OTHER)
+
+
+def hoisted(arguments: list[str]) -> list[str]:
+    """The arguments with options that every subcommand understands put before it, wherever they stood."""
+    before: list[str] = []
+    rest: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--" or (argument in _PASS_THROUGH and not rest):
+            rest.append(argument)
+            break
+        if argument in _VALUED:
+            before.append(argument)
+            before.extend(value for value in [next(remaining, None)] if value is not None)
+        elif argument == "--tls" or argument.partition("=")[0] in _VALUED:
+            before.append(argument)
+        else:
+            rest.append(argument)
+    return [*before, *rest, *remaining]

@@ -1,0 +1,156 @@
+"""`plangate log`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from plangate_client.command.exit_status import CommandFailed, ExitStatus
+from plangate_client.command.options import JsonOption
+from plangate_client.command.session import Session, run_async, session_of
+
+if TYPE_CHECKING:
+    from plangate.store.v1 import event_pb2
+
+
+def log(
+    context: typer.Context,
+    filter: Annotated[
+        str, typer.Option("--filter", "-f", help='For example: actor = "alice" AND kind = "proposal.approved"')
+    ] = "",
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The last so many.")] = 50,
+    start: Annotated[int, typer.Option("--from", metavar="REVISION", min=0, help="From this revision on.")] = 0,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with what happens; Ctrl-C ends it.")] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="FILE", help="Write them as JSON lines; - is standard output."),
+    ] = None,
+    verify: Annotated[bool, typer.Option("--verify", help="Let the store walk its hash chain.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the log: who did what, when, and to which version."""
+    if sum((follow, export is not None, verify)) > 1:
+        raise CommandFailed("--follow, --export and --verify exclude each other", ExitStatus.USAGE)
+    session = session_of(context)
+    if verify:
+        run_async(context, _verify(session, start, as_json))
+    elif export is not None:
+        run_async(context, _export(session, _terms(filter, start), export))
+    else:
+        run_async(context, _show(session, filter, limit, start, follow, as_json))
+
+
+async def _verify(session: Session, start: int, as_json: bool) -> None:
+    async with session.store() as store:
+        verdict = await store.events.verify(start_revision=start)
+    if as_json:
+        from plangate_client.command.json_output import print_message
+
+        print_message(verdict)
+    elif verdict.valid:
+        print(f"{verdict.events_checked} events, chain whole, head {verdict.head_revision} {verdict.head_hash.hex()}")
+    if not verdict.valid:
+        raise CommandFailed(f"the log is damaged at revision {verdict.first_bad_revision}: {verdict.problem}")
+
+
+async def _export(session: Session, filter: str, target: Path) -> None:
+    from plangate.store.v1 import event_pb2
+
+    from plangate_client.command.json_output import message_json
+
+    count = 0
+    try:
+        with open("/dev/stdout" if str(target) == "-" else target, "w", encoding="utf-8") as file:  # noqa: ASYNC230
+            async with session.store() as store:
+                async for event in store.events.list_all(filter=filter, view=event_pb2.EVENT_VIEW_FULL):
+                    file.write(json.dumps(message_json(event), ensure_ascii=False) + "\n")
+                    count += 1
+    except OSError as error:
+        raise CommandFailed(f"cannot write {target}: {error.strerror}") from error
+    if str(target) != "-":
+        print(f"{count} events written to {target}")
+
+
+async def _show(session: Session, filter: str, limit: int, start: int, follow: bool, as_json: bool) -> None:
+    from plangate.store.v1 import event_pb2
+
+    async with session.store() as store:
+        order = "revision" if start else "revision desc"
+        events: list[event_pb2.Event] = []
+        view = event_pb2.EVENT_VIEW_RESOURCE if as_json else event_pb2.EVENT_VIEW_BASIC
+        pages = store.events.list_all(
+            filter=_terms(filter, start), order_by=order, view=view, page_size=min(limit, 500)
+        )
+        async for event in pages:
+            events.append(event)
+            if len(events) == limit and not (follow and start):
+                break
+        if not start:
+            events.reverse()
+        seen = events[-1].revision if events else max(0, start - 1)
+        if follow and not events and not start:
+            # Nothing matched so far: watch from the head on, without what is there already.
+            head = await store.events.list_page(order_by="revision desc", page_size=1, view=event_pb2.EVENT_VIEW_BASIC)
+            seen = head.events[0].revision if head.events else 0
+        printer = _Printer(as_json)
+        printer.print(events)
+        if follow:
+            await _follow(store, filter, seen, view, printer)
+
+
+async def _follow(store: Any, filter: str, seen: int, view: Any, printer: _Printer) -> None:
+    from plangate_client.command.console import remarks
+    from plangate_client.errors import Unavailable, WatchTooSlow
+
+    pause_seconds = 0.5
+    while True:
+        try:
+            async for update in store.events.watch(start_revision=seen + 1, filter=filter, view=view):
+                pause_seconds = 0.5
+                if update.HasField("event"):
+                    printer.print([update.event])
+                    seen = update.event.revision
+                else:
+                    seen = update.progress.revision
+        except WatchTooSlow:
+            continue
+        except Unavailable:
+            remarks().print(f"the store is away; trying again in {pause_seconds:g} s", style="dim")
+        await asyncio.sleep(pause_seconds)
+        pause_seconds = min(pause_seconds * 2, 10.0)
+
+
+class _Printer:
+    """Events as a table, or as JSON lines."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._printed = False
+
+    def print(self, events: list[event_pb2.Event]) -> None:
+        if self._as_json:
+            from plangate_client.command.json_output import print_line
+
+            for event in events:
+                print_line(event)
+            return
+        from plangate_client.command.console import answers
+        from plangate_client.command.views import events_table
+
+        if not events and not self._printed:
+            return
+        table = events_table(events)
+        table.show_header = not self._printed
+        self._printed = True
+        answers().print(table)
+
+
+def _terms(filter: str, start: int) -> str:
+    terms = [f"({filter})"] if filter else []
+    if start:
+        terms.append(f"revision >= {start}")
+    return " AND ".join(terms)

@@ -1,0 +1,25 @@
+"""Options that several subcommands share."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+import typer
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Whole id, or a beginning or end of it that is unique.")]
+RequestIdOption = Annotated[
+    str | None,
+    typer.Option("--request-id", metavar="UUID", help="Repeat a call with the id it had: it happens once."),
+]
+
+
+def checked_request_id(request_id: str | None) -> str | None:
+    """The id, if it is a UUID. Ends the command otherwise."""
+    if request_id is None:
+        return None
+    try:
+        return str(uuid.UUID(request_id))
+    except ValueError as error:
+        raise typer.BadParameter("--request-id must be a UUID") from error

@@ -1,0 +1,139 @@
+"""`plangate up`, and what the servers' own programs do: `plangate store …`, `plangate model …`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from plangate_client.command.exit_status import CommandFailed, ExitStatus
+from plangate_client.command.session import run_async
+
+if TYPE_CHECKING:
+    from plangate_client.server_pair import ServerEnded, ServerPair
+
+PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+
+def up(
+    context: typer.Context,
+    store_listen: Annotated[
+        str | None, typer.Option("--store-listen", metavar="HOST:PORT", help="PLANGATE_STORE_LISTEN")
+    ] = None,
+    planner_listen: Annotated[
+        str | None, typer.Option("--planner-listen", metavar="HOST:PORT", help="PLANGATE_PLANNER_LISTEN")
+    ] = None,
+    free_ports: Annotated[bool, typer.Option("--free-ports", help="Any free ports on loopback.")] = False,
+    database: Annotated[str | None, typer.Option("--database", metavar="URL", help="PLANGATE_DATABASE_URL")] = None,
+    catalogue: Annotated[
+        Path | None, typer.Option("--catalogue", metavar="FILE", help="PLANGATE_CATALOGUE_FILE")
+    ] = None,
+    policy: Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="PLANGATE_POLICY_FILE")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="PLANGATE_MODEL")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print what the servers log.")] = False,
+) -> None:
+    """Run both servers until Ctrl-C or SIGTERM. If one ends, the other is stopped."""
+    from plangate_client.settings import process_environment
+
+    given = {
+        "PLANGATE_STORE_LISTEN": "127.0.0.1:0" if free_ports else store_listen,
+        "PLANGATE_PLANNER_LISTEN": "127.0.0.1:0" if free_ports else planner_listen,
+        "PLANGATE_DATABASE_URL": database,
+        "PLANGATE_CATALOGUE_FILE": str(catalogue.resolve()) if catalogue else None,
+        "PLANGATE_POLICY_FILE": str(policy.resolve()) if policy else None,
+        "PLANGATE_MODEL": model,
+    }
+    environment = {
+        **process_environment(),
+        **{name: value for name, value in given.items() if value is not None},
+    }
+    # The shell's identity is a person's, not the planner's.
+    environment.pop("PLANGATE_ACTOR", None)
+    run_async(context, _up(environment, verbose))
+
+
+def model(context: typer.Context) -> None:
+    """The embedded model: `pull` brings it, `status` says whether it is there."""
+    _run_module("planner_service", ["model", *context.args])
+
+
+def store(context: typer.Context) -> None:
+    """The store's database: `migrate`, `backup`, `check`."""
+    _run_module("store_service", context.args)
+
+
+def _run_module(module: str, arguments: list[str]) -> None:
+    import os
+
+    # In place of this process: signals, the terminal and the exit status are the program's own.
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
+
+
+async def _up(environment: dict[str, str], verbose: bool) -> None:
+    from rich.text import Text
+
+    from plangate_client.command.console import answers, remarks
+    from plangate_client.command.text import visible
+    from plangate_client.server_pair import ServerEnded, ServerPair
+
+    console = remarks()
+
+    def tell(name: str, line: str) -> None:
+        if verbose:
+            console.print(Text.assemble((f"{name:>7} ", "dim"), visible(line)), soft_wrap=True)
+
+    stop = asyncio.Event()
+    async with ServerPair(environment, tell=tell) as pair:
+        _on_signals(stop, pair)
+        starting = asyncio.create_task(pair.start())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            with console.status("starting the servers"):
+                await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                await asyncio.wait({starting})
+                return
+            addresses = starting.result()
+            out = answers()
+            out.print(f"store    {addresses.store}")
+            out.print(f"planner  {addresses.planner}")
+            ended = asyncio.create_task(pair.first_end())
+            await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if ended.done() and not stop.is_set():
+                raise ended.result()
+            ended.cancel()
+            console.print("stopping", style="dim")
+        except ServerEnded as error:
+            raise _failure(error, verbose) from error
+        finally:
+            stopping.cancel()
+
+
+def _failure(error: ServerEnded, verbose: bool) -> CommandFailed:
+    from rich.text import Text
+
+    from plangate_client.command.console import remarks
+    from plangate_client.command.text import visible
+
+    if not verbose:
+        for line in error.log:
+            remarks().print(Text.assemble((f"{error.name:>7} ", "dim"), visible(line)), soft_wrap=True)
+    return CommandFailed(str(error), ExitStatus.OTHER)
+
+
+def _on_signals(stop: asyncio.Event, pair: ServerPair) -> None:
+    """The first signal stops both in order, the second one kills them."""
+
+    def asked_to_stop() -> None:
+        if stop.is_set():
+            pair.kill()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, asked_to_stop)

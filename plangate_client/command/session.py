@@ -1,0 +1,114 @@
+"""What the options before the subcommand say, and how a subcommand's work is run and ended."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+from plangate_client.command.exit_status import CommandFailed, ExitStatus
+
+if TYPE_CHECKING:
+    from plangate_client.client import PlannerClient, StoreClient
+    from plangate_client.settings import ClientSettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalOptions:
+    """Options that every subcommand understands. None: the environment decides."""
+
+    store: str | None = None
+    planner: str | None = None
+    actor: str | None = None
+    roles: str | None = None
+    token: str | None = None
+    token_file: Path | None = None
+    tls: bool = False
+    tls_ca_file: Path | None = None
+    timeout_seconds: float | None = None
+
+
+class Session:
+    """Settings of one run of the command, and the clients made from them."""
+
+    def __init__(self, settings: ClientSettings) -> None:
+        self.settings = settings
+
+    def store(self, *, actor: str | None = None) -> StoreClient:
+        """A client of the store; close it."""
+        from plangate_client.client import StoreClient
+
+        return StoreClient(self._channel(self.settings.store_target, actor), patience=self._patience())
+
+    def planner(self) -> PlannerClient:
+        """A client of the planner; close it."""
+        from plangate_client.client import PlannerClient
+
+        return PlannerClient(self._channel(self.settings.planner_target, None), patience=self._patience())
+
+    def _channel(self, target: str, actor: str | None) -> Any:
+        from rpckit.channel import open_channel
+
+        settings = self.settings
+        return open_channel(target, settings, actor=actor or settings.identity, roles=settings.role_names)
+
+    def _patience(self) -> Any:
+        from plangate_client.calls import Patience
+
+        return Patience(
+            timeout_seconds=self.settings.timeout_seconds,
+            planning_timeout_seconds=self.settings.planning_timeout_seconds,
+        )
+
+
+def session_of(context: typer.Context) -> Session:
+    """The session that the options and the environment describe. Ends the command when they are wrong."""
+    from pydantic import SecretStr, ValidationError
+
+    from plangate_client.settings import ClientSettings
+
+    options: GlobalOptions = context.obj
+    given: dict[str, Any] = {
+        "store_target": options.store,
+        "planner_target": options.planner,
+        "actor": options.actor,
+        "roles": options.roles,
+        "token": SecretStr(options.token) if options.token else None,
+        "token_file": options.token_file,
+        "tls": options.tls or None,
+        "tls_ca_file": options.tls_ca_file,
+        "timeout_seconds": options.timeout_seconds,
+        "planning_timeout_seconds": options.timeout_seconds,
+    }
+    try:
+        return Session(ClientSettings(**{name: value for name, value in given.items() if value is not None}))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = f"PLANGATE_{'_'.join(str(part) for part in first['loc']).upper()}"
+        raise CommandFailed(f"{name}: {first['msg']}", ExitStatus.USAGE) from error
+
+
+def run_async(context: typer.Context, work: Coroutine[Any, Any, T]) -> T:
+    """Run a subcommand's work. What fails ends the command with one line on standard error and its exit status."""
+    from plangate_client.command.failures import sentence, status_of
+    from plangate_client.errors import PlangateError
+    from rpckit.channel import ChannelRefused
+
+    try:
+        return asyncio.run(work)
+    except PlangateError as error:
+        settings = session_of(context).settings
+        targets = {"store": settings.store_target, "planner": settings.planner_target}
+        raise CommandFailed(sentence(error, targets), status_of(error)) from error
+    except ChannelRefused as error:
+        raise CommandFailed(str(error), ExitStatus.USAGE) from error
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        raise typer.Exit(ExitStatus.INTERRUPTED) from None

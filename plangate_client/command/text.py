@@ -1,0 +1,66 @@
+"""Texts that others wrote, made safe and short for a terminal.
+
+A model's or a requester's text may hold escape sequences, or characters that turn the reading direction round: what a
+reviewer sees must be what is there.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from google.protobuf.struct_pb2 import Struct
+    from google.protobuf.timestamp_pb2 import Timestamp
+
+_SHORT_ID_CHARACTERS = 8
+
+
+def visible(text: str, *, newlines: bool = False) -> str:
+    """The text with everything that a terminal would not show as itself written as an escape, for example \\x1b.
+
+    :param newlines: leave line breaks as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character
+        if character.isprintable() or (newlines and character == "\n")
+        else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+def shortened(text: str, characters: int) -> str:
+    """At most so many characters, the last one an ellipsis when something was left out."""
+    return text if len(text) <= characters else text[: characters - 1] + "…"
+
+
+def struct_text(struct: Struct, *, indent: int | None = None) -> str:
+    """JSON of a Struct as it is stored: whole numbers without a point, keys sorted, every character visible."""
+    from rpckit.struct_codec import StructRefused, struct_to_json
+
+    try:
+        value = struct_to_json(struct, "args", byte_limit=1 << 20, depth_limit=100)
+    except StructRefused as error:
+        return f"<{error}>"
+    return visible(json.dumps(value, ensure_ascii=False, sort_keys=True, indent=indent), newlines=indent is not None)
+
+
+def short_id(identifier: str) -> str:
+    """The end of an id, which tells more than its beginning: UUIDv7 begins with the time."""
+    return visible(identifier[-_SHORT_ID_CHARACTERS:])
+
+
+def name_of(enum_name: str, prefix: str) -> str:
+    """PROPOSAL_STATE_PENDING -> PENDING."""
+    return enum_name.removeprefix(prefix)
+
+
+def time_text(time: Timestamp, *, with_date: bool = True) -> str:
+    """A time in the reader's own zone, to the second; empty when it is not set."""
+    if not time.seconds and not time.nanos:
+        return ""
+    local = time.ToDatetime(tzinfo=UTC).astimezone()
+    return local.strftime("%Y-%m-%d %H:%M:%S" if with_date else "%H:%M:%S")

@@ -1,0 +1,168 @@
+"""`plangate work`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from plangate_client.command.exit_status import CommandFailed, ExitStatus
+from plangate_client.command.options import JsonOption
+from plangate_client.command.session import Session, run_async, session_of
+
+if TYPE_CHECKING:
+    from plangate.store.v1 import proposal_pb2
+
+    from plangate_client.executor.catalogue import BoundCatalogue
+    from plangate_client.executor.execution import Execution
+
+
+def work(
+    context: typer.Context,
+    catalogue: Annotated[
+        Path | None, typer.Option("--catalogue", metavar="FILE", help="The executor's copy; PLANGATE_CATALOGUE_FILE.")
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--directory", metavar="DIR", help="Where commands run; by default here.")
+    ] = None,
+    action: Annotated[list[str] | None, typer.Option("--action", help="Only this action; may be repeated.")] = None,
+    plan: Annotated[str, typer.Option("--plan", metavar="ID", help="Only proposals of this plan (whole id).")] = "",
+    parallel: Annotated[int, typer.Option("--parallel", min=1, max=100, help="So many at once.")] = 4,
+    lease_seconds: Annotated[
+        float,
+        typer.Option("--lease", min=1, max=3600, help="Seconds until a crashed executor's work is given away."),
+    ] = 30.0,
+    drain_seconds: Annotated[
+        float, typer.Option("--drain", min=0, help="After SIGTERM or Ctrl-C: seconds that running work may finish in.")
+    ] = 20.0,
+    once: Annotated[bool, typer.Option("--once", help="End when there is nothing to do.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Carry out approved proposals whose actions the catalogue binds to a command or an HTTP request."""
+    from plangate_client.settings import process_environment
+
+    session = session_of(context)
+    path = catalogue or session.settings.catalogue_file
+    if path is None:
+        raise CommandFailed("which catalogue? Give --catalogue FILE or set PLANGATE_CATALOGUE_FILE", ExitStatus.USAGE)
+    environment = process_environment()
+    bound = _bound(path, action or [], environment)
+    run_async(
+        context,
+        _work(
+            session,
+            bound,
+            environment,
+            directory or Path.cwd(),
+            plan_id=plan,
+            pace={"parallel": parallel, "lease_seconds": lease_seconds, "drain_seconds": drain_seconds},
+            once=once,
+            as_json=as_json,
+        ),
+    )
+
+
+def _bound(path: Path, wanted: list[str], environment: Any) -> BoundCatalogue:
+    from plangate_client.executor.catalogue import BoundCatalogue, CatalogueInvalid, load_bound_catalogue
+
+    try:
+        bound = load_bound_catalogue(path)
+    except CatalogueInvalid as error:
+        raise CommandFailed(str(error), ExitStatus.USAGE) from error
+    if unknown := [name for name in wanted if name not in bound.actions]:
+        raise CommandFailed(f"the catalogue binds no action {unknown[0]}: {path}", ExitStatus.USAGE)
+    if wanted:
+        bound = BoundCatalogue(bound.path, {name: bound.actions[name] for name in wanted})
+    if not bound.actions:
+        raise CommandFailed(f"the catalogue binds no action to a command or an HTTP request: {path}", ExitStatus.USAGE)
+    for name, actions in bound.missing_environment(environment).items():
+        raise CommandFailed(f"the environment variable {name} is not set; {actions[0]} needs it", ExitStatus.USAGE)
+    return bound
+
+
+async def _work(
+    session: Session,
+    bound: BoundCatalogue,
+    environment: Any,
+    directory: Path,
+    *,
+    plan_id: str,
+    pace: dict[str, Any],
+    once: bool,
+    as_json: bool,
+) -> None:
+    from plangate_client.command.console import remarks
+    from plangate_client.executor.execution import Surroundings
+    from plangate_client.executor.loop import Executor, Observer, Pace
+
+    # Leases name their holder: by default one that tells two machines apart.
+    worker = session.settings.actor or f"executor@{socket.gethostname()}-{os.getpid()}"
+    console = remarks()
+    stop = asyncio.Event()
+    async with session.store(actor=worker) as store:
+        executor = Executor(
+            store,
+            bound,
+            Surroundings(environment, directory, sys.executable, bound.path.parent),
+            pace=Pace(**pace),
+            plan_id=plan_id,
+            observer=Observer(
+                claimed=lambda proposal: None if as_json else _tell_claimed(proposal),
+                ended=_print_json_line if as_json else _tell_ended,
+                store_away=lambda error, seconds: console.print(
+                    f"the store is away ({error.code.name}); trying again in {seconds:g} s", style="dim"
+                ),
+            ),
+        )
+        _on_signals(stop, executor)
+        if not as_json:
+            console.print(f"{worker} carries out: {', '.join(sorted(bound.actions))}", style="dim")
+        await executor.run(stop, until_idle=once)
+
+
+def _on_signals(stop: asyncio.Event, executor: Any) -> None:
+    """The first SIGTERM or SIGINT lets running work finish, the second one hands it back at once."""
+
+    def asked_to_stop() -> None:
+        if stop.is_set():
+            executor.hand_back()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked_to_stop)
+
+
+def _tell_claimed(proposal: proposal_pb2.Proposal) -> None:
+    from plangate_client.command.console import answers
+    from plangate_client.command.execution_view import claimed_line
+
+    answers().print(claimed_line(proposal))
+
+
+def _tell_ended(execution: Execution) -> None:
+    from plangate_client.command.console import answers
+    from plangate_client.command.execution_view import execution_view
+
+    answers().print(execution_view(execution))
+
+
+def _print_json_line(execution: Execution) -> None:
+    from plangate_client.command.json_output import message_json
+
+    outcome = execution.outcome
+    line = {
+        "ending": execution.ending.value,
+        "reason": outcome.reason,
+        "message": outcome.message,
+        "proposal": message_json(execution.proposal),
+    }
+    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+    sys.stdout.flush()

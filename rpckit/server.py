@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import grpc
 import structlog
@@ -178,24 +178,28 @@ class GrpcServer:
             self._metrics_endpoint = None
 
 
-async def run_until_signal(server: GrpcServer) -> None:
-    """Wait for SIGTERM, SIGINT or request_stop(), then drain and stop the server. A second signal ends the drain."""
+async def run_until_signal(server: GrpcServer, stop: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Wait for SIGTERM, SIGINT or request_stop(), then drain and stop the server. A second signal ends the drain.
+
+    `stop` is what to do instead of server.stop(), for services with more to stop than their server.
+    """
     loop = asyncio.get_running_loop()
     signals = (signal.SIGTERM, signal.SIGINT)
+    stopping = False
 
     def receive() -> None:
-        if server_is_stopping.is_set():
+        nonlocal stopping
+        if stopping:
             server.hurry()
-        server_is_stopping.set()
+        stopping = True
         server.request_stop()
 
-    server_is_stopping = asyncio.Event()
     for number in signals:
         loop.add_signal_handler(number, receive)
     try:
         await server.wait_for_stop_request()
         _log.info("draining")
-        await server.stop()
+        await (stop or server.stop)()
     finally:
         for number in signals:
             loop.remove_signal_handler(number)

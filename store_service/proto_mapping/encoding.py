@@ -39,6 +39,13 @@ def snapshot_to_bytes(entity: Plan | Proposal) -> bytes:
     return proposal_to_bytes(entity) if isinstance(entity, Proposal) else plan_to_bytes(entity)
 
 
+def is_snapshot_of(snapshot: bytes, entity: Plan | Proposal) -> bool:
+    """Whether a stored snapshot says what the entity does. (Not byte by byte: the order of map entries is free.)"""
+    kind: type[proposal_pb2.Proposal | plan_pb2.Plan]
+    kind = proposal_pb2.Proposal if isinstance(entity, Proposal) else plan_pb2.Plan
+    return kind.FromString(snapshot) == kind.FromString(snapshot_to_bytes(entity))
+
+
 def proposal_to_bytes(proposal: Proposal) -> bytes:
     """A plangate.store.v1.Proposal, encoded."""
     message = proposal_pb2.Proposal(

@@ -1,0 +1,137 @@
+"""`python -m store_service` serves; its subcommands look after the database.
+
+Exit status: 0 done; 1 refused or found a problem, said on standard error in one line; 2 wrong arguments or settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from rpckit.auth import TokensFileInvalid
+from rpckit.server import ServerRefused, run_until_signal
+from rpckit.telemetry import configure_logging
+from store_service import administration
+from store_service.bootstrap import build_server
+from store_service.domain.errors import DatabaseUnavailable, StartRefused
+from store_service.persistence.offline import BackupRefused, back_up
+from store_service.settings import StoreSettings
+
+_REFUSALS = (StartRefused, ServerRefused, TokensFileInvalid, BackupRefused)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit status."""
+    chosen = _arguments().parse_args(arguments)
+    try:
+        settings = StoreSettings()
+    except ValidationError as wrong:
+        first = wrong.errors(include_input=False, include_url=False)[0]
+        name = "_".join(str(part) for part in first["loc"]).upper()
+        return _refuse(f"PLANGATE_{name}: {first['msg']}" if name else first["msg"], status=2)
+    configure_logging(settings)
+    try:
+        return _COMMANDS[chosen.command](settings, chosen)
+    except _REFUSALS as refused:
+        return _refuse(str(refused))
+    except DatabaseUnavailable as away:
+        return _refuse(f"{away}: {away.problem}")
+    except KeyboardInterrupt:
+        return 130
+
+
+def _serve(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
+    async def serve() -> int:
+        server = build_server(settings)
+        await server.start()
+        # Everything made so far stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        print(f"plangate-store listening on {server.address}", flush=True)
+        try:
+            await run_until_signal(server.grpc, server.stop)
+        finally:
+            await server.stop()
+        return 0
+
+    return _run(serve, settings)
+
+
+def _migrate(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
+    revision = asyncio.run(administration.migrate(settings.database_url))
+    print(f"the schema is {revision}")
+    return 0
+
+
+def _back_up(settings: StoreSettings, chosen: argparse.Namespace) -> int:
+    size = back_up(settings.database_url, chosen.destination)
+    print(f"{chosen.destination}: {size} bytes")
+    return 0
+
+
+def _check(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
+    health = asyncio.run(administration.check(settings.database_url))
+    print(
+        f"schema {health.schema}, {health.events_checked} events up to revision {health.head_revision}, "
+        f"{health.resources_checked} plans and proposals"
+    )
+    for problem in health.problems:
+        print(problem, file=sys.stderr)
+    print("sound" if not health.problems else "NOT SOUND")
+    return 1 if health.problems else 0
+
+
+def _export(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
+    asyncio.run(administration.export(settings.database_url, sys.stdout))
+    return 0
+
+
+_COMMANDS: dict[str, Callable[[StoreSettings, argparse.Namespace], int]] = {
+    "serve": _serve,
+    "migrate": _migrate,
+    "backup": _back_up,
+    "check": _check,
+    "export": _export,
+}
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m store_service", description="The Plangate store. Settings are PLANGATE_* variables."
+    )
+    parser.set_defaults(command="serve")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands.add_parser("serve", help="serve until SIGTERM (the default)")
+    commands.add_parser("migrate", help="bring the database's schema up to date and exit")
+    backup = commands.add_parser("backup", help="copy a SQLite database, while it may be in use")
+    backup.add_argument("destination", type=Path, metavar="DEST", help="a file that does not exist yet")
+    commands.add_parser("check", help="check the file, the schema, the chain of hashes and the rows")
+    commands.add_parser("export", help="write the log to standard output as JSON lines (see docs/verify_log.py)")
+    return parser
+
+
+def _run(serve: Callable[[], Coroutine[Any, Any, int]], settings: StoreSettings) -> int:
+    if settings.event_loop == "uvloop":
+        try:
+            import uvloop  # type: ignore[import-not-found,unused-ignore]  # an option, not a requirement
+        except ImportError:
+            return _refuse("PLANGATE_EVENT_LOOP=uvloop needs the package: pip install uvloop", status=2)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(serve())
+    return asyncio.run(serve())
+
+
+def _refuse(sentence: str, *, status: int = 1) -> int:
+    print(f"plangate-store: {sentence}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

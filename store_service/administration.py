@@ -1,0 +1,115 @@
+"""What an operator does to a store's database beside serving it: migrate, back up, check, export.
+
+All but migrate only read, and may run while a server serves the same database.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TextIO
+
+from store_service.domain.events import Event
+from store_service.persistence.database import open_database
+from store_service.persistence.offline import (
+    integrity_problems,
+    known_schema_revision,
+    open_for_reading,
+    resources,
+    schema_revision,
+)
+from store_service.persistence.reader import Reader
+from store_service.proto_mapping.encoding import is_snapshot_of
+from store_service.verification import verify_log
+
+_EVENTS_AT_ONCE = 500
+_PROBLEMS_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Health:
+    """What `check` found. No problems: everything fits."""
+
+    schema: str
+    head_revision: int
+    events_checked: int
+    resources_checked: int
+    problems: tuple[str, ...]
+
+
+async def migrate(url: str) -> str:
+    """Bring the schema up to date; returns its revision. Raises StartRefused, DatabaseUnavailable."""
+    database = await open_database(url)
+    await database.close()
+    return known_schema_revision()
+
+
+async def check(url: str) -> Health:
+    """Check the file, the schema's revision, the whole chain of hashes, and that every row says what the log says.
+
+    Raises StartRefused, DatabaseUnavailable.
+    """
+    async with open_for_reading(url) as pool:
+        schema = await schema_revision(pool)
+        problems = [f"the file: {problem}" for problem in await integrity_problems(pool)]
+        if schema != known_schema_revision():
+            problems.append(f"the schema is {schema}, this version knows {known_schema_revision()}")
+            return Health(schema, 0, 0, 0, tuple(problems))
+        finding = await verify_log(Reader(pool))
+        if finding.problem:
+            problems.append(f"the log at revision {finding.first_bad_revision}: {finding.problem}")
+        count = 0
+        async for entity, snapshot in resources(pool):
+            count += 1
+            if snapshot is None:
+                problems.append(f"{entity.id} version {entity.version}: the log does not know it")
+            elif not is_snapshot_of(snapshot, entity):
+                problems.append(f"{entity.id} version {entity.version}: its row is not what the log says")
+            if len(problems) >= _PROBLEMS_SHOWN:
+                break
+        return Health(schema, finding.head.revision, finding.events_checked, count, tuple(problems))
+
+
+async def export(url: str, output: TextIO) -> int:
+    """Write the log as JSON lines; returns how many. Raises StartRefused, DatabaseUnavailable."""
+    count = 0
+    async with open_for_reading(url) as pool:
+        await schema_revision(pool)
+        async for event in _all_events(Reader(pool)):
+            output.write(event_to_json(event) + "\n")
+            count += 1
+    return count
+
+
+def event_to_json(event: Event) -> str:
+    """One line of an export: docs/verify_log.py reads it. Hashes are hex, the snapshot is base64, time is micros."""
+    return json.dumps(
+        {
+            "revision": event.revision,
+            "entity_type": event.entity_type.value,
+            "entity_id": event.entity_id,
+            "version": event.version,
+            "kind": event.kind,
+            "actor": event.actor,
+            "authenticated": event.authenticated,
+            "via": event.via,
+            "time": event.time,
+            "request_id": event.request_id,
+            "comment": event.comment,
+            "snapshot": base64.b64encode(event.snapshot).decode(),
+            "prev_hash": event.prev_hash.hex(),
+            "hash": event.hash.hex(),
+        },
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )
+
+
+async def _all_events(reader: Reader) -> AsyncIterator[Event]:
+    revision = 1
+    while events := await reader.events_from(revision, _EVENTS_AT_ONCE):
+        for event in events:
+            yield event
+        revision = events[-1].revision + 1

@@ -1,0 +1,142 @@
+"""The composition root: everything a store server is made of, put together in one place."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import AsyncExitStack
+
+import grpc
+import structlog
+from plangate.store.v1 import store_service_pb2, store_service_pb2_grpc
+
+from rpckit.server import GrpcServer
+from store_service.checkpoints import CheckpointKey
+from store_service.clock import Clock, SystemClock
+from store_service.persistence.database import Database, open_database
+from store_service.persistence.failpoints import FailPoints
+from store_service.persistence.read_pool import ReadPool
+from store_service.persistence.reader import Reader
+from store_service.persistence.writer import Writer
+from store_service.proto_mapping.encoding import snapshot_to_bytes
+from store_service.recent_events import RecentEvents
+from store_service.servicers.events import WATCH_METHOD, EventServicer
+from store_service.servicers.plans import PlanServicer
+from store_service.servicers.proposals import ProposalServicer
+from store_service.settings import StoreSettings
+from store_service.status_mapping import map_error
+from store_service.sweeper import Sweeper
+
+SERVICE_NAMES = tuple(service.full_name for service in store_service_pb2.DESCRIPTOR.services_by_name.values())
+
+_log = structlog.get_logger("store")
+
+
+class StoreServer:
+    """A store. start() and stop() once each, in one event loop."""
+
+    def __init__(self, settings: StoreSettings, *, clock: Clock, fail_points: FailPoints | None) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._fail_points = fail_points
+        self._started = AsyncExitStack()
+        self.grpc: GrpcServer
+        """Known after start()."""
+
+    @property
+    def address(self) -> str:
+        """Where it listens. Known after start()."""
+        return self.grpc.address
+
+    async def start(self) -> int:
+        """Open the database and serve. Returns the port once health says SERVING.
+
+        Raises StartRefused, DatabaseUnavailable, ServerRefused, TokensFileInvalid; nothing is left open then.
+        """
+        async with AsyncExitStack() as stack:
+            port = await self._start(stack)
+            self._started = stack.pop_all()
+        return port
+
+    async def stop(self, grace_seconds: float | None = None) -> None:
+        """Drain (see GrpcServer.stop), write what is still waiting, close the database."""
+        self._stop_grace_seconds = grace_seconds
+        await self._started.aclose()
+
+    async def _start(self, stack: AsyncExitStack) -> int:
+        settings = self._settings
+        key = CheckpointKey.read(settings.checkpoint_key_file) if settings.checkpoint_key_file else None
+        database = await open_database(settings.database_url, settings.database_options())
+        stack.push_async_callback(database.close)
+        pool = ReadPool(database.reader, size=settings.read_connections)
+        stack.push_async_callback(pool.close)
+        reader = Reader(pool)
+        writer = Writer(
+            database,
+            clock=self._clock,
+            encode_snapshot=snapshot_to_bytes,
+            rules=settings.rules(),
+            options=settings.writer_options(),
+            fail_points=self._fail_points,
+        )
+        await writer.start()
+        stack.push_async_callback(writer.stop)
+        recent = RecentEvents(
+            reader,
+            # A SQLite file has one process; on PostgreSQL others may write too.
+            poll_seconds=None if database.kind == "sqlite" else settings.poll_seconds,
+            max_events=settings.watch_buffer_events,
+            max_bytes=settings.watch_buffer_bytes,
+        )
+        writer.on_commit(recent.committed)
+        await recent.start()
+        stack.push_async_callback(recent.close)
+        sweeper = Sweeper(database, writer, clock=self._clock, interval_seconds=settings.sweep_seconds)
+        sweeper.start()
+        stack.push_async_callback(sweeper.stop)
+
+        plans, proposals = PlanServicer(writer, reader), ProposalServicer(writer, reader)
+        events = EventServicer(
+            reader, recent, clock=self._clock, checkpoint_key=key, stall_seconds=settings.watch_stall_seconds
+        )
+
+        def register(server: grpc.aio.Server) -> None:
+            store_service_pb2_grpc.add_PlanServiceServicer_to_server(plans, server)
+            store_service_pb2_grpc.add_ProposalServiceServicer_to_server(proposals, server)
+            store_service_pb2_grpc.add_EventServiceServicer_to_server(events, server)
+
+        self.grpc = GrpcServer(
+            settings,
+            register,
+            SERVICE_NAMES,
+            map_error,
+            listen=settings.store_listen,
+            endless_methods=[WATCH_METHOD],
+        )
+        self.grpc.on_drain(writer.end_waits)
+        stack.push_async_callback(self._stop_serving)
+        port = await self.grpc.start()
+        await self.grpc.set_serving(True)
+        await self._say_what_was_started(database, pool)
+        return port
+
+    async def _stop_serving(self) -> None:
+        await self.grpc.stop(self._stop_grace_seconds)
+
+    _stop_grace_seconds: float | None = None
+
+    async def _say_what_was_started(self, database: Database, pool: ReadPool) -> None:
+        facts: dict[str, object] = {"address": self.address, "database": database.kind}
+        facts["schema"] = (await pool.fetch("SELECT version_num FROM alembic_version", ()))[0][0]
+        if database.kind == "sqlite":
+            facts["sqlite"] = sqlite3.sqlite_version
+            facts["journal_mode"] = (await pool.fetch("PRAGMA journal_mode", ()))[0][0]
+        else:
+            facts["postgresql"] = (await pool.fetch("SHOW server_version", ()))[0][0]
+        _log.info("serving", **facts)
+
+
+def build_server(
+    settings: StoreSettings, *, clock: Clock | None = None, fail_points: FailPoints | None = None
+) -> StoreServer:
+    """A store that is ready to be started. `clock` and `fail_points` are for tests."""
+    return StoreServer(settings, clock=clock or SystemClock(), fail_points=fail_points)

@@ -1,0 +1,157 @@
+"""A store's database without its server: opened for reading only, beside a server or without one."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+from urllib.parse import quote
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from store_service.domain.errors import DatabaseDamaged, StartRefused
+from store_service.domain.plan import Plan
+from store_service.domain.proposal import Proposal
+from store_service.persistence.read_pool import ReadPool, Row
+from store_service.persistence.rows import PLAN_COLUMNS, PROPOSAL_COLUMNS, plan_from_row, proposal_from_row
+
+_ROWS_AT_ONCE = 500
+
+
+class BackupRefused(Exception):
+    """The copy cannot be made; the message says why, on one line."""
+
+
+@asynccontextmanager
+async def open_for_reading(url: str) -> AsyncIterator[ReadPool]:
+    """One connection that cannot write. Raises StartRefused when there is no such database."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        path = sqlite_path(url)
+        engine = create_async_engine(
+            f"sqlite+aiosqlite:///file:{quote(str(path))}?mode=ro&uri=true", connect_args={"isolation_level": None}
+        )
+    elif parsed.get_backend_name() == "postgresql":
+        engine = create_async_engine(
+            parsed.set(drivername="postgresql+asyncpg"),
+            connect_args={"server_settings": {"default_transaction_read_only": "on"}},
+        )
+    else:
+        raise StartRefused(f"{parsed.get_backend_name()} is not a database the store knows")
+    pool = ReadPool(engine, size=1)
+    try:
+        yield pool
+    finally:
+        await pool.close()
+        await engine.dispose()
+
+
+def sqlite_path(url: str) -> Path:
+    """The database file. Raises StartRefused when the URL names none, or none that exists."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        raise StartRefused("this needs a SQLite database: PLANGATE_DATABASE_URL=sqlite:///path")
+    path = Path(parsed.database)
+    if not path.is_file():
+        raise StartRefused(f"there is no database at {path}")
+    return path
+
+
+def back_up(url: str, destination: Path) -> int:
+    """Copy a SQLite database while it may be in use; returns the copy's size in bytes.
+
+    The copy appears under its name only when it is whole and on the disk. Raises BackupRefused, StartRefused.
+    """
+    source_path = sqlite_path(url)
+    if destination.exists():
+        raise BackupRefused(f"{destination} exists already")
+    partial = destination.with_name(destination.name + ".partial")
+    try:
+        partial.unlink(missing_ok=True)
+        with closing(sqlite3.connect(f"file:{quote(str(source_path))}?mode=ro", uri=True)) as source:
+            with closing(sqlite3.connect(partial)) as copy:
+                # In one step: a copy in several starts again whenever the server commits in between. In WAL mode
+                # nobody has to wait for it.
+                source.backup(copy, pages=-1)
+                problem = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if problem != "ok":
+                raise BackupRefused(f"the copy is damaged: {problem}")
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        # link() instead of rename(): it fails when somebody made the destination meanwhile.
+        os.link(partial, destination)
+        partial.unlink()
+        _sync_directory(destination.parent)
+    except sqlite3.Error as problem:
+        raise BackupRefused(f"SQLite cannot copy {source_path}: {problem}") from problem
+    except OSError as problem:
+        raise BackupRefused(f"{destination} cannot be written: {problem.strerror}") from problem
+    finally:
+        partial.unlink(missing_ok=True)
+    return destination.stat().st_size
+
+
+async def integrity_problems(pool: ReadPool) -> list[str]:
+    """What SQLite finds wrong with the file itself; at most ten. PostgreSQL has its own means."""
+    if pool.dialect != "sqlite":
+        return []
+    rows = await pool.fetch("PRAGMA integrity_check(10)", ())
+    return [str(row[0]) for row in rows if row[0] != "ok"]
+
+
+async def schema_revision(pool: ReadPool) -> str:
+    """The migration that was applied last. Raises DatabaseDamaged when this is no database of ours."""
+    rows = await pool.fetch(_SCHEMA_TABLE[pool.dialect], ())
+    if not rows:
+        raise DatabaseDamaged("the database", "it is not a store's: it has no table alembic_version")
+    rows = await pool.fetch("SELECT version_num FROM alembic_version", ())
+    return str(rows[0][0]) if rows else ""
+
+
+def known_schema_revision() -> str:
+    """The newest migration that this version has."""
+    config = Config()
+    config.set_main_option("script_location", "store_service.persistence:migrations")
+    return str(ScriptDirectory.from_config(config).get_current_head())
+
+
+async def resources(pool: ReadPool) -> AsyncIterator[tuple[Plan | Proposal, bytes | None]]:
+    """Every plan and proposal as its row says, with the snapshot that the log has of that version, if it has one."""
+    async for row in _rows_with_snapshots(pool, "plans", PLAN_COLUMNS):
+        yield plan_from_row(row[:-1]), row[-1]
+    async for row in _rows_with_snapshots(pool, "proposals", PROPOSAL_COLUMNS):
+        yield proposal_from_row(row[:-1]), row[-1]
+
+
+async def _rows_with_snapshots(pool: ReadPool, table: str, columns: tuple[str, ...]) -> AsyncIterator[Row]:
+    placeholder = "?" if pool.dialect == "sqlite" else "$1"
+    fields = ", ".join(f"r.{column}" for column in columns)
+    last = ""
+    while rows := await pool.fetch(
+        f"SELECT {fields}, e.snapshot FROM {table} r "  # noqa: S608 - names are our models'
+        f"LEFT JOIN events e ON e.entity_id = r.id AND e.version = r.version "
+        f"WHERE r.id > {placeholder} ORDER BY r.id LIMIT {_ROWS_AT_ONCE}",
+        (last,),
+    ):
+        for row in rows:
+            yield tuple(row)
+        last = rows[-1][0]
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_SCHEMA_TABLE = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'",
+    "postgresql": "SELECT tablename FROM pg_tables WHERE tablename = 'alembic_version'",
+}

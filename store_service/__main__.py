@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"PLANGATE_{name}: {first['msg']}" if name else first["msg"], status=2)
     configure_logging(settings)
     try:
-        return _COMMANDS[chosen.command](settings, chosen)
+        return _COMMANDS[chosen.command or "serve"](settings, chosen)
     except _REFUSALS as refused:
         return _refuse(str(refused))
     except DatabaseUnavailable as away:
@@ -106,7 +106,6 @@ def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m store_service", description="The Plangate store. Settings are PLANGATE_* variables."
     )
-    parser.set_defaults(command="serve")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="serve until SIGTERM (the default)")
     commands.add_parser("migrate", help="bring the database's schema up to date and exit")

@@ -70,6 +70,8 @@ def map_error(error: Exception) -> RpcFailure | None:
 def _sentence(error: Exception) -> str:
     if isinstance(error, errors.InvalidField):
         return f"{error.path} {error.description}"
+    if isinstance(error, FilterInvalid):
+        return f"filter {error}"
     if isinstance(error, PageTokenInvalid):
         return "page_token is not one of ours, or another field changed since the page before"
     return shorten(str(error), 400)

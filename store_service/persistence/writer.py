@@ -114,7 +114,6 @@ class Writer:
         self._head: LogHead | None = None
         self._batch_seconds = 0.01
         self._stopping = False
-        self._waits_ended = False
         self._waits_are_over = False
         self._task: asyncio.Task[None] | None = None
         exclusive = self._session.exclusive
@@ -144,11 +143,6 @@ class Writer:
             raise DatabaseUnavailable(str(error)) from error
         await self._session.rollback()
         self._task = asyncio.create_task(self._run(), name="writer")
-
-    def end_waits(self) -> None:
-        """From now on nobody waits for something to claim: a server that drains answers them at once."""
-        self._waits_ended = True
-        self._signals.wake_all()
 
     async def stop(self) -> None:
         """Refuses new commands, writes those that wait, and gives the connection back."""
@@ -200,8 +194,6 @@ class Writer:
                 if answer.snapshots or left <= 0 or self._waits_are_over:
                     return answer
                 await waiter.wait(min(left, self._options.poll_seconds))
-                if self._stopping:
-                    return answer
 
     def _overloaded(self) -> Overloaded:
         batches = 1 + len(self._queue) / self._options.max_batch

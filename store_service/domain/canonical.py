@@ -13,7 +13,8 @@ Json: TypeAlias = Union[bool, int, float, str, "list[Json]", "dict[str, Json]", 
 
 MAX_JSON_BYTES = 64 * 1024
 MAX_JSON_DEPTH = 32
-_EXACT = 2**53
+# 2^53 itself is what 2^53 + 1 becomes as a double, so it is not certain to be what was meant; RFC 8785 excludes it too.
+_EXACT = 2**53 - 1
 # The default encoder's C code writes what RFC 8785 asks for, as long as there are no floats and all keys are ASCII
 # (then sorting by code point and by UTF-16 unit is the same). rfc8785 is ten times slower.
 _encode_plain = json.JSONEncoder(
@@ -32,9 +33,10 @@ def canonical_object(value: Mapping[str, Json], path: str, max_bytes: int = MAX_
     plain = _inspect(value, path, 1)
     try:
         text = _encode_plain(value) if plain else rfc8785.dumps(dict(value)).decode()
+        size = len(text) if text.isascii() else len(text.encode())
     except (ValueError, UnicodeEncodeError) as problem:
         raise InvalidField(path, f"cannot be written as canonical JSON: {problem}") from None
-    if len(text) * 4 > max_bytes and len(text.encode()) > max_bytes:
+    if size > max_bytes:
         raise InvalidField(path, f"must be at most {max_bytes} bytes of JSON")
     return text
 
@@ -71,5 +73,8 @@ def _inspect(value: object, path: str, depth: int) -> bool:
             plain &= _inspect(member, f"{path}[{position}]", depth + 1)
         return plain
     if kind is float:
+        # Written without a point, so it would come back as a whole number.
+        if value.is_integer() and abs(value) > _EXACT:  # type: ignore[attr-defined, arg-type]
+            raise NumberNotExact(path)
         return False
     raise InvalidField(path, f"{kind.__name__} is not JSON")

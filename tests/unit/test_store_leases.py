@@ -1,0 +1,72 @@
+"""Leases and their tokens, for plans and proposals alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from store_service.domain import execution, planning
+from store_service.domain.actor import Actor
+from store_service.domain.errors import LeaseLost
+from store_service.domain.instant import SECOND
+from store_service.domain.lease import Leased
+from store_service.domain.plan import PlanState
+from store_service.domain.proposal import ProposalState
+from store_service.domain.rules import Rules
+from tests.support.proposals import FAILURE, NOW, WORKER, plan, proposal
+
+OTHER = Actor("worker-2")
+
+
+@pytest.mark.parametrize("leased", [proposal(ProposalState.EXECUTING), plan(PlanState.PLANNING)])
+def test_only_the_holder_with_the_token(leased: Leased) -> None:
+    assert leased.held(WORKER, 1).worker == "worker-1"
+    for worker, attempt in ((WORKER, 2), (WORKER, 0), (OTHER, 1)):
+        with pytest.raises(LeaseLost) as lost:
+            leased.held(worker, attempt)
+        assert (lost.value.attempt, lost.value.current_attempt) == (attempt, 1)
+
+
+def test_a_claim_is_the_next_attempt_and_its_token() -> None:
+    again = proposal(ProposalState.APPROVED, attempt=1, failure=FAILURE, not_before_time=NOW, result_json="{}")
+    claimed, _ = execution.claim(again, OTHER, NOW, 30 * SECOND)
+    assert claimed.lease is not None
+    assert (claimed.attempt, claimed.lease.attempt, claimed.lease.worker) == (2, 2, "worker-2")
+    assert claimed.lease.expire_time == NOW + 30 * SECOND
+    assert (claimed.failure, claimed.not_before_time, claimed.result_json) == (None, None, None)
+
+
+def test_a_lapsed_lease_counts_until_it_is_taken_back() -> None:
+    running = proposal(ProposalState.EXECUTING)
+    late = NOW + 3600 * SECOND
+    assert running.lease_ran_out(late)
+    renewed, _ = execution.renew(running, WORKER, 1, late, 10 * SECOND)
+    assert not renewed.lease_ran_out(late)
+    taken_back, _ = execution.expire_lease(running, OTHER, late)
+    with pytest.raises(LeaseLost):
+        execution.complete(taken_back, WORKER, 1, late, result_json="{}")
+
+
+def test_is_claimable() -> None:
+    ready = proposal(ProposalState.APPROVED)
+    assert ready.is_claimable(NOW)
+    assert not ready.evolve(waiting_for=1).is_claimable(NOW)
+    assert not ready.evolve(not_before_time=NOW + 1).is_claimable(NOW)
+    assert ready.evolve(not_before_time=NOW).is_claimable(NOW)
+    assert not ready.evolve(delete_time=NOW).is_claimable(NOW)
+    assert not proposal(ProposalState.PENDING).is_claimable(NOW)
+
+
+def test_planning_backs_off_and_ends_as_a_dead_letter() -> None:
+    rules = Rules(planning_backoff=2 * SECOND, planning_backoff_cap=5 * SECOND)
+    assert [rules.planning_pause(attempt) // SECOND for attempt in (1, 2, 3, 99)] == [2, 4, 5, 5]
+    current = plan(PlanState.QUEUED, max_attempts=2)
+    for attempt in (1, 2):
+        claimed, _ = planning.claim(current, WORKER, NOW, SECOND)
+        current, _ = planning.fail(
+            claimed, WORKER, attempt, NOW, rules, failure=FAILURE, generation=b"g", retryable=True, retry_delay=None
+        )
+        assert current.failure == FAILURE
+        assert current.generation == b"g"
+        if attempt == 1:
+            assert (current.state, current.not_before_time) == (PlanState.QUEUED, NOW + 2 * SECOND)
+    assert (current.state, current.lease) == (PlanState.FAILED, None)

@@ -1,0 +1,1 @@
+"""`python -m examples.demo`: a sentence becomes a plan, is divided, approved, executed and proved."""

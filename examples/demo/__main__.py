@@ -1,0 +1,113 @@
+"""`python -m examples.demo [REQUEST]`; `make demo PROMPT="..."` does the same."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from examples.demo.story import DEFAULT_REQUEST, Story, StoryFailed
+from plangate_client.command.console import answers, remarks
+from plangate_client.server_pair import ServerEnded
+
+EPILOG = """\
+Exit status: 0 when everything the plan called for happened and the log verifies, also when no action fits the request
+and nothing was done; 1 when something did not happen; 130 after Ctrl-C. With the default request 0 means that a step
+was allowed, one was approved, both were executed and changed the disk, and one was denied."""
+
+
+def main() -> int:
+    """The exit status."""
+    parser = argparse.ArgumentParser(prog="python -m examples.demo", description=__doc__, epilog=EPILOG)
+    parser.add_argument("request", nargs="?", help="what is wanted, in plain words; default: PROMPT, else an example")
+    parser.add_argument("--model", help="for example openai/gpt-4o; default: PLANGATE_MODEL, else the embedded one")
+    parser.add_argument("--yes", action="store_true", help="approve without asking, also on a terminal")
+    parser.add_argument("--keep", action="store_true", help="leave the directory with the sandbox and the database")
+    arguments = parser.parse_args()
+    environment = dict(os.environ)
+    request = arguments.request or environment.pop("PROMPT", "").strip() or DEFAULT_REQUEST
+    model = arguments.model or environment.get("PLANGATE_MODEL") or "embedded"
+    try:
+        if model == "embedded":
+            _pull_when_missing(environment)
+        with _directory(keep=arguments.keep) as directory:
+            story = Story(
+                directory,
+                _server_environment(environment, directory, model),
+                request=request,
+                may_ask=sys.stdin.isatty() and sys.stdout.isatty() and not arguments.yes,
+            )
+            return asyncio.run(_until_signalled(story))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        remarks().print("\nstopped")
+        return 130
+    except ServerEnded as error:
+        for line in error.log:
+            remarks().print(f"{error.name}: {line}", soft_wrap=True)
+        remarks().print(f"plangate: {error}", style="red")
+        return 1
+    except (StoryFailed, subprocess.CalledProcessError) as error:
+        remarks().print(f"plangate: {error}", style="red", soft_wrap=True)
+        return 1
+
+
+async def _until_signalled(story: Story) -> int:
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    # SIGINT is asyncio's own business; the others must stop the servers too.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    return await story.tell()
+
+
+def _pull_when_missing(environment: Mapping[str, str]) -> None:
+    """Bring the embedded model unless it is there; says how large it is before it begins."""
+    program = [sys.executable, "-m", "planner_service", "model"]
+    status = subprocess.run([*program, "status"], env=environment, capture_output=True, check=False)  # noqa: S603
+    if status.returncode != 0:
+        answers().print("The embedded model is not here yet; it is fetched once.")
+        subprocess.run([*program, "pull"], env=environment, check=True)  # noqa: S603
+
+
+def _server_environment(environment: Mapping[str, str], directory: Path, model: str) -> dict[str, str]:
+    """What the servers see: the demo's files, and of the caller's settings only those of the model."""
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith("PLANGATE_") or name.startswith(("PLANGATE_MODEL", "PLANGATE_FALLBACK_MODELS"))
+    }
+    here = Path(__file__).resolve().parent
+    return kept | {
+        "PLANGATE_STORE_LISTEN": "127.0.0.1:0",
+        "PLANGATE_PLANNER_LISTEN": "127.0.0.1:0",
+        "PLANGATE_DATABASE_URL": f"sqlite:///{directory / 'plangate.db'}",
+        "PLANGATE_CATALOGUE_FILE": str(here / "catalogue.yaml"),
+        "PLANGATE_POLICY_FILE": str(here / "policy.yaml"),
+        "PLANGATE_MODEL": model,
+        "PLANGATE_DRAIN_SECONDS": "3",
+    }
+
+
+@contextmanager
+def _directory(*, keep: bool) -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="plangate-demo-")).resolve()
+    try:
+        yield directory
+    finally:
+        if keep:
+            answers().print(f"left in {directory}")
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -93,7 +93,8 @@ class Values:
             return [self.of(place, depth + 1) for place in places]
         if depth >= _MAX_DEPTH:
             return []
-        count = min(max(2, schema.get("minItems", 0)), schema.get("maxItems", 2), 4)
+        count = max(2, schema.get("minItems", 0))
+        count = min(count, schema.get("maxItems", count))
         return [self.of(schema.get("items", {}), depth + 1) for _ in range(count)]
 
     def _object(self, schema: Mapping[str, Any], depth: int) -> dict[str, Any]:

@@ -144,10 +144,11 @@ class Story:
         loop = asyncio.get_running_loop()
         while True:
             self._out.print(f"Approve exactly this as {REVIEWER}? [y/n] ", end="")
-            line: asyncio.Future[str] = loop.create_future()
-            loop.add_reader(sys.stdin, lambda line=line: line.done() or line.set_result(sys.stdin.readline()))
+            readable = asyncio.Event()
+            loop.add_reader(sys.stdin, readable.set)
             try:
-                answer = await line
+                await readable.wait()
+                answer = sys.stdin.readline()
             finally:
                 loop.remove_reader(sys.stdin)
             if not answer or answer.strip().lower() in ("n", "no"):

@@ -1,0 +1,77 @@
+"""First credentials really open a server with TLS and authentication, and nobody else gets in."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plangate_client.client import StoreClient
+from plangate_client.credentials import CredentialsExist, write_credentials
+from plangate_client.errors import RoleMissing, Unauthenticated
+from plangate_client.proposals import proposal_pb2
+from rpckit.channel import open_channel
+from rpckit.settings import ChannelSettings
+from tests.support.processes import store_process
+
+
+def client(address: str, directory: Path, identity: str | None) -> StoreClient:
+    settings = ChannelSettings(
+        tls_ca_file=directory / "ca.pem", token_file=directory / f"{identity}.token" if identity else None
+    )
+    return StoreClient(open_channel(address, settings))
+
+
+def probe(address: str, environment: dict[str, str]) -> tuple[str, int]:
+    argv = [sys.executable, "-m", "rpckit.probe", address]
+    done = subprocess.run(argv, env={**environment, "PATH": ""}, capture_output=True, text=True, check=False)
+    return done.stdout.strip(), done.returncode
+
+
+@pytest.mark.asyncio
+async def test_a_server_with_first_credentials(tmp_path: Path) -> None:
+    directory = tmp_path / "credentials"
+    write_credentials(directory, ["localhost", "127.0.0.1"])
+    environment = {
+        "PLANGATE_TLS_CERT_FILE": str(directory / "server.pem"),
+        "PLANGATE_TLS_KEY_FILE": str(directory / "server-key.pem"),
+        "PLANGATE_TLS_CA_FILE": str(directory / "ca.pem"),
+        "PLANGATE_AUTH_TOKENS_FILE": str(directory / "tokens.yaml"),
+        "PLANGATE_STORE_LISTEN": "0.0.0.0:0",
+    }
+    proposal = proposal_pb2.Proposal(action_name="restart_service")
+    async with store_process(tmp_path, environment) as store:
+        address = f"localhost:{store.address.rsplit(':', 1)[1]}"
+        assert await asyncio.to_thread(probe, address, environment) == ("SERVING", 0)
+        async with client(address, directory, "admin") as admin:
+            made = await admin.proposals.create(proposal, submit=True)
+            assert made.created_by == "admin"
+        async with client(address, directory, "reviewer") as reviewer:
+            approved = await reviewer.proposals.approve(made.id, expected_version=1)
+            assert approved.approvals[0].reviewer == "reviewer"
+            with pytest.raises(RoleMissing):
+                await reviewer.proposals.create(proposal)
+        async with client(address, directory, "requester") as requester:
+            events = [event async for event in requester.events.list_all()]
+            assert [(event.actor, event.authenticated) for event in events] == [("admin", True), ("reviewer", True)]
+            with pytest.raises(RoleMissing):
+                await requester.proposals.claim(max_proposals=1)
+        async with client(address, directory, None) as stranger:
+            with pytest.raises(Unauthenticated):
+                await stranger.proposals.get(made.id)
+        assert (directory / "admin.token").read_text().strip() not in store.log()
+
+
+def test_secrets_are_private_and_never_overwritten(tmp_path: Path) -> None:
+    written = write_credentials(tmp_path, ["localhost"])
+    for path in written:
+        private = path.suffix in {".token", ".yaml"} or path.name == "server-key.pem"
+        assert stat.S_IMODE(path.stat().st_mode) == (0o600 if private else 0o644), path
+    with pytest.raises(CredentialsExist):
+        write_credentials(tmp_path, ["localhost"])
+    tokens = (tmp_path / "tokens.yaml").read_text()
+    assert all(path.read_text().strip() not in tokens for path in tmp_path.glob("*.token"))

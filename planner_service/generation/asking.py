@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pydantic
-from instructor import OpenAISchema
 from instructor.core.exceptions import IncompleteOutputException
 from instructor.core.hooks import Hooks
 from pydantic_core import from_json
@@ -37,7 +36,7 @@ from planner_service.generation.errors import (
 from planner_service.generation.providers import ModelClient
 from planner_service.generation.repair import repaired_object
 from planner_service.generation.reply import Reply, hear_event, read_reply
-from planner_service.generation.streaming import StreamedModels
+from planner_service.generation.streaming import StreamedForms, plan_form
 
 
 class DraftForm:
@@ -48,10 +47,8 @@ class DraftForm:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self.model = draft_model(catalogue)
-        bases: Any = (self.model, OpenAISchema)
-        response_model: Any = pydantic.create_model(self.model.__name__, __base__=bases, __doc__=self.model.__doc__)
-        self.response_model: type[PlanReply] = response_model
-        self.streamed = StreamedModels(self.model)
+        self.whole = plan_form(self.model)
+        self.streamed = StreamedForms(self.model)
         self.action_names = tuple(action.name for action in catalogue.actions)
         self.schema_size = len(json.dumps(self.model.model_json_schema()))
 
@@ -102,7 +99,7 @@ class Exchange:
         create: Any = self.client.instructor.create
         # No `context=`: Instructor would render every message as a Jinja template, the user's words included.
         instance: PlanReply = await create(
-            response_model=self.form.response_model,
+            response_model=self.form.whole,
             messages=messages,
             max_retries=0,
             strict=True,
@@ -129,9 +126,11 @@ class Exchange:
             reply = self.reply = Reply(recognised=False)
             try:
                 async for event in stream:
-                    reply.recognised = True
                     if piece := hear_event(reply, event):
                         hear(piece)
+            except (TypeError, AttributeError, LookupError, ValueError):
+                # Events that are no JSON, or of another form than the protocol says.
+                reply.recognised = False
             finally:
                 await stream.close()
         finally:

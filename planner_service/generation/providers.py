@@ -18,6 +18,7 @@ from instructor.core.exceptions import ConfigurationError
 
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.recording import Recorder
+from planner_service.generation.sdk import DirectOpenAI
 from planner_service.generation.settings import GenerationSettings, ModelEndpoint
 from planner_service.generation.wire import open_http_client
 
@@ -251,16 +252,14 @@ class ModelClients:
 def _open_openai(
     endpoint: ModelEndpoint, mode: instructor.Mode, settings: GenerationSettings, recorder: Recorder | None
 ) -> instructor.AsyncInstructor:
-    return instructor.from_provider(
-        f"openai/{endpoint.model_name}",
-        async_client=True,
-        mode=mode,
+    client = DirectOpenAI(
         base_url=endpoint.base_url or None,
         api_key=endpoint.api_key,
         max_retries=0,  # the SDK's own, which would multiply with ours
         timeout=settings.attempt_timeout_seconds,
         http_client=open_http_client(settings, recorder),
     )
+    return instructor.from_openai(client, model=endpoint.model_name, mode=mode)
 
 
 def _open_anthropic(

@@ -64,35 +64,41 @@ def _read_message(response: Any, content: list[Any]) -> Reply:
 
 
 def hear_event(reply: Reply, event: Any) -> str:
-    """Takes one event of a streamed response into the reply; returns the piece of text that it carried."""
-    choices = getattr(event, "choices", None)
-    if choices is not None:
-        return _hear_chunk(reply, event, choices)
+    """Takes one event of a streamed response into the reply; returns the piece of text that it carried.
+
+    Events of OpenAI's protocol are plain JSON (see sdk.py), those of Anthropic's the SDK's objects. What is not of
+    its protocol is passed over.
+    """
+    if isinstance(event, dict):
+        return _hear_chunk(reply, event)
     return _hear_message_event(reply, event)
 
 
-def _hear_chunk(reply: Reply, chunk: Any, choices: list[Any]) -> str:
-    _count(reply, getattr(chunk, "usage", None))
+def _hear_chunk(reply: Reply, chunk: dict[str, Any]) -> str:
+    if (usage := chunk.get("usage")) is not None:
+        reply.input_tokens = usage.get("prompt_tokens") or reply.input_tokens
+        reply.output_tokens = usage.get("completion_tokens") or reply.output_tokens
+    choices = chunk.get("choices")
     if not choices:
         return ""
     choice = choices[0]
-    if choice.finish_reason:
-        reply.finish = _finish(choice.finish_reason)
-        reply.refused = reply.refused or choice.finish_reason == "content_filter"
-    delta = choice.delta
-    if getattr(delta, "refusal", None):
+    reply.recognised = True
+    if reason := choice.get("finish_reason"):
+        reply.finish = _finish(reason)
+        reply.refused = reply.refused or reason == "content_filter"
+    delta = choice.get("delta") or {}
+    if delta.get("refusal"):
         reply.refused = True
     piece = ""
-    for call in delta.tool_calls or ():
-        if call.function is None:
-            continue
+    for call in delta.get("tool_calls") or ():
+        function, index = call.get("function") or {}, call.get("index") or 0
         # A name begins a new call; servers that repeat it with every piece keep the index.
-        if call.function.name and call.index >= len(reply.tool_names):
-            reply.tool_names.append(call.function.name)
-        if call.function.arguments and call.index == 0:
-            piece += call.function.arguments
-    if delta.content and not reply.tool_names:
-        piece += delta.content
+        if function.get("name") and index >= len(reply.tool_names):
+            reply.tool_names.append(function["name"])
+        if index == 0:
+            piece += function.get("arguments") or ""
+    if not reply.tool_names:
+        piece += delta.get("content") or ""
     reply.text += piece
     return piece
 
@@ -100,6 +106,7 @@ def _hear_chunk(reply: Reply, chunk: Any, choices: list[Any]) -> str:
 def _hear_message_event(reply: Reply, event: Any) -> str:
     match event.type:
         case "message_start":
+            reply.recognised = True
             _count(reply, event.message.usage)
         case "content_block_start" if event.content_block.type == "tool_use":
             if not reply.tool_names:

@@ -51,7 +51,7 @@ class GenerationSettings:
     seed: int = 7
     max_output_tokens: int = 2_048
     attempt_timeout_seconds: float = 120.0
-    connect_timeout_seconds: float = 5.0
+    connect_timeout_seconds: float = 10.0
     max_reply_bytes: int = 4 * 1_048_576
     max_connections: int = 512
     raw_text: RawText = RawText.KEEP

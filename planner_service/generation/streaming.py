@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 import pydantic
 from instructor import OpenAISchema
@@ -100,6 +100,24 @@ def read_jobs(reader: JobReader, model: type[PlanReply]) -> tuple[JobDraft, ...]
         return ()
 
 
+class PlanForm(OpenAISchema):
+    """What Instructor sees of a reply model: its schema and how to validate, but no fields.
+
+    Instructor walks all fields of a response model five times per call, in search of validators that it does not
+    support, and derives a class of its own from a model that is not its own.
+    """
+
+    plan_model: ClassVar[type[PlanReply]] = PlanReply
+
+    @classmethod
+    def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
+        return cls.plan_model.model_json_schema()
+
+    @classmethod
+    def model_validate_json(cls, json_data: Any, *, strict: bool | None = None, **_: Any) -> Any:
+        return cls.plan_model.model_validate_json(json_data, strict=strict)
+
+
 class _RawStream(IterableBase):
     """Makes Instructor hand over the SDK's stream itself instead of reading it.
 
@@ -112,8 +130,20 @@ class _RawStream(IterableBase):
         return completion
 
 
-class StreamedModels:
-    """Response models for streamed calls, one for each call in flight, used again and again.
+def plan_form(model: type[PlanReply]) -> type[PlanForm]:
+    """The form of whole replies."""
+    return _form(model, (PlanForm,))
+
+
+def _form(model: type[PlanReply], bases: tuple[type, ...]) -> type[PlanForm]:
+    made: Any = pydantic.create_model(model.__name__, __base__=bases, __doc__=model.__doc__)
+    made.plan_model = model
+    form: type[PlanForm] = made
+    return form
+
+
+class StreamedForms:
+    """Forms of streamed replies, one for each call in flight, used again and again.
 
     Instructor's Anthropic handler remembers "this model is streamed" by class and forgets it at the first reply, so a
     class shared by concurrent calls makes all but one of them fail.
@@ -121,17 +151,12 @@ class StreamedModels:
 
     def __init__(self, model: type[PlanReply]) -> None:
         self._model = model
-        self._idle: list[type[PlanReply]] = []
+        self._idle: list[type[PlanForm]] = []
 
-    def take(self) -> type[PlanReply]:
-        """A class that no other call uses now."""
-        if self._idle:
-            return self._idle.pop()
-        bases: Any = (_RawStream, self._model, OpenAISchema)
-        made: Any = pydantic.create_model(self._model.__name__, __base__=bases, __doc__=self._model.__doc__)
-        streamed: type[PlanReply] = made
-        return streamed
+    def take(self) -> type[PlanForm]:
+        """A form that no other call uses now."""
+        return self._idle.pop() if self._idle else _form(self._model, (_RawStream, PlanForm))
 
-    def give_back(self, model: type[PlanReply]) -> None:
+    def give_back(self, form: type[PlanForm]) -> None:
         """The call is over."""
-        self._idle.append(model)
+        self._idle.append(form)

@@ -3,6 +3,9 @@
 SDKs read a reply whole into memory before anybody can object, and follow what a server says about compression. Here
 the reply's stream is wrapped before it is read: what is beyond the limit is never read, and a compressed reply, whose
 size says nothing, is not asked for and not accepted.
+
+The transport is aiohttp's (OpenAI's SDK brings the adapter): httpx2's own looks at every idle connection for every
+request, which with hundreds of plans in flight took more CPU than all the rest.
 """
 
 from __future__ import annotations
@@ -12,12 +15,14 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import httpx2
+import openai
 
 from planner_service.generation.recording import Recorder, ReplayTransport
 from planner_service.generation.settings import GenerationSettings
 
 _TAIL = 16
 _REST_SECONDS = 0.05
+_KEEPALIVE_SECONDS = 30.0
 
 
 class ReplyLimitExceeded(Exception):
@@ -74,11 +79,13 @@ def open_http_client(settings: GenerationSettings, recorder: Recorder | None) ->
         if recorder is not None:
             response.stream = await recorder.recorded(response, response.stream)
 
-    return httpx2.AsyncClient(
+    return openai.DefaultAioHttpClient(
         headers={"accept-encoding": "identity"},
         timeout=httpx2.Timeout(settings.attempt_timeout_seconds, connect=settings.connect_timeout_seconds),
         limits=httpx2.Limits(
-            max_connections=settings.max_connections, max_keepalive_connections=settings.max_connections
+            max_connections=settings.max_connections,
+            max_keepalive_connections=settings.max_connections,
+            keepalive_expiry=_KEEPALIVE_SECONDS,
         ),
         follow_redirects=False,
         event_hooks={"response": [bound]},

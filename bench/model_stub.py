@@ -1,0 +1,75 @@
+"""A model server that costs as little as possible: it answers any request with one fixed plan after a fixed time.
+
+`python -m bench.model_stub LATENCY_MS` prints its address. OpenAI chat completions, whole or streamed. Raw asyncio
+and ready-made bytes, so that what is measured on the other side is not the stub.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+PLAN = {
+    "objective": "Free space in /var/log",
+    "jobs": [
+        {"action_name": "measure_disk_use", "action_args": {"path": "/var/log"}},
+        {"action_name": "delete_file", "action_args": {"path": "/var/log/old.log"}},
+    ],
+}
+CHUNK = 12
+
+
+def _whole(text: str) -> bytes:
+    message = {"role": "assistant", "content": text, "refusal": None}
+    body = json.dumps(
+        {
+            "id": "c",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m",
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop", "logprobs": None}],
+            "usage": {"prompt_tokens": 500, "completion_tokens": 60, "total_tokens": 560},
+        }
+    ).encode()
+    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def _streamed(text: str) -> bytes:
+    head = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m"}
+    deltas = [{"content": text[at : at + CHUNK]} for at in range(0, len(text), CHUNK)]
+    events = [{**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
+    events.append({**head, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    events.append(
+        {**head, "choices": [], "usage": {"prompt_tokens": 500, "completion_tokens": 60, "total_tokens": 560}}
+    )
+    parts = [b"data: %s\n\n" % json.dumps(event).encode() for event in events] + [b"data: [DONE]\n\n"]
+    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+    head_lines = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    return head_lines + chunks + b"0\r\n\r\n"
+
+
+async def serve(latency_seconds: float) -> None:
+    text = json.dumps(PLAN)
+    whole, streamed = _whole(text), _streamed(text)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+                body = await reader.readexactly(length)
+                if latency_seconds:
+                    await asyncio.sleep(latency_seconds)
+                writer.write(streamed if b'"stream":true' in body or b'"stream": true' in body else whole)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=1024)
+    port = server.sockets[0].getsockname()[1]
+    print(f"http://127.0.0.1:{port}/v1", flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(float(sys.argv[1]) / 1000))

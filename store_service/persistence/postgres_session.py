@@ -25,6 +25,11 @@ _Result = TypeVar("_Result")
 
 # unique violation, serialization failure, deadlock
 _CONFLICTS = {"23505", "40001", "40P01"}
+# The server shuts down, crashed or starts up; a session that was idle for too long was ended.
+_GOODBYES = {"57P01", "57P02", "57P03", "25P03"}
+# No resources, objects in use (a lock that was not given in time), operator intervention, system and internal errors;
+# with 25006, a server that only reads. Anything else is one command's fault.
+_UNWRITABLE = {"53", "55", "57", "58", "XX"}
 # A process that stopped dead while it holds the head of the log must not stop the others for longer than this.
 _SESSION_SETTINGS = (
     "SET lock_timeout = '15s'",
@@ -246,12 +251,16 @@ class PostgresWriteSession:
             state = error.sqlstate or ""
             if state in _CONFLICTS:
                 raise Conflict(str(error)) from error
-            # 08: connection exceptions; 57P0x: the server is shutting down; 25P03: we were idle for too long.
-            if state.startswith("08") or state in {"57P01", "57P02", "57P03", "25P03"}:
+            if state.startswith("08") or state in _GOODBYES:
                 await self.close()
                 raise ConnectionLost(str(error)) from error
-            raise Unwritable(str(error)) from error
+            if state[:2] in _UNWRITABLE or state == "25006":
+                raise Unwritable(str(error)) from error
+            raise
         except (asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            if isinstance(error, ValueError):
+                # A value that fits no parameter: only the command it came from is to blame.
+                raise
             await self.close()
             raise ConnectionLost(str(error)) from error
 

@@ -60,6 +60,18 @@ _REQUESTERS = (
 )
 _OLDEST_PLANS = f"SELECT id {_QUEUED} AND priority = ? AND created_by = ? AND {_DUE} ORDER BY id LIMIT ?"
 _ABOVE_ALL = 1_000_000
+_UNWRITABLE = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_PROTOCOL,
+}
 
 
 class SqliteWriteSession:
@@ -208,7 +220,10 @@ class SqliteWriteSession:
         try:
             return list(await connection.execute_fetchall(sql, parameters))
         except (sqlite3.Error, ValueError) as error:
-            raise _translated(error) from error
+            translated = _translated(error)
+            if translated is error:
+                raise
+            raise translated from error
 
     async def _run_many(self, sql: str, rows: Iterable[Row]) -> int:
         connection = self._sqlite
@@ -216,7 +231,10 @@ class SqliteWriteSession:
         try:
             cursor = await connection.executemany(sql, rows)
         except (sqlite3.Error, ValueError) as error:
-            raise _translated(error) from error
+            translated = _translated(error)
+            if translated is error:
+                raise
+            raise translated from error
         return cursor.rowcount
 
 
@@ -225,6 +243,10 @@ def _translated(error: Exception) -> Exception:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_CONSTRAINT:
         return Conflict(str(error))
+    # aiosqlite says with a ValueError that its connection is closed.
     if code == sqlite3.SQLITE_IOERR or isinstance(error, ValueError):
         return ConnectionLost(str(error))
-    return Unwritable(str(error))
+    if code in _UNWRITABLE:
+        return Unwritable(str(error))
+    # One command's fault: a value too large, for example.
+    return error

@@ -20,6 +20,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from store_service.persistence.database import open_database
+
 # PostgreSQL refuses to run as root. This uid owns nothing else.
 _NOBODY = 65534
 
@@ -86,7 +88,7 @@ class PostgresServer:
 
     def make_database(self, name: str, template: str = "template1") -> None:
         """A new database, as a copy of another one."""
-        asyncio.run(self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy'))
+        asyncio.run(self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY wal_log'))
 
     def drop_database(self, name: str) -> None:
         """Removes it, whoever is connected."""
@@ -125,9 +127,31 @@ def postgres_server() -> Iterator[PostgresServer]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: PostgresServer) -> str:
+    """A database with the store's schema, to make others from."""
+    postgres_server.make_database("migrated")
+    asyncio.run(_open_and_close(postgres_server.url("migrated")))
+    return "migrated"
+
+
+async def _open_and_close(url: str) -> None:
+    database = await open_database(url)
+    await database.close()
+
+
 @pytest.fixture
-def postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
-    """A database of its own for each test."""
+def postgres_url(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """A database of its own for each test, with the store's schema."""
+    name = f"test_{uuid.uuid4().hex}"
+    postgres_server.make_database(name, migrated_template)
+    yield postgres_server.url(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def empty_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database of its own, without any tables."""
     name = f"test_{uuid.uuid4().hex}"
     postgres_server.make_database(name)
     yield postgres_server.url(name)

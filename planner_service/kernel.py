@@ -120,6 +120,8 @@ class Kernel:
                     room, lease=self._lease, wait=timedelta(seconds=self._settings.wait_seconds)
                 )
                 claimed = await self._until_stopped(claiming)
+                if failures:
+                    _log.info("the queue answers again", failures=failures)
                 failures = 0
             except asyncio.CancelledError:
                 raise
@@ -127,7 +129,9 @@ class Kernel:
                 failures += 1
                 pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(failures, 10))
                 if isinstance(error, StoreAway):
-                    _log.warning("the queue cannot be reached", pause_seconds=round(pause, 1))
+                    # Once an outage, not once a try.
+                    if failures == 1:
+                        _log.warning("the queue cannot be reached: trying again until it can")
                 else:
                     _log.error("claiming failed", exc_info=error, pause_seconds=round(pause, 1))
                 # Jitter: many planners of one store must not come back as one.

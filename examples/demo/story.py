@@ -218,6 +218,7 @@ class Story:
         self._head("The log proves it")
         events = [event async for event in store.events.list_all(view=event_pb2.EVENT_VIEW_BASIC)]
         self._out.print(events_table(events))
+        self._out.print("* claimed, not proved: on loopback the servers run without authentication", style="dim")
         verdict = await store.events.verify()
         if not verdict.valid:
             raise StoryFailed(f"the log is damaged at revision {verdict.first_bad_revision}: {verdict.problem}")

@@ -97,6 +97,8 @@ async def _show(session: Session, filter: str, limit: int, start: int, follow: b
             head = await store.events.list_page(order_by="revision desc", page_size=1, view=event_pb2.EVENT_VIEW_BASIC)
             seen = head.events[0].revision if head.events else 0
         printer = _Printer(as_json)
+        if not (events or follow or as_json):
+            print("no events")
         printer.print(events)
         if follow:
             await _follow(store, filter, seen, view, printer)

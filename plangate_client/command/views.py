@@ -28,6 +28,8 @@ _STATE_STYLES = {
     "PLANNING": "blue",
     "PLANNED": "green",
 }
+_CLAIMED = "*"
+_LINE_CHARACTERS = 60
 _RISK_STYLES = {"LOW": "green", "MEDIUM": "yellow", "HIGH": "red", "UNSPECIFIED": "red"}
 
 
@@ -151,7 +153,10 @@ def proposal_view(proposal: proposal_pb2.Proposal) -> RenderableType:
         "state", Text.assemble((state, _STATE_STYLES.get(state, "")), f"  version {proposal.version}", cancel)
     )
     fields.add_row("action", Text(visible(proposal.action_name), style="bold"))
-    fields.add_row("arguments", struct_text(proposal.action_args, indent=2))
+    arguments = struct_text(proposal.action_args)
+    if len(arguments) > _LINE_CHARACTERS:
+        arguments = struct_text(proposal.action_args, indent=2)
+    fields.add_row("arguments", Text(arguments, style="bold"))
     fields.add_row("digest", Text(proposal.args_digest, style="dim"))
     for name, text in (("what", proposal.description), ("why", proposal.evidence)):
         if text:
@@ -184,7 +189,7 @@ def proposal_view(proposal: proposal_pb2.Proposal) -> RenderableType:
 
 
 def events_table(events: Sequence[event_pb2.Event]) -> Table:
-    """The log, one line for each event."""
+    """The log, one line for each event. A star marks identities that were claimed, not proved."""
     table = Table(box=None, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 2, 0, 0))
     table.add_column("rev", justify="right", no_wrap=True)
     table.add_column("time", no_wrap=True)
@@ -204,7 +209,7 @@ def event_cells(event: event_pb2.Event) -> tuple[str | Text, ...]:
     if event.via:
         actor.append(f" via {visible(event.via)}", style="dim")
     if not event.authenticated and not event.actor.startswith("system:"):
-        actor.append(" (claimed)", style="dim")
+        actor.append(_CLAIMED, style="dim")
     return (
         str(event.revision),
         time_text(event.time, with_date=False),

@@ -16,7 +16,7 @@ from plangate_client.executor.catalogue import BoundCatalogue
 from plangate_client.executor.execution import Execution, LeaseHolder, Surroundings
 
 # How long the last claim may take to say, once more, what it had leased.
-_LAST_CLAIM_SECONDS = 2.0
+_LAST_CLAIM_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 15.0
 
 

@@ -96,7 +96,12 @@ class StoreServer:
 
         plans, proposals = PlanServicer(writer, reader), ProposalServicer(writer, reader)
         events = EventServicer(
-            reader, recent, clock=self._clock, checkpoint_key=key, stall_seconds=settings.watch_stall_seconds
+            reader,
+            recent,
+            clock=self._clock,
+            checkpoint_key=key,
+            stall_seconds=settings.watch_stall_seconds,
+            max_lag_events=settings.watch_max_lag_events,
         )
 
         def register(server: grpc.aio.Server) -> None:

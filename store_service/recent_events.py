@@ -1,7 +1,8 @@
 """The newest part of the log, in memory, for everybody who follows it.
 
 One ring is shared by all watchers. A watcher holds nothing but a revision, so its memory does not grow however slow it
-is; one that falls out of the ring was too slow. Each event is encoded once per view, however many watchers get it.
+is; one that falls out of the ring reads from the database. Each event is encoded once per view, however many watchers
+get it.
 """
 
 from __future__ import annotations

@@ -50,9 +50,11 @@ class StoreSettings(ServerSettings):
     poll_seconds: float = Field(default=1.0, gt=0)
     """How often to look for what other store processes on the same PostgreSQL database did."""
     watch_buffer_events: int = Field(default=8192, ge=1)
-    """How far behind the log's head a watcher may fall once it has reached it."""
+    """How many of the newest events are kept in memory for all watchers together; older ones are read again."""
     watch_buffer_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
-    """The same in bytes, for all watchers together."""
+    """The same in bytes."""
+    watch_max_lag_events: int = Field(default=100_000, ge=1)
+    """How far behind the log's head a watcher that has reached it may fall before its watch is ended."""
     watch_stall_seconds: float = Field(default=30.0, gt=0)
     """How long a watcher may take no message before its watch is ended."""
     event_loop: Literal["asyncio", "uvloop"] = "asyncio"

@@ -20,10 +20,12 @@ async def watch(
     start_revision: int,
     where: Expression | None,
     progress_seconds: float,
+    max_lag_events: int,
 ) -> AsyncGenerator[RecentEvent | int, None]:
     """Yield events that match, and revisions up to which everything was yielded or did not match.
 
-    The first thing yielded is such a revision. `start_revision` 0 means only what is still to come.
+    The first thing yielded is such a revision. `start_revision` 0 means only what is still to come. Once it has reached
+    the head, the watch must not fall behind by more than max_lag_events.
     Raises RevisionOutOfRange, WatchTooSlow, DatabaseUnavailable.
     """
     loop = asyncio.get_running_loop()
@@ -34,16 +36,15 @@ async def watch(
         seen = start_revision - 1 if start_revision else head
         yield seen
         marked_at = loop.time()
-        in_the_ring = False
+        has_been_at_the_head = False
         while True:
             events = recent.since(seen + 1, _AT_ONCE)
-            if events is not None:
-                in_the_ring = True
-            elif in_the_ring:
-                # It was up to date once and fell behind by more than the ring holds.
-                raise WatchTooSlow(seen + 1)
-            else:
+            if events is None:
                 events = [RecentEvent(event) for event in await reader.events_from(seen + 1, _AT_ONCE)]
+            if not events:
+                has_been_at_the_head = True
+            elif has_been_at_the_head and recent.head_revision - seen > max_lag_events:
+                raise WatchTooSlow(seen + 1)
             for event in events:
                 seen = event.event.revision
                 if where is None or matches(where, event.event):

@@ -42,13 +42,16 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
         clock: Clock,
         checkpoint_key: CheckpointKey | None,
         stall_seconds: float,
+        max_lag_events: int,
     ) -> None:
-        """A watch whose client takes no message for stall_seconds is ended with WATCH_TOO_SLOW."""
+        """A watch is ended with WATCH_TOO_SLOW when its client takes no message for stall_seconds, or falls behind by
+        more than max_lag_events."""
         self._reader = reader
         self._recent = recent
         self._clock = clock
         self._checkpoint_key = checkpoint_key
         self._stall_seconds = stall_seconds
+        self._max_lag_events = max_lag_events
 
     async def ListEvents(self, request: rpc.ListEventsRequest, context: Context) -> Encoded:
         allowed("ListEvents")
@@ -67,6 +70,7 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
             start_revision=request.start_revision,
             where=parse(request.filter, EVENT_FIELDS),
             progress_seconds=progress_seconds(request),
+            max_lag_events=self._max_lag_events,
         )
         resume_from = request.start_revision
         async with aclosing(updates):

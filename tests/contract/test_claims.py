@@ -24,7 +24,7 @@ from store_service.domain.proposal import ProposalDraft, ProposalState
 from store_service.sweeper import Sweeper
 from tests.support.polling import until
 from tests.support.proposals import ALICE, BOB, FAILURE, WORKER
-from tests.support.stores import ASK, Store, job, opened, outcomes
+from tests.support.stores import ASK, Store, job, outcomes
 
 
 def _claim(count: int = 1, *action_names: str, plan_id: str = "", actor: Actor = WORKER) -> ClaimProposals:
@@ -158,19 +158,6 @@ async def test_what_cannot_happen_any_more_is_cancelled(store: Store, ending: st
 def store_time(store: Store, seconds: float) -> int:
     """An instant so many seconds from the store's now."""
     return int((store.clock.now().timestamp() + seconds) * 1_000_000)
-
-
-@pytest.mark.asyncio
-async def test_a_long_chain_falls_in_one_commit(sqlite_url: str) -> None:
-    async with opened(sqlite_url) as store:
-        first = last = await store.created()
-        for _ in range(1200):
-            draft = ProposalDraft(action_name="act", depends_on=(last.id,))
-            last = await store.one(CreateProposal(actor=ALICE, draft=draft))
-        answer = await store.writer.execute(CancelProposal(actor=BOB, proposal_id=first.id))
-        assert len(answer.snapshots) == 1
-        assert all(row.state is ProposalState.CANCELLED for row in (await store.rows()).values())
-        assert len(await store.events()) == 2402
 
 
 @pytest.mark.asyncio

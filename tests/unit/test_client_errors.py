@@ -11,7 +11,7 @@ from plangate_client import errors
 from plangate_client.calls import Patience, may_be_repeated
 from rpckit.status import RpcFailure, from_rpc_status, to_rpc_status
 
-REASONS = [name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()][1:]
+REASONS = [name.removeprefix("ERROR_REASON_") for name, number in error_reason_pb2.ErrorReason.items() if number]
 
 
 def crossed(failure: RpcFailure) -> errors.PlangateError:

@@ -1,0 +1,135 @@
+"""`plangate up`: both servers come and go together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from plangate_client.client import PlannerClient
+from rpckit.channel import open_channel
+from rpckit.settings import ChannelSettings
+from tests.support.leftovers import mark, marked_processes
+from tests.support.model_server import ModelServer
+from tests.support.pair import clean_environment
+from tests.support.polling import until
+
+CATALOGUE = """
+version: 1
+actions: [{name: look, description: Look., policy: allow}]
+"""
+
+
+@dataclass
+class Up:
+    process: asyncio.subprocess.Process
+    marked: dict[str, str]
+    addresses: dict[str, str]
+
+    def servers(self) -> dict[str, int]:
+        """The servers' process ids, by name."""
+        found: dict[str, int] = {}
+        for directory in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, IndexError):
+                if (
+                    directory.name.isdecimal()
+                    and int((directory / "stat").read_text().rpartition(")")[2].split()[1]) == self.process.pid
+                ):
+                    found[(directory / "cmdline").read_bytes().split(b"\0")[2].decode()] = int(directory.name)
+        return found
+
+
+@contextlib.asynccontextmanager
+async def up(directory: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[Up]:
+    """Start it, read the addresses, and see to it that nothing stays."""
+    (directory / "catalogue.yaml").write_text(CATALOGUE)
+    marked = mark()
+    async with ModelServer() as model:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "plangate_client",
+            "up",
+            "--free-ports",
+            "--catalogue",
+            "catalogue.yaml",
+            "--model",
+            "openai/test-model",
+            *arguments,
+            env={
+                **clean_environment(),
+                **marked,
+                "PLANGATE_DATABASE_URL": f"sqlite:///{directory / 'plangate.db'}",
+                "PLANGATE_MODEL_BASE_URL": model.openai_url,
+                "PLANGATE_MODEL_API_KEY": "not-a-secret",
+                "PLANGATE_DRAIN_SECONDS": "2",
+                "PLANGATE_ACTOR": "mallory",
+                **(environment or {}),
+            },
+            cwd=directory,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            addresses: dict[str, str] = {}
+            assert process.stdout is not None
+            async with asyncio.timeout(60):
+                while len(addresses) < 2 and (line := await process.stdout.readline()):
+                    if match := re.fullmatch(r"(store|planner)\s+(\S+)\n", line.decode()):
+                        addresses[match[1]] = match[2]
+            yield Up(process, marked, addresses)
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(30):
+                await process.communicate()
+            assert marked_processes(marked) == []
+
+
+@pytest.mark.asyncio
+async def test_serves_until_told_to_stop(tmp_path: Path) -> None:
+    async with up(tmp_path) as running:
+        async with PlannerClient(
+            open_channel(running.addresses["planner"], ChannelSettings(), actor="alice")
+        ) as planner:
+            assert [action.name for action in await planner.list_actions()] == ["look"]
+            # The planner acts as itself, whoever started it.
+            plan = await planner.submit_plan(
+                "Look.", [__import__("plangate.plan.v1.plan_pb2").plan.v1.plan_pb2.Job(action_name="look")]
+            )
+            assert plan.created_by == "alice"
+        running.process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(20):
+            _, stderr = await running.process.communicate()
+        assert running.process.returncode == 0
+        assert b"Traceback" not in stderr
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", ["store", "planner"])
+async def test_if_one_ends_the_other_is_stopped(tmp_path: Path, name: str) -> None:
+    async with up(tmp_path) as running:
+        await until(lambda: len(running.servers()) == 2)
+        os.kill(running.servers()[f"{name}_service"], signal.SIGKILL)
+        async with asyncio.timeout(20):
+            _, stderr = await running.process.communicate()
+        assert running.process.returncode == 1
+        assert f"plangate: the {name} was ended by signal 9" in stderr.decode()
+
+
+@pytest.mark.asyncio
+async def test_says_why_a_server_does_not_start(tmp_path: Path) -> None:
+    async with up(tmp_path, "--policy", "no-such-policy.yaml") as running:
+        async with asyncio.timeout(30):
+            _, stderr = await running.process.communicate()
+        assert running.process.returncode == 1
+        assert "no-such-policy.yaml" in stderr.decode()
+        assert stderr.decode().splitlines()[-1] == "plangate: the planner ended with status 1"

@@ -1,0 +1,166 @@
+"""`plangate proposals`, `show`, `approve`, `reject`, `cancel`, `revise`, `work` and `log`, against both servers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.support.pair import Pair, running_pair
+from tests.support.polling import until
+
+CATALOGUE = """
+version: 1
+actions:
+  - name: make
+    description: Make a file.
+    policy: require_approval
+    parameters: {properties: {name: {type: string}}, required: [name]}
+    command:
+      argv: ["{python}", -c, "import sys; open(sys.argv[1], 'x').close(); print('made it')", "{args.name}"]
+      paths: {args.name: .}
+"""
+POLICY = """
+version: 1
+rules:
+  - name: not-there
+    match: {args: {name: "forbidden*"}}
+    effect: deny
+    reason: not there
+"""
+
+
+@pytest_asyncio.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    async with running_pair(tmp_path, CATALOGUE, policy=POLICY) as pair:
+        yield pair
+
+
+@pytest.mark.asyncio
+async def test_from_review_to_proof(pair: Pair) -> None:
+    yes, no = await pair.submit(("make", {"name": "yes"}), ("make", {"name": "no\u202e"}))
+
+    listed = await pair.command("proposals", "--state", "pending", "--json")
+    assert {proposal["id"] for proposal in json.loads(listed.stdout)["proposals"]} == {yes.id, no.id}
+    shown = await pair.command("show", no.id[-8:])
+    assert no.id in shown.stdout
+    assert "no\\u202e" in shown.stdout
+    assert "proposal.created" in shown.stdout
+
+    own = await pair.command("approve", yes.id)
+    assert own.status == 5
+    assert "somebody else must" in own.stderr
+    stale = await pair.command("approve", yes.id, "--version", "7", "--as", "bob")
+    assert stale.status == 4
+
+    approved = await pair.command("approve", yes.id, "--version", "1", "--comment", "go", actor="bob")
+    assert approved.status == 0
+    assert yes.args_digest in approved.stdout
+    assert approved.stdout.strip().endswith("is APPROVED, version 2")
+    again = await pair.command("approve", yes.id, actor="carol")
+    assert again.status == 5
+    assert "possible now" in again.stderr
+
+    rejected = await pair.command("reject", no.id, "--reason", "bad name", "--json", "--as", "bob")
+    assert json.loads(rejected.stdout)["failure"]["message"] == "bad name"
+
+    worked = await pair.command("work", "--once", "--json")
+    assert worked.status == 0
+    [line] = [json.loads(line) for line in worked.stdout.splitlines()]
+    assert (line["ending"], line["proposal"]["result"]["stdout"]) == ("executed", "made it\n")
+    assert (pair.directory / "yes").exists()
+
+    verified = await pair.command("log", "--verify")
+    assert verified.status == 0
+    assert "chain whole" in verified.stdout
+    table = await pair.command("log", "--filter", f'entity_id = "{yes.id}"')
+    kinds = [line.split()[2] for line in table.stdout.splitlines()[1:] if line.split()[0].isdecimal()]
+    assert kinds == ["proposal.created", "proposal.approved", "proposal.claimed", "proposal.executed"]
+    exported = await pair.command("log", "--export", "events.jsonl")
+    assert exported.status == 0
+    events = [json.loads(line) for line in (pair.directory / "events.jsonl").read_text().splitlines()]
+    assert [int(event["revision"]) for event in events] == list(range(1, len(events) + 1))
+    assert all(event["hash"] and event["snapshot"] for event in events)
+
+
+@pytest.mark.asyncio
+async def test_revise_and_cancel(pair: Pair) -> None:
+    first, second = await pair.submit(("make", {"name": "a"}), ("make", {"name": "b"}))
+    revised = await pair.command("revise", first.id, "--args", '{"name": "c"}', "--comment", "better")
+    assert revised.status == 0
+    assert "version 2" in revised.stdout
+    denied, invalid, no_json, nothing = await asyncio.gather(
+        pair.command("revise", first.id, "--args", '{"name": "forbidden"}'),
+        pair.command("revise", first.id, "--args", '{"name": 3}'),
+        pair.command("revise", first.id, "--args", "name"),
+        pair.command("revise", first.id),
+    )
+    assert denied.status == 5
+    assert "not-there" in denied.stderr or "not there" in denied.stderr
+    assert [done.status for done in (invalid, no_json, nothing)] == [2, 2, 2]
+
+    cancelled = await pair.command("cancel", second.id, "--reason", "no longer")
+    assert "is CANCELLED" in cancelled.stdout
+    whole = await pair.command("cancel", first.plan_id)
+    assert "is CANCELLED" in whole.stdout
+    ambiguous = await pair.command("show", first.id[:8])
+    assert ambiguous.status == 2
+    assert "not unique" in ambiguous.stderr
+
+
+@pytest.mark.asyncio
+async def test_follow_goes_on_until_interrupted(pair: Pair) -> None:
+    await pair.submit(("make", {"name": "a"}))
+    process = await pair.start_command("log", "--follow", "--json", "--from", "1")
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        before = [json.loads(await process.stdout.readline())["kind"] for _ in range(2)]
+        await pair.submit(("make", {"name": "b"}))
+        after = [json.loads(await process.stdout.readline()) for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+    assert before == ["plan.created", "proposal.created"]
+    assert [event["kind"] for event in after] == ["plan.created", "proposal.created"]
+    assert after[1]["proposal"]["action_args"] == {"name": "b"}
+    assert process.returncode == 130
+
+
+@pytest.mark.asyncio
+async def test_work_ends_in_order_on_sigterm(pair: Pair) -> None:
+    [proposal] = await pair.submit(("make", {"name": "late"}))
+    process = await pair.start_command("work", "--json", "--catalogue", str(pair.catalogue_file))
+    assert process.stdout is not None
+    async with pair.store("bob") as store:
+        await store.proposals.approve(proposal.id, expected_version=1)
+    async with asyncio.timeout(30):
+        line = json.loads(await process.stdout.readline())
+        assert line["ending"] == "executed"
+        assert line["proposal"]["id"] == proposal.id
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+    assert process.returncode == 0
+    await until((pair.directory / "late").exists)
+
+
+@pytest.mark.asyncio
+async def test_work_refuses_what_it_could_not_do(pair: Pair) -> None:
+    (pair.directory / "secret.yaml").write_text(
+        "actions: [{name: a, http: {method: GET, url: 'http://h/', headers: {Authorization: {env: NOT_SET}}}}]"
+    )
+    (pair.directory / "shell.yaml").write_text(
+        "actions: [{name: a, parameters: {properties: {x: {}}, required: [x]}, command: {argv: [sh, -c, '{args.x}']}}]"
+    )
+    (pair.directory / "none.yaml").write_text("actions: [{name: a}]")
+    secret, shell, none, absent = await asyncio.gather(
+        *(pair.command("work", "--catalogue", f"{name}.yaml") for name in ("secret", "shell", "none", "absent"))
+    )
+    assert [done.status for done in (secret, shell, none, absent)] == [2, 2, 2, 2]
+    assert "NOT_SET" in secret.stderr
+    assert "into code" in shell.stderr
+    assert "binds no action" in none.stderr
+    assert "cannot read" in absent.stderr

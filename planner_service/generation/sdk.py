@@ -16,7 +16,7 @@ from openai.types.chat import ChatCompletion
 
 
 class _DirectCompletions(AsyncCompletions):
-    async def create(self, *, extra_body: dict[str, Any] | None = None, **body: Any) -> Any:
+    async def create(self, *, extra_body: dict[str, Any] | None = None, **body: Any) -> Any:  # type: ignore[override]  # a relay
         """Send these parameters as they are."""
         if extra_body:
             body.update(extra_body)

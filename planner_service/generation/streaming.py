@@ -9,7 +9,10 @@ import pydantic
 from instructor import OpenAISchema
 from instructor.dsl.iterable import IterableBase
 
-from planner_service.generation.draft import JobDraft, PlanReply, read_draft
+from planner_service.generation.draft import MAX_JOBS, JobDraft, PlanReply, read_draft
+
+MAX_TEXT = 131_072
+"""Characters of a reply in which jobs are looked for while it comes; the whole of it is read in the end."""
 
 _OUTSIDE = re.compile(r'["{}\[\]]')
 _INSIDE = re.compile(r'["\\]')
@@ -37,10 +40,14 @@ class JobReader:
 
     def feed(self, piece: str) -> bool:
         """Takes the next piece; tells whether another job became complete."""
+        if self._done:
+            return False
         self.text += piece
         before = self.complete
         while not self._done and self._step():
             pass
+        # A plan has no more jobs than that: what goes on is not worth reading again and again.
+        self._done = self._done or self.complete >= MAX_JOBS or len(self.text) > MAX_TEXT
         return self.complete > before
 
     @property

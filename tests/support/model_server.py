@@ -25,6 +25,8 @@ from aiohttp import web
 
 from tests.support.model_speech import AnthropicSpeech, ModelReply, ModelRequest, OpenAISpeech, Speech
 
+__all__ = ["ModelReply", "ModelRequest", "ModelServer"]
+
 
 def says(content: object, **changes: Any) -> ModelReply:
     """Answers with this text, or with this object as JSON."""

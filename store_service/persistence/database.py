@@ -33,6 +33,18 @@ from store_service.persistence.postgres_session import PostgresWriteSession
 from store_service.persistence.sqlite_session import SqliteWriteSession
 from store_service.persistence.write_session import WriteSession
 
+_READER_PRAGMAS = ("query_only = ON",)
+_WRITER_PRAGMAS = (
+    "journal_mode = WAL",
+    # FULL: a commit returns when the WAL is on the disk, not when the kernel has it.
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "cache_size = -65536",
+    # Checkpoints are paid for by the commit that triggers them: fewer, larger ones.
+    "wal_autocheckpoint = 4000",
+    "journal_size_limit = 67108864",
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseOptions:
@@ -154,19 +166,15 @@ def _sqlite_engine(url: URL, options: DatabaseOptions, *, read_only: bool) -> As
     )
 
     def connected(dbapi_connection: Any, _record: object) -> None:
-        cursor = dbapi_connection.cursor()
-        if read_only:
-            cursor.execute("PRAGMA query_only = ON")
-        else:
-            cursor.execute("PRAGMA journal_mode = WAL")
-            # FULL: a commit returns when the WAL is on the disk, not when the kernel has it.
-            cursor.execute("PRAGMA synchronous = FULL")
-            cursor.execute("PRAGMA foreign_keys = ON")
-            cursor.execute("PRAGMA cache_size = -65536")
-            # Checkpoints are paid for by the commit that triggers them: fewer, larger ones.
-            cursor.execute("PRAGMA wal_autocheckpoint = 4000")
-            cursor.execute("PRAGMA journal_size_limit = 67108864")
-        cursor.close()
+        try:
+            cursor = dbapi_connection.cursor()
+            for pragma in _READER_PRAGMAS if read_only else _WRITER_PRAGMAS:
+                cursor.execute(f"PRAGMA {pragma}")
+            cursor.close()
+        except BaseException:
+            # The engine forgets a connection whose set-up failed, but its thread would keep the process from ending.
+            dbapi_connection.close()
+            raise
 
     def begins(connection: Connection) -> None:
         # IMMEDIATE takes the write lock before anything is read. A read transaction that turns into a write later fails

@@ -1,0 +1,274 @@
+"""Opening databases: what is verified, what is refused and how it is said, and schemas brought up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from sqlalchemy.orm.exc import StaleDataError
+
+from store_service.commands import ClaimProposals
+from store_service.domain.errors import (
+    DatabaseDamaged,
+    DatabaseInUse,
+    DatabaseReadOnly,
+    DatabaseUnavailable,
+    SchemaTooNew,
+    StartRefused,
+    WalImpossible,
+)
+from store_service.persistence.database import DatabaseOptions, open_database
+from store_service.persistence.migrate import migrate
+from store_service.persistence.models import ProposalRow
+from tests.support.proposals import WORKER
+from tests.support.stores import Gate, opened
+
+
+def _path(sqlite_url: str) -> Path:
+    return Path(sqlite_url.removeprefix("sqlite:///"))
+
+
+@pytest.mark.asyncio
+async def test_sqlite_is_durable_and_readers_cannot_write(sqlite_url: str) -> None:
+    database = await open_database(sqlite_url)
+    try:
+        async with database.read() as connection:
+            assert await connection.scalar(text("PRAGMA journal_mode")) == "wal"
+            assert await connection.scalar(text("PRAGMA query_only")) == 1
+            with pytest.raises(DBAPIError, match="readonly"):
+                await connection.execute(text("DELETE FROM events"))
+        session = database.write_session()
+        await session.begin()
+        run = session._run  # type: ignore[attr-defined]
+        assert await run("PRAGMA synchronous") == [(2,)]
+        assert await run("PRAGMA foreign_keys") == [(1,)]
+        await session.rollback()
+        await session.close()
+    finally:
+        await database.close()
+
+
+@pytest.mark.asyncio
+async def test_reads_do_not_wait_for_a_write_and_see_nothing_of_it(store_url: str) -> None:
+    gate = Gate()
+    async with opened(store_url, fail_points=gate.fail_points) as store:
+        writing = asyncio.create_task(store.created())
+        await gate.reached.wait()
+        async with store.database.read() as connection:
+            assert await connection.scalar(text("SELECT count(*) FROM events")) == 0
+            gate.open()
+            await writing
+            if store.database.kind == "sqlite":
+                # One moment for the whole transaction.
+                assert await connection.scalar(text("SELECT count(*) FROM events")) == 0
+        async with store.database.read() as connection:
+            assert await connection.scalar(text("SELECT count(*) FROM events")) == 1
+
+
+@pytest.fixture
+def store_url(database_url: str) -> str:
+    return database_url
+
+
+@pytest.mark.asyncio
+async def test_one_process_per_file(sqlite_url: str) -> None:
+    database = await open_database(sqlite_url)
+    # Another process, as locks of one process do not exclude each other everywhere.
+    program = (
+        "import asyncio, sys\n"
+        "from store_service.persistence.database import open_database\n"
+        "from store_service.domain.errors import DatabaseInUse\n"
+        "try: asyncio.run(open_database(sys.argv[1]))\n"
+        "except DatabaseInUse as error: print(error); sys.exit(7)\n"
+    )
+    second = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, sqlite_url, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await second.communicate()
+    assert second.returncode == 7
+    assert b"another store process serves" in said
+    with pytest.raises(DatabaseInUse):
+        await open_database(sqlite_url)
+    await database.close()
+    await (await open_database(sqlite_url)).close()
+
+
+@pytest.mark.asyncio
+async def test_refuses_a_file_that_is_no_database(sqlite_url: str) -> None:
+    _path(sqlite_url).write_bytes(b"This is a letter, and not a short one. " * 100)
+    with pytest.raises(DatabaseDamaged, match="restore a backup"):
+        await open_database(sqlite_url)
+
+
+@pytest.mark.asyncio
+async def test_refuses_a_torn_file(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as store:
+        for _ in range(20):
+            await store.created(description="x" * 1000)
+    path = _path(sqlite_url)
+    path.write_bytes(path.read_bytes()[:4096] + os.urandom(4096 * 3))
+    with pytest.raises(DatabaseDamaged):
+        await open_database(sqlite_url)
+
+
+@pytest.mark.asyncio
+async def test_refuses_what_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseReadOnly):
+        await open_database("sqlite:////proc/plangate/plangate.db")
+    (tmp_path / "file").touch()
+    with pytest.raises(DatabaseReadOnly):
+        await open_database(f"sqlite:///{tmp_path}/file/plangate.db")
+    (tmp_path / "directory").mkdir()
+    with pytest.raises(DatabaseReadOnly):
+        await open_database(f"sqlite:///{tmp_path}/directory")
+
+
+@pytest.mark.asyncio
+async def test_refuses_a_file_without_wal(sqlite_url: str) -> None:
+    # A process that reads the file in another journal mode keeps it from being changed: so does a network file system.
+    await (await open_database(sqlite_url)).close()
+    engine = create_async_engine(sqlite_url.replace("sqlite:", "sqlite+aiosqlite:"), isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        assert await connection.scalar(text("PRAGMA journal_mode = DELETE")) == "delete"
+        await connection.execute(text("BEGIN"))
+        await connection.execute(text("SELECT * FROM log_head"))
+        with pytest.raises((WalImpossible, DatabaseInUse)):
+            await open_database(sqlite_url, DatabaseOptions(busy_seconds=0.05))
+        await connection.execute(text("COMMIT"))
+    await engine.dispose()
+    await (await open_database(sqlite_url)).close()
+
+
+@pytest.mark.asyncio
+async def test_refuses_urls_it_does_not_know(tmp_path: Path) -> None:
+    for url in ("sqlite://", "sqlite:///:memory:", "mysql://localhost/x"):
+        with pytest.raises(StartRefused):
+            await open_database(url)
+    with pytest.raises(DatabaseUnavailable):
+        await open_database("postgresql://postgres@127.0.0.1:1/x")
+
+
+@pytest.mark.asyncio
+async def test_reads_beyond_the_pool_fail_with_a_name(sqlite_url: str) -> None:
+    database = await open_database(sqlite_url, DatabaseOptions(read_connections=1, pool_seconds=0.01))
+    async with database.read() as connection:
+        assert await connection.scalar(text("SELECT 1")) == 1
+        with pytest.raises(DatabaseUnavailable):
+            async with database.read():
+                pass
+    await database.close()
+
+
+@pytest.mark.asyncio
+async def test_the_orm_guards_versions_too(store_url: str) -> None:
+    async with opened(store_url) as store:
+        made = await store.created()
+    engine = create_async_engine(_driver(store_url))
+    async with AsyncSession(engine, expire_on_commit=False) as one, AsyncSession(engine, expire_on_commit=False) as two:
+        [first] = await one.scalars(select(ProposalRow).where(ProposalRow.id == made.id))
+        [second] = await two.scalars(select(ProposalRow).where(ProposalRow.id == made.id))
+        # Ends the transaction without forgetting what was read.
+        await two.commit()
+        first.description = "one"
+        await one.commit()
+        assert first.version == 2
+        second.description = "two"
+        with pytest.raises(StaleDataError):
+            await two.commit()
+    await engine.dispose()
+
+
+@pytest.mark.asyncio
+async def test_the_migrations_make_what_the_models_say(store_url: str) -> None:
+    await (await open_database(store_url)).close()
+
+    def differences(connection: Connection) -> list[str]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        found = [str(difference) for difference in compare_metadata(context, ProposalRow.metadata)]
+        # Descending columns come back as plain ones: indexes are compared by name.
+        return [difference for difference in found if "_index" not in difference]
+
+    def indexes(connection: Connection) -> set[str | None]:
+        return {
+            index["name"] for table in ProposalRow.metadata.tables for index in inspect(connection).get_indexes(table)
+        }
+
+    assert await _run(store_url, differences) == []
+    expected = {index.name for table in ProposalRow.metadata.tables.values() for index in table.indexes}
+    assert await _run(store_url, indexes) == expected
+
+
+@pytest.mark.asyncio
+async def test_refuses_a_schema_that_is_newer(store_url: str) -> None:
+    await (await open_database(store_url)).close()
+    await _run(
+        store_url, lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    )
+    with pytest.raises(SchemaTooNew, match="9999") as refused:
+        await open_database(store_url)
+    assert refused.value.found_revision == "9999"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest) -> str:
+    """A database without tables."""
+    url: str = request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "empty_postgres_url")
+    return url
+
+
+@pytest.mark.asyncio
+async def test_an_old_database_with_data_is_upgraded(empty_url: str) -> None:
+    await _run(empty_url, lambda connection: migrate(connection, "0001"))
+    rows = [
+        ("p-done", "EXECUTED", []),
+        ("p-free", "APPROVED", ["p-done"]),
+        ("p-waits", "APPROVED", ["p-done", "p-free"]),
+        ("p-alone", "PENDING", []),
+    ]
+
+    def fill(connection: Connection) -> None:
+        for proposal_id, state, needed in rows:
+            connection.execute(
+                text(
+                    "INSERT INTO proposals (id, version, plan_id, job_id, action_name, args_json, args_digest, "
+                    "description, evidence, priority, labels, state, required_approvals, reviewer_role, approvals, "
+                    "depends_on, cancel_requested, attempt, max_attempts, created_by, updated_by, create_time, "
+                    "update_time) VALUES (:id, 1, '', '', 'act', '{}', '', '', '', 0, '{}', :state, 1, '', '[]', "
+                    ":needed, :no, 0, 1, 'alice', 'alice', 1, 1)"
+                ),
+                {"id": proposal_id, "state": state, "needed": json.dumps(needed), "no": False},
+            )
+
+    await _run(empty_url, fill)
+    async with opened(empty_url) as store:
+        assert {row.id: row.waiting_for for row in (await store.rows()).values()} == {
+            "p-done": 0,
+            "p-free": 0,
+            "p-waits": 1,
+            "p-alone": 0,
+        }
+        claimed = await store.told(ClaimProposals(actor=WORKER, max_proposals=10))
+        assert [proposal.id for proposal in claimed] == ["p-free"]
+
+
+async def _run(url: str, work: Callable[[Connection], object]) -> object:
+    engine = create_async_engine(_driver(url))
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(work)
+    finally:
+        await engine.dispose()
+
+
+def _driver(url: str) -> str:
+    return url.replace("sqlite:", "sqlite+aiosqlite:").replace("postgresql:", "postgresql+asyncpg:")

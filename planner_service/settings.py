@@ -74,9 +74,9 @@ class PlannerSettings(ServerSettings):
     on_repeated_error: OnRepeatedError = OnRepeatedError.FALLBACK
     """When a model makes the same mistake twice in a row: stop, fallback, vary."""
 
-    plan_max_attempts: int = Field(default=3, ge=1, le=10)
+    model_attempts: int = Field(default=3, ge=1, le=10)
     """Calls to a model for one plan, unless the request says otherwise."""
-    plan_token_budget: int = Field(default=100_000, ge=0)
+    model_token_budget: int = Field(default=100_000, ge=0)
     """Input plus output tokens for one plan, unless the request says otherwise. 0: no limit."""
     plan_timeout_seconds: float = Field(default=300.0, gt=0)
     """The longest that planning may take, also when a caller would wait longer."""
@@ -112,8 +112,8 @@ class PlannerSettings(ServerSettings):
         return PlanningLimits(
             models=self.models,
             allowed_models=self.usable_models,
-            max_attempts=self.plan_max_attempts,
-            token_budget=self.plan_token_budget,
+            max_attempts=self.model_attempts,
+            token_budget=self.model_token_budget,
             max_plans_in_flight=self.max_plans_in_flight,
         )
 

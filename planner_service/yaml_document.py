@@ -8,6 +8,7 @@ but what they expand to counts against the size limit, so a few lines cannot bec
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
 MAX_DEPTH = 64
 EXACT_INTEGER_LIMIT = 2**53
+
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
+_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 YamlPath = tuple[str | int, ...]
 
@@ -151,7 +155,6 @@ class _Reader:
 
     def __init__(self) -> None:
         self.places: dict[YamlPath, tuple[int, int]] = {}
-        self._constructor = yaml.constructor.SafeConstructor()
         self._nodes = 0
 
     def read(self, node: yaml.Node, path: YamlPath) -> Any:
@@ -191,14 +194,14 @@ class _Reader:
             return node.value
         if kind == "null":
             return None
-        if kind in ("bool", "int", "float"):
-            try:
-                value: Any = getattr(self._constructor, f"construct_yaml_{kind}")(node)
-            except ValueError as error:
-                raise _at(node, f"{node.value!r} cannot be read as {kind}: put it in quotes") from error
-            if isinstance(value, float) and not math.isfinite(value):
-                raise _at(node, f"{node.value!r} is not a number that JSON has: put it in quotes")
-            if isinstance(value, int) and abs(value) > EXACT_INTEGER_LIMIT:
+        # YAML 1.1 reads no as false, 010 as 8 and 12:30 as 750. Who writes that means something else.
+        if kind == "bool" and node.value.lower() in ("true", "false"):
+            return node.value.lower() == "true"
+        if kind == "int" and _INTEGER.fullmatch(node.value):
+            number = int(node.value)
+            if abs(number) > EXACT_INTEGER_LIMIT:
                 raise _at(node, f"{node.value!r} is beyond 2^53 and cannot be kept exactly: put it in quotes")
-            return value
+            return number
+        if kind == "float" and _FLOAT.fullmatch(node.value) and math.isfinite(float(node.value)):
+            return float(node.value)
         raise _at(node, f"{node.value!r} would be read as {kind}: put it in quotes")

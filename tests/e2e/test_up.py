@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
+from plangate.plan.v1 import plan_pb2
 
 from plangate_client.client import PlannerClient
 from rpckit.channel import open_channel
@@ -35,16 +37,9 @@ class Up:
     addresses: dict[str, str]
 
     def servers(self) -> dict[str, int]:
-        """The servers' process ids, by name."""
-        found: dict[str, int] = {}
-        for directory in Path("/proc").iterdir():
-            with contextlib.suppress(OSError, IndexError):
-                if (
-                    directory.name.isdecimal()
-                    and int((directory / "stat").read_text().rpartition(")")[2].split()[1]) == self.process.pid
-                ):
-                    found[(directory / "cmdline").read_bytes().split(b"\0")[2].decode()] = int(directory.name)
-        return found
+        """The servers' process ids, by module."""
+        children = psutil.Process(self.process.pid).children()
+        return {child.cmdline()[2]: child.pid for child in children if len(child.cmdline()) > 2}
 
 
 @contextlib.asynccontextmanager
@@ -97,14 +92,11 @@ async def up(directory: Path, *arguments: str, environment: Mapping[str, str] | 
 @pytest.mark.asyncio
 async def test_serves_until_told_to_stop(tmp_path: Path) -> None:
     async with up(tmp_path) as running:
-        async with PlannerClient(
-            open_channel(running.addresses["planner"], ChannelSettings(), actor="alice")
-        ) as planner:
+        channel = open_channel(running.addresses["planner"], ChannelSettings(), actor="alice")
+        async with PlannerClient(channel) as planner:
             assert [action.name for action in await planner.list_actions()] == ["look"]
             # The planner acts as itself, whoever started it.
-            plan = await planner.submit_plan(
-                "Look.", [__import__("plangate.plan.v1.plan_pb2").plan.v1.plan_pb2.Job(action_name="look")]
-            )
+            plan = await planner.submit_plan("Look.", [plan_pb2.Job(action_name="look")])
             assert plan.created_by == "alice"
         running.process.send_signal(signal.SIGINT)
         async with asyncio.timeout(20):

@@ -1,0 +1,214 @@
+"""The store's subcommands, and the page of code that verifies what one of them exports."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from plangate.store.v1 import store_service_pb2 as rpc
+
+from store_service import administration
+from store_service.persistence.offline import BackupRefused, back_up
+from tests.support.store import job, planned, running_store
+
+ROOT = Path(__file__).parents[2]
+VERIFY = ROOT / "docs" / "verify_log.py"
+
+
+def run(*arguments: str, url: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PLANGATE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "store_service", *arguments],
+        env={**clean, **environment, "PLANGATE_DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=ROOT,
+    )
+
+
+def verify(log: Path, *more: Path) -> tuple[int, str]:
+    # -I -S: nothing but the standard library can be imported.
+    done = subprocess.run([sys.executable, "-I", "-S", VERIFY, log, *more], capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout + done.stderr
+
+
+async def filled(url: str, **settings: Any) -> dict[str, Any]:
+    """A database with a plan, an approval and an execution in it; returns a checkpoint as grpcurl would print it."""
+    async with running_store(url, **settings) as store:
+        plan = planned(
+            job("a", action_args={"path": "/tmp/ä"}), job("b", "REQUIRE_APPROVAL"), labels={"a": "b", "c": "d"}
+        )
+        stored = await store.planner.plans.CreatePlan(rpc.CreatePlanRequest(plan=plan))
+        await store.alice.approve(await store.alice.get(stored.jobs[1].proposal_id), comment="naïve ☂")
+        for proposal in await store.worker.claim(max_proposals=2):
+            await store.worker.proposals.CompleteProposal(rpc.CompleteProposalRequest(id=proposal.id, attempt=1))
+        if not settings:
+            return {}
+        checkpoint = await store.alice.events.GetCheckpoint(rpc.GetCheckpointRequest())
+        return {"revision": str(checkpoint.revision), "hash": base64.b64encode(checkpoint.hash).decode()}
+
+
+@pytest.fixture
+def key_file(tmp_path: Path) -> Path:
+    path = tmp_path / "key.pem"
+    key = Ed25519PrivateKey.generate()
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return path
+
+
+def exported(url: str) -> str:
+    output = io.StringIO()
+    asyncio.run(administration.export(url, output))
+    return output.getvalue()
+
+
+def test_check_and_export_a_sound_log_on_every_database(database_url: str, tmp_path: Path, key_file: Path) -> None:
+    checkpoint = asyncio.run(filled(database_url, checkpoint_key_file=key_file))
+    health = asyncio.run(administration.check(database_url))
+    assert health.problems == ()
+    assert (health.head_revision, health.events_checked, health.resources_checked) == (8, 8, 3)
+    log, kept = tmp_path / "log.jsonl", tmp_path / "checkpoint.json"
+    log.write_text(exported(database_url), encoding="utf-8")
+    kept.write_text(json.dumps(checkpoint), encoding="utf-8")
+    assert verify(log)[0] == 0
+    assert verify(log, kept)[0] == 0
+
+
+def _drop(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return events[:2] + events[3:]
+
+
+def _swap(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [events[1], events[0], *events[2:]]
+
+
+def _edit(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [*events[:4], {**events[4], "actor": "mallory"}, *events[5:]]
+
+
+def _edit_snapshot(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    changed = base64.b64encode(base64.b64decode(events[0]["snapshot"]) + b"\x10\x01").decode()
+    return [{**events[0], "snapshot": changed}, *events[1:]]
+
+
+def _cut_off(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return events[:-1]
+
+
+@pytest.mark.parametrize(
+    ("tamper", "needs_checkpoint", "sentence"),
+    [
+        (_drop, False, "revision 3 is missing"),
+        (_swap, False, "revision 1 is missing"),
+        (_edit, False, "revision 5 was changed"),
+        (_edit_snapshot, False, "revision 1 was changed"),
+        (_cut_off, True, "the log ends at revision 7, before the checkpoint's 8"),
+    ],
+)
+def test_a_tampered_export_is_found(
+    tamper: Callable[[list[dict[str, Any]]], list[dict[str, Any]]],
+    needs_checkpoint: bool,
+    sentence: str,
+    sqlite_url: str,
+    tmp_path: Path,
+    key_file: Path,
+) -> None:
+    checkpoint = asyncio.run(filled(sqlite_url, checkpoint_key_file=key_file))
+    log, kept = tmp_path / "log.jsonl", tmp_path / "checkpoint.json"
+    events = [json.loads(line) for line in exported(sqlite_url).splitlines()]
+    log.write_text("\n".join(map(json.dumps, tamper(events))), encoding="utf-8")
+    kept.write_text(json.dumps(checkpoint), encoding="utf-8")
+    if needs_checkpoint:
+        assert verify(log)[0] == 0
+    status, said = verify(log, *([kept] if needs_checkpoint else []))
+    assert (status, said.strip()) == (1, sentence)
+
+
+def test_what_is_not_a_log_is_said_to_be_none(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    for text in ("nonsense\n", "[]\n", '{"revision": 1}\n'):
+        log.write_text(text)
+        assert verify(log)[0] == 2
+    assert verify(tmp_path / "absent")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("UPDATE events SET actor = 'mallory' WHERE revision = 4", "the log at revision 4: its hash is not"),
+        ("DELETE FROM events WHERE revision = 3", "the log at revision 3: it is missing"),
+        ("UPDATE log_head SET hash = zeroblob(32)", "the log at revision 8: the head row"),
+        ("UPDATE proposals SET state = 'APPROVED'", "its row is not what the log says"),
+        ("UPDATE proposals SET version = 99", "the log does not know it"),
+    ],
+)
+def test_check_finds_what_was_changed_behind_the_store(statement: str, problem: str, sqlite_url: str) -> None:
+    asyncio.run(filled(sqlite_url))
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
+        connection.execute(statement)
+    connection.close()
+    health = asyncio.run(administration.check(sqlite_url))
+    assert any(problem in found for found in health.problems)
+
+
+def test_a_backup_of_a_database_in_use_is_whole(sqlite_url: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+
+    async def write_for_ever(client: Any) -> None:
+        while True:
+            await client.propose()
+
+    async def back_up_while_serving() -> None:
+        async with running_store(sqlite_url) as store:
+            writing = asyncio.create_task(write_for_ever(store.planner))
+            while not (await store.planner.events.ListEvents(rpc.ListEventsRequest(page_size=1))).events:
+                pass
+            assert await asyncio.to_thread(back_up, sqlite_url, copy) == copy.stat().st_size
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+
+    asyncio.run(back_up_while_serving())
+    health = asyncio.run(administration.check(f"sqlite:///{copy}"))
+    assert health.problems == ()
+    assert health.events_checked > 0
+    with pytest.raises(BackupRefused, match="exists already"):
+        back_up(sqlite_url, copy)
+    assert list(tmp_path.glob("*.partial")) == []
+
+
+def test_the_subcommands_say_what_they_did_and_end_with_a_status(tmp_path: Path) -> None:
+    database, copy = tmp_path / "new.db", tmp_path / "copy.db"
+    url = f"sqlite:///{database}"
+    for arguments, status, output, error in (
+        (["check"], 1, "", f"plangate-store: there is no database at {database}\n"),
+        (["migrate"], 0, "the schema is ", ""),
+        (["check"], 0, "schema ", ""),
+        (["export"], 0, "", ""),
+        (["backup", str(copy)], 0, f"{copy}: ", ""),
+        (["backup", str(copy)], 1, "", f"plangate-store: {copy} exists already\n"),
+        (["nonsense"], 2, "", "usage: "),
+    ):
+        done = run(*arguments, url=url)
+        assert done.returncode == status, arguments
+        assert done.stdout.startswith(output)
+        assert done.stderr.startswith(error)
+        assert bool(done.stderr) == bool(error), done.stderr
+
+
+def test_wrong_settings_are_named(sqlite_url: str) -> None:
+    done = run(url=sqlite_url, PLANGATE_LEASE_SECONDS="soon")
+    assert done.returncode == 2
+    assert done.stderr.startswith("plangate-store: PLANGATE_LEASE_SECONDS: ")

@@ -111,7 +111,7 @@ async def test_fails_when_the_default_request_gives_less_than_it_should(tmp_path
         run.model.script(plan(*STEPS[:1]))
         status, output = await run.run()
     assert status == 1
-    assert "one step should be allowed, one need approval, and one be denied" in output
+    assert "the default request should give steps that are allowed, need approval, and are denied" in output
 
 
 @pytest.mark.asyncio

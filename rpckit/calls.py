@@ -7,6 +7,7 @@ the server keeps its own book.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -36,6 +37,7 @@ class CallsInFlight:
         self._empty = asyncio.Event()
         self._empty.set()
         self.draining = False
+        self._refused_at = 0.0
 
     def begin(self, task: asyncio.Task[Any], *, stream: bool, endless: bool, exempt: bool) -> None:
         """Enter a call. Raises RpcFailure DRAINING or OVERLOADED. Exempt calls (health) are never refused and nobody
@@ -45,6 +47,7 @@ class CallsInFlight:
             return
         calls, limit = (self._streams, self._max_streams) if stream else (self._unary, self._max_unary)
         if self.draining:
+            self._refused_at = time.monotonic()
             raise draining()
         if len(calls) >= limit:
             raise RpcFailure(
@@ -90,6 +93,15 @@ class CallsInFlight:
             if task not in self._ended_by_us:
                 self._ended_by_us.add(task)
                 task.cancel()
+
+    async def wait_until_quiet(self, quiet_seconds: float, timeout_seconds: float) -> None:
+        """While draining: wait until no call was refused for quiet_seconds. Those that have arrived but were not looked
+        at when the port closes would end as CANCELLED, which clients do not repeat."""
+        end = time.monotonic() + timeout_seconds
+        until = time.monotonic() + quiet_seconds
+        while (now := time.monotonic()) < min(until, end):
+            await asyncio.sleep(min(until, end) - now)
+            until = max(until, self._refused_at + quiet_seconds)
 
     async def wait_until_empty(self, timeout_seconds: float) -> bool:
         """Wait until no call is left. Returns False when time ran out first."""

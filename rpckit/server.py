@@ -171,6 +171,8 @@ class GrpcServer:
         self._calls.cancel_all()
         if not await self._calls.wait_until_empty(1.0):
             _log.error("calls did not end when told to")
+        if grace_seconds > 0:
+            await self._calls.wait_until_quiet(0.05, 1.0)
         # The grace lets answers that handlers have given leave the machine.
         await self._server.stop(0.5)
         if self._metrics_endpoint:

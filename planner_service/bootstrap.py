@@ -120,6 +120,7 @@ class PlannerServer:
         self._kernel_run: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._side_tasks: set[asyncio.Task[None]] = set()
+        self._grace_seconds = settings.drain_seconds
         self._drain_ends: float | None = None
 
     async def start(self) -> int:
@@ -160,6 +161,8 @@ class PlannerServer:
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Drain: calls and claimed plans finish within the grace, then everything is closed."""
+        if grace_seconds is not None:
+            self._grace_seconds = grace_seconds
         await self.grpc.stop(grace_seconds)
         await self.close()
 
@@ -230,7 +233,7 @@ class PlannerServer:
             self._aside(self._warm_up())
 
     def _begin_draining(self) -> None:
-        self._drain_ends = asyncio.get_running_loop().time() + self._settings.drain_seconds
+        self._drain_ends = asyncio.get_running_loop().time() + self._grace_seconds
         if self._kernel is not None:
             self._kernel.stop_claiming()
 

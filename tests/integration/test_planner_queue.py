@@ -1,0 +1,190 @@
+"""EnqueuePlan and the kernel loop: many planners, one store, nothing lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from plangate.plan.v1 import plan_pb2
+
+from plangate_client.errors import InvalidField
+from store_service import bootstrap as store_bootstrap
+from store_service.settings import StoreSettings
+from tests.support.model_server import fails, hangs, refuses, says
+from tests.support.planner_house import PlannerHouse, asking, draft, open_house, struct
+
+LOOK = ("read_status", {"service": "web"})
+LOOPING = {"kernel_concurrency": 2, "kernel_lease_seconds": 1.0, "kernel_wait_seconds": 0.5}
+
+
+@pytest_asyncio.fixture
+async def house(tmp_path: Path) -> AsyncIterator[PlannerHouse]:
+    """With a planner that leaves the queue alone: tests add those that work on it."""
+    async with open_house(tmp_path) as house:
+        house.answers(LOOK)
+        yield house
+
+
+async def plan_that(
+    house: PlannerHouse, plan_id: str, holds: Callable[[plan_pb2.Plan], bool], seconds: float = 15
+) -> plan_pb2.Plan:
+    """The plan once something holds of it."""
+    store = house.store()
+    async with asyncio.timeout(seconds):
+        while not holds(plan := await store.plans.get(plan_id)):  # noqa: ASYNC110 - only the store knows
+            await asyncio.sleep(0.02)
+    return plan
+
+
+def in_state(state: plan_pb2.PlanState.ValueType) -> Callable[[plan_pb2.Plan], bool]:
+    return lambda plan: plan.state == state
+
+
+PLANNED = in_state(plan_pb2.PLAN_STATE_PLANNED)
+FAILED = in_state(plan_pb2.PLAN_STATE_FAILED)
+
+
+@pytest.mark.asyncio
+async def test_a_queued_request_is_planned_as_create_plan_would(house: PlannerHouse) -> None:
+    queued = await house.planner("alice").enqueue_plan(
+        asking("look at web", context=struct(n=3), labels={"team": "ops"}, max_attempts=2), priority=9
+    )
+    assert queued.state == plan_pb2.PLAN_STATE_QUEUED
+    assert (queued.created_by, queued.priority, queued.prompt) == ("alice", 9, "look at web")
+    assert house.model.requests == []
+    await house.add_planner(**LOOPING)
+    plan = await plan_that(house, queued.id, PLANNED)
+    [job] = plan.jobs
+    assert (plan.created_by, plan.labels["team"], plan.context["n"]) == ("alice", "ops", 3)
+    assert job.decision.effect == plan_pb2.EFFECT_ALLOW
+    assert job.description
+    assert plan.generation.attempts[0].outcome == plan_pb2.ATTEMPT_OUTCOME_VALID
+    assert (await house.store().proposals.get(job.proposal_id)).created_by == "alice"
+
+
+@pytest.mark.asyncio
+async def test_enqueueing_checks_before_it_stores(house: PlannerHouse) -> None:
+    with pytest.raises(InvalidField) as caught:
+        await house.planner().enqueue_plan(asking(" "))
+    assert caught.value.metadata["field"] == "request.prompt"
+    with pytest.raises(InvalidField):
+        await house.planner().enqueue_plan(asking("look"), priority=1001)
+    checked = await house.planner().enqueue_plan(asking("look", validate_only=True))
+    assert (checked.id, checked.state) == ("", plan_pb2.PLAN_STATE_QUEUED)
+    assert await house.stored_plans() == []
+
+
+@pytest.mark.asyncio
+async def test_a_provider_that_comes_back_is_asked_again(house: PlannerHouse) -> None:
+    house.model.script(fails(503), fails(503), fails(503))
+    queued = await house.planner().enqueue_plan(asking("look", max_attempts=3), max_planning_attempts=3)
+    await house.add_planner(**LOOPING)
+    waiting = await plan_that(house, queued.id, lambda plan: plan.HasField("failure"))
+    assert waiting.failure.reason == "PROVIDER_UNAVAILABLE"
+    assert len(waiting.generation.attempts) == 3
+    planned = await plan_that(house, queued.id, PLANNED)
+    assert planned.attempt == 2
+
+
+@pytest.mark.asyncio
+async def test_what_another_try_cannot_mend_is_a_dead_letter(house: PlannerHouse) -> None:
+    house.model.script(refuses())
+    refused = await house.planner().enqueue_plan(asking("do harm"))
+    await house.add_planner(**LOOPING)
+    dead = await plan_that(house, refused.id, FAILED)
+    assert (dead.failure.reason, dead.attempt) == ("MODEL_REFUSED", 1)
+    house.answers(("restart_service", {}))
+    invalid = await house.planner().enqueue_plan(asking("restart"))
+    dead = await plan_that(house, invalid.id, FAILED)
+    assert dead.failure.reason == "PLAN_INVALID"
+    assert dead.generation.attempts[0].errors[0].path == "jobs.0.action_args.service"
+
+
+@pytest.mark.asyncio
+async def test_cancelling_a_plan_ends_the_work_on_it(house: PlannerHouse) -> None:
+    house.model.default = hangs()
+    queued = await house.planner().enqueue_plan(asking("look"))
+    await house.add_planner(**LOOPING)
+    await house.model.until(lambda: house.model.in_flight == 1)
+    await house.store("alice").plans.cancel(queued.id, reason="never mind")
+    await house.model.until(lambda: house.model.in_flight == 0)
+    assert (await house.store().plans.get(queued.id)).state == plan_pb2.PLAN_STATE_CANCELLED
+
+
+@pytest.mark.asyncio
+async def test_another_planner_takes_over_when_one_dies(house: PlannerHouse) -> None:
+    house.model.script(hangs())
+    queued = await house.planner().enqueue_plan(asking("look"), max_planning_attempts=5)
+    dying = await house.add_planner(**LOOPING)
+    await house.model.until(lambda: house.model.in_flight == 1)
+    # Stopped without grace while it works: it hands nothing back, as after a kill.
+    house.planners.remove(dying)
+    await dying.stop(0)
+    await house.add_planner(**LOOPING)
+    plan = await plan_that(house, queued.id, PLANNED)
+    assert plan.attempt == 2
+
+
+@pytest.mark.asyncio
+async def test_a_long_plan_keeps_its_lease(house: PlannerHouse) -> None:
+    gate = asyncio.Event()
+    house.model.script(says(json.dumps(draft(LOOK)), gate=gate))
+    queued = await house.planner().enqueue_plan(asking("look"))
+    await house.add_planner(**LOOPING)
+    await house.add_planner(**LOOPING)
+    first = await plan_that(house, queued.id, lambda plan: plan.HasField("lease"))
+    # Longer than the lease: it was renewed, and nobody else began.
+    ends = first.lease.expire_time.ToNanoseconds() + 500_000_000
+    await plan_that(house, queued.id, lambda plan: plan.lease.expire_time.ToNanoseconds() > ends)
+    gate.set()
+    assert (await plan_that(house, queued.id, PLANNED)).attempt == 1
+    assert len(house.model.requests) == 1
+
+
+@pytest.mark.asyncio
+async def test_many_planners_plan_everything_once(house: PlannerHouse) -> None:
+    for _ in range(3):
+        await house.add_planner(**LOOPING)
+    planner = house.planner()
+    queued = await asyncio.gather(*(planner.enqueue_plan(asking(f"look {number}")) for number in range(24)))
+    plans = await asyncio.gather(*(plan_that(house, plan.id, PLANNED) for plan in queued))
+    assert {plan.attempt for plan in plans} == {1}
+    assert len(house.model.requests) == 24
+
+
+@pytest.mark.asyncio
+async def test_a_result_waits_for_a_store_that_restarts(house: PlannerHouse) -> None:
+    gate = asyncio.Event()
+    house.model.script(says(json.dumps(draft(LOOK)), gate=gate))
+    queued = await house.planner().enqueue_plan(asking("look"))
+    await house.add_planner(**{**LOOPING, "kernel_lease_seconds": 30.0})
+    await house.model.until(lambda: house.model.in_flight == 1)
+    address = house.store_server.address
+    await house.store_server.stop(0)
+    gate.set()
+    await house.model.until(lambda: house.model.in_flight == 0)
+    house.store_server = store_bootstrap.build_server(
+        StoreSettings(store_listen=address, database_url=f"sqlite:///{house.directory}/plangate.db")
+    )
+    await house.store_server.start()
+    plan = await plan_that(house, queued.id, PLANNED)
+    assert plan.attempt == 1
+    assert len(house.model.requests) == 1
+
+
+@pytest.mark.asyncio
+async def test_stopping_finishes_what_was_claimed(house: PlannerHouse) -> None:
+    gate = asyncio.Event()
+    house.model.script(says(json.dumps(draft(LOOK)), gate=gate))
+    queued = await house.planner().enqueue_plan(asking("look"))
+    looping = await house.add_planner(**LOOPING)
+    await house.model.until(lambda: house.model.in_flight == 1)
+    house.planners.remove(looping)
+    stopping = asyncio.create_task(looping.stop())
+    gate.set()
+    await stopping
+    assert (await house.store().plans.get(queued.id)).state == plan_pb2.PLAN_STATE_PLANNED

@@ -1,0 +1,238 @@
+"""`python -m bench.plan_quality`: how good are the plans of the embedded model.
+
+Cases are lines of JSON: `{"id", "category", "prompt", "actions", "expected"}` in the manner of the Berkeley Function
+Calling Leaderboard, where `expected` is a list of `{"action_name", "args"}` with all accepted values of each argument,
+empty where no action fits. `--catalogue` gives the actions of cases that name none. `--scorer` is a Python file with
+`score_plan(jobs, case) -> (valid, actions right, arguments right)`; without it only exact answers count.
+
+    python -m bench.plan_quality                                       our own operations prompts
+    python -m bench.plan_quality --cases FILE --scorer FILE            cases and a scorer of your own
+    python -m bench.plan_quality --cases FILE --half 1 --take 30       every second case, the first thirty of them
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib.util
+import json
+import math
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from planner_service.catalogue import Catalogue, CatalogueInvalid, parse_catalogue
+from planner_service.checks import check_jobs, jobs_of_draft
+from planner_service.generation.embedded.engine import EmbeddedEngine
+from planner_service.generation.embedded.settings import EmbeddedSettings
+from planner_service.generation.embedded.weights import find_weights
+from planner_service.generation.errors import GenerationFailed
+from planner_service.generation.generator import GenerationRequest, Generator
+from planner_service.generation.prompts import TEMPLATE_VERSION
+from planner_service.generation.providers import EMBEDDED, ModelClients
+from planner_service.generation.settings import GenerationSettings
+
+_DATA = Path(__file__).parent / "data"
+Jobs = list[dict[str, Any]]
+Scorer = Callable[[Jobs, dict[str, Any]], tuple[bool, bool, bool]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one case."""
+
+    id: str
+    category: str
+    refusal_wanted: bool
+    valid: bool
+    actions_right: bool
+    args_right: bool
+    attempts: int
+    seconds: float
+    input_tokens: int
+    output_tokens: int
+    jobs: Jobs
+    failure: str = ""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the cases, one after the other, and print what was right."""
+    parser = argparse.ArgumentParser(prog="bench.plan_quality", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--cases", type=Path, default=_DATA / "ops_cases.jsonl")
+    parser.add_argument("--catalogue", type=Path, default=_DATA / "ops_catalogue.yaml")
+    parser.add_argument("--scorer", type=Path)
+    parser.add_argument("--half", type=int, choices=(0, 1), help="only even (0) or odd (1) cases")
+    parser.add_argument("--take", type=int, help="only so many cases, spread over the file")
+    parser.add_argument("--attempts", type=int, default=3)
+    parser.add_argument("--out", type=Path, help="write one line of JSON for each case")
+    arguments = parser.parse_args(argv)
+    cases = [json.loads(line) for line in arguments.cases.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if arguments.half is not None:
+        cases = cases[arguments.half :: 2]
+    if arguments.take and arguments.take < len(cases):
+        cases = [cases[index * len(cases) // arguments.take] for index in range(arguments.take)]
+    actions = yaml.safe_load(arguments.catalogue.read_text(encoding="utf-8"))["actions"]
+    for case in cases:
+        case.setdefault("actions", actions)
+    scorer = _load_scorer(arguments.scorer) if arguments.scorer else exact
+    outcomes = asyncio.run(_run(cases, scorer, arguments.attempts))
+    if arguments.out:
+        arguments.out.write_text("".join(json.dumps(asdict(outcome)) + "\n" for outcome in outcomes), encoding="utf-8")
+    print(_table(outcomes))
+
+
+async def _run(cases: Sequence[dict[str, Any]], scorer: Scorer, attempts: int) -> list[Outcome]:
+    settings = EmbeddedSettings()
+    engine = await EmbeddedEngine.start(find_weights(settings), settings)
+    # A busy machine is slow: what is measured here is quality, so nobody is cut off.
+    generation = GenerationSettings(attempt_timeout_seconds=600)
+    generator = Generator(ModelClients(generation, engine.endpoint), generation)
+    outcomes = []
+    try:
+        for number, case in enumerate(cases, 1):
+            outcome = await _plan(generator, case, scorer, attempts)
+            outcomes.append(outcome)
+            marks = "".join(
+                "+" if right else "-" for right in (outcome.valid, outcome.actions_right, outcome.args_right)
+            )
+            print(f"{number}/{len(cases)} {marks} {outcome.seconds:5.1f} s  {case['id']}", file=sys.stderr, flush=True)
+    finally:
+        await generator.aclose()
+        await engine.close()
+    return outcomes
+
+
+async def _plan(generator: Generator, case: dict[str, Any], scorer: Scorer, attempts: int) -> Outcome:
+    catalogue = _catalogue(case["actions"])
+    begun = time.monotonic()
+    jobs: Jobs = []
+    failure = ""
+    try:
+        result = await generator.generate(
+            GenerationRequest(
+                prompt=case["prompt"],
+                context={},
+                catalogue=catalogue,
+                model=EMBEDDED,
+                max_attempts=attempts,
+                check=lambda draft: check_jobs(jobs_of_draft(draft), catalogue)[1],
+            )
+        )
+        report = result.report
+        complete, _ = check_jobs(jobs_of_draft(result.draft), catalogue)
+        jobs = [{"action_name": job.action_name, "action_args": dict(job.action_args)} for job in complete]
+        valid, actions_right, args_right = scorer(jobs, case)
+    except GenerationFailed as failed:
+        assert failed.report  # noqa: PT017 not a test
+        report, failure = failed.report, failed.message
+        valid = actions_right = args_right = False
+    return Outcome(
+        id=case["id"],
+        category=case["category"],
+        refusal_wanted=not case["expected"],
+        valid=valid,
+        actions_right=actions_right,
+        args_right=args_right,
+        attempts=len(report.attempts),
+        seconds=time.monotonic() - begun,
+        input_tokens=sum(attempt.input_tokens for attempt in report.attempts),
+        output_tokens=sum(attempt.output_tokens for attempt in report.attempts),
+        jobs=jobs,
+        failure=failure,
+    )
+
+
+def _catalogue(actions: Sequence[dict[str, Any]]) -> Catalogue:
+    """The case's actions as a catalogue. Defaults that their own schema refuses are dropped: foreign data has some."""
+    while True:
+        text = yaml.safe_dump({"version": 1, "actions": list(actions)}, allow_unicode=True, sort_keys=False)
+        try:
+            return parse_catalogue(text)
+        except CatalogueInvalid as error:
+            path, _, _ = error.message.partition(": ")
+            if not path.endswith(".default"):
+                raise
+            actions = json.loads(json.dumps(list(actions)))
+            target: Any = {"actions": actions}
+            *parents, last = path.split(".")
+            for part in parents:
+                target = target[int(part)] if isinstance(target, list) else target[part]
+            del target[last]
+
+
+def exact(jobs: Jobs, case: dict[str, Any]) -> tuple[bool, bool, bool]:
+    """The scorer that needs no file: values as accepted, in any order of jobs; `""` means "may be left out"."""
+    wanted = list(case["expected"])
+    names = sorted(job["action_name"] for job in jobs) == sorted(want["action_name"] for want in wanted)
+    for job in jobs:
+        fitting = next((want for want in wanted if _fits(job, want)), None)
+        if fitting is None:
+            return True, names, False
+        wanted.remove(fitting)
+    return True, names, not wanted
+
+
+def _fits(job: dict[str, Any], want: dict[str, Any]) -> bool:
+    args: dict[str, Any] = job["action_args"]
+    return (
+        job["action_name"] == want["action_name"]
+        and args.keys() <= want["args"].keys()
+        and all(args.get(name, "") in accepted for name, accepted in want["args"].items())
+    )
+
+
+def _load_scorer(path: Path) -> Scorer:
+    spec = importlib.util.spec_from_file_location("scorer", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    scorer: Scorer = module.score_plan
+    return scorer
+
+
+def _table(outcomes: Sequence[Outcome]) -> str:
+    lines = [
+        f"{len(outcomes)} cases, template {TEMPLATE_VERSION}, {platform.processor() or platform.machine()}",
+        "| cases | n | valid | valid at once | right actions | right arguments | seconds, median | seconds, 9 of 10 |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    categories = list(dict.fromkeys(outcome.category for outcome in outcomes))
+    lines.extend(_row(name, [one for one in outcomes if one.category == name]) for name in categories)
+    lines.append(_row("refusals wanted", [one for one in outcomes if one.refusal_wanted]))
+    lines.append(_row("jobs wanted", [one for one in outcomes if not one.refusal_wanted]))
+    lines.append(_row("all", outcomes))
+    return "\n".join(lines)
+
+
+def _row(name: str, outcomes: Sequence[Outcome]) -> str:
+    if not outcomes:
+        return f"| {name} | 0 | | | | | | |"
+
+    def share(values: Iterable[bool]) -> str:
+        listed = list(values)
+        return f"{sum(listed) / len(listed):.0%}"
+
+    seconds = sorted(outcome.seconds for outcome in outcomes)
+    return " | ".join(
+        (
+            f"| {name}",
+            str(len(outcomes)),
+            share(one.valid for one in outcomes),
+            share(one.valid and one.attempts == 1 for one in outcomes),
+            share(one.actions_right for one in outcomes),
+            share(one.args_right for one in outcomes),
+            f"{seconds[len(seconds) // 2]:.1f}",
+            f"{seconds[math.ceil(len(seconds) * 0.9) - 1]:.1f} |",
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

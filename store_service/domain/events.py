@@ -4,6 +4,7 @@ import hashlib
 import struct
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from typing import NamedTuple
 
 from store_service.domain.actor import Actor
 from store_service.domain.instant import Instant
@@ -14,6 +15,7 @@ GENESIS_HASH = bytes(32)
 LAYOUT_TAG = b"plangate.event.v1\n"
 _FIXED = struct.Struct(">32sQBQqB")
 _LENGTH = struct.Struct(">I")
+_NOTHING = _LENGTH.pack(0)
 
 
 class EntityType(IntEnum):
@@ -53,8 +55,7 @@ class EventKind(StrEnum):
     PROPOSAL_PURGED = "proposal.purged"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(NamedTuple):
     """One entry of the log. `plan_id` is for finding it; it is in the snapshot, so the hash need not cover it."""
 
     revision: int
@@ -100,13 +101,15 @@ def hashed_bytes(
 ) -> bytes:
     """The bytes whose SHA-256 is the event's hash: the tag, the numbers at fixed width, then each text and the
     snapshot after its length."""
+    pack = _LENGTH.pack
     parts = [LAYOUT_TAG, _FIXED.pack(prev_hash, revision, entity_type, version, time, authenticated)]
     for text in (entity_id, kind, actor, via, request_id, comment):
-        encoded = text.encode()
-        parts.append(_LENGTH.pack(len(encoded)))
-        parts.append(encoded)
-    parts.append(_LENGTH.pack(len(snapshot)))
-    parts.append(snapshot)
+        if text:
+            encoded = text.encode()
+            parts += (pack(len(encoded)), encoded)
+        else:
+            parts.append(_NOTHING)
+    parts += (pack(len(snapshot)), snapshot)
     return b"".join(parts)
 
 

@@ -196,7 +196,7 @@ def _proposal_of(
         comment = ": ".join(part for part in (decision.rule, decision.reason) if part)[:2_000]
     else:
         state, kind, comment = ProposalState.PENDING, EventKind.PROPOSAL_CREATED, ""
-    proposal = Proposal(
+    proposal = Proposal.of(
         id=proposal_ids[job.id],
         created_by=plan.created_by,
         updated_by=actor.identity,

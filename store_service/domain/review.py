@@ -33,7 +33,7 @@ def create(
         expire_time = None if ttl is None else now + ttl
     elif expire_time <= now:
         raise InvalidField("proposal.expire_time", "must be in the future")
-    proposal = Proposal(
+    proposal = Proposal.of(
         id=proposal_id,
         created_by=actor.identity,
         updated_by=actor.identity,

@@ -165,7 +165,7 @@ def proposal_from_row(row: Sequence[Any]) -> Proposal:
         update_time,
         delete_time,
     ) = row
-    return Proposal(
+    return Proposal.of(
         id=proposal_id,
         version=version,
         created_by=created_by,
@@ -263,7 +263,7 @@ def plan_from_row(row: Sequence[Any]) -> Plan:
         update_time,
         delete_time,
     ) = row
-    return Plan(
+    return Plan.of(
         id=plan_id,
         version=version,
         created_by=created_by,

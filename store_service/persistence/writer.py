@@ -301,8 +301,8 @@ class Writer:
 
     async def _attempt(self, batch: list[_Waiting]) -> None:
         session = self._session
-        head = await session.begin()
         try:
+            head = await session.begin()
             if head != self._head:
                 # Somebody else wrote: another process, or a tool.
                 self._forget_rows()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 
 import pytest
 from sqlalchemy import text
@@ -141,3 +142,38 @@ async def _cut_connections(url: str) -> None:
             )
         )
     await engine.dispose()
+
+
+@pytest.mark.asyncio
+async def test_a_head_that_somebody_holds_is_waited_for_and_then_given_up(postgres_url: str) -> None:
+    async with opened(postgres_url, options=FAST) as store:
+        await store.writer.execute(CREATE)
+        engine = create_async_engine(postgres_url.replace("postgresql:", "postgresql+asyncpg:"))
+        async with engine.begin() as connection:
+            await connection.execute(text("SELECT * FROM log_head FOR UPDATE"))
+            calls = [asyncio.create_task(store.writer.execute(CREATE)) for _ in range(2)]
+            waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            async with asyncio.timeout(10):
+                while not await connection.scalar(waiting):  # noqa: ASYNC110 - only the server knows
+                    await asyncio.sleep(0.01)
+            # The same as when the time for the lock is over, at once.
+            await connection.execute(
+                text("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+            )
+            assert isinstance((await outcomes(*calls))[0], DatabaseUnavailable)
+        await engine.dispose()
+        assert await store.writer.execute(CREATE)
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_another_process_locks_is_waited_for(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as store:
+        path = sqlite_url.removeprefix("sqlite:///")
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        calls = [asyncio.create_task(store.writer.execute(CREATE)) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        assert not any(call.done() for call in calls)
+        other.execute("ROLLBACK")
+        other.close()
+        assert len(await asyncio.gather(*calls)) == 3

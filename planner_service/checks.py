@@ -22,6 +22,7 @@ MAX_EXACT = 2**53 - 1
 MAX_PRIORITY = 1_000
 MAX_EXECUTIONS = 100
 MAX_REFERENCES = 64
+MAX_NAME_CHARACTERS = 128
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -86,13 +87,17 @@ def _check_fields(job: Job) -> Iterable[AttemptError]:
     for field, text, limit in (
         ("description", job.description, MAX_DESCRIPTION_CHARACTERS),
         ("evidence", job.evidence, MAX_EVIDENCE_CHARACTERS),
-        ("role", job.role, 128),
+        ("role", job.role, MAX_NAME_CHARACTERS),
     ):
         if len(text) > limit:
             yield AttemptError(field, "too_long", f"at most {limit} characters")
+        if "\0" in text:
+            yield AttemptError(field, "nul", "must not contain NUL")
     for field, names in (("depends_on", job.depends_on), ("input_context", job.input_context)):
         if len(names) > MAX_REFERENCES:
             yield AttemptError(field, "too_long", f"at most {MAX_REFERENCES} entries")
+    if any(len(name) > MAX_NAME_CHARACTERS or "\0" in name for name in job.input_context):
+        yield AttemptError("input_context", "too_long", f"at most {MAX_NAME_CHARACTERS} characters each, without NUL")
     if abs(job.priority) > MAX_PRIORITY:
         yield AttemptError("priority", "range", f"must be from -{MAX_PRIORITY} to {MAX_PRIORITY}")
     if not 0 <= job.max_attempts <= MAX_EXECUTIONS:

@@ -265,7 +265,7 @@ class Planning:
         governed = replace(
             plan,
             jobs=tuple(
-                job if job.description else replace(job, description=description_of(job, catalogue))
+                job if job.description else replace(job, description=_clean(description_of(job, catalogue)))
                 for job in evaluation.jobs
             ),
             report=GenerationReport(
@@ -375,8 +375,8 @@ def generation_deadline(deadline: float) -> float:
 def _explained(job: Job, prompt: str, governance: Governance) -> Job:
     return replace(
         job,
-        description=description_of(job, governance.catalogue),
-        evidence=evidence_for(job, prompt),
+        description=_clean(description_of(job, governance.catalogue)),
+        evidence=_clean(evidence_for(job, prompt)),
     )
 
 

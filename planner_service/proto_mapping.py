@@ -6,7 +6,6 @@ Decoding refuses what is missing, too large or malformed with FieldInvalid, whic
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -46,6 +45,7 @@ MAX_TOKEN_BUDGET = 2**53
 MAX_COMMENT_CHARACTERS = 2_000
 MAX_PRIORITY = 1_000
 MAX_PLANNING_ATTEMPTS = 100
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 
 _EFFECTS = {
@@ -75,13 +75,8 @@ def plan_request_from_proto(
     message: planner_pb2.CreatePlanRequest, *, max_prompt_characters: int, path: str = ""
 ) -> PlanRequest:
     """A request in plain words. `path` is what its field names are prefixed with."""
-    prompt = message.prompt
-    if not prompt.strip():
-        raise FieldInvalid(f"{path}prompt", "is required")
-    if len(prompt) > max_prompt_characters:
-        raise FieldInvalid(f"{path}prompt", f"must be at most {max_prompt_characters} characters")
     return PlanRequest(
-        prompt=prompt,
+        prompt=_text(f"{path}prompt", message.prompt, max_prompt_characters, required=True),
         context=json_from_proto(message.context, f"{path}context"),
         labels=labels_from_proto(message.labels, f"{path}labels"),
         options=options_from_proto(
@@ -95,8 +90,7 @@ def plan_request_from_proto(
 
 def options_from_proto(message: plan_pb2.GenerationOptions, path: str) -> Options:
     """What is asked of the generation."""
-    if len(message.model) > MAX_MODEL_CHARACTERS:
-        raise FieldInvalid(f"{path}model", f"must be at most {MAX_MODEL_CHARACTERS} characters")
+    _text(f"{path}model", message.model, MAX_MODEL_CHARACTERS)
     _in_range(f"{path}max_attempts", message.max_attempts, 0, MAX_MODEL_CALLS)
     _in_range(f"{path}token_budget", message.token_budget, 0, MAX_TOKEN_BUDGET)
     return Options(message.model, message.max_attempts, message.token_budget)
@@ -111,14 +105,11 @@ def queueing_from_proto(message: planner_pb2.EnqueuePlanRequest) -> Queueing:
 
 def brought_plan_from_proto(message: planner_pb2.SubmitPlanRequest) -> Plan:
     """A plan that a client brings."""
-    if not message.objective.strip():
-        raise FieldInvalid("objective", "is required")
-    if len(message.objective) > MAX_OBJECTIVE_CHARACTERS:
-        raise FieldInvalid("objective", f"must be at most {MAX_OBJECTIVE_CHARACTERS} characters")
+    objective = _text("objective", message.objective, MAX_OBJECTIVE_CHARACTERS, required=True)
     if not message.jobs:
         raise FieldInvalid("jobs", "is required")
     return Plan(
-        objective=message.objective,
+        objective=objective,
         jobs=brought_jobs_from_proto(message.jobs),
         labels=labels_from_proto(message.labels, "labels"),
         context=json_from_proto(message.context, "context"),
@@ -138,14 +129,13 @@ def revision_from_proto(message: planner_pb2.ReviseProposalRequest) -> Revision:
         raise FieldInvalid("id", "is required")
     if message.expected_version < 1:
         raise FieldInvalid("expected_version", "is required: the version that was read")
-    if len(message.comment) > MAX_COMMENT_CHARACTERS:
-        raise FieldInvalid("comment", f"must be at most {MAX_COMMENT_CHARACTERS} characters")
+    _text("comment", message.comment, MAX_COMMENT_CHARACTERS)
     paths = set(message.update_mask.paths) or {"action_args"}
     for path in sorted(paths):
         if path not in _REVISABLE:
             raise FieldInvalid("update_mask", f"may name {', '.join(_REVISABLE)}")
-    if "description" in paths and len(message.description) > MAX_DESCRIPTION_CHARACTERS:
-        raise FieldInvalid("description", f"must be at most {MAX_DESCRIPTION_CHARACTERS} characters")
+    if "description" in paths:
+        _text("description", message.description, MAX_DESCRIPTION_CHARACTERS)
     if "priority" in paths:
         _in_range("priority", message.priority, -MAX_PRIORITY, MAX_PRIORITY)
     return Revision(
@@ -162,13 +152,8 @@ def revision_from_proto(message: planner_pb2.ReviseProposalRequest) -> Revision:
 
 def request_id_from_proto(text: str, path: str = "request_id") -> str:
     """Empty, or a UUID as it was sent: the store compares it by letter."""
-    if text:
-        try:
-            uuid.UUID(text)
-        except ValueError:
-            raise FieldInvalid(path, "must be a UUID") from None
-        if len(text) != 36:
-            raise FieldInvalid(path, "must be a UUID of 36 characters")
+    if text and not _UUID.fullmatch(text):
+        raise FieldInvalid(path, "must be a UUID")
     return text
 
 
@@ -179,8 +164,7 @@ def labels_from_proto(labels: Mapping[str, str], path: str) -> dict[str, str]:
     for key, value in labels.items():
         if not _LABEL_KEY.fullmatch(key):
             raise FieldInvalid(path, f"keys must match {_LABEL_KEY.pattern}")
-        if len(value) > MAX_LABEL_CHARACTERS:
-            raise FieldInvalid(f"{path}.{key}", f"must be at most {MAX_LABEL_CHARACTERS} characters")
+        _text(f"{path}.{key}", value, MAX_LABEL_CHARACTERS)
     return dict(labels)
 
 
@@ -423,6 +407,17 @@ def time_to_proto(time: datetime) -> Timestamp:
 def _whole(text: str) -> str:
     """Without halves of surrogate pairs, which a model's JSON may hold and protobuf refuses."""
     return text.encode("utf-8", "replace").decode() if not text.isascii() else text
+
+
+def _text(path: str, text: str, most: int, *, required: bool = False) -> str:
+    if required and not text.strip():
+        raise FieldInvalid(path, "is required")
+    if len(text) > most:
+        raise FieldInvalid(path, f"must be at most {most} characters")
+    if "\0" in text:
+        # PostgreSQL cannot keep it; no store does, so that all behave alike.
+        raise FieldInvalid(path, "must not contain NUL")
+    return text
 
 
 def _in_range(path: str, number: int, least: int, most: int) -> None:

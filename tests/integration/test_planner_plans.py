@@ -144,6 +144,7 @@ async def test_validate_only_stores_nothing(house: PlannerHouse) -> None:
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"prompt": " \n"}, "prompt"),
     ({"prompt": "x" * 32_769}, "prompt"),
+    ({"prompt": "look\0"}, "prompt"),
     ({"labels": {"Team": "ops"}}, "labels"),
     ({"labels": {"team": "x" * 257}}, "labels.team"),
     ({"request_id": "not-a-uuid"}, "request_id"),

@@ -111,8 +111,14 @@ class Story:
             return rejected
         self._head(f"{REVIEWER} reviews")
         await self._try_self_approval(requester, pending[0])
-        for proposal in sorted(pending, key=lambda proposal: proposal.id):
+        for listed in sorted(pending, key=lambda proposal: proposal.id):
+            # A rejection cancels what depends on it: look again before asking.
+            proposal = await reviewer.proposals.get(listed.id)
             self._out.print()
+            if proposal.state != proposal_pb2.PROPOSAL_STATE_PENDING:
+                self._out.print(f"{visible(proposal.action_name)} is cancelled: {visible(proposal.failure.message)}")
+                rejected.add(proposal.id)
+                continue
             self._out.print(proposal_view(proposal))
             if self._may_ask and not await self._agrees():
                 await reviewer.proposals.reject(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from pathlib import Path
 
-_NAME = "PLANGATE_TEST_MARK"
+_NAME = "LEFTOVER_MARK"
 
 
 def mark() -> dict[str, str]:

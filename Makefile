@@ -23,8 +23,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## a sentence becomes a plan, is divided, approved, executed and proved (PROMPT="..." for your own)
 	@PROMPT="$(PROMPT)" $(BIN)/python -m examples.demo
 
-up: $(STAMP) ## run both servers with the embedded defaults until Ctrl-C
-	@$(BIN)/plangate up
+up: $(STAMP) ## run both servers with the embedded defaults and the example catalogue until Ctrl-C
+	@test -n "$(PLANGATE_MODEL)" || $(BIN)/plangate model status >/dev/null 2>&1 || $(BIN)/plangate model pull
+	@PLANGATE_CATALOGUE_FILE="$${PLANGATE_CATALOGUE_FILE:-examples/ops/catalogue.yaml}" \
+	  PLANGATE_POLICY_FILE="$${PLANGATE_POLICY_FILE:-examples/ops/policy.yaml}" $(BIN)/plangate up
 
 test: $(STAMP) ## run all tests
 	@$(BIN)/python -m pytest

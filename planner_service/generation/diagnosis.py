@@ -10,7 +10,6 @@ import email.utils
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import aiohttp
 import httpx2
 import pydantic
 
@@ -39,13 +38,7 @@ _EXPECTED_SHOWN = 300
 
 def provider_failure(model: str, error: BaseException) -> GenerationFailed | None:
     """The typed failure behind whatever an SDK raised; None when it is none of a provider's."""
-    causes = list(_causes(error))
-    if any(
-        isinstance(cause, aiohttp.ClientConnectionError) and not isinstance(cause, TimeoutError) for cause in causes
-    ):
-        # The adapter under the SDK calls a server that hangs up "connect timeout".
-        return ConnectionLost(model)
-    for cause in causes:
+    for cause in _causes(error):
         if isinstance(cause, ReplyLimitExceeded):
             return ReplyTooLarge(model)
         if isinstance(cause, ReplyCompressed):

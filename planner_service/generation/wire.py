@@ -3,9 +3,6 @@
 SDKs read a reply whole into memory before anybody can object, and follow what a server says about compression. Here
 the reply's stream is wrapped before it is read: what is beyond the limit is never read, and a compressed reply, whose
 size says nothing, is not asked for and not accepted.
-
-The transport is aiohttp's (OpenAI's SDK brings the adapter): httpx2's own looks at every idle connection for every
-request, which with hundreds of plans in flight took more CPU than all the rest.
 """
 
 from __future__ import annotations
@@ -15,14 +12,13 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import httpx2
-import openai
 
 from planner_service.generation.recording import Recorder, ReplayTransport
 from planner_service.generation.settings import GenerationSettings
+from planner_service.generation.transport import AiohttpTransport
 
 _TAIL = 16
 _REST_SECONDS = 0.05
-_KEEPALIVE_SECONDS = 30.0
 
 
 class ReplyLimitExceeded(Exception):
@@ -79,15 +75,16 @@ def open_http_client(settings: GenerationSettings, recorder: Recorder | None) ->
         if recorder is not None:
             response.stream = await recorder.recorded(response, response.stream)
 
-    return openai.DefaultAioHttpClient(
+    if settings.replay_file is not None:
+        transport: httpx2.AsyncBaseTransport = ReplayTransport(settings.replay_file)
+    else:
+        transport = AiohttpTransport(
+            settings.max_connections, settings.connect_timeout_seconds, settings.attempt_timeout_seconds
+        )
+    return httpx2.AsyncClient(
         headers={"accept-encoding": "identity"},
-        timeout=httpx2.Timeout(settings.attempt_timeout_seconds, connect=settings.connect_timeout_seconds),
-        limits=httpx2.Limits(
-            max_connections=settings.max_connections,
-            max_keepalive_connections=settings.max_connections,
-            keepalive_expiry=_KEEPALIVE_SECONDS,
-        ),
+        timeout=None,  # the transport's own, and the attempt's
         follow_redirects=False,
         event_hooks={"response": [bound]},
-        transport=ReplayTransport(settings.replay_file) if settings.replay_file is not None else None,
+        transport=transport,
     )

@@ -19,7 +19,6 @@ from tests.support.model_server import (
     ModelReply,
     ModelRequest,
     ModelServer,
-    drops,
     fails,
     hangs,
     refuses,
@@ -169,7 +168,7 @@ async def test_repeated_invalid_output_falls_back_to_the_next_model() -> None:
 @pytest.mark.asyncio
 async def test_an_outage_is_tried_again_then_falls_back() -> None:
     async with ModelServer(default=says(PLAN)) as server, Bench(server) as bench:
-        server.script(fails(503), drops())
+        server.script(fails(503), fails(500))
         result = await bench.generator.generate(bench.request(fallback_models=["embedded"]))
     assert [attempt.model for attempt in result.report.attempts] == [bench.model, bench.model, "embedded"]
     assert outcomes(result) == ["PROVIDER_ERROR", "PROVIDER_ERROR", "VALID"]

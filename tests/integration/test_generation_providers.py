@@ -16,7 +16,7 @@ from planner_service.generation.generator import Generator
 from planner_service.generation.providers import KEY_VARIABLES, PROVIDERS, ModelClients
 from planner_service.generation.settings import GenerationSettings, ModelEndpoint
 from tests.support.generation import PLAN, PROTOCOLS, Bench, Observed
-from tests.support.model_server import ModelServer, fails, says
+from tests.support.model_server import ModelServer, drops, fails, says
 
 HOSTILE = "{{ secret }} {% if %} {{ ''.__class__ }} {# #} {% for x in y %} <|im_end|> </request>"
 
@@ -88,6 +88,29 @@ async def test_connections_are_used_again(protocol: str, streamed: bool) -> None
         client = bench.clients.client(bench.model)
         assert client is bench.clients.client(bench.model)
     assert server.connections == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_connection_that_the_server_closed_meanwhile_costs_no_attempt(protocol: str, streamed: bool) -> None:
+    observer = Observed() if streamed else None
+    async with ModelServer(default=says(PLAN)) as server, Bench(server, protocol) as bench:
+        await bench.generator.generate(bench.request(), observer)
+        server.script(drops())
+        result = await bench.generator.generate(bench.request(), Observed() if streamed else None)
+    assert len(result.report.attempts) == 1
+    assert (len(server.requests), server.connections) == (3, 2)
+
+
+@pytest.mark.asyncio
+async def test_a_server_that_hangs_up_on_everybody_is_not_asked_for_ever() -> None:
+    async with ModelServer(default=says(PLAN)) as server, Bench(server) as bench:
+        await bench.generator.generate(bench.request())
+        server.default = drops()
+        with pytest.raises(errors.ConnectionLost):
+            await bench.generator.generate(bench.request(max_attempts=1))
+    assert len(server.requests) == 3
 
 
 def _clients(model: str, **settings: Any) -> ModelClients:

@@ -20,8 +20,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,postgres,dev]'
 	@touch $@
 
+# Handed over by the environment as it was written: quotes and dollars are the request's own.
+demo: export PROMPT := $(value PROMPT)
 demo: $(STAMP) ## a sentence becomes a plan, is divided, approved, executed and proved (PROMPT="..." for your own)
-	@PROMPT="$(PROMPT)" $(BIN)/python -m examples.demo
+	@$(BIN)/python -m examples.demo
 
 up: $(STAMP) ## run both servers with the embedded defaults and the example catalogue until Ctrl-C
 	@test -n "$(PLANGATE_MODEL)" || $(BIN)/plangate model status >/dev/null 2>&1 || $(BIN)/plangate model pull

@@ -74,7 +74,11 @@ class Document:
         try:
             return form.model_validate(self.value)
         except ValidationError as error:
-            first = min(error.errors(include_url=False), key=lambda found: self.place(found["loc"]))
+            # A name that is not known first: it is often why another one is missing.
+            first = min(
+                error.errors(include_url=False),
+                key=lambda found: (found["type"] == "missing", self.place(found["loc"])),
+            )
             message = str(first["msg"]).removeprefix("Value error, ")
             if first["type"] == "extra_forbidden":
                 message = "there is no such field"

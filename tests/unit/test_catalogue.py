@@ -1,0 +1,147 @@
+"""The catalogue file: what is taken, what is refused and where, what its digest covers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from planner_service.catalogue import BindingKind, CatalogueInvalid, Risk, load_catalogue, parse_catalogue
+from planner_service.decision import Effect
+
+GOOD = """
+version: 1
+actions:
+  - name: svc.restart
+    description: |
+      Restart a service.
+    risk: high
+    policy: {effect: require_approval, approvals: 2, role: sre, expires_in: 24h, reason: people notice}
+    parameters:
+      properties: {service: {type: string}}
+      required: [service]
+    command: {argv: [systemctl, restart, "{args.service}"], timeout_seconds: 30}
+  - {name: look, description: Look., policy: allow, http: {method: GET, url: "https://example.com/{args.x}"}}
+  - {name: wait, description: Wait.}
+"""
+
+
+def test_everything_of_an_action_is_read() -> None:
+    catalogue = parse_catalogue(GOOD)
+    restart, look, wait = catalogue.actions
+    assert (restart.name, restart.description, restart.risk) == ("svc.restart", "Restart a service.", Risk.HIGH)
+    assert restart.policy is not None
+    assert (restart.policy.effect, restart.policy.approvals, restart.policy.role) == (
+        Effect.REQUIRE_APPROVAL,
+        2,
+        "sre",
+    )
+    assert restart.policy.expires_in == timedelta(days=1)
+    assert (restart.binding, look.binding, wait.binding) == (BindingKind.COMMAND, BindingKind.HTTP, BindingKind.NONE)
+    assert look.policy is not None
+    assert (look.policy.effect, look.policy.approvals) == (Effect.ALLOW, 0)
+    assert (wait.policy, wait.risk) == (None, Risk.UNSPECIFIED)
+    assert wait.parameters == {"type": "object", "additionalProperties": False}
+    assert catalogue.find("look") is look
+    assert catalogue.find("nothing") is None
+
+
+def test_the_digest_covers_what_is_said_and_not_how() -> None:
+    digest = parse_catalogue(GOOD).digest
+    assert len(digest) == 64
+    assert parse_catalogue("# a comment\n" + GOOD.replace("24h", '"24h"')).digest == digest
+    changed = {
+        parse_catalogue(GOOD.replace(old, new)).digest
+        for old, new in (
+            ("people notice", "people do not"),
+            ("systemctl", "service"),
+            ("risk: high", "risk: low"),
+            ("{service: {type: string}}", "{service: {type: [string]}}"),
+            ("approvals: 2", "approvals: 3"),
+        )
+    }
+    assert len(changed) == 5
+    assert digest not in changed
+
+
+ACTION = "version: 1\nactions:\n- {name: a, description: b, %s}\n"
+REFUSED = [
+    ("", 1, 1, "empty"),
+    ("x", 1, 1, "a mapping is expected"),
+    ("version: 2\nactions: []", 1, 10, "version"),
+    ("version: 1\nactions: []", 2, 10, "at least 1"),
+    ("version: 1\nversion: 1", 2, 1, "'version' is given twice"),
+    ("version: 1\nactions: [1", 3, 1, "not YAML"),
+    ("version: 1\nactoins: []", 2, 10, "actoins: there is no such field"),
+    ("version: 1\nactions:\n- {name: a, description: b}\n- {name: a, description: b}", 4, 10, "'a' is given twice"),
+    ("version: 1\nactions:\n- {name: 1a, description: b}", 3, 10, "actions.0.name"),
+    ("version: 1\nactions:\n- {name: a}", 3, 3, "actions.0.description: Field required"),
+    ("version: 1\nactions:\n- {name: a, description: ''}", 3, 26, "actions.0.description"),
+    (ACTION % "risk: huge", 3, 35, "'low', 'medium' or 'high'"),
+    (ACTION % "policy: alow", 3, 37, "'allow', 'require_approval' or 'deny'"),
+    (ACTION % "policy: {effect: allow, role: x}", 3, 59, "only require_approval takes role"),
+    (ACTION % "policy: {effect: require_approval, approvals: 0}", 3, 75, "greater than or equal to 1"),
+    (ACTION % "policy: {effect: require_approval, expires_in: soon}", 3, 76, "for example 24h"),
+    (ACTION % "command: {argv: []}", 3, 45, "at least 1"),
+    (ACTION % "command: ls -l", 3, 38, "a mapping is expected"),
+    (ACTION % "command: {argv: [ls], shell: true}", 3, 58, "command.shell: there is no such field"),
+    (ACTION % "http: {method: GET, url: 'file:///etc/passwd'}", 3, 54, "http.url"),
+    (ACTION % "command: {argv: [a]}, http: {method: GET, url: 'http://a'}", 3, 57, "not both"),
+    (ACTION % "parameters: {type: array}", 3, 48, "arguments are an object"),
+    (ACTION % "parameters: {properties: {on: {enum: [yes, no]}}}", 3, 67, "'yes' would be read as bool"),
+    (ACTION % "parameters: {properties: {x: {default: 2020-01-01}}}", 3, 68, "timestamp: put it in quotes"),
+    (ACTION % "parameters: {properties: {x: {default: 010}}}", 3, 68, "put it in quotes"),
+    (ACTION % "parameters: {properties: {x: {const: 9007199254740993}}}", 3, 66, "beyond 2^53"),
+    (ACTION % "parameters: !!python/object:os.system {}", 3, 41, "tag"),
+    ("a: &a {b: 1}\n<<: *a", 2, 1, "merge keys"),
+    ("? [a]\n: b", 1, 3, "a key must be text"),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "column", "words"), REFUSED)
+def test_faults_are_named_with_their_place(text: str, line: int, column: int, words: str) -> None:
+    with pytest.raises(CatalogueInvalid) as caught:
+        parse_catalogue(text)
+    assert words in caught.value.message
+    assert (caught.value.line, caught.value.column) == (line, column)
+
+
+def test_bombs_are_refused_quickly() -> None:
+    levels = "".join(
+        f"{chr(98 + level)}: &{chr(98 + level)} [{','.join(['*' + chr(97 + level)] * 10)}]\n" for level in range(9)
+    )
+    bombs = [
+        f"a: &a [x,x,x,x,x,x,x,x,x,x]\n{levels}",
+        "[" * 100_000,
+        "{a: " * 100_000,
+        "- " * 50_000,
+        "&a [*a]",
+        "x" * (1 << 20) + "x",
+    ]
+    for bomb in bombs:
+        with pytest.raises(CatalogueInvalid):
+            parse_catalogue(bomb)
+
+
+def test_a_file_is_named_in_its_faults(tmp_path: Path) -> None:
+    file = tmp_path / "catalogue.yaml"
+    file.write_text("version: 3\nactions: []")
+    with pytest.raises(CatalogueInvalid) as caught:
+        load_catalogue(file)
+    assert str(caught.value).startswith(f"{file}:1:10: version:")
+    file.write_bytes(b"version: 1\nactions: \xff")
+    with pytest.raises(CatalogueInvalid, match="not UTF-8"):
+        load_catalogue(file)
+    with pytest.raises(CatalogueInvalid, match="cannot read the catalogue file: No such file"):
+        load_catalogue(tmp_path / "none.yaml")
+    file.write_bytes(b" " * ((1 << 20) + 1))
+    with pytest.raises(CatalogueInvalid, match="larger than"):
+        load_catalogue(file)
+    file.write_text(GOOD)
+    assert load_catalogue(file).digest == parse_catalogue(GOOD).digest
+
+
+def test_the_example_is_good() -> None:
+    catalogue = load_catalogue("examples/ops/catalogue.yaml")
+    assert len(catalogue.actions) >= 12

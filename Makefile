@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 # Handed over by the environment as it was written: quotes and dollars are the request's own.
-demo: export PROMPT := $(value PROMPT)
+demo: override export PROMPT := $(value PROMPT)
 demo: $(STAMP) ## a sentence becomes a plan, is divided, approved, executed and proved (PROMPT="..." for your own)
 	@$(BIN)/python -m examples.demo
 

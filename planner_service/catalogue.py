@@ -93,6 +93,11 @@ class Catalogue:
         """The arguments with defaults filled in, and what is wrong with them; paths are relative to the arguments."""
         return self._schemas[action.name].check(args)
 
+    def reduced_to(self, actions: tuple[Action, ...]) -> Catalogue:
+        """Some of these actions, as a catalogue of its own; its digest says which."""
+        names = [action.name for action in actions]
+        return Catalogue(actions, digest_of([self.digest, *names]), self._schemas)
+
 
 def load_catalogue(path: Path | str) -> Catalogue:
     """Read a catalogue file. Raises CatalogueInvalid, which names the file, the line and the fault."""

@@ -35,6 +35,7 @@ from planner_service.generation.errors import (
 from planner_service.generation.prompts import TEMPLATE_VERSION, build_messages
 from planner_service.generation.providers import ModelClient, ModelClients
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
+from planner_service.generation.selection import shown_actions
 from planner_service.generation.settings import GenerationSettings
 from planner_service.generation.streaming import JobReader, read_jobs
 from planner_service.generation.tactics import Step, Tactics
@@ -99,8 +100,9 @@ class Healing:
         self._request = request
         self._observer = observer
         self._models = (request.model, *request.fallback_models)
-        self._form = workshop.form(request.catalogue)
-        self._opening: Messages = build_messages(request.prompt, request.context, request.catalogue)
+        shown = shown_actions(request.catalogue, request.prompt, request.context)
+        self._form = workshop.form(shown)
+        self._opening: Messages = build_messages(request.prompt, request.context, shown)
         self._tactics = Tactics(workshop.settings, len(self._models), workshop.jitter)
         self._step = Step(0)
         self._attempts: list[Attempt] = []

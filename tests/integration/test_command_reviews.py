@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import runpy
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -33,6 +36,8 @@ rules:
     effect: deny
     reason: not there
 """
+
+VERIFY_LOG: Any = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[2] / "docs" / "verify_log.py")))
 
 
 @pytest_asyncio.fixture
@@ -84,8 +89,10 @@ async def test_from_review_to_proof(pair: Pair) -> None:
     exported = await pair.command("log", "--export", "events.jsonl")
     assert exported.status == 0
     events = [json.loads(line) for line in (pair.directory / "events.jsonl").read_text().splitlines()]
-    assert [int(event["revision"]) for event in events] == list(range(1, len(events) + 1))
-    assert all(event["hash"] and event["snapshot"] for event in events)
+    assert [event["revision"] for event in events] == list(range(1, len(events) + 1))
+    assert VERIFY_LOG.verify(map(json.dumps, events))[0]
+    events[1]["actor"] = "mallory"
+    assert VERIFY_LOG.verify(map(json.dumps, events)) == (False, "revision 2 was changed")
 
 
 @pytest.mark.asyncio

@@ -113,6 +113,9 @@ def closed(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {**parameters, "additionalProperties": False}
 
 
+_NOTHING = object()
+
+
 class _TooManyDefaults(Exception):
     pass
 
@@ -131,6 +134,15 @@ class _Completion:
         completed: dict[str, Any] = self._completed(args, self._root, 0)
         return completed
 
+    def _default_of(self, schema: Any) -> Any:
+        """The default of a property, its own or that of what it refers to."""
+        # Ends: references that lead back to themselves were refused.
+        while isinstance(schema, dict):
+            if "default" in schema:
+                return schema["default"]
+            schema = resolve(self._root, schema["$ref"]) if "$ref" in schema else None
+        return _NOTHING
+
     def _completed(self, value: Any, schema: Any, depth: int) -> Any:
         if not isinstance(schema, dict):
             return value
@@ -142,12 +154,12 @@ class _Completion:
             value = _coerced(value, schema.get("type"))
         if isinstance(value, dict):
             for name, subschema in schema.get("properties", {}).items():
-                if name not in value and isinstance(subschema, dict) and "default" in subschema:
+                if name not in value and (default := self._default_of(subschema)) is not _NOTHING:
                     self._filled += 1
                     # A recursive schema whose defaults hold further defaults would never come to an end.
                     if self._filled > MAX_DEFAULTS or depth > MAX_ARGUMENT_DEPTH:
                         raise _TooManyDefaults
-                    value[name] = _whole_numbers(subschema["default"])
+                    value[name] = _whole_numbers(default)
                 if name in value:
                     value[name] = self._completed(value[name], subschema, depth + 1)
         elif isinstance(value, list) and isinstance(items := schema.get("items"), dict):

@@ -137,7 +137,8 @@ def _covered(mention: str, texts: set[str], numbers: set[float], job_count: int)
             return True
         return any(re.search(rf"(?<![\d.]){re.escape(plain)}(?![\d])", text) for text in texts)
     bare = folded.lstrip("#@~")
-    return any(bare in text or (len(text) > 2 and text in bare) for text in texts)
+    # The other way round too: web-01 says web-01.example.com; but web does not say web-02.
+    return any(bare in text or (text in bare and _is_identifier(text)) for text in texts)
 
 
 def _is_in_other_unit(number: float, said: float) -> bool:

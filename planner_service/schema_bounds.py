@@ -185,7 +185,9 @@ def pattern_options() -> jsonschema_rs.RegexOptions:
 
 
 def resolve(root: Any, reference: str) -> Any:
-    """What a JSON pointer fragment names in the document; None when nothing is there."""
+    """What a JSON pointer fragment names in the document; None when nothing is there, and for anchors."""
+    if reference != "#" and not reference.startswith("#/"):
+        return None
     target = root
     for raw in reference.removeprefix("#").split("/")[1:]:
         part = unquote(raw).replace("~1", "/").replace("~0", "~")

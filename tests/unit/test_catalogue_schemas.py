@@ -88,7 +88,7 @@ def test_defaults_are_filled_in_along_properties_items_and_references() -> None:
         "properties": {
             "host": {
                 "type": "object",
-                "properties": {"port": {"$ref": "#/$defs/port", "default": 80}, "tls": {"type": "boolean"}},
+                "properties": {"port": {"$ref": "#/$defs/port"}, "tls": {"type": "boolean"}},
                 "default": {},
             },
             "hosts": {"type": "array", "items": {"properties": {"port": {"default": 1.0}}}},
@@ -101,6 +101,15 @@ def test_defaults_are_filled_in_along_properties_items_and_references() -> None:
     # A default is a copy: what one plan does to it, no other sees.
     complete["more"].append(2)
     assert checked(schema, {})[0]["more"] == [1]
+
+
+def test_anchors_are_followed_by_checks_but_not_by_defaults() -> None:
+    schema = {
+        "$defs": {"port": {"$anchor": "port", "type": "integer", "default": 80}},
+        "properties": {"port": {"$ref": "#port"}, "other": {"default": 1}},
+    }
+    assert checked(schema, {"port": {}}) == ({"port": {}, "other": 1}, [("port", "type")])
+    assert checked(schema, {}) == ({"other": 1}, [])
 
 
 def test_arguments_that_nobody_declared_are_refused_unless_the_schema_speaks_of_them() -> None:

@@ -1,6 +1,7 @@
 """Writes to plans: of requesters, of planners, and of the sweeper."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from store_service.commands.command import Command
 from store_service.commands.drafts import check_generated, check_generation, check_plan
@@ -63,6 +64,9 @@ class ClaimPlans(Command):
 class OnPlan(Command):
     """A write to one plan. `expected_version` 0 means any; `comment` goes to the log."""
 
+    # What the request calls the comment.
+    comment_field: ClassVar[str] = "comment"
+
     plan_id: str
     expected_version: int = 0
     comment: str = ""
@@ -71,7 +75,7 @@ class OnPlan(Command):
         super().check()
         limits.resource_id("id", self.plan_id)
         limits.expected_version(self.expected_version)
-        limits.text("comment", self.comment, limits.MAX_COMMENT)
+        limits.text(self.comment_field, self.comment, limits.MAX_COMMENT)
 
     def collect(self, needs: Needs) -> None:
         needs.plans.add(self.plan_id)
@@ -160,6 +164,7 @@ class FailPlanning(OnPlan):
 class CancelPlan(OnPlan):
     """Cancels a plan and its open proposals; `comment` is the reason. `only_creator`: allowed for own plans only."""
 
+    comment_field: ClassVar[str] = "reason"
     only_creator: bool = False
 
     def collect(self, needs: Needs) -> None:

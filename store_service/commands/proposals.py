@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from store_service.commands.command import Command
 from store_service.commands.drafts import check_new_proposal, check_proposal
@@ -56,6 +57,9 @@ class CreateProposal(Command):
 class OnProposal(Command):
     """A write to one proposal. `expected_version` 0 means any; `comment` goes to the log."""
 
+    # What the request calls the comment.
+    comment_field: ClassVar[str] = "comment"
+
     proposal_id: str
     expected_version: int = 0
     comment: str = ""
@@ -64,7 +68,7 @@ class OnProposal(Command):
         super().check()
         limits.resource_id("id", self.proposal_id)
         limits.expected_version(self.expected_version)
-        limits.text("comment", self.comment, limits.MAX_COMMENT)
+        limits.text(self.comment_field, self.comment, limits.MAX_COMMENT)
 
     def collect(self, needs: Needs) -> None:
         needs.proposals.add(self.proposal_id)
@@ -147,6 +151,8 @@ class WithdrawApproval(OnProposal):
 class RejectProposal(OnProposal):
     """The actor's no; `comment` is the reason, which must be given."""
 
+    comment_field: ClassVar[str] = "reason"
+
     def check(self) -> None:
         super().check()
         limits.expected_version(self.expected_version, required=True)
@@ -165,6 +171,7 @@ class RejectProposal(OnProposal):
 class CancelProposal(OnProposal):
     """Cancels, or asks the executor to stop; `comment` is the reason."""
 
+    comment_field: ClassVar[str] = "reason"
     only_creator: bool = False
 
     def collect(self, needs: Needs) -> None:

@@ -40,8 +40,8 @@ _WRITER_PRAGMAS = (
     "synchronous = FULL",
     "foreign_keys = ON",
     "cache_size = -65536",
-    # The writer's connection alone makes checkpoints, between its own commits: up to SQLite 3.51.2 a checkpoint beside a
-    # commit that starts the WAL anew can lose pages (sqlite.org/wal.html, "the WAL-reset bug").
+    # The writer's connection alone makes checkpoints, between its own commits: up to SQLite 3.51.2 a checkpoint beside
+    # a commit that starts the WAL anew can lose pages (sqlite.org/wal.html, "the WAL-reset bug").
     "wal_autocheckpoint = 1000",
     "journal_size_limit = 67108864",
 )

@@ -1,7 +1,8 @@
 """A model server that costs as little as possible: it answers any request with one fixed plan after a fixed time.
 
-`python -m bench.model_stub LATENCY_MS` prints its address. OpenAI chat completions, whole or streamed. Raw asyncio
-and ready-made bytes, so that what is measured on the other side is not the stub.
+`python -m bench.model_stub LATENCY_MS [CHUNK_MS]` prints its address. OpenAI chat completions, whole or streamed, with
+CHUNK_MS between the chunks of a stream. Raw asyncio and ready-made bytes, so that what is measured on the other side
+is not the stub.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ PLAN = {
         {"action_name": "delete_file", "action_args": {"path": "/var/log/old.log"}},
     ],
 }
+TEXT = json.dumps(PLAN)
 CHUNK = 12
+"""Characters in a chunk, about three tokens."""
 
 
 def _whole(text: str) -> bytes:
@@ -35,7 +38,7 @@ def _whole(text: str) -> bytes:
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
 
 
-def _streamed(text: str) -> bytes:
+def _streamed(text: str) -> list[bytes]:
     head = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m"}
     deltas = [{"content": text[at : at + CHUNK]} for at in range(0, len(text), CHUNK)]
     events = [{**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in deltas]
@@ -44,14 +47,15 @@ def _streamed(text: str) -> bytes:
         {**head, "choices": [], "usage": {"prompt_tokens": 500, "completion_tokens": 60, "total_tokens": 560}}
     )
     parts = [b"data: %s\n\n" % json.dumps(event).encode() for event in events] + [b"data: [DONE]\n\n"]
-    chunks = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
     head_lines = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-    return head_lines + chunks + b"0\r\n\r\n"
+    chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in parts]
+    return [head_lines + chunks[0], *chunks[1:], b"0\r\n\r\n"]
 
 
-async def serve(latency_seconds: float) -> None:
-    text = json.dumps(PLAN)
-    whole, streamed = _whole(text), _streamed(text)
+async def serve(latency_seconds: float, chunk_seconds: float) -> None:
+    whole, streamed = _whole(TEXT), _streamed(TEXT)
+    at_once = b"".join(streamed)
+    clock = asyncio.get_running_loop().time
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -61,7 +65,15 @@ async def serve(latency_seconds: float) -> None:
                 body = await reader.readexactly(length)
                 if latency_seconds:
                     await asyncio.sleep(latency_seconds)
-                writer.write(streamed if b'"stream":true' in body or b'"stream": true' in body else whole)
+                if b'"stream":true' not in body and b'"stream": true' not in body:
+                    writer.write(whole)
+                elif not chunk_seconds:
+                    writer.write(at_once)
+                else:
+                    began = clock()
+                    for number, chunk in enumerate(streamed, start=1):
+                        await asyncio.sleep(began + number * chunk_seconds - clock())
+                        writer.write(chunk)
         except (asyncio.IncompleteReadError, ConnectionError):
             writer.close()
 
@@ -72,4 +84,5 @@ async def serve(latency_seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(float(sys.argv[1]) / 1000))
+    latency_ms, chunk_ms = (*map(float, sys.argv[1:]), 0.0)[:2]
+    asyncio.run(serve(latency_ms / 1000, chunk_ms / 1000))

@@ -30,8 +30,14 @@ from planner_service.generation.errors import (
 from planner_service.generation.recording import ReplayMissing
 from planner_service.generation.wire import ReplyCompressed, ReplyLimitExceeded
 
-DROPPABLE_PARAMETERS = ("temperature", "seed", "stream_options", "parallel_tool_calls", "extra_body")
-"""Parameters that a call can do without when a model does not know them."""
+DROPPABLE_PARAMETERS = {
+    "temperature": "temperature",
+    "random_seed": "extra_body",
+    "seed": "seed",
+    "stream_options": "stream_options",
+    "parallel_tool_calls": "parallel_tool_calls",
+}
+"""Parameters that a call can do without when a model does not know them: as a provider names them, as we pass them."""
 
 _EXPECTED_SHOWN = 300
 
@@ -90,7 +96,7 @@ def _status_failure(model: str, status: int, error: BaseException) -> ProviderFa
 def _blamed_parameter(error: BaseException) -> str:
     """The parameter that a 4xx complains about, if it is one that a call can do without."""
     said = f"{getattr(error, 'param', None) or ''} {getattr(error, 'message', '')}"[:2_000]
-    return next((name for name in DROPPABLE_PARAMETERS if name in said), "")
+    return next((ours for theirs, ours in DROPPABLE_PARAMETERS.items() if theirs in said), "")
 
 
 def retry_after(headers: Any, now: dt.datetime | None = None) -> float | None:

@@ -185,8 +185,8 @@ class Healing:
             if failure is not None:
                 if teller is not None:
                     teller.retract(failure.message)
-                if isinstance(failure, RequestRejected) and failure.parameter:
-                    client.unsupported.add(failure.parameter)
+                if isinstance(failure, RequestRejected) and not client.leave_out(failure.parameter):
+                    failure.parameter = ""
                 self._last_failure = failure
                 raise failure
             assert draft is not None

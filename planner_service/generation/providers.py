@@ -129,6 +129,13 @@ class ModelClient:
         """Whether replies can be read while they come."""
         return self.row.wire != "instructor"
 
+    def leave_out(self, parameter: str) -> bool:
+        """Never send this parameter again; tells whether that changes anything."""
+        if not parameter or parameter in self.unsupported:
+            return False
+        self.unsupported.add(parameter)
+        return True
+
     def call_options(self, *, output_limit: int, temperature: float, seed: int, stream: bool) -> dict[str, Any]:
         """Parameters of one call, in this provider's names, without those the model rejected before."""
         row = self.row

@@ -214,6 +214,14 @@ async def test_a_parameter_the_model_does_not_know_is_left_out_from_then_on() ->
     assert ["temperature" in request.body for request in server.requests] == [True, False, False]
 
 
+@pytest.mark.asyncio
+async def test_a_complaint_that_does_not_go_away_is_final() -> None:
+    async with ModelServer(default=fails(400, body="bad temperature")) as server, Bench(server) as bench:
+        with pytest.raises(errors.RequestRejected):
+            await bench.generator.generate(bench.request(max_attempts=5))
+    assert len(server.requests) == 2
+
+
 class TestRateLimit:
     @pytest.mark.asyncio
     @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -57,6 +57,19 @@ async def test_what_is_sent(protocol: str, expected: dict[str, Any], absent: lis
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("mode", ["tools", "json_schema", "json", "md_json"])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_every_mode_ends_in_the_same_plan(mode: str, streamed: bool) -> None:
+    async with ModelServer(default=says(PLAN)) as server, Bench(server, mode=mode) as bench:
+        bad_first = says({"objective": "x"})
+        server.script(bad_first)
+        result = await bench.generator.generate(bench.request(), Observed() if streamed else None)
+    assert [job.action_name for job in result.draft.jobs] == ["measure_disk_use", "delete_file"]
+    assert [attempt.outcome.value for attempt in result.report.attempts] == ["INVALID_SCHEMA", "VALID"]
+    assert not result.report.attempts[1].repaired
+
+
+@pytest.mark.asyncio
 async def test_the_tool_has_one_name_everywhere() -> None:
     async with ModelServer(default=says(PLAN)) as server:
         for protocol in ("openai-tools", "anthropic"):

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 _LISTENING = re.compile(r"listening on (\S+)")
@@ -19,8 +19,11 @@ STOP_SECONDS = 20.0
 class ServerProcess:
     """`python -m MODULE` with an environment of its own. `address` is known after start()."""
 
-    def __init__(self, module: str, environment: Mapping[str, str], log_file: Path) -> None:
+    def __init__(
+        self, module: str, environment: Mapping[str, str], log_file: Path, launcher: Sequence[str] = ()
+    ) -> None:
         self.module = module
+        self.launcher = tuple(launcher)
         self.environment = dict(environment)
         self.log_file = log_file
         self.address = ""
@@ -40,6 +43,7 @@ class ServerProcess:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("PLANGATE_")}
         with self.log_file.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
+                *self.launcher,
                 sys.executable,
                 "-m",
                 self.module,
@@ -69,7 +73,10 @@ class ServerProcess:
 
     async def restart(self) -> None:
         """Start again on the address it had, as a supervisor would."""
-        self.environment[_LISTEN_SETTING[self.module]] = self.address
+        setting = (
+            "PLANGATE_PLANNER_LISTEN" if "PLANGATE_PLANNER_LISTEN" in self.environment else "PLANGATE_STORE_LISTEN"
+        )
+        self.environment[setting] = self.address
         await self.start()
 
     def log(self) -> str:
@@ -89,12 +96,14 @@ class ServerProcess:
         return self._process.returncode
 
 
-_LISTEN_SETTING = {"store_service": "PLANGATE_STORE_LISTEN", "planner_service": "PLANGATE_PLANNER_LISTEN"}
-
-
 @contextlib.asynccontextmanager
 async def store_process(
-    directory: Path, environment: Mapping[str, str] | None = None, *, start: bool = True
+    directory: Path,
+    environment: Mapping[str, str] | None = None,
+    *,
+    start: bool = True,
+    module: str = "store_service",
+    launcher: Sequence[str] = (),
 ) -> AsyncIterator[ServerProcess]:
     """A store on `directory`/plangate.db unless the environment names another database."""
     settings = {
@@ -102,7 +111,7 @@ async def store_process(
         "PLANGATE_DATABASE_URL": f"sqlite+aiosqlite:///{directory}/plangate.db",
         **(environment or {}),
     }
-    async with _running(ServerProcess("store_service", settings, directory / "store.log"), start) as process:
+    async with _running(ServerProcess(module, settings, directory / "store.log", launcher), start) as process:
         yield process
 
 

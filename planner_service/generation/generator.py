@@ -11,10 +11,11 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from planner_service.generation.circuit import CircuitState
 from planner_service.generation.errors import GenerationFailed
-from planner_service.generation.healing import Healing, Workshop
+from planner_service.generation.healing import Healing
 from planner_service.generation.providers import ModelClients
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
 from planner_service.generation.settings import GenerationSettings
+from planner_service.generation.workshop import Workshop
 
 __all__ = ["GenerationObserver", "GenerationRequest", "GenerationResult", "Generator"]
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import datetime as dt
-from collections.abc import Callable
 from typing import Any
 
 from tenacity import RetryCallState
 
-from planner_service.catalogue import Catalogue
-from planner_service.generation.asking import DraftForm, Exchange
+from planner_service.generation.asking import Exchange
 from planner_service.generation.attempts import (
     Attempt,
     AttemptOutcome,
@@ -19,9 +15,9 @@ from planner_service.generation.attempts import (
     bounded_errors,
     recorded_text,
 )
-from planner_service.generation.circuit import Circuit, CircuitState, Permit
-from planner_service.generation.conversation import Messages, TokenEstimate, reask, size
-from planner_service.generation.draft import JobDraft, PlanDraft
+from planner_service.generation.circuit import Permit
+from planner_service.generation.conversation import Messages, reask, size
+from planner_service.generation.draft import PlanDraft
 from planner_service.generation.errors import (
     BudgetExhausted,
     CircuitOpen,
@@ -33,62 +29,16 @@ from planner_service.generation.errors import (
     RequestRejected,
 )
 from planner_service.generation.prompts import TEMPLATE_VERSION, build_messages
-from planner_service.generation.providers import ModelClient, ModelClients
+from planner_service.generation.providers import ModelClient
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
 from planner_service.generation.selection import shown_actions
-from planner_service.generation.settings import GenerationSettings
-from planner_service.generation.streaming import JobReader, read_jobs
 from planner_service.generation.tactics import Step, Tactics
+from planner_service.generation.telling import JobTeller
+from planner_service.generation.workshop import Workshop
 
 MIN_OUTPUT_TOKENS = 32
 """A call that could not say more than this is not made."""
-_FORMS_KEPT = 8
 _VARIED_TEMPERATURE = 0.6
-
-
-class Workshop:
-    """What all generations of a process share."""
-
-    def __init__(
-        self,
-        clients: ModelClients,
-        settings: GenerationSettings,
-        now: Callable[[], dt.datetime],
-        jitter: Callable[[], float],
-    ) -> None:
-        self.clients = clients
-        self.settings = settings
-        self.now = now
-        self.jitter = jitter
-        self._circuits: dict[str, Circuit] = {}
-        self._forms: dict[str, DraftForm] = {}
-        self._estimates: dict[str, TokenEstimate] = {}
-
-    def circuit(self, provider: str) -> Circuit:
-        """The circuit breaker of a provider."""
-        if provider not in self._circuits:
-            settings = self.settings
-            clock = asyncio.get_running_loop().time
-            self._circuits[provider] = Circuit(settings.circuit_failures, settings.circuit_open_seconds, clock)
-        return self._circuits[provider]
-
-    @property
-    def circuit_states(self) -> dict[str, CircuitState]:
-        """Of every provider that was asked so far."""
-        return {provider: circuit.state for provider, circuit in self._circuits.items()}
-
-    def form(self, catalogue: Catalogue) -> DraftForm:
-        """The reply's form for a catalogue; the last few catalogues' are kept."""
-        form = self._forms.get(catalogue.digest)
-        if form is None:
-            while len(self._forms) >= _FORMS_KEPT:
-                del self._forms[next(iter(self._forms))]
-            form = self._forms[catalogue.digest] = DraftForm(catalogue)
-        return form
-
-    def estimate(self, model: str) -> TokenEstimate:
-        """How a model counts tokens."""
-        return self._estimates.setdefault(model, TokenEstimate())
 
 
 class Healing:
@@ -152,7 +102,7 @@ class Healing:
                 stream=self._observer is not None and client.streams,
             )
             exchange = Exchange(client, self._form)
-            teller = _JobTeller(self._observer, self._form) if self._observer is not None else None
+            teller = JobTeller(self._observer, self._form) if self._observer is not None else None
             number = len(self._attempts) + 1
             if self._observer is not None:
                 self._observer.attempt_started(number, client.model)
@@ -244,7 +194,7 @@ class Healing:
         return size(messages) + (self._form.schema_size if client.uses_tools else 0)
 
     async def _ask(
-        self, exchange: Exchange, messages: Messages, options: dict[str, Any], teller: _JobTeller | None
+        self, exchange: Exchange, messages: Messages, options: dict[str, Any], teller: JobTeller | None
     ) -> PlanDraft:
         limit = self._loop.time() + self._settings.attempt_timeout_seconds
         deadline = self._request.deadline
@@ -282,36 +232,3 @@ class Healing:
     def _seconds_left(self) -> float | None:
         deadline = self._request.deadline
         return None if deadline is None else deadline - self._loop.time()
-
-
-@dataclasses.dataclass(slots=True)
-class _JobTeller:
-    """Tells an observer of one attempt's jobs, and takes back what turns out otherwise."""
-
-    observer: GenerationObserver
-    form: DraftForm
-    reader: JobReader = dataclasses.field(default_factory=JobReader)
-    told: list[JobDraft] = dataclasses.field(default_factory=list)
-
-    def hear(self, piece: str) -> None:
-        """Another piece of the reply."""
-        if not self.reader.feed(piece):
-            return
-        jobs = read_jobs(self.reader, self.form.model)
-        for index in range(len(self.told), len(jobs)):
-            self.told.append(jobs[index])
-            self.observer.job(jobs[index], index)
-
-    def retract(self, reason: str) -> None:
-        """The attempt failed: none of its jobs counts."""
-        if self.told:
-            self.observer.jobs_retracted(range(len(self.told)), reason)
-
-    def settle(self, draft: PlanDraft) -> None:
-        """The attempt succeeded with this draft: make what was told agree with it."""
-        wrong = [index for index, job in enumerate(self.told) if index >= len(draft.jobs) or draft.jobs[index] != job]
-        if wrong:
-            self.observer.jobs_retracted(wrong, "the complete reply reads differently")
-        for index, job in enumerate(draft.jobs):
-            if index in wrong or index >= len(self.told):
-                self.observer.job(job, index)

@@ -218,7 +218,7 @@ class Plan(_message.Message):
 
     @_builtins.property
     def generation(self) -> Global___GenerationReport:
-        """How the plan came to be. Absent on plans that were brought by a client."""
+        """How the plan came to be. Of plans that were brought by a client only the digests are set."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner_service.argument_schema import ArgumentSchema, closed
@@ -237,6 +237,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*SCHEMA["properties"], "other"]), JSON, max_size=5))
 def test_checking_changes_nothing_that_was_given_and_settles(args: dict[str, Any]) -> None:
     schema = ArgumentSchema({"type": "object", **SCHEMA})

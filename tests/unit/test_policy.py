@@ -9,7 +9,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from planner_service.catalogue import load_catalogue, parse_catalogue
@@ -218,6 +218,7 @@ DECISIONS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(DECISIONS, min_size=1, max_size=4))
 def test_more_rules_never_make_it_easier(decisions: list[Decision]) -> None:
     whole = most_severe(decisions)

@@ -112,7 +112,10 @@ class Exchange:
 
     def _hear_response(self, response: Any) -> None:
         # Read now: afterwards Instructor writes running totals into `usage`, and loses the response of a refusal.
-        self.reply = read_reply(response)
+        try:
+            self.reply = read_reply(response)
+        except (AttributeError, TypeError, LookupError):
+            self.reply = Reply(recognised=False)
 
     async def _streamed(
         self, messages: list[dict[str, str]], options: dict[str, Any], hear: Callable[[str], None]

@@ -41,10 +41,10 @@ def _read_completion(response: Any, choice: Any) -> Reply:
     message = choice.message
     calls = message.tool_calls or []
     reply = Reply(
-        text=(calls[0].function.arguments if calls else message.content) or "",
+        text=_text(calls[0].function.arguments if calls else message.content),
         finish=_finish(choice.finish_reason),
         refused=getattr(message, "refusal", None) is not None or choice.finish_reason == "content_filter",
-        tool_names=[call.function.name for call in calls],
+        tool_names=[_text(call.function.name) for call in calls],
     )
     _count(reply, getattr(response, "usage", None))
     return reply
@@ -52,12 +52,12 @@ def _read_completion(response: Any, choice: Any) -> Reply:
 
 def _read_message(response: Any, content: list[Any]) -> Reply:
     calls = [block for block in content if block.type == "tool_use"]
-    texts = [block.text for block in content if block.type == "text"]
+    texts = [_text(block.text) for block in content if block.type == "text"]
     reply = Reply(
         text=json.dumps(calls[0].input, ensure_ascii=False) if calls else "".join(texts),
         finish=_finish(response.stop_reason),
         refused=response.stop_reason == "refusal",
-        tool_names=[block.name for block in calls],
+        tool_names=[_text(block.name) for block in calls],
     )
     _count(reply, getattr(response, "usage", None))
     return reply
@@ -76,8 +76,8 @@ def hear_event(reply: Reply, event: Any) -> str:
 
 def _hear_chunk(reply: Reply, chunk: dict[str, Any]) -> str:
     if (usage := chunk.get("usage")) is not None:
-        reply.input_tokens = usage.get("prompt_tokens") or reply.input_tokens
-        reply.output_tokens = usage.get("completion_tokens") or reply.output_tokens
+        reply.input_tokens = _tokens(usage.get("prompt_tokens")) or reply.input_tokens
+        reply.output_tokens = _tokens(usage.get("completion_tokens")) or reply.output_tokens
     choices = chunk.get("choices")
     if not choices:
         return ""
@@ -94,11 +94,11 @@ def _hear_chunk(reply: Reply, chunk: dict[str, Any]) -> str:
         function, index = call.get("function") or {}, call.get("index") or 0
         # A name begins a new call; servers that repeat it with every piece keep the index.
         if function.get("name") and index >= len(reply.tool_names):
-            reply.tool_names.append(function["name"])
+            reply.tool_names.append(_text(function["name"]))
         if index == 0:
-            piece += function.get("arguments") or ""
+            piece += _text(function.get("arguments"))
     if not reply.tool_names:
-        piece += delta.get("content") or ""
+        piece += _text(delta.get("content"))
     reply.text += piece
     return piece
 
@@ -111,14 +111,14 @@ def _hear_message_event(reply: Reply, event: Any) -> str:
         case "content_block_start" if event.content_block.type == "tool_use":
             if not reply.tool_names:
                 reply.text = ""  # what was said before the call is not part of it
-            reply.tool_names.append(event.content_block.name)
+            reply.tool_names.append(_text(event.content_block.name))
         case "content_block_delta":
             delta = event.delta
             piece = ""
             if delta.type == "input_json_delta" and len(reply.tool_names) == 1:
-                piece = delta.partial_json
+                piece = _text(delta.partial_json)
             elif delta.type == "text_delta" and not reply.tool_names:
-                piece = delta.text
+                piece = _text(delta.text)
             reply.text += piece
             return piece
         case "message_delta":
@@ -139,13 +139,21 @@ def _finish(reason: str | None) -> str:
 def _count(reply: Reply, usage: Any) -> None:
     if usage is None:
         return
-    tokens_in = getattr(usage, "prompt_tokens", None) or getattr(usage, "input_tokens", None)
-    tokens_out = getattr(usage, "completion_tokens", None) or getattr(usage, "output_tokens", None)
     # Anthropic counts what came from or went to its prompt cache apart.
-    cached = (getattr(usage, "cache_creation_input_tokens", None) or 0) + (
-        getattr(usage, "cache_read_input_tokens", None) or 0
-    )
-    if tokens_in or cached:
-        reply.input_tokens = (tokens_in or 0) + cached
-    if tokens_out:
-        reply.output_tokens = tokens_out
+    names = ("prompt_tokens", "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    reply.input_tokens = sum(_tokens(getattr(usage, name, 0)) for name in names) or reply.input_tokens
+    names = ("completion_tokens", "output_tokens")
+    reply.output_tokens = sum(_tokens(getattr(usage, name, 0)) for name in names) or reply.output_tokens
+
+
+def _tokens(count: Any) -> int:
+    return count if isinstance(count, int) and 0 <= count < 1 << 53 else 0
+
+
+def _text(value: Any) -> str:
+    """The text, which may be missing. Raises TypeError for anything else: SDKs do not check what servers send."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise TypeError
+    return value

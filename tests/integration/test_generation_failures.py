@@ -231,3 +231,67 @@ async def test_raw_text_is_kept_redacted_or_dropped(setting: Any, kept: str) -> 
     async with ModelServer(default=says(PLAN)) as server, Bench(server, raw_text=RawText(setting)) as bench:
         result = await bench.generator.generate(bench.request())
     assert result.report.attempts[0].raw_text == kept
+
+
+ODD_BODIES = [
+    "null",
+    "3",
+    "[]",
+    '"text"',
+    "{}",
+    '{"choices": []}',
+    '{"choices": 5}',
+    '{"choices": [{}]}',
+    '{"choices": [null]}',
+    '{"choices": [{"message": null, "finish_reason": "stop"}]}',
+    '{"choices": [{"message": {"content": 5}, "finish_reason": "stop"}]}',
+    '{"choices": [{"message": {"tool_calls": [{}]}, "finish_reason": "stop"}]}',
+    '{"choices": [{"message": {"tool_calls": [{"function": {"name": 1, "arguments": {}}}]}, "finish_reason": 7}]}',
+    '{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": 5}',
+    '{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": "many"}}',
+    '{"content": 5}',
+    '{"content": [null]}',
+    '{"content": [{"type": "tool_use"}], "stop_reason": "tool_use"}',
+    '{"content": [{"type": "text", "text": null}], "stop_reason": "end_turn"}',
+    '{"error": {"message": "overloaded"}}',
+]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("body", ODD_BODIES)
+async def test_an_answer_that_bends_the_protocol_is_a_typed_failure(protocol: str, body: str) -> None:
+    async with ModelServer(default=garbage(body.encode())) as server, Bench(server, protocol) as bench:
+        with pytest.raises(errors.GenerationFailed) as caught:
+            await bench.generator.generate(bench.request(max_attempts=1))
+    assert len(server.requests) == 1
+    assert caught.value.report is not None
+
+
+ODD_EVENTS = [
+    "null",
+    "[]",
+    "not json",
+    '{"choices": 5}',
+    '{"choices": [5]}',
+    '{"choices": [{"delta": {"content": 5}}]}',
+    '{"choices": [{"delta": {"tool_calls": [{"index": "x", "function": 7}]}}]}',
+    '{"usage": 3}',
+    '{"error": {"message": "overloaded"}}',
+    '{"type": "message_start"}',
+    '{"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use"}}',
+    '{"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta"}}',
+    '{"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}',
+]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("data", ODD_EVENTS)
+async def test_a_stream_that_bends_the_protocol_is_a_typed_failure(protocol: str, data: str) -> None:
+    kind = json.loads(data).get("type", "message") if data.startswith("{") else "message_start"
+    stream = ModelReply(raw_body=f"event: {kind}\ndata: {data}\n\n".encode())
+    async with ModelServer(default=stream) as server, Bench(server, protocol) as bench:
+        with pytest.raises(errors.ProviderFailed):
+            await bench.generator.generate(bench.request(max_attempts=1), Observed())
+    assert len(server.requests) == 1

@@ -140,10 +140,10 @@ def _count(reply: Reply, usage: Any) -> None:
     if usage is None:
         return
     # Anthropic counts what came from or went to its prompt cache apart.
-    names = ("prompt_tokens", "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-    reply.input_tokens = sum(_tokens(getattr(usage, name, 0)) for name in names) or reply.input_tokens
-    names = ("completion_tokens", "output_tokens")
-    reply.output_tokens = sum(_tokens(getattr(usage, name, 0)) for name in names) or reply.output_tokens
+    read = ("prompt_tokens", "input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    written = ("completion_tokens", "output_tokens")
+    reply.input_tokens = sum(_tokens(getattr(usage, name, 0)) for name in read) or reply.input_tokens
+    reply.output_tokens = sum(_tokens(getattr(usage, name, 0)) for name in written) or reply.output_tokens
 
 
 def _tokens(count: Any) -> int:

@@ -258,7 +258,7 @@ ODD_BODIES = [
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", TOOLS)
 @pytest.mark.parametrize("body", ODD_BODIES)
 async def test_an_answer_that_bends_the_protocol_is_a_typed_failure(protocol: str, body: str) -> None:
     async with ModelServer(default=garbage(body.encode())) as server, Bench(server, protocol) as bench:
@@ -286,7 +286,7 @@ ODD_EVENTS = [
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", TOOLS)
 @pytest.mark.parametrize("data", ODD_EVENTS)
 async def test_a_stream_that_bends_the_protocol_is_a_typed_failure(protocol: str, data: str) -> None:
     kind = json.loads(data).get("type", "message") if data.startswith("{") else "message_start"

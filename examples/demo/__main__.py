@@ -7,7 +7,6 @@ import asyncio
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -36,8 +35,6 @@ def main() -> int:
     request = arguments.request or environment.pop("PROMPT", "").strip() or DEFAULT_REQUEST
     model = arguments.model or environment.get("PLANGATE_MODEL") or "embedded"
     try:
-        if model == "embedded":
-            _pull_when_missing(environment)
         with _directory(keep=arguments.keep) as directory:
             story = Story(
                 directory,
@@ -45,7 +42,7 @@ def main() -> int:
                 request=request,
                 may_ask=sys.stdin.isatty() and sys.stdout.isatty() and not arguments.yes,
             )
-            return asyncio.run(_until_signalled(story))
+            return asyncio.run(_run(story, environment if model == "embedded" else None))
     except (KeyboardInterrupt, asyncio.CancelledError):
         remarks().print("\nstopped")
         return 130
@@ -54,28 +51,42 @@ def main() -> int:
             remarks().print(f"{error.name}: {line}", soft_wrap=True)
         remarks().print(f"plangate: {error}", style="red")
         return 1
-    except (StoryFailed, subprocess.CalledProcessError) as error:
+    except StoryFailed as error:
         remarks().print(f"plangate: {error}", style="red", soft_wrap=True)
         return 1
 
 
-async def _until_signalled(story: Story) -> int:
+async def _run(story: Story, model_environment: Mapping[str, str] | None) -> int:
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
-    # SIGINT is asyncio's own business; the others must stop the servers too.
+    # SIGINT is asyncio's own business; these too must end every process that was started.
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, task.cancel)
+    if model_environment is not None:
+        await _pull_when_missing(model_environment)
     return await story.tell()
 
 
-def _pull_when_missing(environment: Mapping[str, str]) -> None:
-    """Bring the embedded model unless it is there; says how large it is before it begins."""
-    program = [sys.executable, "-m", "planner_service", "model"]
-    status = subprocess.run([*program, "status"], env=environment, capture_output=True, check=False)  # noqa: S603
-    if status.returncode != 0:
-        answers().print("The embedded model is not here yet; it is fetched once.")
-        subprocess.run([*program, "pull"], env=environment, check=True)  # noqa: S603
+async def _pull_when_missing(environment: Mapping[str, str]) -> None:
+    """Bring the embedded model unless it is there; `model pull` says how large it is before it begins."""
+    program = (sys.executable, "-m", "planner_service", "model")
+    nothing = asyncio.subprocess.DEVNULL
+    status = await asyncio.create_subprocess_exec(
+        *program, "status", env=environment, stdin=nothing, stdout=nothing, stderr=nothing
+    )
+    if await status.wait() == 0:
+        return
+    answers().print("The embedded model is not here yet; it is fetched once.")
+    pull = await asyncio.create_subprocess_exec(*program, "pull", env=environment, stdin=nothing)
+    try:
+        if await pull.wait() != 0:
+            raise StoryFailed("the model could not be fetched; --model names another one")
+    finally:
+        if pull.returncode is None:
+            # As Ctrl-C at the terminal would: it keeps what it has and goes on with it next time.
+            pull.send_signal(signal.SIGINT)
+            await pull.wait()
 
 
 def _server_environment(environment: Mapping[str, str], directory: Path, model: str) -> dict[str, str]:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
 import yaml
 
-from planner_service.catalogue import Catalogue, load_catalogue, parse_catalogue
+from planner_service.catalogue import Catalogue, parse_catalogue
 from planner_service.checks import check_jobs, jobs_of_draft
 from planner_service.generation.embedded.engine import EmbeddedEngine, EngineFailed, check_memory
 from planner_service.generation.embedded.settings import EmbeddedSettings
@@ -25,7 +22,25 @@ from planner_service.generation.providers import EMBEDDED, ModelClients
 from planner_service.generation.settings import GenerationSettings
 from tests.support.polling import until
 
-OPS_CATALOGUE = Path(__file__).parents[2] / "bench" / "data" / "ops_catalogue.yaml"
+CATALOGUE = parse_catalogue("""
+version: 1
+actions:
+  - name: restart_service
+    description: Restart a service on one host.
+    parameters:
+      properties: {service: {type: string}, host: {type: string}}
+      required: [service, host]
+  - name: post_message
+    description: Post a message to a chat channel.
+    parameters:
+      properties: {channel: {type: string, description: 'Its name with the #.'}, text: {type: string}}
+      required: [channel, text]
+  - name: rollback_deployment
+    description: Roll a deployment back to the revision before.
+    parameters:
+      properties: {deployment: {type: string}}
+      required: [deployment]
+""")
 ODD_SCHEMAS: dict[str, Any] = {
     "enum_of_all_kinds": {"properties": {"a": {"enum": ["x", 1, None, True]}}, "required": ["a"]},
     "free_map": {"properties": {"labels": {"type": "object", "additionalProperties": {"type": "string"}}}},
@@ -90,21 +105,20 @@ async def plan(engine: EmbeddedEngine, catalogue: Catalogue, prompt: str) -> Gen
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_request_becomes_jobs_the_same_every_time(engine: EmbeddedEngine) -> None:
-    catalogue = load_catalogue(OPS_CATALOGUE)
-    await engine.warm_up(build_messages("Say hello.", {}, catalogue))
+    await engine.warm_up(build_messages("Say hello.", {}, CATALOGUE))
     prompt = "Restart nginx on web-1, then post 'nginx is back' in #ops."
-    first = await plan(engine, catalogue, prompt)
+    first = await plan(engine, CATALOGUE, prompt)
     assert [(job.action_name, job.action_args) for job in first.draft.jobs] == [
         ("restart_service", {"service": "nginx", "host": "web-1"}),
         ("post_message", {"channel": "#ops", "text": "nginx is back"}),
     ]
-    again = await plan(engine, catalogue, prompt)
+    again = await plan(engine, CATALOGUE, prompt)
     assert again.draft == first.draft
 
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_a_request_that_fits_no_action_says_so(engine: EmbeddedEngine) -> None:
-    result = await plan(engine, load_catalogue(OPS_CATALOGUE), "Write me a poem about the sea.")
+    result = await plan(engine, CATALOGUE, "Write me a poem about the sea.")
     assert result.draft.jobs == ()
     assert result.draft.no_action_reason
 
@@ -125,16 +139,7 @@ async def test_the_process_is_started_again_at_the_same_address(engine: Embedded
     before, endpoint = engine.process_id, engine.endpoint
     os.kill(before, signal.SIGKILL)
 
-    await until(lambda: engine.process_id not in (0, before) and answers(engine.endpoint.base_url), timeout_seconds=300)
-    result = await plan(engine, load_catalogue(OPS_CATALOGUE), "Roll back checkout.")
+    await until(lambda: engine.ready and engine.process_id != before, timeout_seconds=300)
     assert engine.endpoint == endpoint
+    result = await plan(engine, CATALOGUE, "Roll back checkout.")
     assert [job.action_name for job in result.draft.jobs] == ["rollback_deployment"]
-
-
-def answers(base_url: str) -> bool:
-    """Whether somebody listens there."""
-    address = urlsplit(base_url)
-    assert address.hostname
-    assert address.port
-    with socket.socket() as probe:
-        return probe.connect_ex((address.hostname, address.port)) == 0

@@ -53,6 +53,7 @@ class EmbeddedEngine:
         self._process: asyncio.subprocess.Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._warm_messages: list[dict[str, str]] = []
+        self._loaded = False
         self._closed = False
 
     @classmethod
@@ -80,6 +81,11 @@ class EmbeddedEngine:
     def process_id(self) -> int:
         """Of the process that holds the model; 0 when there is none at the moment."""
         return self._process.pid if self._process and self._process.returncode is None else 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model is loaded. False while a process that died is being replaced."""
+        return self._loaded and self.process_id != 0
 
     async def warm_up(self, messages: Sequence[Mapping[str, str]]) -> None:
         """Read the part that all prompts share, so that the first plan does not wait for it.
@@ -126,6 +132,7 @@ class EmbeddedEngine:
 
     async def _launch(self) -> None:
         """Start the process and wait until it has loaded the model."""
+        self._loaded = False
         settings = self._settings
         configuration = {
             "path": str(self._path),
@@ -163,6 +170,7 @@ class EmbeddedEngine:
             process.kill()
             raise EngineFailed(f"{self._path} was not loaded within {_START_TIMEOUT_SECONDS:.0f} seconds") from None
         self._port = int(json.loads(line)["address"].rsplit(":", 1)[1])
+        self._loaded = True
 
     async def _supervise(self) -> None:
         """Starts the process again when it dies, on the same port and with the same key."""

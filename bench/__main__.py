@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from bench import store
+from bench import generation, store
 
 if __name__ == "__main__":
-    store.main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0)
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
+    store.main(seconds)
+    generation.main(seconds)

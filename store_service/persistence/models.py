@@ -15,6 +15,7 @@ PLANNING = "state = 'PLANNING'"
 LEASED = "lease_expire_time IS NOT NULL"
 EXPIRING = "expire_time IS NOT NULL AND delete_time IS NULL AND state IN ('DRAFT', 'PENDING', 'APPROVED')"
 IN_A_PLAN = "plan_id <> ''"
+SHOWN = "delete_time IS NULL"
 ANSWERS = "answer IS NOT NULL"
 
 
@@ -28,7 +29,8 @@ class ProposalRow(VersionedBase):
     __tablename__ = "proposals"
     __table_args__ = (
         Index("ix_proposals_create_time", "create_time", "id"),
-        Index("ix_proposals_state_create_time", "state", "create_time", "id"),
+        Index("ix_proposals_state_create_time", "state", "create_time", "id", **_where(SHOWN)),
+        Index("ix_proposals_priority", "priority", "id", **_where(SHOWN)),
         Index("ix_proposals_update_time", "update_time", "id"),
         Index("ix_proposals_plan_id", "plan_id", "id", **_where(IN_A_PLAN)),
         Index("ix_proposals_ready", text("priority DESC"), "id", **_where(READY)),
@@ -75,7 +77,7 @@ class PlanRow(VersionedBase):
     __tablename__ = "plans"
     __table_args__ = (
         Index("ix_plans_create_time", "create_time", "id"),
-        Index("ix_plans_state_create_time", "state", "create_time", "id"),
+        Index("ix_plans_state_create_time", "state", "create_time", "id", **_where(SHOWN)),
         Index("ix_plans_update_time", "update_time", "id"),
         Index("ix_plans_queue", text("priority DESC"), "created_by", "id", **_where(QUEUED)),
         Index("ix_plans_planning", "created_by", **_where(PLANNING)),

@@ -155,10 +155,13 @@ class Reader:
         if position:
             conditions.append(select.after([column, "r.id"], position, "<" if query.order.descending else ">"))
         direction = _direction(query.order.descending)
+        # The inner SELECT finds and sorts small rows; only those of the page are joined with their snapshots.
         return await self._pool.fetch(
-            f"SELECT e.snapshot, {column}, r.id FROM {table.name} r "  # noqa: S608 - values are bound
-            f"JOIN events e ON e.entity_id = r.id AND e.version = r.version{_where(conditions)} "
-            f"ORDER BY {column}{direction}, r.id{direction} LIMIT {select.bind(limit)}",
+            "SELECT e.snapshot, page.sort_key, page.id FROM ("  # noqa: S608 - values are bound
+            f"SELECT r.id, r.version, {column} AS sort_key FROM {table.name} r{_where(conditions)} "
+            f"ORDER BY {column}{direction}, r.id{direction} LIMIT {select.bind(limit)}) page "
+            "JOIN events e ON e.entity_id = page.id AND e.version = page.version "
+            f"ORDER BY page.sort_key{direction}, page.id{direction}",
             select.parameters,
         )
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import Table
 
 from store_service.filters import And, Comparison, Expression, Operator, Or
+from store_service.persistence.models import IN_A_PLAN
 from store_service.persistence.read_pool import Dialect
 
 _SQL_OPERATORS = {
@@ -56,7 +57,11 @@ class Select:
         elif self._dialect == "postgresql" and isinstance(comparison.value, str) and _is_inequality(comparison):
             # As SQLite and the watchers compare: by code point, not by the database's language.
             column += ' COLLATE "C"'
-        return f"{column} {_SQL_OPERATORS[comparison.operator]} {self.bind(comparison.value)}"
+        condition = f"{column} {_SQL_OPERATORS[comparison.operator]} {self.bind(comparison.value)}"
+        if comparison.field == "plan_id" and comparison.operator is Operator.EQUAL and comparison.value:
+            # Says nothing new, but in the words of the partial index, which is not used without them.
+            return f"({condition} AND {alias}.{IN_A_PLAN})"
+        return condition
 
     def _label(self, column: str, key: str) -> str:
         # Keys were checked to hold letters, digits and -_. only, and are bound all the same.

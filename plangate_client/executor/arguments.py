@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import unquote
 
 import jsonschema_rs
 
@@ -27,6 +28,7 @@ _OPEN_KEYWORDS = frozenset(
 )
 _PATTERN_BYTES = 1 << 20
 _MESSAGE_CHARACTERS = 400
+_LONGEST_CHAIN = 16
 
 
 class SchemaInvalid(ValueError):
@@ -77,18 +79,37 @@ class ArgumentSchema:
                 if depth or schema.get("additionalProperties") is not False:
                     return
                 raise TemplateInvalid(f"{{{placeholder.name}}} names no argument of the action")
-            if name not in schema.get("required", ()) and "default" not in properties[name] and not may_be_missing:
+            schema, required = self._followed(properties[name]), schema.get("required", ())
+            has_default = isinstance(schema, dict) and "default" in schema
+            if name not in required and not has_default and not may_be_missing:
                 raise TemplateInvalid(
                     f"{{{placeholder.name}}} may be missing: make the argument required, or put what goes away with it "
                     "into a list of its own"
                 )
-            schema = properties[name]
         kind = schema.get("type") if isinstance(schema, dict) else None
         if placeholder.form == "text" and kind in ("array", "object"):
             hint = f"{{{placeholder.name}*}} or " if kind == "array" else ""
             raise TemplateInvalid(f"{{{placeholder.name}}} is an {kind}: write {hint}{{{placeholder.name}:json}}")
         if placeholder.form == "spread" and kind not in ("array", None):
             raise TemplateInvalid(f"{{{placeholder.name}*}} is for lists")
+
+    def _followed(self, schema: Any) -> Any:
+        """What a reference within the document leads to, with what stands beside the reference."""
+        for _ in range(_LONGEST_CHAIN):
+            reference = schema.get("$ref") if isinstance(schema, dict) else None
+            if not isinstance(reference, str) or not reference.startswith("#/"):
+                break
+            target: Any = self._schema
+            for part in reference[2:].split("/"):
+                target = (
+                    target.get(unquote(part).replace("~1", "/").replace("~0", "~"))
+                    if isinstance(target, dict)
+                    else None
+                )
+            if not isinstance(target, dict):
+                break
+            schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+        return schema
 
 
 def _refuse_to_fetch(uri: str) -> Any:

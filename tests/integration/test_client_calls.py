@@ -1,0 +1,131 @@
+"""What the client repeats, and what it leaves to its caller."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+import pytest_asyncio
+from google.rpc import status_pb2
+from grpc_status.rpc_status import to_status
+from plangate.store.v1 import proposal_pb2
+from plangate.store.v1 import store_service_pb2 as store_pb2
+from plangate.store.v1.store_service_pb2_grpc import ProposalServiceServicer, add_ProposalServiceServicer_to_server
+
+from plangate_client.calls import Patience
+from plangate_client.client import StoreClient
+from plangate_client.errors import DeadlineExceeded, Draining, Overloaded, Unavailable, VersionConflict
+from rpckit.channel import open_channel
+from rpckit.settings import ChannelSettings
+from rpckit.status import RpcFailure, to_rpc_status
+
+UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
+
+
+class Moody(ProposalServiceServicer):
+    """Fails as told, then answers."""
+
+    def __init__(self) -> None:
+        self.failures: list[RpcFailure] = []
+        self.request_ids: list[str] = []
+
+    async def GetProposal(self, request, context):  # type: ignore[no-untyped-def]
+        await self._fail(context)
+        return proposal_pb2.Proposal(id=request.id)
+
+    async def ApproveProposal(self, request, context):  # type: ignore[no-untyped-def]
+        self.request_ids.append(request.request_id)
+        await self._fail(context)
+        return proposal_pb2.Proposal(id=request.id, version=request.expected_version + 1)
+
+    async def ClaimProposals(self, request, context):  # type: ignore[no-untyped-def]
+        assert context.time_remaining() > request.wait_duration.seconds
+        return store_pb2.ClaimProposalsResponse()
+
+    async def _fail(self, context: grpc.aio.ServicerContext) -> None:
+        if self.failures:
+            status: status_pb2.Status = to_rpc_status(self.failures.pop(0))
+            await context.abort_with_status(to_status(status))
+
+
+@pytest_asyncio.fixture
+async def moody() -> AsyncIterator[tuple[Moody, StoreClient]]:
+    server = grpc.aio.server()
+    servicer = Moody()
+    add_ProposalServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    channel = open_channel(f"127.0.0.1:{port}", ChannelSettings())
+    async with StoreClient(channel, patience=Patience(timeout_seconds=5.0, first_delay_seconds=0.01)) as store:
+        yield servicer, store
+    await server.stop(None)
+
+
+@pytest.mark.asyncio
+async def test_repeats_with_one_request_id_while_nothing_was_done(moody: tuple[Moody, StoreClient]) -> None:
+    servicer, store = moody
+    servicer.failures = [
+        RpcFailure(UNAVAILABLE, "DRAINING", "x"),
+        RpcFailure(UNAVAILABLE, "DATABASE_UNAVAILABLE", "x"),
+        RpcFailure(grpc.StatusCode.UNKNOWN, "COMMIT_UNKNOWN", "x"),
+    ]
+    approved = await store.proposals.approve("p", expected_version=3)
+    assert approved.version == 4
+    assert len(servicer.request_ids) == 4
+    assert len(set(servicer.request_ids)) == 1
+    assert servicer.request_ids[0]
+
+
+@pytest.mark.asyncio
+async def test_gives_up_after_so_many_attempts(moody: tuple[Moody, StoreClient]) -> None:
+    servicer, store = moody
+    servicer.failures = [RpcFailure(UNAVAILABLE, "DRAINING", "x")] * 20
+    with pytest.raises(Draining):
+        await store.proposals.get("p")
+    assert len(servicer.failures) == 20 - Patience().attempts
+
+
+@pytest.mark.asyncio
+async def test_does_not_wait_beyond_the_deadline(moody: tuple[Moody, StoreClient]) -> None:
+    servicer, store = moody
+    servicer.failures = [RpcFailure(UNAVAILABLE, "DRAINING", "x", retry_after_seconds=60)]
+    started = time.monotonic()
+    with pytest.raises(Draining) as refused:
+        await store.proposals.get("p")
+    assert refused.value.retry_after_seconds == 60
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("failure", "kind"),
+    [
+        (RpcFailure(grpc.StatusCode.ABORTED, "VERSION_CONFLICT", "x"), VersionConflict),
+        (RpcFailure(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", "x", retry_after_seconds=0.01), Overloaded),
+        (RpcFailure(grpc.StatusCode.DEADLINE_EXCEEDED, "", "x"), DeadlineExceeded),
+    ],
+)
+async def test_leaves_the_rest_to_the_caller(
+    moody: tuple[Moody, StoreClient], failure: RpcFailure, kind: type[Exception]
+) -> None:
+    servicer, store = moody
+    servicer.failures = [failure]
+    with pytest.raises(kind):
+        await store.proposals.get("p")
+    assert servicer.failures == []
+
+
+@pytest.mark.asyncio
+async def test_a_long_poll_has_its_waiting_time_on_top(moody: tuple[Moody, StoreClient]) -> None:
+    _, store = moody
+    assert await store.proposals.claim(wait_seconds=30) == []
+
+
+@pytest.mark.asyncio
+async def test_nobody_there() -> None:
+    async with StoreClient(open_channel("127.0.0.1:1", ChannelSettings())) as store:
+        with pytest.raises(Unavailable) as refused:
+            await store.proposals.get("p")
+    assert (refused.value.service, refused.value.reason) == ("store", "")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from planner_service.catalogue import Catalogue
@@ -17,12 +18,16 @@ from planner_service.plan import MAX_DESCRIPTION_CHARACTERS, Job
 
 MAX_MENTIONS = 8
 MAX_QUOTE_CHARACTERS = 500
+# Comparing everything with everything must stay cheap, also for a prompt of nothing but numbers.
+MAX_COMPARED = 200
 
 _CHANNEL = re.compile(r"(?<![\w#])#[A-Za-z][\w-]{0,79}")
 _ADDRESS = re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+")
 _QUOTED = re.compile(r"`([^`\n]{1,200})`|\"([^\"\n]{1,200})\"|“([^”\n]{1,200})”")
-_WORD = re.compile(r"[A-Za-z0-9_/~.:@-]*[A-Za-z0-9_/]")
+_WORD = re.compile(r"[A-Za-z0-9_/~.:@-]+")
 _NUMBER = re.compile(r"(?<![\w.,-])-?\d{1,15}(?:,\d{3})*(?:\.\d{1,9})?(?![\w,]|\.\d)")
+_DIGITS = re.compile(r"\d+(?:\.\d+)?")
+_COUNTING = re.compile(r"\b(?:these|those|the|all|following|both)\s+\Z", re.IGNORECASE)
 _SENTENCE = re.compile(r"[^.!?;\n]+(?:[.!?;](?!\s|$)[^.!?;\n]*)*[.!?;]?")
 # A number may be said in another unit than the argument's: minutes for seconds, percent for a share, GB for MB.
 _FACTORS = (60, 3600, 24, 1440, 86_400, 7, 100, 1000, 1024, 1024**2, 1024**3, 10**6, 10**9)
@@ -33,7 +38,7 @@ def warnings_for(prompt: str, jobs: Sequence[Job]) -> tuple[str, ...]:
     if not jobs:
         return ()
     texts, numbers = _said(jobs)
-    missing = [mention for mention in _mentions(prompt) if not _covered(mention, texts, numbers, len(jobs))]
+    missing = [mention for mention in _mentions(prompt, len(jobs)) if not _covered(mention, texts, numbers)]
     if not missing:
         return ()
     shown = ", ".join(missing[:MAX_MENTIONS]) + (" and more" if len(missing) > MAX_MENTIONS else "")
@@ -51,16 +56,19 @@ def description_of(job: Job, catalogue: Catalogue) -> str:
 
 def evidence_for(job: Job, prompt: str) -> str:
     """The sentence of the request that calls for a job: the one that says most of its arguments and of its name."""
-    sentences = [match.group().strip() for match in _SENTENCE.finditer(prompt) if match.group().strip()]
+    found = (match.group().strip() for match in islice(_SENTENCE.finditer(prompt), MAX_COMPARED))
+    sentences = [sentence for sentence in found if sentence]
     if not sentences:
         return ""
     texts, numbers = _said([job])
+    wanted_texts = [text for text in islice(texts, MAX_COMPARED) if len(text) > 1]
+    wanted_numbers = {_plain(number) for number in islice(numbers, MAX_COMPARED)}
     words = {word.casefold() for word in re.split(r"[^A-Za-z0-9]+", job.action_name) if len(word) > 2}
 
     def likeness(sentence: str) -> int:
-        folded = sentence.casefold()
-        said = sum(2 for text in texts if len(text) > 1 and text in folded)
-        said += sum(2 for number in numbers if re.search(rf"(?<![\d.]){re.escape(_plain(number))}(?![\d])", folded))
+        folded = sentence[:MAX_DESCRIPTION_CHARACTERS].casefold()
+        said = sum(2 for text in wanted_texts if text in folded)
+        said += 2 * len(wanted_numbers.intersection(_DIGITS.findall(folded)))
         return said + sum(1 for word in words if word in folded)
 
     best = max(sentences, key=likeness)
@@ -68,7 +76,7 @@ def evidence_for(job: Job, prompt: str) -> str:
     return quote if len(quote) <= MAX_QUOTE_CHARACTERS else quote[: MAX_QUOTE_CHARACTERS - 1] + "…"
 
 
-def _mentions(prompt: str) -> list[str]:
+def _mentions(prompt: str, job_count: int) -> list[str]:
     """Numbers, #channels, addresses and identifiers, each once, in the order of the text."""
     found: dict[str, int] = {}
     for match in [*_CHANNEL.finditer(prompt), *_ADDRESS.finditer(prompt)]:
@@ -78,12 +86,16 @@ def _mentions(prompt: str) -> list[str]:
         if text and " " not in text:
             found.setdefault(text, match.start())
     for match in _WORD.finditer(prompt):
-        if _is_identifier(match.group()):
-            found.setdefault(match.group(), match.start())
+        word = match.group().rstrip(".:@~-")
+        if _is_identifier(word):
+            found.setdefault(word, match.start())
     for match in _NUMBER.finditer(prompt):
-        found.setdefault(match.group(), match.start())
+        # "these 3 hosts" is said by three jobs.
+        before = prompt[max(0, match.start() - 20) : match.start()]
+        if not (match.group() == str(job_count) and _COUNTING.search(before)):
+            found.setdefault(match.group(), match.start())
     # An address contains identifiers; a channel may look like one: only the longest of those that overlap counts.
-    names = sorted(found, key=found.__getitem__)
+    names = sorted(found, key=found.__getitem__)[:MAX_COMPARED]
     return [name for name in names if not any(name != other and name in other for other in names)]
 
 
@@ -101,39 +113,38 @@ def _is_identifier(word: str) -> bool:
     return len(parts) > 1 and all(len(part) > 1 for part in parts)
 
 
-def _said(jobs: Iterable[Job]) -> tuple[set[str], set[float]]:
-    """Every text and every number in the arguments; texts in lower case, action names among them."""
-    texts: set[str] = set()
-    numbers: set[float] = set()
+def _said(jobs: Iterable[Job]) -> tuple[dict[str, None], dict[float, None]]:
+    """Every text and every number in the arguments, in their order; texts in lower case, action names among them."""
+    texts: dict[str, None] = {}
+    numbers: dict[float, None] = {}
 
     def collect(value: Any) -> None:
         if isinstance(value, bool) or value is None:
             return
         if isinstance(value, (int, float)):
-            numbers.add(float(value))
+            numbers[float(value)] = None
         elif isinstance(value, str):
-            texts.add(value.casefold())
+            texts[value.casefold()] = None
         elif isinstance(value, Mapping):
             for name, item in value.items():
-                texts.add(name.casefold())
+                texts[name.casefold()] = None
                 collect(item)
         elif isinstance(value, (list, tuple)):
             for item in value:
                 collect(item)
 
     for job in jobs:
-        texts.add(job.action_name.casefold())
+        texts[job.action_name.casefold()] = None
         collect(job.action_args)
     return texts, numbers
 
 
-def _covered(mention: str, texts: set[str], numbers: set[float], job_count: int) -> bool:
+def _covered(mention: str, texts: Iterable[str], numbers: Iterable[float]) -> bool:
     folded = mention.casefold()
     if _NUMBER.fullmatch(mention):
         plain = folded.replace(",", "")
         number = float(plain)
-        # "these 3 hosts" is said by three jobs.
-        if number == job_count or any(_is_in_other_unit(number, said) for said in numbers):
+        if any(_is_in_other_unit(number, said) for said in numbers):
             return True
         return any(re.search(rf"(?<![\d.]){re.escape(plain)}(?![\d])", text) for text in texts)
     bare = folded.lstrip("#@~")

@@ -145,9 +145,7 @@ async def test_the_cache_on_disk_outlives_the_planner(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 async def test_decisions_are_not_cached(house: PlannerHouse) -> None:
-    house.policy_file.write_text(
-        "version: 1\nrules: [{name: not-mallory, match: {requester: mallory}, effect: deny}]"
-    )
+    house.policy_file.write_text("version: 1\nrules: [{name: not-mallory, match: {requester: mallory}, effect: deny}]")
     await house.add_planner()
     allowed = await house.planner("alice", number=1).create_plan(asking("look"))
     denied = await house.planner("mallory", number=1).create_plan(asking("look"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -149,6 +150,7 @@ def test_complete_plans_raise_no_doubt(prompt: str, jobs: list[Job]) -> None:
 INCOMPLETE = [
     ("Restart web-01 and web-02.", [job("r", host="web-01")], ["web-02"]),
     ("Restart web-01, then tell #ops.", [job("r", host="web-01")], ["#ops"]),
+    ("Refund it and silence it for 2 hours", [job("refund"), job("silence", minutes=20)], ["2"]),
     ("Scale it to 7 replicas", [job("scale", replicas=3)], ["7"]),
     ("Refund ORD-1 and ORD-22", [job("refund", order="ORD-1")], ["ORD-22"]),
     ("Mail ann@example.com and bob@example.com", [job("mail", to="bob@example.com")], ["ann@example.com"]),
@@ -178,3 +180,13 @@ def test_no_text_confuses_the_comparison(prompt: str, args: dict[str, Any]) -> N
     for warning in warnings_for(prompt, jobs):
         assert warning.startswith("this plan may be incomplete")
     assert len(evidence_for(jobs[0], prompt)) <= 500
+
+
+@pytest.mark.parametrize("piece", ["-", "a.", "a@", "1 ", "a-1 ", '"', "#a", "1,", "ab-1/", "a@b.", "a. ", "/"])
+def test_no_prompt_makes_the_comparison_slow(piece: str) -> None:
+    prompt = (piece * 32_768)[:32_768]
+    big = job("look", thing="x " * 5000, numbers=list(range(5000)), **{f"k{n}": f"v{n}" for n in range(500)})
+    begun = time.perf_counter()
+    warnings_for(prompt, [big])
+    evidence_for(big, prompt)
+    assert time.perf_counter() - begun < 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest_asyncio
 
 from tests.support.model_server import hangs, says
 from tests.support.pair import Pair, running_pair
+from tests.support.polling import until
 
 CATALOGUE = """
 version: 1
@@ -130,6 +132,19 @@ async def test_statuses_and_sentences(pair: Pair) -> None:
     for done in (slow, nobody, not_there, *wrong):
         assert "Traceback" not in done.stderr
         assert done.stdout == ""
+
+
+@pytest.mark.asyncio
+async def test_ctrl_c_stops_the_model_too(pair: Pair) -> None:
+    pair.model.default = hangs()
+    process = await pair.start_command("plan", "look at a")
+    await until(lambda: pair.model.in_flight == 1, timeout_seconds=30)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(20):
+        _, stderr = await process.communicate()
+    assert process.returncode == 130
+    assert b"Traceback" not in stderr
+    await until(lambda: pair.model.in_flight == 0)
 
 
 @pytest.mark.asyncio

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import pty
 import runpy
 import signal
 from collections.abc import AsyncIterator
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from plangate.store.v1 import proposal_pb2
 
 from tests.support.pair import Pair, running_pair
 from tests.support.polling import until
@@ -93,6 +96,25 @@ async def test_from_review_to_proof(pair: Pair) -> None:
     assert VERIFY_LOG.verify(map(json.dumps, events))[0]
     events[1]["actor"] = "mallory"
     assert VERIFY_LOG.verify(map(json.dumps, events)) == (False, "revision 2 was changed")
+
+
+@pytest.mark.asyncio
+async def test_asks_at_a_terminal(pair: Pair) -> None:
+    [proposal] = await pair.submit(("make", {"name": "a"}))
+    for answer, status, state in ((b"n\n", 1, "PENDING"), (b"y\n", 0, "APPROVED")):
+        terminal, other_end = pty.openpty()
+        process = await pair.start_command("approve", proposal.id, actor="bob", terminal=other_end)
+        os.close(other_end)
+        os.write(terminal, answer)
+        async with asyncio.timeout(30):
+            await process.communicate()
+        shown = os.read(terminal, 65536).decode()
+        os.close(terminal)
+        assert process.returncode == status
+        assert proposal.args_digest in shown.replace("\r\n", "\n")
+        async with pair.store() as store:
+            now = await store.proposals.get(proposal.id)
+        assert proposal_pb2.ProposalState.Name(now.state) == f"PROPOSAL_STATE_{state}"
 
 
 @pytest.mark.asyncio

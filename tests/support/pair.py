@@ -80,9 +80,13 @@ class Pair:
         return Finished(process.returncode, stdout.decode(), stderr.decode())
 
     async def start_command(
-        self, *arguments: str, actor: str = "alice", environment: Mapping[str, str] | None = None
+        self,
+        *arguments: str,
+        actor: str = "alice",
+        environment: Mapping[str, str] | None = None,
+        terminal: int | None = None,
     ) -> asyncio.subprocess.Process:
-        """Run `plangate` with pipes; its group is its own."""
+        """Run `plangate` with pipes, or with input and output at a terminal; its group is its own."""
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -97,8 +101,8 @@ class Pair:
                 **(environment or {}),
             },
             cwd=self.directory,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE if terminal is None else terminal,
+            stdout=asyncio.subprocess.PIPE if terminal is None else terminal,
             stderr=asyncio.subprocess.PIPE,
             process_group=0,
         )

@@ -30,7 +30,7 @@ from planner_service.generation.errors import (
 from planner_service.plan import ClaimedPlan, Plan
 from planner_service.planning import Planning, generation_deadline
 from planner_service.planning_metrics import PlanningMetrics
-from rpckit.telemetry import set_current_request_id
+from rpckit.correlation import set_current_request_id
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ import grpc
 
 from rpckit.address import is_local
 from rpckit.auth import ACTOR_KEY, AUTHORIZATION_KEY, ROLES_KEY
+from rpckit.correlation import REQUEST_ID_KEY, current_request_id, trace_metadata
 from rpckit.settings import ChannelSettings
-from rpckit.telemetry import REQUEST_ID_KEY, current_request_id, trace_metadata
 
 # A batch of 100 proposals with 64 KiB of arguments and of result each is 13 MB: above gRPC's default of 4 MB.
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024

@@ -22,15 +22,9 @@ from opentelemetry import trace
 
 from rpckit.auth import Authenticator, current_caller, set_current_caller
 from rpckit.calls import CallsInFlight, draining
+from rpckit.correlation import REQUEST_ID_KEY, current_request_id, set_current_request_id, tracing_is_configured
 from rpckit.status import STATUS_DETAILS_KEY, RpcFailure, internal, to_rpc_status
-from rpckit.telemetry import (
-    REQUEST_ID_KEY,
-    RpcMetrics,
-    current_request_id,
-    rpc_span,
-    set_current_request_id,
-    tracing_is_configured,
-)
+from rpckit.telemetry import RpcMetrics, rpc_span
 
 MapError: TypeAlias = Callable[[Exception], RpcFailure | None]
 """Turns a service's typed errors into failures; None for those it does not know, which become INTERNAL."""

@@ -6,7 +6,6 @@ import logging
 import sys
 import threading
 from collections.abc import Mapping
-from contextvars import ContextVar
 from wsgiref.simple_server import WSGIServer
 
 import structlog
@@ -15,21 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, star
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from rpckit.address import split_host_port
+from rpckit.correlation import current_request_id
 from rpckit.settings import LoggingSettings
-
-REQUEST_ID_KEY = "x-request-id"
-
-_current_request_id: ContextVar[str] = ContextVar("plangate_request_id", default="")
-
-
-def current_request_id() -> str:
-    """The x-request-id of the RPC that this code runs in, or ""."""
-    return _current_request_id.get()
-
-
-def set_current_request_id(request_id: str) -> None:
-    """For the server interceptor, and for background work that wants its log lines to hang together."""
-    _current_request_id.set(request_id)
 
 
 def configure_logging(settings: LoggingSettings) -> None:
@@ -73,7 +59,7 @@ def configure_logging(settings: LoggingSettings) -> None:
 
 
 def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    request_id = _current_request_id.get()
+    request_id = current_request_id()
     if request_id:
         event.setdefault("request_id", request_id)
     return event
@@ -129,20 +115,6 @@ class MetricsEndpoint:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
-
-
-def tracing_is_configured() -> bool:
-    """Whether the process has a tracer that keeps anything: without one, calls need not pay for spans."""
-    return not isinstance(trace.get_tracer_provider(), (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
-
-
-def trace_metadata() -> tuple[tuple[str, str], ...]:
-    """The current trace context as metadata for an outgoing call; empty without a configured tracer."""
-    if not tracing_is_configured():
-        return ()
-    carrier: dict[str, str] = {}
-    propagate.inject(carrier)
-    return tuple(carrier.items())
 
 
 def rpc_span(method: str, metadata: Mapping[str, str | bytes]) -> trace.Span:

@@ -19,10 +19,10 @@ from plangate.store.v1 import store_service_pb2, store_service_pb2_grpc
 
 from rpckit.auth import Caller, current_caller
 from rpckit.channel import open_channel
+from rpckit.correlation import current_request_id
 from rpckit.server import GrpcServer, ServerRefused
 from rpckit.settings import ChannelSettings, ServerSettings
 from rpckit.status import RpcFailure, from_rpc_error, invalid_field
-from rpckit.telemetry import current_request_id
 from tests.support.polling import until
 
 SERVICES = ("plangate.store.v1.PlanService", "plangate.store.v1.EventService")

@@ -16,6 +16,7 @@ from planner_service.catalogue import Action, Catalogue
 from planner_service.generation.catalogue_text import catalogue_text, clipped
 from planner_service.generation.draft import NO_MATCHING_ACTION
 from planner_service.generation.examples import ExampleJob, example_job, off_topic_requests
+from planner_service.generation.selection import shown_actions
 
 TEMPLATE_VERSION = "1"
 """Goes into every plan's report. Change it with every change of what a model reads."""
@@ -42,6 +43,7 @@ Message = dict[str, str]
 
 def build_messages(prompt: str, context: Mapping[str, Any], catalogue: Catalogue) -> list[Message]:
     """The opening of a conversation: what stays the same for the catalogue, then the request."""
+    catalogue = shown_actions(catalogue, prompt, context)
     return [*map(dict, _preamble(catalogue)), {"role": "user", "content": _request(prompt, context)}]
 
 

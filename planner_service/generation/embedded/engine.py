@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from planner_service.generation.embedded.machine import available_memory_bytes, usable_cores
+from planner_service.generation.embedded.read_prompts import forget_oldest, state_name
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.settings import ModelEndpoint
 
@@ -48,6 +49,7 @@ class EmbeddedEngine:
     def __init__(self, path: Path, settings: EmbeddedSettings) -> None:
         self._path = path
         self._settings = settings
+        self._states = settings.dir / "prompts"
         self._api_key = secrets.token_urlsafe(32)
         self._port = 0
         self._process: asyncio.subprocess.Process | None = None
@@ -95,7 +97,7 @@ class EmbeddedEngine:
         """
         self._warm_messages = [dict(message) for message in messages]
         try:
-            await asyncio.to_thread(self._read_prompt, self._warm_messages)
+            await asyncio.to_thread(self._recall_or_read, self._warm_messages)
         except (OSError, ValueError) as error:
             _LOG.warning("the embedded model could not be warmed up: %s", error)
 
@@ -117,13 +119,30 @@ class EmbeddedEngine:
             process.kill()
             await process.wait()
 
-    def _read_prompt(self, messages: list[dict[str, str]]) -> None:
-        body = json.dumps({"model": MODEL_NAME, "messages": messages, "max_tokens": 1, "temperature": 0}).encode()
-        endpoint = self.endpoint
-        request = urllib.request.Request(  # noqa: S310 always http to loopback
-            f"{endpoint.base_url}/chat/completions",
-            body,
-            {"Authorization": f"Bearer {endpoint.api_key}", "Content-Type": "application/json"},
+    def _recall_or_read(self, messages: list[dict[str, str]]) -> None:
+        directory = self._states
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        name = state_name(self._path, messages)
+        state = directory / name
+        if state.exists():
+            try:
+                self._post("/slots/0?action=restore", {"filename": name})
+                state.touch()
+            except urllib.error.HTTPError:
+                state.unlink(missing_ok=True)
+        # Also after a recall: what was recalled is compared with the prompt, and what is missing is read.
+        self._post("/v1/chat/completions", {"messages": messages, "max_tokens": 1, "temperature": 0})
+        if not state.exists():
+            # Under another name first: a second planner may look for it at this moment.
+            self._post("/slots/0?action=save", {"filename": f"{name}.{os.getpid()}"})
+            (directory / f"{name}.{os.getpid()}").replace(state)
+            forget_oldest(directory)
+
+    def _post(self, path: str, body: Mapping[str, object]) -> None:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self._port}{path}",
+            json.dumps(body).encode(),
+            {"Authorization": f"Bearer {self._api_key}", "Content-Type": "application/json"},
         )
         # A proxy of the environment has no business between a process and its child.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -142,6 +161,7 @@ class EmbeddedEngine:
             "context_tokens": settings.context_tokens,
             "threads": settings.threads or usable_cores(),
             "prompt_cache_mib": settings.prompt_cache_mib,
+            "states": str(self._states),
         }
         process = self._process = await asyncio.create_subprocess_exec(
             sys.executable,

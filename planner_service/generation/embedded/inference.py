@@ -45,7 +45,9 @@ def _open_server(configuration: dict[str, Any]) -> Any:
     # llama.cpp would otherwise shrink the context when memory is short; the parent has looked at memory already.
     parameters.fit_params = False
     parameters.ui = False
-    parameters.endpoint_slots = False
+    parameters.endpoint_slots = True
+    # Without the separator at the end llama.cpp would take it for the beginning of a file's name.
+    parameters.slot_save_path = configuration["states"] + "/"
     parameters.verbosity = 1
     return xllamacpp.Server(parameters)
 

@@ -87,7 +87,7 @@ async def _up(environment: dict[str, str], verbose: bool) -> None:
             console.print(Text.assemble((f"{name:>7} ", "dim"), visible(line)), soft_wrap=True)
 
     stop = asyncio.Event()
-    async with ServerPair(environment, tell=tell) as pair:
+    async with ServerPair(environment, drain_seconds=_drain_seconds(environment), tell=tell) as pair:
         _on_signals(stop, pair)
         starting = asyncio.create_task(pair.start())
         stopping = asyncio.create_task(stop.wait())
@@ -112,6 +112,14 @@ async def _up(environment: dict[str, str], verbose: bool) -> None:
             raise _failure(error, verbose) from error
         finally:
             stopping.cancel()
+
+
+def _drain_seconds(environment: dict[str, str]) -> float:
+    """How long the servers may take to end, as they will read it themselves."""
+    try:
+        return float(environment["PLANGATE_DRAIN_SECONDS"])
+    except (KeyError, ValueError):
+        return 20.0
 
 
 def _failure(error: ServerEnded, verbose: bool) -> CommandFailed:

@@ -79,7 +79,9 @@ class CommandBinding:
             name: value if isinstance(value, EnvironmentReference) else _checked(value, schema, may_be_missing=True)
             for name, value in form.environment.items()
         }
-        for name in environment:
+        for name, value in environment.items():
+            if isinstance(value, Template) and any(part.form == "spread" for part in value.placeholders):
+                raise TemplateInvalid(f"environment: {name} takes one value: write {{args.NAME:json}} for a list")
             if "=" in name or "\0" in name:
                 raise TemplateInvalid(f"environment: {name!r} is no name of a variable")
         return cls(

@@ -184,6 +184,14 @@ def test_the_environment_is_what_the_catalogue_lists() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "environment", [{"A": "{args.names*}"}, {"A=B": "x"}, {"A": "{args.absent}"}, {"A": "{args.names}"}]
+)
+def test_refuses_environments_at_load(environment: dict[str, str]) -> None:
+    with pytest.raises(TemplateInvalid):
+        compiled("tool", environment=environment)
+
+
 def test_arguments_as_json_on_standard_input() -> None:
     assert rendered(compiled("tool", stdin="json"), name="ä").stdin == '{"name": "ä"}'.encode()
     assert rendered(compiled("tool"), name="ä").stdin is None

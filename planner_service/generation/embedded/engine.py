@@ -35,8 +35,8 @@ _HEALTHY_AFTER_SECONDS = 300.0
 # Keys and values of one token's attention state in the 1.5B model at 16 bits, and what computing needs besides.
 _BYTES_PER_CONTEXT_TOKEN = 28 * 1024
 _COMPUTE_BYTES = 400 << 20
-# Idle threads sleep instead of spinning: with other work on the cores a spinning one costs nine tenths of the speed.
-_OPENMP = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "20000"}
+# A thread that waits for the others spins for a moment, then sleeps: docs/decisions/0012-model-in-its-own-process.md.
+_OPENMP = {"GOMP_SPINCOUNT": "20000"}
 
 
 class EngineFailed(Exception):

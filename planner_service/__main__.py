@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
+from planner_service.governance import GovernanceRefused, read_governance
 from planner_service.settings import PlannerSettings
 from rpckit.telemetry import configure_logging
 
@@ -35,30 +36,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = "_".join(str(part) for part in first["loc"])
         return _refused(f"PLANGATE_{name.upper()}: {first['msg']}" if name else str(first["msg"]))
     configure_logging(settings)
-    return _check(settings) if verb == "check" else asyncio.run(_serve(settings))
-
-
-def _check(settings: PlannerSettings) -> int:
-    from planner_service.bootstrap import PlannerRefused, read_governance
-
     try:
-        governance = read_governance(settings).current
-    except PlannerRefused as error:
+        governance = read_governance(settings.catalogue_file, settings.policy_file).current
+    except GovernanceRefused as error:
         return _refused(str(error))
-    print(f"catalogue: {len(governance.catalogue.actions)} actions, digest {governance.catalogue.digest}")
-    print(f"policy: {len(governance.policy.rules)} rules, digest {governance.policy.digest}")
-    return 0
+    if verb == "check":
+        print(f"catalogue: {len(governance.catalogue.actions)} actions, digest {governance.catalogue.digest}")
+        print(f"policy: {len(governance.policy.rules)} rules, digest {governance.policy.digest}")
+        return 0
+    return asyncio.run(_serve(settings))
 
 
 async def _serve(settings: PlannerSettings) -> int:
+    # Two seconds of SDKs: whoever only asks, or is refused, need not wait for them.
     from planner_service.bootstrap import PlannerRefused, build_server
     from rpckit.auth import TokensFileInvalid
     from rpckit.server import ServerRefused, run_until_signal
+    from rpckit.telemetry import TracingRefused, configure_tracing
 
     try:
+        configure_tracing(settings.otlp_endpoint, "plangate-planner")
         planner = build_server(settings)
         await planner.start()
-    except (PlannerRefused, ServerRefused, TokensFileInvalid) as error:
+    except (PlannerRefused, ServerRefused, TokensFileInvalid, TracingRefused) as error:
         return _refused(str(error))
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, planner.reload)

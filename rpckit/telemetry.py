@@ -117,6 +117,30 @@ class MetricsEndpoint:
         self._thread.join()
 
 
+class TracingRefused(Exception):
+    """Traces cannot be exported as the settings ask; the message says why, on one line."""
+
+
+def configure_tracing(otlp_endpoint: str | None, service_name: str) -> None:
+    """Export spans by OTLP over gRPC to "http(s)://host:port"; without an endpoint there are no spans and no cost.
+
+    Process-wide: call it once, in a main function, before servers are made. Raises TracingRefused.
+    """
+    if otlp_endpoint is None:
+        return
+    try:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as missing:
+        raise TracingRefused("PLANGATE_OTLP_ENDPOINT needs the extra: pip install 'plangate[otlp]'") from missing
+    provider = TracerProvider(resource=Resource.create({"service.name": service_name}))
+    exporter = OTLPSpanExporter(endpoint=otlp_endpoint, insecure=not otlp_endpoint.startswith("https://"))
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+
+
 def rpc_span(method: str, metadata: Mapping[str, str | bytes]) -> trace.Span:
     """Begin a server span for a call to "/package.Service/Method", as a child of the caller's span."""
     carrier = {key: value for key, value in metadata.items() if isinstance(value, str)}

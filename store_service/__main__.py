@@ -17,14 +17,14 @@ from pydantic import ValidationError
 
 from rpckit.auth import TokensFileInvalid
 from rpckit.server import ServerRefused, run_until_signal
-from rpckit.telemetry import configure_logging
+from rpckit.telemetry import TracingRefused, configure_logging, configure_tracing
 from store_service import administration
 from store_service.bootstrap import build_server
 from store_service.domain.errors import DatabaseUnavailable, StartRefused
 from store_service.persistence.offline import BackupRefused, back_up
 from store_service.settings import StoreSettings
 
-_REFUSALS = (StartRefused, ServerRefused, TokensFileInvalid, BackupRefused)
+_REFUSALS = (StartRefused, ServerRefused, TokensFileInvalid, TracingRefused, BackupRefused)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
+    configure_tracing(settings.otlp_endpoint, "plangate-store")
+
     async def serve() -> int:
         server = build_server(settings)
         await server.start()
@@ -119,7 +121,7 @@ def _arguments() -> argparse.ArgumentParser:
 def _run(serve: Callable[[], Coroutine[Any, Any, int]], settings: StoreSettings) -> int:
     if settings.event_loop == "uvloop":
         try:
-            import uvloop  # type: ignore[import-not-found,unused-ignore]  # an option, not a requirement
+            import uvloop
         except ImportError:
             return _refuse("PLANGATE_EVENT_LOOP=uvloop needs the package: pip install uvloop", status=2)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -23,7 +23,7 @@ from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.generator import Generator
 from planner_service.generation.prompts import TEMPLATE_VERSION, build_messages
 from planner_service.generation.providers import EMBEDDED, ModelClients
-from planner_service.governance import GovernanceFiles, GovernanceMetrics
+from planner_service.governance import GovernanceFiles, GovernanceMetrics, GovernanceRefused, read_governance
 from planner_service.kernel import Kernel, KernelSettings
 from planner_service.planning import Planning
 from planner_service.planning_metrics import PlanningMetrics
@@ -32,7 +32,6 @@ from planner_service.settings import PlannerSettings
 from planner_service.single_flight import SingleFlight
 from planner_service.status_mapping import map_error
 from planner_service.store_gateway import StoreGateway
-from planner_service.yaml_document import DocumentInvalid
 from rpckit.channel import ChannelRefused, open_channel
 from rpckit.server import GrpcServer
 from rpckit.settings import ChannelSettings
@@ -47,18 +46,6 @@ _log = structlog.get_logger(__name__)
 
 class PlannerRefused(Exception):
     """The planner cannot be started as the settings ask; the message says why, and what mends it."""
-
-
-def read_governance(settings: PlannerSettings, metrics: GovernanceMetrics | None = None) -> GovernanceFiles:
-    """Catalogue and policy as the settings name them. Raises PlannerRefused."""
-    if settings.catalogue_file is None:
-        raise PlannerRefused(
-            "no catalogue: name the YAML file of the actions that may be planned in PLANGATE_CATALOGUE_FILE"
-        )
-    try:
-        return GovernanceFiles(settings.catalogue_file, settings.policy_file, metrics)
-    except DocumentInvalid as error:
-        raise PlannerRefused(str(error)) from error
 
 
 def build_server(
@@ -95,7 +82,7 @@ class PlannerServer:
         self._clock = clock
         metrics = RpcMetrics()
         self._metrics = PlanningMetrics(metrics.registry)
-        self.governance = read_governance(settings, GovernanceMetrics(metrics.registry))
+        self.governance = _read_governance(settings, GovernanceMetrics(metrics.registry))
         self._weights = self._find_weights()
         # Servicers are added when the model runs; what settings forbid shows before it is loaded.
         servers: list[grpc.aio.Server] = []
@@ -129,14 +116,19 @@ class PlannerServer:
         Raises PlannerRefused, ServerRefused.
         """
         try:
-            if self._weights is not None:
-                self._engine = await EmbeddedEngine.start(self._weights, self._embedded_settings)
-                await self._warm_up()
-            self._generator = self._make_generator()
-        except (EngineFailed, ProviderNotUsable) as error:
+            return await self._start()
+        except BaseException as error:
             await self.close()
-            raise PlannerRefused(str(error)) from error
+            if isinstance(error, (EngineFailed, ProviderNotUsable)):
+                raise PlannerRefused(str(error)) from error
+            raise
+
+    async def _start(self) -> int:
         settings = self._settings
+        if self._weights is not None:
+            self._engine = await EmbeddedEngine.start(self._weights, self._embedded_settings)
+            await self._warm_up()
+        self._generator = self._make_generator()
         store = StoreGateway(self._store_client, planner_identity=settings.planner_identity)
         planning = self._make_planning(self._generator, store)
         add_PlannerServiceServicer_to_server(
@@ -157,6 +149,7 @@ class PlannerServer:
         )
         await self.grpc.set_serving(True)
         await self.grpc.set_health(POLICY_HEALTH, True)
+        self._say_what_was_started()
         return port
 
     async def stop(self, grace_seconds: float | None = None) -> None:
@@ -222,6 +215,20 @@ class PlannerServer:
             prompt_template_version=TEMPLATE_VERSION,
         )
 
+    def _say_what_was_started(self) -> None:
+        catalogue, policy = self.governance.current.catalogue, self.governance.current.policy
+        _log.info(
+            "serving",
+            address=self.grpc.address,
+            models=self._settings.models,
+            actions=len(catalogue.actions),
+            rules=len(policy.rules),
+            catalogue_digest=catalogue.digest,
+            policy_digest=policy.digest,
+        )
+        if not policy.rules and not any(action.policy for action in catalogue.actions):
+            _log.warning("every job will be denied: neither PLANGATE_POLICY_FILE nor the catalogue has a policy")
+
     async def _warm_up(self) -> None:
         if self._engine is not None:
             await self._engine.warm_up(build_messages("Say hello.", {}, self.governance.current.catalogue))
@@ -251,6 +258,13 @@ class PlannerServer:
         task = asyncio.create_task(work, name=what)
         task.add_done_callback(ended)
         return task
+
+
+def _read_governance(settings: PlannerSettings, metrics: GovernanceMetrics) -> GovernanceFiles:
+    try:
+        return read_governance(settings.catalogue_file, settings.policy_file, metrics)
+    except GovernanceRefused as error:
+        raise PlannerRefused(str(error)) from error
 
 
 def _kernel_settings(settings: PlannerSettings) -> KernelSettings:

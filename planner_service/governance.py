@@ -45,6 +45,24 @@ def unknown_action(name: str) -> Action:
     return Action(name, "", {}, Risk.UNSPECIFIED, None, BindingKind.NONE)
 
 
+class GovernanceRefused(Exception):
+    """There is no usable catalogue or policy; the message says on one line where and why."""
+
+
+def read_governance(
+    catalogue_file: Path | None, policy_file: Path | None, metrics: GovernanceMetrics | None = None
+) -> GovernanceFiles:
+    """Catalogue and policy as the settings name them. Raises GovernanceRefused."""
+    if catalogue_file is None:
+        raise GovernanceRefused(
+            "no catalogue: name the YAML file of the actions that may be planned in PLANGATE_CATALOGUE_FILE"
+        )
+    try:
+        return GovernanceFiles(catalogue_file, policy_file, metrics)
+    except DocumentInvalid as error:
+        raise GovernanceRefused(str(error)) from error
+
+
 class GovernanceMetrics:
     """How reloading fares."""
 

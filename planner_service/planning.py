@@ -15,7 +15,7 @@ from planner_service.draft_cache import CachedDraft, DraftCache, draft_key
 from planner_service.errors import JobsInvalid, ModelNotAllowed, PolicyDenied, RequestIdReused, TooManyPlans
 from planner_service.generation.attempts import GenerationReport
 from planner_service.generation.draft import JobDraft, PlanDraft
-from planner_service.generation.generator import GenerationObserver, GenerationRequest
+from planner_service.generation.request import GenerationObserver, GenerationRequest
 from planner_service.governance import Governance, GovernanceFiles
 from planner_service.plan import (
     MAX_DESCRIPTION_CHARACTERS,
@@ -395,6 +395,8 @@ def _warnings(prompt: str, jobs: Sequence[Job], no_action_reason: str) -> tuple[
 
 def _clean(text: str) -> str:
     """A model's words, fit to be stored: whole characters, no control characters, not too long."""
-    kept = "".join(character for character in text if character.isprintable() or character in "\n\t").strip()
-    whole = kept.encode("utf-8", "ignore").decode()
-    return whole if len(whole) <= MAX_DESCRIPTION_CHARACTERS else whole[: MAX_DESCRIPTION_CHARACTERS - 1] + "…"
+    kept = text.strip()
+    if not kept.isprintable():
+        # Halves of surrogate pairs are not printable either.
+        kept = "".join(character for character in kept if character.isprintable() or character in "\n\t").strip()
+    return kept if len(kept) <= MAX_DESCRIPTION_CHARACTERS else kept[: MAX_DESCRIPTION_CHARACTERS - 1] + "…"

@@ -11,7 +11,6 @@ from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from planner_service.generation.attempts import RawText
-from planner_service.generation.providers import EMBEDDED, KEY_VARIABLES
 from planner_service.generation.settings import GenerationSettings, OnRepeatedError
 from planner_service.plan import MAX_PROMPT_CHARACTERS
 from planner_service.planning import PlanningLimits
@@ -27,6 +26,9 @@ _Models = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)]
 
 def _provider_keys() -> dict[str, str]:
     """Keys under the names that the providers' own tools use."""
+    # Brings the providers' SDKs with it, two seconds' worth: only when a model is about to be asked.
+    from planner_service.generation.providers import KEY_VARIABLES
+
     return {name: os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)}
 
 
@@ -47,7 +49,7 @@ class PlannerSettings(ServerSettings):
     reload_poll_seconds: float = Field(default=2.0, gt=0)
     """How often to look whether those two files changed."""
 
-    model: str = EMBEDDED
+    model: str = "embedded"
     """Provider string of the model: embedded, openai/gpt-4o, anthropic/claude-..., ollama/..."""
     model_base_url: str = ""
     """Where the model's provider answers, for servers of your own."""

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from planner_service.errors import PlanningTimedOut
 from planner_service.generation.attempts import Attempt
 from planner_service.generation.draft import JobDraft
-from planner_service.generation.generator import GenerationObserver, GenerationRequest, GenerationResult, Generator
+from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
 
 # Past the generator's own deadline: it ends by itself, with a report, which says more than our giving up.
 _GRACE_SECONDS = 0.25
 
 
+class Generates(Protocol):
+    """What a generator does; see planner_service.generation.generator."""
+
+    async def generate(
+        self, request: GenerationRequest, observer: GenerationObserver | None = None
+    ) -> GenerationResult:
+        """The first valid draft."""
+
+
 class SingleFlight:
     """In front of a generator. One event loop only."""
 
-    def __init__(self, generator: Generator) -> None:
+    def __init__(self, generator: Generates) -> None:
         self._generator = generator
         self._flights: dict[tuple[str, bool], _Flight] = {}
 

@@ -34,6 +34,7 @@ _Behaviour: TypeAlias = Callable[[Any, Any], Any]
 
 _HEALTH_PREFIX = "/grpc.health.v1.Health/"
 _REQUEST_ID_CHARACTERS = 128
+_ABOUT_US = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL}
 _FAULTS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS}
 _STRAINS = {
     grpc.StatusCode.UNAVAILABLE,
@@ -183,6 +184,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if failure is None:
             _log.error("call failed", method=method, exc_info=error)
             return internal(request_id)
+        if failure is not error and failure.code in _ABOUT_US:
+            # The client is told that something was away, the log why.
+            cause = error.__cause__ or error
+            _log.warning("call failed", method=method, reason=failure.reason, cause=f"{type(cause).__name__}: {cause}")
         return failure
 
     def _ended(self, method: str, code: str, failure: RpcFailure | None, seconds: float) -> None:

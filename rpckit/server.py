@@ -13,7 +13,7 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
-from rpckit.address import is_local, with_port
+from rpckit.address import AddressInvalid, is_local, split_host_port, with_port
 from rpckit.auth import Authenticator
 from rpckit.calls import CallsInFlight
 from rpckit.interceptors import CallInterceptor, MapError
@@ -55,6 +55,12 @@ class GrpcServer:
         self._settings = settings
         self._listen = listen
         self._service_names = tuple(service_names)
+        if not listen.startswith(("unix:", "unix-abstract:")):
+            try:
+                split_host_port(listen)
+            except AddressInvalid as wrong:
+                # gRPC takes much for an address: of port 99999 it makes another one.
+                raise ServerRefused(str(wrong)) from None
         authenticator = Authenticator.from_settings(settings)
         if not is_local(listen) and not (settings.tls_cert_file and authenticator.authenticates):
             raise ServerRefused(

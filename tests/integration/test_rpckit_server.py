@@ -275,6 +275,25 @@ async def test_an_address_that_others_reach_needs_tls_and_tokens() -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("listen", ["nonsense", "127.0.0.1", "127.0.0.1:99999", "127.0.0.1:x", ":50051"])
+async def test_what_is_not_an_address_is_said_to_be_none(listen: str) -> None:
+    with pytest.raises(ServerRefused, match="is not an address such as"):
+        GrpcServer(ServerSettings(), lambda _: None, (), map_error, listen=listen)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("listen", ["unix:{}/socket", "[::1]:0", "localhost:0"])
+async def test_addresses_of_this_machine_need_no_credentials(listen: str, tmp_path: Path) -> None:
+    server = GrpcServer(ServerSettings(), lambda _: None, (), map_error, listen=listen.format(tmp_path))
+    await server.start()
+    assert not server.address.endswith(":0")
+    async with open_channel(server.address) as channel:
+        health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+        assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
+    await server.stop(0)
+
+
+@pytest.mark.asyncio
 async def test_an_address_in_use_is_refused_in_one_sentence() -> None:
     async with serving() as served:
         second = GrpcServer(ServerSettings(), lambda _: None, (), map_error, listen=served.target)

@@ -25,6 +25,7 @@ from planner_service.generation.prompts import TEMPLATE_VERSION, build_messages
 from planner_service.generation.providers import EMBEDDED, ModelClients
 from planner_service.governance import GovernanceFiles, GovernanceMetrics, GovernanceRefused, read_governance
 from planner_service.kernel import Kernel, KernelSettings
+from planner_service.plan_generation import PlanGeneration
 from planner_service.planning import Planning
 from planner_service.planning_metrics import PlanningMetrics
 from planner_service.servicer import PlannerServicer
@@ -130,7 +131,15 @@ class PlannerServer:
             await self._warm_up()
         self._generator = self._make_generator()
         store = StoreGateway(self._store_client, planner_identity=settings.planner_identity)
-        planning = self._make_planning(self._generator, store)
+        generation = self._make_generation(self._generator)
+        planning = Planning(
+            governance=self.governance,
+            generation=generation,
+            store=store,
+            clock=self._clock,
+            metrics=self._metrics,
+            max_plans_in_flight=settings.max_plans_in_flight,
+        )
         add_PlannerServiceServicer_to_server(
             PlannerServicer(
                 planning,
@@ -142,7 +151,7 @@ class PlannerServer:
         )
         port = await self.grpc.start()
         if settings.kernel_concurrency:
-            self._kernel = Kernel(planning, store, _kernel_settings(settings), self._metrics)
+            self._kernel = Kernel(generation, store, _kernel_settings(settings), self._metrics)
             self._kernel_run = self._in_background(self._kernel.run(), "the kernel loop")
         self._watching = self._in_background(
             self.governance.watch(settings.reload_poll_seconds, self._reloaded), "watching the files"
@@ -198,9 +207,9 @@ class PlannerServer:
             clients.client(model)
         return Generator(clients, settings, now=self._clock.now)
 
-    def _make_planning(self, generator: Generator, store: StoreGateway) -> Planning:
+    def _make_generation(self, generator: Generator) -> PlanGeneration:
         settings = self._settings
-        return Planning(
+        return PlanGeneration(
             governance=self.governance,
             flights=SingleFlight(generator),
             cache=DraftCache(
@@ -208,9 +217,8 @@ class PlannerServer:
                 directory=settings.draft_cache_dir,
                 max_files=settings.draft_cache_max_files,
             ),
-            store=store,
             clock=self._clock,
-            limits=settings.planning_limits(),
+            limits=settings.generation_limits(),
             metrics=self._metrics,
             prompt_template_version=TEMPLATE_VERSION,
         )

@@ -28,7 +28,7 @@ from planner_service.generation.errors import (
     RateLimited,
 )
 from planner_service.plan import ClaimedPlan, Plan
-from planner_service.planning import Planning, generation_deadline
+from planner_service.plan_generation import PlanGeneration, generation_deadline
 from planner_service.planning_metrics import PlanningMetrics
 from rpckit.correlation import set_current_request_id
 
@@ -81,9 +81,9 @@ class Kernel:
     """One loop in one planner. `run` until `stop`."""
 
     def __init__(
-        self, planning: Planning, queue: PlanQueue, settings: KernelSettings, metrics: PlanningMetrics
+        self, generation: PlanGeneration, queue: PlanQueue, settings: KernelSettings, metrics: PlanningMetrics
     ) -> None:
-        self._planning = planning
+        self._generation = generation
         self._queue = queue
         self._settings = settings
         self._metrics = metrics
@@ -196,7 +196,7 @@ class Kernel:
         """Plan and hand back. Returns how it ended, for the metrics."""
         loop = asyncio.get_running_loop()
         try:
-            plan = await self._planning.generate(
+            plan = await self._generation.generate(
                 claimed.request,
                 requester=claimed.requester,
                 deadline=generation_deadline(loop.time() + self._settings.plan_seconds),

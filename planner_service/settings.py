@@ -13,7 +13,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from planner_service.generation.attempts import RawText
 from planner_service.generation.settings import GenerationSettings, OnRepeatedError
 from planner_service.plan import MAX_PROMPT_CHARACTERS
-from planner_service.planning import PlanningLimits
+from planner_service.plan_generation import GenerationLimits
 from rpckit.settings import ServerSettings
 
 
@@ -109,14 +109,13 @@ class PlannerSettings(ServerSettings):
         """All that a request may name."""
         return frozenset((*self.models, *self.allowed_models))
 
-    def planning_limits(self) -> PlanningLimits:
-        """What planning needs to know of all this."""
-        return PlanningLimits(
+    def generation_limits(self) -> GenerationLimits:
+        """What bounds one plan."""
+        return GenerationLimits(
             models=self.models,
             allowed_models=self.usable_models,
             max_attempts=self.model_attempts,
             token_budget=self.model_token_budget,
-            max_plans_in_flight=self.max_plans_in_flight,
         )
 
     def generation_settings(self, provider_keys: Mapping[str, str] | None = None) -> GenerationSettings:

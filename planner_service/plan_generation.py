@@ -1,0 +1,191 @@
+"""A plan from a request in plain words: from the cache or a model, checked, governed, explained. Not stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from planner_service.attempt_error import AttemptError
+from planner_service.checks import check_args, check_jobs, job_of_draft, jobs_of_draft
+from planner_service.clock import Clock
+from planner_service.completeness import description_of, evidence_for, warnings_for
+from planner_service.draft_cache import CachedDraft, DraftCache, draft_key
+from planner_service.errors import ModelNotAllowed
+from planner_service.generation.attempts import GenerationReport
+from planner_service.generation.draft import JobDraft, PlanDraft
+from planner_service.generation.request import GenerationObserver, GenerationRequest
+from planner_service.governance import Governance, GovernanceFiles
+from planner_service.plan import MAX_DESCRIPTION_CHARACTERS, MAX_OBJECTIVE_CHARACTERS, Job, Plan, PlanRequest
+from planner_service.planning_metrics import PlanningMetrics
+from planner_service.single_flight import SingleFlight
+from planner_service.streaming import PlanObserver, Told
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationLimits:
+    """What the settings say of generating plans. `models`: the default one, then its fallbacks."""
+
+    models: tuple[str, ...]
+    allowed_models: frozenset[str]
+    max_attempts: int
+    token_budget: int
+
+
+class PlanGeneration:
+    """Makes plans. One per process; one event loop only."""
+
+    def __init__(
+        self,
+        *,
+        governance: GovernanceFiles,
+        flights: SingleFlight,
+        cache: DraftCache,
+        clock: Clock,
+        limits: GenerationLimits,
+        metrics: PlanningMetrics,
+        prompt_template_version: str,
+    ) -> None:
+        self._governance = governance
+        self._flights = flights
+        self._cache = cache
+        self._clock = clock
+        self._limits = limits
+        self._metrics = metrics
+        self._template = prompt_template_version
+
+    async def generate(
+        self, request: PlanRequest, *, requester: str, deadline: float, observer: PlanObserver | None = None
+    ) -> Plan:
+        """A plan, checked and governed, not stored. Raises GenerationFailed, PlanningTimedOut, ModelNotAllowed."""
+        governance = self._governance.current
+        now = self._clock.now()
+        models = self._models(request.options.model)
+        key = draft_key(
+            prompt=request.prompt,
+            context=request.context,
+            catalogue_digest=governance.catalogue.digest,
+            policy_digest=governance.policy.digest,
+            models=models,
+            prompt_template_version=self._template,
+        )
+
+        def governed(jobs: Iterable[Job]) -> tuple[Job, ...]:
+            explained = (_explained(job, request.prompt, governance) for job in jobs)
+            return governance.govern(explained, request.labels, requester, now)
+
+        def finished(draft: PlanDraft) -> tuple[tuple[Job, ...], list[AttemptError]]:
+            jobs, errors = check_jobs(jobs_of_draft(draft), governance.catalogue)
+            return (() if errors else governed(jobs)), errors
+
+        def alone(index: int, draft: JobDraft) -> Job | None:
+            job = job_of_draft(index, draft)
+            args, errors = check_args(job.action_name, job.action_args, governance.catalogue)
+            return None if errors else governed([replace(job, action_args=args)])[0]
+
+        told = Told(observer, alone) if observer else None
+        cached = await self._cache.get(key)
+        jobs, errors = finished(cached.draft) if cached else ((), [])
+        if cached and not errors:
+            self._metrics.cache_hit()
+            draft = cached.draft
+            report = GenerationReport(
+                model=cached.model,
+                prompt_template_version=cached.prompt_template_version,
+                catalogue_digest=governance.catalogue.digest,
+                cached=True,
+            )
+        else:
+            self._metrics.cache_miss()
+            draft, report = await self._ask(key, request, models, governance, deadline, told)
+            jobs, errors = finished(draft)
+            assert not errors, "the generator returns drafts that passed the checks"
+        if told:
+            told.settle(jobs)
+        return Plan(
+            objective=_objective(draft.objective, request.prompt),
+            prompt=request.prompt,
+            jobs=jobs,
+            context=request.context,
+            labels=request.labels,
+            options=request.options,
+            report=replace(report, policy_digest=governance.policy.digest),
+            no_action_reason="" if jobs else _clean(draft.no_action_reason or "the model named no action"),
+            warnings=_warnings(request.prompt, jobs, draft.no_action_reason),
+        )
+
+    async def _ask(
+        self,
+        key: str,
+        request: PlanRequest,
+        models: tuple[str, ...],
+        governance: Governance,
+        deadline: float,
+        observer: GenerationObserver | None,
+    ) -> tuple[PlanDraft, GenerationReport]:
+        options = request.options
+        asked = GenerationRequest(
+            prompt=request.prompt,
+            context=request.context,
+            catalogue=governance.catalogue,
+            model=models[0],
+            fallback_models=models[1:],
+            max_attempts=options.max_attempts or self._limits.max_attempts,
+            token_budget=options.token_budget or self._limits.token_budget,
+            deadline=deadline,
+            check=lambda draft: check_jobs(jobs_of_draft(draft), governance.catalogue)[1],
+        )
+        # What bounds the effort does not change a right answer, but it does change who may share a wrong one.
+        flight_key = f"{key} {asked.max_attempts} {asked.token_budget}"
+        result = await self._flights.generate(flight_key, asked, observer)
+        report = result.report
+        await self._cache.put(key, CachedDraft(result.draft, report.model, report.prompt_template_version))
+        self._metrics.generated(report)
+        return result.draft, report
+
+    def check_model(self, model: str) -> None:
+        """Raises ModelNotAllowed."""
+        if model and model not in self._limits.allowed_models:
+            raise ModelNotAllowed(model)
+
+    def _models(self, asked: str) -> tuple[str, ...]:
+        self.check_model(asked)
+        fallbacks = tuple(model for model in self._limits.models[1:] if model != asked)
+        return (asked, *fallbacks) if asked else self._limits.models
+
+
+def generation_deadline(deadline: float) -> float:
+    """When a generation must end so that its plan can still be committed, or its report still be told."""
+    remaining = deadline - asyncio.get_running_loop().time()
+    return deadline - min(2.0, 0.1 * max(0.0, remaining))
+
+
+def described(job: Job, governance: Governance) -> str:
+    """What a job does, for its reviewer."""
+    return _clean(description_of(job, governance.catalogue))
+
+
+def _explained(job: Job, prompt: str, governance: Governance) -> Job:
+    return replace(job, description=described(job, governance), evidence=_clean(evidence_for(job, prompt)))
+
+
+def _objective(objective: str, prompt: str) -> str:
+    text = _clean(objective) or _clean(prompt)
+    return text if len(text) <= MAX_OBJECTIVE_CHARACTERS else text[: MAX_OBJECTIVE_CHARACTERS - 1] + "…"
+
+
+def _warnings(prompt: str, jobs: Sequence[Job], no_action_reason: str) -> tuple[str, ...]:
+    warnings = warnings_for(prompt, jobs)
+    if jobs and no_action_reason:
+        # The model found actions for a part of the request only.
+        warnings += (_clean(f"a part of the request fits no action: {no_action_reason}"),)
+    return warnings
+
+
+def _clean(text: str) -> str:
+    """A model's words, fit to be stored: whole characters, no control characters, not too long."""
+    kept = text.strip()
+    if not kept.isprintable():
+        # Halves of surrogate pairs are not printable either.
+        kept = "".join(character for character in kept if character.isprintable() or character in "\n\t").strip()
+    return kept if len(kept) <= MAX_DESCRIPTION_CHARACTERS else kept[: MAX_DESCRIPTION_CHARACTERS - 1] + "…"

@@ -85,8 +85,10 @@ class House:
             return await planner.create_plan(planner_pb2.CreatePlanRequest(prompt=f"please {steps} {uuid.uuid4()}"))
 
 
-@pytest_asyncio.fixture
-async def house(tmp_path: Path) -> AsyncIterator[House]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+    """One pair for all tests of this file: each looks only at what it made itself."""
+    tmp_path = tmp_path_factory.mktemp("house")
     catalogue_file = tmp_path / "catalogue.yaml"
     catalogue_file.write_text(CATALOGUE)
     async with ModelServer() as model, store_process(tmp_path) as store:
@@ -105,9 +107,9 @@ def struct(**fields: str) -> Struct:
     return message
 
 
-async def execute_next(store: StoreClient, *actions: str) -> proposal_pb2.Proposal | None:
-    """Claim one proposal and complete it, as an executor does."""
-    claimed = await store.proposals.claim(action_names=actions, max_proposals=1)
+async def execute_next(store: StoreClient, plan: plan_pb2.Plan) -> proposal_pb2.Proposal | None:
+    """Claim one proposal of the plan and complete it, as an executor does."""
+    claimed = await store.proposals.claim(plan_id=plan.id, max_proposals=1)
     if not claimed:
         return None
     [proposal] = claimed
@@ -115,21 +117,21 @@ async def execute_next(store: StoreClient, *actions: str) -> proposal_pb2.Propos
     return await store.proposals.complete(proposal.id, attempt=proposal.lease.attempt, result=struct(status="done"))
 
 
-@pytest.mark.asyncio
+@pytest.mark.asyncio(loop_scope="module")
 async def test_safe_action_runs_at_once(house: House) -> None:
     plan = await house.plan(("read_status", {"service": "checkout"}))
     [job] = plan.jobs
     assert plan.state == plan_pb2.PLAN_STATE_PLANNED
     assert job.decision.effect == plan_pb2.EFFECT_ALLOW
     async with house.store("worker") as worker:
-        executed = await execute_next(worker, "read_status")
+        executed = await execute_next(worker, plan)
         assert executed is not None
         assert executed.id == job.proposal_id
         assert executed.state == EXECUTED
         assert executed.result["status"] == "done"
 
 
-@pytest.mark.asyncio
+@pytest.mark.asyncio(loop_scope="module")
 async def test_hazardous_action_makes_a_proposal_that_waits(house: House) -> None:
     plan = await house.plan(("restart_service", {"service": "checkout"}))
     [job] = plan.jobs
@@ -140,10 +142,10 @@ async def test_hazardous_action_makes_a_proposal_that_waits(house: House) -> Non
         proposal = await worker.proposals.get(job.proposal_id)
         assert proposal.state == PENDING
         assert proposal.created_by == "alice"
-        assert await execute_next(worker, "restart_service") is None
+        assert await execute_next(worker, plan) is None
 
 
-@pytest.mark.asyncio
+@pytest.mark.asyncio(loop_scope="module")
 async def test_unknown_action_is_denied(house: House) -> None:
     reply = {"objective": "Do it.", "jobs": [{"action_name": "format_disk", "action_args": {}}]}
     house.model.script(says(reply), says(reply), says(reply))
@@ -156,10 +158,10 @@ async def test_unknown_action_is_denied(house: House) -> None:
         assert any("format_disk" in error.message or "action_name" in error.path for error in report.attempts[0].errors)
         with pytest.raises(JobInvalid):
             await planner.submit_plan("format", [plan_pb2.Job(id="a", action_name="format_disk")])
-        assert [proposal async for proposal in store.proposals.list_all()] == []
+        assert [p async for p in store.proposals.list_all(filter='action_name = "format_disk"')] == []
 
 
-@pytest.mark.asyncio
+@pytest.mark.asyncio(loop_scope="module")
 async def test_full_governance_create_approve_execute_verify(house: House) -> None:
     plan = await house.plan(("restart_service", {"service": "checkout"}))
     proposal_id = plan.jobs[0].proposal_id
@@ -178,7 +180,7 @@ async def test_full_governance_create_approve_execute_verify(house: House) -> No
             pending.version,
             pending.args_digest,
         )
-        executed = await execute_next(worker, "restart_service")
+        executed = await execute_next(worker, plan)
         assert executed is not None
         assert executed.state == EXECUTED
         verified = await bob.events.verify()
@@ -186,7 +188,7 @@ async def test_full_governance_create_approve_execute_verify(house: House) -> No
         assert verified.events_checked == verified.head_revision > 0
 
 
-@pytest.mark.asyncio
+@pytest.mark.asyncio(loop_scope="module")
 async def test_mixed_plan_is_divided_by_policy(house: House) -> None:
     jobs = [
         plan_pb2.Job(id="look", action_name="read_status", action_args=struct(service="checkout")),
@@ -205,14 +207,14 @@ async def test_mixed_plan_is_divided_by_policy(house: House) -> None:
         assert drop.decision.reason == "never by machine"
         states = {p.job_id: p.state async for p in worker.proposals.list_all(filter=f'plan_id = "{plan.id}"')}
         assert states == {"look": APPROVED, "restart": PENDING}
-        executed = await execute_next(worker)
+        executed = await execute_next(worker, plan)
         assert executed is not None
         assert executed.id == look.proposal_id
-        assert await execute_next(worker) is None
+        assert await execute_next(worker, plan) is None
         assert (await worker.proposals.get(restart.proposal_id)).state == PENDING
 
 
-@pytest.mark.asyncio
+@pytest.mark.asyncio(loop_scope="module")
 async def test_rejection_is_final(house: House) -> None:
     plan = await house.plan(("restart_service", {"service": "checkout"}))
     proposal_id = plan.jobs[0].proposal_id
@@ -225,17 +227,17 @@ async def test_rejection_is_final(house: House) -> None:
         assert refused.value.metadata["state"] == "REJECTED"
         with pytest.raises(IllegalTransition):
             await bob.proposals.cancel(proposal_id)
-        assert await execute_next(bob, "restart_service") is None
+        assert await execute_next(bob, plan) is None
         assert (await bob.proposals.get(proposal_id)).version == rejected.version
 
 
-@pytest.mark.asyncio
+@pytest.mark.asyncio(loop_scope="module")
 async def test_audit_trail_is_complete_and_in_order(house: House) -> None:
     plan = await house.plan(("restart_service", {"service": "checkout"}))
     proposal_id = plan.jobs[0].proposal_id
     async with house.store("bob") as bob, house.store("worker") as worker:
         await bob.proposals.approve(proposal_id, expected_version=1, comment="seen")
-        await execute_next(worker)
+        await execute_next(worker, plan)
         everything = [event async for event in bob.events.list_all()]
         assert [event.revision for event in everything] == list(range(1, len(everything) + 1))
         assert all(later.prev_hash == earlier.hash for earlier, later in itertools.pairwise(everything))
@@ -249,7 +251,7 @@ async def test_audit_trail_is_complete_and_in_order(house: House) -> None:
         assert last == await bob.proposals.get(proposal_id)
 
 
-@pytest.mark.asyncio
+@pytest.mark.asyncio(loop_scope="module")
 async def test_concurrent_approvals_of_one_proposal_give_one_winner(house: House) -> None:
     plan = await house.plan(("restart_service", {"service": "checkout"}))
     proposal_id = plan.jobs[0].proposal_id
@@ -267,7 +269,7 @@ async def test_concurrent_approvals_of_one_proposal_give_one_winner(house: House
         assert (proposal.state, proposal.version, len(proposal.approvals)) == (APPROVED, 2, 1)
 
 
-@pytest.mark.asyncio
+@pytest.mark.asyncio(loop_scope="module")
 async def test_concurrent_proposals_all_arrive(house: House) -> None:
     async def submit(number: int) -> str:
         job = plan_pb2.Job(action_name="restart_service", action_args=struct(service=f"service-{number}"))
@@ -277,13 +279,13 @@ async def test_concurrent_proposals_all_arrive(house: House) -> None:
 
     ids = await asyncio.gather(*(submit(number) for number in range(25)))
     async with house.store("bob") as bob:
-        stored = {proposal.id: proposal async for proposal in bob.proposals.list_all(page_size=7)}
-        assert set(stored) == set(ids)
-        assert {proposal.created_by for proposal in stored.values()} == {f"requester-{n}" for n in range(25)}
+        everything = {proposal.id: proposal async for proposal in bob.proposals.list_all(page_size=7)}
+        assert len(set(ids)) == 25
+        assert {everything[proposal_id].created_by for proposal_id in ids} == {f"requester-{n}" for n in range(25)}
         assert (await bob.events.verify()).valid
 
 
-@pytest.mark.asyncio
+@pytest.mark.asyncio(loop_scope="module")
 async def test_wal_is_on(house: House) -> None:
     await house.plan(("read_status", {"service": "checkout"}))
     assert (house.directory / "plangate.db-wal").exists()
@@ -294,7 +296,7 @@ async def test_wal_is_on(house: House) -> None:
         connection.close()
 
 
-@pytest.mark.asyncio
+@pytest.mark.asyncio(loop_scope="module")
 async def test_version_increments_with_every_change(house: House) -> None:
     plan = await house.plan(("restart_service", {"service": "checkout"}))
     proposal_id = plan.jobs[0].proposal_id
@@ -306,13 +308,13 @@ async def test_version_increments_with_every_change(house: House) -> None:
         with pytest.raises(VersionConflict):
             await bob.proposals.approve(proposal_id, expected_version=1)
         seen.append((await bob.proposals.approve(proposal_id, expected_version=2)).version)
-        executed = await execute_next(worker)
+        executed = await execute_next(worker, plan)
         assert executed is not None
         seen.append(executed.version)
         assert seen == [1, 2, 3, 5]
 
 
-@pytest.mark.asyncio
+@pytest.mark.asyncio(loop_scope="module")
 async def test_what_was_acknowledged_survives_kill_of_both_servers(house: House) -> None:
     plans = [await house.plan(("restart_service", {"service": f"service-{n}"})) for n in range(3)]
     async with house.store("bob") as bob:

@@ -5,18 +5,12 @@ from collections import deque
 from store_service.commands.working_set import Needs, WorkingSet
 from store_service.domain.plan import Plan
 from store_service.domain.proposal import Proposal
-from store_service.persistence.row_cache import RowCache
+from store_service.persistence.row_cache import CommittedRows, RowCache
 from store_service.persistence.rows import plan_from_row, proposal_from_row
 from store_service.persistence.write_session import WriteSession
 
 
-async def load(
-    session: WriteSession,
-    needs: Needs,
-    working_set: WorkingSet,
-    proposal_cache: RowCache[Proposal] | None,
-    plan_cache: RowCache[Plan] | None,
-) -> None:
+async def load(session: WriteSession, needs: Needs, working_set: WorkingSet, committed: CommittedRows) -> None:
     """Fills the working set. Nothing may have been applied to it yet."""
     proposal_ids, plan_ids, ending = set(needs.proposals), set(needs.plans), set(needs.ending)
     if needs.ending_plans:
@@ -47,44 +41,36 @@ async def load(
                 working_set.plan_queue.add(candidates.priority, candidates.requester, plan_id)
             plan_ids.update(candidates.plan_ids)
     if proposal_ids:
-        await _load_proposals(session, working_set, proposal_ids, proposal_cache)
+        await _load_proposals(session, working_set, proposal_ids, committed.proposals)
     if plan_ids:
-        await _load_plans(session, working_set, plan_ids, plan_cache)
+        await _load_plans(session, working_set, plan_ids, committed.plans)
 
 
 async def _load_proposals(
-    session: WriteSession, working_set: WorkingSet, ids: set[str], cache: RowCache[Proposal] | None
+    session: WriteSession, working_set: WorkingSet, ids: set[str], committed: RowCache[Proposal]
 ) -> None:
-    found = working_set.proposals
-    missing = list(ids)
-    if cache is not None:
-        missing = []
-        for proposal_id in ids:
-            proposal = cache.get(proposal_id)
-            if proposal is None:
-                missing.append(proposal_id)
-            else:
-                found[proposal_id] = proposal
+    missing: list[str] = []
+    for proposal_id in ids:
+        remembered = committed.get(proposal_id)
+        if remembered is None:
+            missing.append(proposal_id)
+        else:
+            working_set.proposals[proposal_id] = remembered
     if missing:
         for row in await session.proposals(missing):
             proposal = proposal_from_row(row)
-            found[proposal.id] = proposal
+            working_set.proposals[proposal.id] = proposal
 
 
-async def _load_plans(
-    session: WriteSession, working_set: WorkingSet, ids: set[str], cache: RowCache[Plan] | None
-) -> None:
-    found = working_set.plans
-    missing = list(ids)
-    if cache is not None:
-        missing = []
-        for plan_id in ids:
-            plan = cache.get(plan_id)
-            if plan is None:
-                missing.append(plan_id)
-            else:
-                found[plan_id] = plan
+async def _load_plans(session: WriteSession, working_set: WorkingSet, ids: set[str], committed: RowCache[Plan]) -> None:
+    missing: list[str] = []
+    for plan_id in ids:
+        remembered = committed.get(plan_id)
+        if remembered is None:
+            missing.append(plan_id)
+        else:
+            working_set.plans[plan_id] = remembered
     if missing:
         for row in await session.plans(missing):
             plan = plan_from_row(row)
-            found[plan.id] = plan
+            working_set.plans[plan.id] = plan

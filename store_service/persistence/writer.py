@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -16,9 +15,7 @@ from store_service.commands.working_set import Needs, WorkingSet
 from store_service.domain.errors import (
     CommitUnknown,
     DatabaseUnavailable,
-    DeadlinePassed,
     Draining,
-    Overloaded,
     StoreError,
 )
 from store_service.domain.events import Event, LogHead
@@ -30,8 +27,9 @@ from store_service.persistence.batch import Answered, Batch, EncodeSnapshot, Req
 from store_service.persistence.database import Database
 from store_service.persistence.failpoints import FailPoint, FailPoints
 from store_service.persistence.loading import load
-from store_service.persistence.row_cache import RowCache
+from store_service.persistence.row_cache import CommittedRows
 from store_service.persistence.work_signals import Wanted, WorkSignals
+from store_service.persistence.write_queue import Waiting, WriteQueue
 from store_service.persistence.write_session import Conflict, ConnectionLost, Unwritable
 
 _log = logging.getLogger(__name__)
@@ -61,27 +59,6 @@ class WriterOptions:
     conflict_tries: int = 5
 
 
-class _Waiting:
-    """A command on its way to a commit."""
-
-    __slots__ = ("command", "deadline", "future", "outcome", "size")
-
-    def __init__(self, command: Command, future: asyncio.Future[Answer], deadline: float | None, size: int) -> None:
-        self.command = command
-        self.future = future
-        self.deadline = deadline
-        self.size = size
-        self.outcome: Answer | Exception | None = None
-
-    def settle(self, outcome: Answer | Exception) -> None:
-        if self.future.done():
-            return
-        if isinstance(outcome, Exception):
-            self.future.set_exception(outcome)
-        else:
-            self.future.set_result(outcome)
-
-
 class Writer:
     """Group commit: see docs/decisions/0003-write-path.md.
 
@@ -106,19 +83,15 @@ class Writer:
         self._options = options or WriterOptions()
         self._fail_points = fail_points
         self._new_id = new_id or _uuid7
-        self._queue: deque[_Waiting] = deque()
-        self._waiting_bytes = 0
-        self._arrived = asyncio.Event()
+        self._queue = WriteQueue(self._options.max_waiting, self._options.max_waiting_bytes)
         self._signals = WorkSignals()
         self._listeners: list[CommitListener] = []
         self._head: LogHead | None = None
-        self._batch_seconds = 0.01
+        self._seconds_per_command = 0.001
         self._stopping = False
         self._waits_are_over = False
         self._task: asyncio.Task[None] | None = None
-        exclusive = self._session.exclusive
-        self._proposals = RowCache(self._options.cache_bytes * 3 // 4, _proposal_bytes) if exclusive else None
-        self._plans = RowCache(self._options.cache_bytes // 4, _plan_bytes) if exclusive else None
+        self._rows = CommittedRows(self._options.cache_bytes if self._session.exclusive else 0)
 
     @property
     def head(self) -> LogHead:
@@ -148,7 +121,7 @@ class Writer:
         """Refuses new commands, writes those that wait, and gives the connection back."""
         self.end_waits()
         self._stopping = True
-        self._arrived.set()
+        self._queue.wake()
         if self._task is not None:
             await asyncio.shield(self._task)
         await self._session.close()
@@ -168,16 +141,9 @@ class Writer:
         if self._stopping:
             raise Draining
         command.check()
-        size = command.size
-        if len(self._queue) >= self._options.max_waiting:
-            raise self._overloaded()
-        if self._waiting_bytes + size > self._options.max_waiting_bytes and self._queue:
-            raise self._overloaded()
-        waiting = _Waiting(command, asyncio.get_running_loop().create_future(), deadline, size)
-        self._queue.append(waiting)
-        self._waiting_bytes += size
-        self._arrived.set()
-        return await waiting.future
+        waiting = Waiting(command, deadline)
+        self._queue.put(waiting, self._seconds_per_command)
+        return await waiting.answer()
 
     async def execute_waiting(
         self, command: ClaimProposals | ClaimPlans, *, wait_seconds: float, deadline: float | None = None
@@ -195,20 +161,13 @@ class Writer:
                     return answer
                 await waiter.wait(min(left, self._options.poll_seconds))
 
-    def _overloaded(self) -> Overloaded:
-        batches = 1 + len(self._queue) / self._options.max_batch
-        return Overloaded(self._options.max_waiting, max(0.05, round(batches * self._batch_seconds, 3)))
-
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            if not self._queue:
-                if self._stopping:
-                    return
-                self._arrived.clear()
-                await self._arrived.wait()
-                continue
-            batch = self._take()
+            if self._stopping and not self._queue:
+                return
+            await self._queue.arrival()
+            batch = self._queue.take(self._options.max_batch)
             if not batch:
                 continue
             started = loop.time()
@@ -220,29 +179,9 @@ class Writer:
                 await self._give_up_connection()
                 for waiting in batch:
                     waiting.settle(error)
-            self._batch_seconds = loop.time() - started
+            self._seconds_per_command = (loop.time() - started) / len(batch)
 
-    def _take(self) -> list[_Waiting]:
-        taken: list[_Waiting] = []
-        while self._queue and len(taken) < self._options.max_batch:
-            waiting = self._queue.popleft()
-            self._waiting_bytes -= waiting.size
-            taken.append(waiting)
-        return self._still_wanted(taken)
-
-    def _still_wanted(self, batch: list[_Waiting]) -> list[_Waiting]:
-        now = asyncio.get_running_loop().time()
-        wanted: list[_Waiting] = []
-        for waiting in batch:
-            if waiting.future.done():
-                continue
-            if waiting.deadline is not None and waiting.deadline <= now:
-                waiting.settle(DeadlinePassed())
-            else:
-                wanted.append(waiting)
-        return wanted
-
-    async def _write(self, batch: list[_Waiting]) -> None:
+    async def _write(self, batch: list[Waiting]) -> None:
         """Writes a batch and settles every command of it."""
         try:
             await self._write_with_retries(batch)
@@ -256,9 +195,9 @@ class Writer:
             for waiting in batch:
                 await self._write_alone(waiting)
 
-    async def _write_alone(self, waiting: _Waiting) -> None:
+    async def _write_alone(self, waiting: Waiting) -> None:
         for _ in range(self._options.conflict_tries):
-            if not self._still_wanted([waiting]):
+            if not waiting.is_wanted(asyncio.get_running_loop().time()):
                 return
             try:
                 await self._write_with_retries([waiting])
@@ -275,13 +214,14 @@ class Writer:
                 return
         waiting.settle(problem)
 
-    async def _write_with_retries(self, batch: list[_Waiting]) -> None:
+    async def _write_with_retries(self, batch: list[Waiting]) -> None:
         """Writes and settles a batch; again when the connection broke and it is certain that nothing was stored.
 
         Raises Conflict and Unwritable, after rolling back."""
         problem = ""
         for pause in (*self._options.reconnect_pauses, None):
-            batch = self._still_wanted(batch)
+            now = asyncio.get_running_loop().time()
+            batch = [waiting for waiting in batch if waiting.is_wanted(now)]
             if not batch:
                 return
             try:
@@ -299,13 +239,13 @@ class Writer:
             await asyncio.sleep(pause)
         self._settle_all(batch, DatabaseUnavailable(problem))
 
-    async def _attempt(self, batch: list[_Waiting]) -> None:
+    async def _attempt(self, batch: list[Waiting]) -> None:
         session = self._session
         try:
             head = await session.begin()
             if head != self._head:
                 # Somebody else wrote: another process, or a tool.
-                self._forget_rows()
+                self._rows.clear()
                 self._head = head
             applied = await self._apply(batch, head)
             if not applied.events:
@@ -316,11 +256,12 @@ class Writer:
             if self._fail_points is not None:
                 await self._fail_points.reach(FailPoint.BEFORE_COMMIT)
         except BaseException:
-            self._forget_rows()
+            self._rows.clear()
             await session.rollback()
             raise
         await self._commit(applied)
-        self._remember(applied)
+        self._head = applied.head
+        self._rows.keep(applied.working_set)
         self._tell(applied)
         if self._fail_points is not None:
             try:
@@ -329,7 +270,7 @@ class Writer:
                 raise ConnectionLost(str(error), commit_sent=True) from error
         self._settle(batch)
 
-    async def _apply(self, batch: list[_Waiting], head: LogHead) -> Batch:
+    async def _apply(self, batch: list[Waiting], head: LogHead) -> Batch:
         needs = Needs()
         request_ids: set[str] = set()
         for waiting in batch:
@@ -339,7 +280,7 @@ class Writer:
                 request_ids.add(command.request.request_id)
         answered = await self._answered(request_ids) if request_ids else {}
         working_set = WorkingSet(instant_of(self._clock.now()), self._rules, self._new_id)
-        await load(self._session, needs, working_set, self._proposals, self._plans)
+        await load(self._session, needs, working_set, self._rows)
         applied = Batch(working_set, head, answered, self._encode_snapshot)
         for waiting in batch:
             try:
@@ -379,7 +320,7 @@ class Writer:
             if not happened:
                 raise ConnectionLost(str(error)) from error
         except BaseException:
-            self._forget_rows()
+            self._rows.clear()
             await self._session.rollback()
             raise
 
@@ -401,28 +342,8 @@ class Writer:
                 return found == applied.head.hash
         return None
 
-    def _remember(self, applied: Batch) -> None:
-        self._head = applied.head
-        if self._proposals is None or self._plans is None:
-            return
-        for proposal_id, proposal in applied.working_set.changed_proposals.items():
-            if proposal is None:
-                self._proposals.forget(proposal_id)
-            else:
-                self._proposals.keep(proposal)
-        for plan_id, plan in applied.working_set.changed_plans.items():
-            if plan is None:
-                self._plans.forget(plan_id)
-            else:
-                self._plans.keep(plan)
-
-    def _forget_rows(self) -> None:
-        if self._proposals is not None and self._plans is not None:
-            self._proposals.clear()
-            self._plans.clear()
-
     async def _give_up_connection(self) -> None:
-        self._forget_rows()
+        self._rows.clear()
         await self._session.close()
 
     def _tell(self, applied: Batch) -> None:
@@ -431,12 +352,12 @@ class Writer:
         if self._signals.awaited:
             self._signals.announce(_claimable(applied.working_set))
 
-    def _settle(self, batch: list[_Waiting]) -> None:
+    def _settle(self, batch: list[Waiting]) -> None:
         for waiting in batch:
             assert waiting.outcome is not None
             waiting.settle(waiting.outcome)
 
-    def _settle_all(self, batch: list[_Waiting], error: Exception) -> None:
+    def _settle_all(self, batch: list[Waiting], error: Exception) -> None:
         for waiting in batch:
             waiting.settle(error)
 
@@ -463,13 +384,3 @@ def _claimable(working_set: WorkingSet) -> Iterator[Plan | Proposal]:
     for plan in working_set.changed_plans.values():
         if plan is not None and plan.state is PlanState.QUEUED and plan.is_due(now):
             yield plan
-
-
-def _proposal_bytes(proposal: Proposal) -> int:
-    # The object and its short values take about 2 KB.
-    return 2048 + len(proposal.args_json) + len(proposal.description) + len(proposal.result_json or "")
-
-
-def _plan_bytes(plan: Plan) -> int:
-    jobs = sum(1024 + len(job.args_json) for job in plan.jobs)
-    return 2048 + len(plan.prompt) + len(plan.context_json) + len(plan.generation or b"") + jobs

@@ -22,6 +22,7 @@ from store_service.commands import (
 from store_service.commands.answer import Answer
 from store_service.domain.errors import Refusal
 from store_service.domain.proposal import ProposalDraft, ProposalState
+from tests.support.databases import ram_directory
 from tests.support.proposals import ALICE, FAILURE, WORKER
 from tests.support.stores import Store, opened, outcomes, person
 
@@ -177,7 +178,7 @@ async def _check(store: Store, batches: list[Round]) -> None:
 @given(rounds)
 def test_random_batches_do_what_the_model_says(batches: list[Round]) -> None:
     async def run() -> None:
-        with tempfile.TemporaryDirectory() as directory:
+        with tempfile.TemporaryDirectory(dir=ram_directory()) as directory:
             async with opened(f"sqlite:///{directory}/plangate.db") as store:
                 await _check(store, batches)
 

@@ -117,7 +117,7 @@ def _reachable_binaries(directory: Path, user: int | None) -> Path:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """One server for the whole session. A test that stops it must start it again."""
-    directory = Path(tempfile.mkdtemp(prefix="plangate-postgres-"))
+    directory = Path(tempfile.mkdtemp(prefix="plangate-postgres-", dir=ram_directory()))
     server = PostgresServer(directory)
     try:
         server.start()
@@ -159,9 +159,16 @@ def empty_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
 
 
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
+def sqlite_url() -> Iterator[str]:
     """A file of its own for each test; never :memory:, which hides locking."""
-    return f"sqlite:///{tmp_path / 'plangate.db'}"
+    with tempfile.TemporaryDirectory(prefix="plangate-sqlite-", dir=ram_directory()) as directory:
+        yield f"sqlite:///{directory}/plangate.db"
+
+
+def ram_directory() -> str | None:
+    """A directory in memory, if there is one with room: these tests make a hundred databases, and end no machine."""
+    ram = "/dev/shm"
+    return ram if os.access(ram, os.W_OK) and shutil.disk_usage(ram).free > 2**30 else None
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

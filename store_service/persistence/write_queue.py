@@ -1,0 +1,89 @@
+"""The bounded queue in front of the writer."""
+
+import asyncio
+from collections import deque
+
+from store_service.commands import Command
+from store_service.commands.answer import Answer
+from store_service.domain.errors import DeadlinePassed, Overloaded
+
+
+class Waiting:
+    """A command on its way to a commit, and the call that waits for its answer."""
+
+    __slots__ = ("_future", "command", "deadline", "outcome", "size")
+
+    def __init__(self, command: Command, deadline: float | None) -> None:
+        """deadline: in the event loop's time."""
+        self.command = command
+        self.deadline = deadline
+        self.size = command.size
+        # What is to be answered once the batch is committed.
+        self.outcome: Answer | Exception | None = None
+        self._future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    async def answer(self) -> Answer:
+        """Waits for it. Raises what the command failed with."""
+        return await self._future
+
+    def settle(self, outcome: Answer | Exception) -> None:
+        """Answers the call, unless it was answered before or nobody waits any more."""
+        if self._future.done():
+            return
+        if isinstance(outcome, Exception):
+            self._future.set_exception(outcome)
+        else:
+            self._future.set_result(outcome)
+
+    def is_wanted(self, now: float) -> bool:
+        """Whether somebody still waits. A call whose time is over is told so."""
+        if self._future.done():
+            return False
+        if self.deadline is not None and self.deadline <= now:
+            self.settle(DeadlinePassed())
+            return False
+        return True
+
+
+class WriteQueue:
+    """First in, first out; refuses what would be too much, so that memory stays bounded."""
+
+    def __init__(self, max_waiting: int, max_bytes: int) -> None:
+        self._max_waiting = max_waiting
+        self._max_bytes = max_bytes
+        self._waiting: deque[Waiting] = deque()
+        self._bytes = 0
+        self._arrived = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, waiting: Waiting, seconds_per_command: float) -> None:
+        """Raises Overloaded, with the time in which those that wait will be done."""
+        count = len(self._waiting)
+        if count >= self._max_waiting or (count and self._bytes + waiting.size > self._max_bytes):
+            raise Overloaded(self._max_waiting, max(0.05, round(count * seconds_per_command, 3)))
+        self._waiting.append(waiting)
+        self._bytes += waiting.size
+        self._arrived.set()
+
+    def wake(self) -> None:
+        """Lets the one who waits in `arrival` look again."""
+        self._arrived.set()
+
+    async def arrival(self) -> None:
+        """Returns when something was put, or at once when something is there."""
+        if not self._waiting:
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def take(self, limit: int) -> list[Waiting]:
+        """Up to `limit` commands that are still wanted. Those that are not are dropped."""
+        now = asyncio.get_running_loop().time()
+        taken: list[Waiting] = []
+        while self._waiting and len(taken) < limit:
+            waiting = self._waiting.popleft()
+            self._bytes -= waiting.size
+            if waiting.is_wanted(now):
+                taken.append(waiting)
+        return taken

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -108,7 +108,13 @@ async def open_database(url: str, options: DatabaseOptions | None = None) -> Dat
     Raises StartRefused (WAL impossible, read-only, damaged, in use, schema too new) and DatabaseUnavailable.
     """
     options = options or DatabaseOptions()
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        # Without the text: it may hold a password.
+        raise StartRefused(
+            "the database URL cannot be read: use sqlite:///path or postgresql://user@host/name"
+        ) from error
     backend = parsed.get_backend_name()
     if backend == "sqlite":
         return await _open_sqlite(parsed, options)

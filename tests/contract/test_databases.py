@@ -151,7 +151,7 @@ async def test_refuses_a_file_without_wal(sqlite_url: str) -> None:
 
 @pytest.mark.asyncio
 async def test_refuses_urls_it_does_not_know(tmp_path: Path) -> None:
-    for url in ("sqlite://", "sqlite:///:memory:", "mysql://localhost/x"):
+    for url in ("sqlite://", "sqlite:///:memory:", "mysql://localhost/x", "nonsense"):
         with pytest.raises(StartRefused):
             await open_database(url)
     with pytest.raises(DatabaseUnavailable):

@@ -7,6 +7,8 @@ import random
 
 import pytest
 from plangate.store.v1 import proposal_pb2
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from store_service.commands import (
     ApproveProposal,
@@ -158,3 +160,17 @@ async def test_one_who_waits_hears_of_work_from_the_other_process(postgres_url: 
         assert proposal_pb2.Proposal.FromString(snapshot).id == made.id
         cancelled = await two.one(CancelProposal(actor=BOB, proposal_id=made.id))
         assert cancelled.cancel_requested
+
+
+@pytest.mark.asyncio
+async def test_a_row_that_somebody_holds_by_hand_is_left_out(postgres_url: str) -> None:
+    async with opened(postgres_url) as store:
+        held = await store.approved(priority=5)
+        free = await store.approved()
+        engine = create_async_engine(postgres_url.replace("postgresql:", "postgresql+asyncpg:"))
+        async with engine.begin() as connection:
+            await connection.execute(text("SELECT 1 FROM proposals WHERE id = :id FOR UPDATE"), {"id": held.id})
+            told = await store.told(ClaimProposals(actor=Actor("worker-1"), max_proposals=5))
+            assert [proposal.id for proposal in told] == [free.id]
+        await engine.dispose()
+        assert len(await store.told(ClaimProposals(actor=Actor("worker-1")))) == 1

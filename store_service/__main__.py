@@ -119,13 +119,15 @@ def _arguments() -> argparse.ArgumentParser:
 
 
 def _run(serve: Callable[[], Coroutine[Any, Any, int]], settings: StoreSettings) -> int:
-    if settings.event_loop == "uvloop":
+    if settings.event_loop != "asyncio":
         try:
             import uvloop
         except ImportError:
-            return _refuse("PLANGATE_EVENT_LOOP=uvloop needs the package: pip install uvloop", status=2)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(serve())
+            if settings.event_loop == "uvloop":
+                return _refuse("PLANGATE_EVENT_LOOP=uvloop needs the package: pip install uvloop", status=2)
+        else:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(serve())
     return asyncio.run(serve())
 
 

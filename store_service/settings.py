@@ -57,8 +57,8 @@ class StoreSettings(ServerSettings):
     """How far behind the log's head a watcher that has reached it may fall before its watch is ended."""
     watch_stall_seconds: float = Field(default=30.0, gt=0)
     """How long a watcher may take no message before its watch is ended."""
-    event_loop: Literal["asyncio", "uvloop"] = "asyncio"
-    """uvloop needs the package of that name."""
+    event_loop: Literal["auto", "asyncio", "uvloop"] = "auto"
+    """auto: uvloop where it is installed."""
 
     def rules(self) -> Rules:
         """The domain's part of the settings."""

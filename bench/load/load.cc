@@ -6,7 +6,7 @@
 // SCENARIO: echo | create | approve | cycle | hot | get | list | etcd-approve | etcd-hot
 //   approve      PREPARED pending proposals are created first, each is approved once; ends early when all are
 //   cycle        create, approve, claim, complete; one "operation" is the whole cycle
-//   hot          every client updates ONE proposal under expected_version, re-reading after a conflict
+//   hot          every client updates ONE proposal under expected_version, and after a conflict under the version that the conflict names
 //   etcd-*       the same with etcd's version-compare transaction
 #include <grpcpp/grpcpp.h>
 
@@ -25,6 +25,7 @@
 
 #include "echo.grpc.pb.h"
 #include "etcd_kv.grpc.pb.h"
+#include "rpc_status.pb.h"
 #include "plangate/store/v1/store_service.grpc.pb.h"
 
 namespace store = plangate::store::v1;
@@ -61,6 +62,17 @@ std::string NewUuid() {
   snprintf(text, sizeof text, "%08x-%04x-4%03x-%04x-%012llx", unsigned(a >> 32), unsigned(a >> 16 & 0xffff), unsigned(a & 0xfff),
            unsigned(b >> 48 & 0x3fff) | 0x8000, static_cast<unsigned long long>(b & 0xffffffffffffULL));
   return text;
+}
+
+// What a VERSION_CONFLICT says the version is by now; 0 when it does not say.
+int64_t CurrentVersion(const grpc::Status& status) {
+  google::rpc::Status details;
+  google::rpc::ErrorInfo info;
+  if (!details.ParseFromString(status.error_details())) return 0;
+  for (const auto& detail : details.details()) {
+    if (detail.UnpackTo(&info) && info.metadata().count("current_version")) return std::stoll(info.metadata().at("current_version"));
+  }
+  return 0;
 }
 
 void FillProposal(const Run& run, store::Proposal* proposal) {
@@ -158,7 +170,8 @@ class Client {
       }
       if (status.error_code() != grpc::StatusCode::ABORTED) return Settle(status, done);
       run_->conflicts++;
-      Reread(done, [=, this] { Clock::now() >= run_->end ? done(false) : Hot(done); });
+      version_ = CurrentVersion(status);
+      Clock::now() >= run_->end ? done(false) : Hot(done);
     });
   }
 

@@ -7,31 +7,21 @@ second time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 
 from google.protobuf import timestamp_pb2
 from plangate.plan.v1 import plan_pb2
-from plangate.store.v1 import event_pb2, proposal_pb2
-from plangate.store.v1 import store_service_pb2 as rpc
+from plangate.store.v1 import proposal_pb2
 
 from rpckit.struct_codec import json_to_struct
-from store_service.checkpoints import Checkpoint
-from store_service.domain.events import EntityType, Event
 from store_service.domain.instant import SECOND, Instant
 from store_service.domain.lease import Failure, Lease
 from store_service.domain.plan import Job, Plan, PlanState
 from store_service.domain.proposal import Approval, Decision, Effect, Proposal, ProposalState
-from store_service.queries import Page
-from store_service.verification import Finding
 
-_PROPOSAL_STATES = {state: proposal_pb2.ProposalState.Value(f"PROPOSAL_STATE_{state.value}") for state in ProposalState}
+PROPOSAL_STATES = {state: proposal_pb2.ProposalState.Value(f"PROPOSAL_STATE_{state.value}") for state in ProposalState}
 _PLAN_STATES = {state: plan_pb2.PlanState.Value(f"PLAN_STATE_{state.value}") for state in PlanState}
 _EFFECTS = {effect: plan_pb2.Effect.Value(f"EFFECT_{effect.value}") for effect in Effect}
-_ENTITY_TYPES = {
-    EntityType.PLAN: event_pb2.ENTITY_TYPE_PLAN,
-    EntityType.PROPOSAL: event_pb2.ENTITY_TYPE_PROPOSAL,
-}
 
 
 def snapshot_to_bytes(entity: Plan | Proposal) -> bytes:
@@ -56,7 +46,7 @@ def proposal_to_bytes(proposal: Proposal) -> bytes:
         description=proposal.description,
         evidence=proposal.evidence,
         priority=proposal.priority,
-        state=_PROPOSAL_STATES[proposal.state],
+        state=PROPOSAL_STATES[proposal.state],
         version=proposal.version,
         args_digest=proposal.args_digest,
         required_approvals=proposal.required_approvals,
@@ -66,8 +56,8 @@ def proposal_to_bytes(proposal: Proposal) -> bytes:
         created_by=proposal.created_by,
         updated_by=proposal.updated_by,
         cancel_requested=proposal.cancel_requested,
-        create_time=_timestamp(proposal.create_time),
-        update_time=_timestamp(proposal.update_time),
+        create_time=timestamp(proposal.create_time),
+        update_time=timestamp(proposal.update_time),
     )
     if proposal.labels:
         message.labels.update(proposal.labels)
@@ -105,8 +95,8 @@ def plan_to_bytes(plan: Plan) -> bytes:
         state=_PLAN_STATES[plan.state],
         version=plan.version,
         created_by=plan.created_by,
-        create_time=_timestamp(plan.create_time),
-        update_time=_timestamp(plan.update_time),
+        create_time=timestamp(plan.create_time),
+        update_time=timestamp(plan.update_time),
         labels=plan.labels,
         no_action_reason=plan.no_action_reason,
         warnings=plan.warnings,
@@ -131,109 +121,12 @@ def plan_to_bytes(plan: Plan) -> bytes:
     if plan.delete_time is not None:
         _set_timestamp(message.delete_time, plan.delete_time)
     parts = [message.SerializeToString()]
-    parts.extend(_framed(_PLAN_JOBS, _job_to_bytes(job)) for job in plan.jobs)
+    parts.extend(framed(_PLAN_JOBS, _job_to_bytes(job)) for job in plan.jobs)
     if plan.generation is not None:
-        parts.append(_framed(_PLAN_GENERATION, plan.generation))
+        parts.append(framed(_PLAN_GENERATION, plan.generation))
     if plan.context_json != "{}":
         parts.append(_struct_field(_PLAN_CONTEXT, plan.context_json))
     return b"".join(parts)
-
-
-def event_to_bytes(event: Event, view: event_pb2.EventView.ValueType) -> bytes:
-    """A plangate.store.v1.Event, encoded, as much of it as the view asks for."""
-    message = event_pb2.Event(
-        revision=event.revision,
-        entity_type=_ENTITY_TYPES[event.entity_type],
-        entity_id=event.entity_id,
-        version=event.version,
-        kind=event.kind,
-        actor=event.actor,
-        authenticated=event.authenticated,
-        via=event.via,
-        time=_timestamp(event.time),
-        request_id=event.request_id,
-        comment=event.comment,
-        prev_hash=event.prev_hash,
-        hash=event.hash,
-    )
-    encoded = message.SerializeToString()
-    if view != event_pb2.EVENT_VIEW_BASIC:
-        encoded += _framed(_EVENT_SNAPSHOT, event.snapshot)
-    if view == event_pb2.EVENT_VIEW_RESOURCE:
-        # The snapshot is the resource, encoded.
-        encoded += _framed(_EVENT_RESOURCES[event.entity_type], event.snapshot)
-    return encoded
-
-
-def progress_update_to_bytes(revision: int) -> bytes:
-    """A WatchEventsResponse that marks how far the watch has come, encoded."""
-    return rpc.WatchEventsResponse(progress=rpc.WatchProgress(revision=revision)).SerializeToString()
-
-
-def plan_page_to_bytes(page: Page, next_page_token: str) -> bytes:
-    """A ListPlansResponse, encoded."""
-    rest = rpc.ListPlansResponse(next_page_token=next_page_token).SerializeToString()
-    return repeated_to_bytes(rpc.ListPlansResponse.PLANS_FIELD_NUMBER, page.resources) + rest
-
-
-def proposal_page_to_bytes(page: Page, next_page_token: str) -> bytes:
-    """A ListProposalsResponse, encoded."""
-    rest = rpc.ListProposalsResponse(next_page_token=next_page_token).SerializeToString()
-    return repeated_to_bytes(rpc.ListProposalsResponse.PROPOSALS_FIELD_NUMBER, page.resources) + rest
-
-
-def event_page_to_bytes(events: Sequence[Event], view: event_pb2.EventView.ValueType, next_page_token: str) -> bytes:
-    """A ListEventsResponse, encoded."""
-    rest = rpc.ListEventsResponse(next_page_token=next_page_token).SerializeToString()
-    encoded = [event_to_bytes(event, view) for event in events]
-    return repeated_to_bytes(rpc.ListEventsResponse.EVENTS_FIELD_NUMBER, encoded) + rest
-
-
-def counts_to_proto(counts: Mapping[str, int]) -> rpc.CountProposalsResponse:
-    """How many proposals are in each state, in the order of the lifecycle."""
-    return rpc.CountProposalsResponse(
-        counts=[
-            rpc.StateCount(state=number, count=counts[state.value])
-            for state, number in _PROPOSAL_STATES.items()
-            if state.value in counts
-        ],
-        total=sum(counts.values()),
-    )
-
-
-def finding_to_proto(finding: Finding) -> rpc.VerifyEventsResponse:
-    """What a walk along the chain found."""
-    return rpc.VerifyEventsResponse(
-        valid=not finding.problem,
-        events_checked=finding.events_checked,
-        head_revision=finding.head.revision,
-        head_hash=finding.head.hash,
-        first_bad_revision=finding.first_bad_revision,
-        problem=finding.problem,
-    )
-
-
-def checkpoint_to_proto(checkpoint: Checkpoint) -> event_pb2.Checkpoint:
-    """A signed statement of the log's head."""
-    return event_pb2.Checkpoint(
-        revision=checkpoint.head.revision,
-        hash=checkpoint.head.hash,
-        time=_timestamp(checkpoint.time),
-        key_id=checkpoint.key_id,
-        signature=checkpoint.signature,
-        public_key=checkpoint.public_key,
-    )
-
-
-def event_update_to_bytes(event: Event, view: event_pb2.EventView.ValueType) -> bytes:
-    """A WatchEventsResponse that holds the event, encoded."""
-    return _framed(_WATCH_EVENT, event_to_bytes(event, view))
-
-
-def repeated_to_bytes(number: int, encoded: Iterable[bytes]) -> bytes:
-    """Encoded messages as the elements of the repeated field with this number."""
-    key = _key(number)
-    return b"".join([part for element in encoded for part in (key, _varint(len(element)), element)])
 
 
 def _approval_to_proto(approval: Approval) -> proposal_pb2.Approval:
@@ -242,12 +135,12 @@ def _approval_to_proto(approval: Approval) -> proposal_pb2.Approval:
         version=approval.version,
         args_digest=approval.args_digest,
         comment=approval.comment,
-        create_time=_timestamp(approval.create_time),
+        create_time=timestamp(approval.create_time),
     )
 
 
 def _lease_to_proto(lease: Lease) -> plan_pb2.Lease:
-    return plan_pb2.Lease(worker=lease.worker, attempt=lease.attempt, expire_time=_timestamp(lease.expire_time))
+    return plan_pb2.Lease(worker=lease.worker, attempt=lease.attempt, expire_time=timestamp(lease.expire_time))
 
 
 def _failure_to_proto(failure: Failure) -> plan_pb2.Failure:
@@ -285,7 +178,8 @@ def _job_to_bytes(job: Job) -> bytes:
     return message.SerializeToString() + _struct_field(_JOB_ARGS, job.args_json)
 
 
-def _timestamp(instant: Instant) -> timestamp_pb2.Timestamp:
+def timestamp(instant: Instant) -> timestamp_pb2.Timestamp:
+    """Exact to the microsecond."""
     seconds, micros = divmod(instant, SECOND)
     return timestamp_pb2.Timestamp(seconds=seconds, nanos=micros * 1000)
 
@@ -307,17 +201,19 @@ def _struct_field(key: bytes, canonical_json: str) -> bytes:
 
 
 def _encode_struct_field(key: bytes, canonical_json: str) -> bytes:
-    return _framed(key, json_to_struct(json.loads(canonical_json)).SerializeToString(deterministic=True))
+    return framed(key, json_to_struct(json.loads(canonical_json)).SerializeToString(deterministic=True))
 
 
 _remembered_struct_field = lru_cache(maxsize=4096)(_encode_struct_field)
 
 
-def _framed(key: bytes, encoded: bytes) -> bytes:
-    return key + _varint(len(encoded)) + encoded
+def framed(key: bytes, encoded: bytes) -> bytes:
+    """A length-delimited field: its key (see field_key), its length, its bytes."""
+    return key + varint(len(encoded)) + encoded
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """A number as protobuf's base-128 varint (https://protobuf.dev/programming-guides/encoding)."""
     if number < 0x80:
         return _SHORT_VARINTS[number]
     digits = bytearray()
@@ -331,20 +227,14 @@ def _varint(number: int) -> bytes:
 _SHORT_VARINTS = [bytes([number]) for number in range(0x80)]
 
 
-def _key(field_number: int) -> bytes:
+def field_key(field_number: int) -> bytes:
     """The bytes before a length-delimited field."""
-    return _varint(field_number << 3 | 2)
+    return varint(field_number << 3 | 2)
 
 
-_PROPOSAL_ARGS = _key(proposal_pb2.Proposal.ACTION_ARGS_FIELD_NUMBER)
-_PROPOSAL_RESULT = _key(proposal_pb2.Proposal.RESULT_FIELD_NUMBER)
-_PLAN_JOBS = _key(plan_pb2.Plan.JOBS_FIELD_NUMBER)
-_PLAN_GENERATION = _key(plan_pb2.Plan.GENERATION_FIELD_NUMBER)
-_PLAN_CONTEXT = _key(plan_pb2.Plan.CONTEXT_FIELD_NUMBER)
-_EVENT_SNAPSHOT = _key(event_pb2.Event.SNAPSHOT_FIELD_NUMBER)
-_EVENT_RESOURCES = {
-    EntityType.PLAN: _key(event_pb2.Event.PLAN_FIELD_NUMBER),
-    EntityType.PROPOSAL: _key(event_pb2.Event.PROPOSAL_FIELD_NUMBER),
-}
-_WATCH_EVENT = _key(rpc.WatchEventsResponse.EVENT_FIELD_NUMBER)
-_JOB_ARGS = _key(plan_pb2.Job.ACTION_ARGS_FIELD_NUMBER)
+_PROPOSAL_ARGS = field_key(proposal_pb2.Proposal.ACTION_ARGS_FIELD_NUMBER)
+_PROPOSAL_RESULT = field_key(proposal_pb2.Proposal.RESULT_FIELD_NUMBER)
+_PLAN_JOBS = field_key(plan_pb2.Plan.JOBS_FIELD_NUMBER)
+_PLAN_GENERATION = field_key(plan_pb2.Plan.GENERATION_FIELD_NUMBER)
+_PLAN_CONTEXT = field_key(plan_pb2.Plan.CONTEXT_FIELD_NUMBER)
+_JOB_ARGS = field_key(plan_pb2.Job.ACTION_ARGS_FIELD_NUMBER)

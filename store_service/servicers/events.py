@@ -14,7 +14,7 @@ from store_service.domain.errors import InvalidField
 from store_service.domain.instant import instant_of
 from store_service.filters import parse
 from store_service.persistence.reader import Reader
-from store_service.proto_mapping.encoding import (
+from store_service.proto_mapping.answers import (
     checkpoint_to_proto,
     event_page_to_bytes,
     event_update_to_bytes,

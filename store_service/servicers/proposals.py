@@ -11,8 +11,8 @@ from store_service.domain.errors import InvalidField
 from store_service.filters import parse
 from store_service.persistence.reader import Reader
 from store_service.proto_mapping import commands as decode
+from store_service.proto_mapping.answers import counts_to_proto, proposal_page_to_bytes, repeated_to_bytes
 from store_service.proto_mapping.decoding import required
-from store_service.proto_mapping.encoding import counts_to_proto, proposal_page_to_bytes, repeated_to_bytes
 from store_service.proto_mapping.queries import resource_listing
 from store_service.queries import PROPOSAL_FIELDS
 from store_service.servicers.call import Context, Encoded, Writes, allowed, deadline_of, waiting_time

@@ -14,7 +14,7 @@ from store_service.domain.events import EntityType, Event
 from store_service.domain.lease import Failure, Lease
 from store_service.domain.plan import GenerationOptions, Job, Plan, PlanState
 from store_service.domain.proposal import Approval, Decision, Effect, Proposal, ProposalState
-from store_service.proto_mapping import decoding, encoding
+from store_service.proto_mapping import answers, decoding, encoding
 
 SECOND = 1_000_000
 DECISION = Decision(Effect.REQUIRE_APPROVAL, "because", "rule", 2, "sre", 90 * SECOND)
@@ -147,8 +147,8 @@ def test_an_event_in_each_view(view: event_pb2.EventView.ValueType) -> None:
         prev_hash=b"0" * 32,
         hash=b"1" * 32,
     )
-    update = store_service_pb2.WatchEventsResponse.FromString(encoding.event_update_to_bytes(event, view))
-    assert update.event == event_pb2.Event.FromString(encoding.event_to_bytes(event, view))
+    update = store_service_pb2.WatchEventsResponse.FromString(answers.event_update_to_bytes(event, view))
+    assert update.event == event_pb2.Event.FromString(answers.event_to_bytes(event, view))
     assert update.event.revision == 3
     assert update.event.snapshot == (b"" if view == event_pb2.EVENT_VIEW_BASIC else snapshot)
     assert update.event.proposal.id == ("p1" if view == event_pb2.EVENT_VIEW_RESOURCE else "")
@@ -157,7 +157,7 @@ def test_an_event_in_each_view(view: event_pb2.EventView.ValueType) -> None:
 @given(st.lists(st.binary(max_size=300), max_size=5))
 def test_repeated_messages_are_framed_as_protobuf_does(elements: list[bytes]) -> None:
     messages = [proposal_pb2.Proposal(id=element.hex()) for element in elements]
-    encoded = encoding.repeated_to_bytes(1, [message.SerializeToString() for message in messages])
+    encoded = answers.repeated_to_bytes(1, [message.SerializeToString() for message in messages])
     assert list(store_service_pb2.ListProposalsResponse.FromString(encoded).proposals) == messages
 
 

@@ -15,7 +15,7 @@ from store_service.clock import Clock, SystemClock
 from store_service.persistence.database import Database, open_database
 from store_service.persistence.failpoints import FailPoints
 from store_service.persistence.read_pool import ReadPool
-from store_service.persistence.reader import Reader
+from store_service.persistence.reader import Reader, Remembered
 from store_service.persistence.writer import Writer
 from store_service.proto_mapping.encoding import snapshot_to_bytes
 from store_service.recent_events import RecentEvents
@@ -69,7 +69,6 @@ class StoreServer:
         stack.push_async_callback(database.close)
         pool = ReadPool(database.reader, size=settings.read_connections)
         stack.push_async_callback(pool.close)
-        reader = Reader(pool)
         writer = Writer(
             database,
             clock=self._clock,
@@ -78,6 +77,7 @@ class StoreServer:
             options=settings.writer_options(),
             fail_points=self._fail_points,
         )
+        reader = Reader(pool, Remembered(writer.rows, snapshot_to_bytes))
         await writer.start()
         stack.push_async_callback(writer.stop)
         recent = RecentEvents(

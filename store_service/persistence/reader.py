@@ -1,7 +1,7 @@
 """Reading plans, proposals and the log.
 
 A resource is answered with the snapshot of its newest event: the very bytes that were hashed into the log. Rows are
-what is searched; they are never encoded again.
+what is searched. What the writer remembers is read from there, without asking the database.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from store_service.domain.errors import PlanNotFound, ProposalNotFound
 from store_service.domain.events import Event, LogHead
 from store_service.filters import Expression
 from store_service.page_tokens import Position
+from store_service.persistence.batch import EncodeSnapshot
 from store_service.persistence.gathered_gets import GatheredGets
 from store_service.persistence.read_pool import ReadPool, Row
+from store_service.persistence.row_cache import CommittedRows
 from store_service.persistence.rows import EVENT_COLUMNS, EVENTS, PLANS, PROPOSALS, event_from_row
 from store_service.persistence.selects import Select
 from store_service.queries import MAX_PAGE_BYTES, Page, PageQuery
@@ -26,16 +28,37 @@ _ROWS_AT_ONCE = 50
 _EVENT_FIELDS = ", ".join(f"e.{name}" for name in EVENT_COLUMNS[:15])
 
 
+class Remembered:
+    """Resources that this process committed last, from memory. Only where nobody else can have changed them."""
+
+    def __init__(self, rows: CommittedRows, encode_snapshot: EncodeSnapshot) -> None:
+        self._rows = rows
+        self._encode_snapshot = encode_snapshot
+
+    def plan(self, plan_id: str) -> bytes | None:
+        """The plan, encoded, if it is remembered."""
+        plan = self._rows.plans.get(plan_id)
+        return self._encode_snapshot(plan) if plan else None
+
+    def proposal(self, proposal_id: str) -> bytes | None:
+        """The proposal, encoded, if it is remembered."""
+        proposal = self._rows.proposals.get(proposal_id)
+        return self._encode_snapshot(proposal) if proposal else None
+
+
 class Reader:
     """Every method may raise DatabaseUnavailable. Resources are encoded messages."""
 
-    def __init__(self, pool: ReadPool) -> None:
+    def __init__(self, pool: ReadPool, remembered: Remembered | None = None) -> None:
         self._pool = pool
+        self._remembered = remembered
         self._plans = GatheredGets(lambda ids: self._snapshots(PLANS, ids))
         self._proposals = GatheredGets(lambda ids: self._snapshots(PROPOSALS, ids))
 
     async def plan(self, plan_id: str) -> bytes:
         """Also a soft-deleted one. Raises PlanNotFound."""
+        if self._remembered and (plan := self._remembered.plan(plan_id)):
+            return plan
         plan = await self._plans.get(plan_id)
         if plan is None:
             raise PlanNotFound(plan_id)
@@ -43,6 +66,8 @@ class Reader:
 
     async def proposal(self, proposal_id: str) -> bytes:
         """Also a soft-deleted one. Raises ProposalNotFound."""
+        if self._remembered and (proposal := self._remembered.proposal(proposal_id)):
+            return proposal
         proposal = await self._proposals.get(proposal_id)
         if proposal is None:
             raise ProposalNotFound(proposal_id)

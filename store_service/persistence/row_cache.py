@@ -74,6 +74,13 @@ class CommittedRows:
             else:
                 self.plans.keep(plan)
 
+    def forget(self, changed: WorkingSet) -> None:
+        """Drops what a batch is about to change."""
+        for proposal_id in changed.changed_proposals:
+            self.proposals.forget(proposal_id)
+        for plan_id in changed.changed_plans:
+            self.plans.forget(plan_id)
+
     def clear(self) -> None:
         """Drops everything."""
         self.proposals.clear()

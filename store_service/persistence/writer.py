@@ -103,6 +103,11 @@ class Writer:
         """How many commands wait."""
         return len(self._queue)
 
+    @property
+    def rows(self) -> CommittedRows:
+        """What this process wrote last, as it is in the database."""
+        return self._rows
+
     def on_commit(self, listener: CommitListener) -> None:
         """`listener` is told of the events of every commit of this process from now on. It must not block or raise."""
         self._listeners.append(listener)
@@ -259,6 +264,8 @@ class Writer:
             self._rows.clear()
             await session.rollback()
             raise
+        # Reads from memory must not say less than reads from the database, which see the commit before we hear of it.
+        self._rows.forget(applied.working_set)
         await self._commit(applied)
         self._head = applied.head
         self._rows.keep(applied.working_set)

@@ -50,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
     configure_tracing(settings.otlp_endpoint, "plangate-store")
 
+    # The event loop and the thread that runs SQL hand the interpreter to each other several times a commit. At the
+    # default of 5 ms each time may cost that long: p99 of 64 clients fell from about 75 to 55 ms here.
+    sys.setswitchinterval(0.0005)
+
     async def serve() -> int:
         server = build_server(settings)
         await server.start()

@@ -114,7 +114,7 @@ class IllegalTransition(Refusal):
 
 class SelfApproval(Refusal):
     def __init__(self, actor: str) -> None:
-        super().__init__(f"{actor} made this proposal and cannot approve it")
+        super().__init__(f"{actor} wrote what this proposal says and cannot approve it")
         self.actor = actor
 
 

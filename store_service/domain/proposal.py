@@ -95,6 +95,8 @@ class Proposal(Leased):
     execute_time: Instant | None = None
     expire_time: Instant | None = None
     end_time: Instant | None = None
+    # Who last edited what it says: nobody approves their own words.
+    revised_by: str = ""
 
     @property
     def has_ended(self) -> bool:

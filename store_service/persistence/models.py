@@ -69,6 +69,7 @@ class ProposalRow(VersionedBase):
     execute_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
     expire_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
     end_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    revised_by: Mapped[str] = mapped_column(Text, default="", server_default="")
 
 
 class PlanRow(VersionedBase):

@@ -65,6 +65,7 @@ def proposal_to_row(proposal: Proposal) -> Row:
         proposal.execute_time,
         proposal.expire_time,
         proposal.end_time,
+        proposal.revised_by,
         proposal.created_by,
         proposal.updated_by,
         proposal.create_time,
@@ -159,6 +160,7 @@ def proposal_from_row(row: Sequence[Any]) -> Proposal:
         execute_time,
         expire_time,
         end_time,
+        revised_by,
         created_by,
         updated_by,
         create_time,
@@ -201,6 +203,7 @@ def proposal_from_row(row: Sequence[Any]) -> Proposal:
         execute_time=execute_time,
         expire_time=expire_time,
         end_time=end_time,
+        revised_by=revised_by,
     )
 
 

@@ -88,8 +88,18 @@ def test_an_edit_voids_approvals_and_keeps_one_required() -> None:
 def test_an_edit_changes_only_the_named_fields() -> None:
     draft = ProposalDraft(action_name="x", args_json='{"a":1}', description="new", priority=7, labels={"team": "ops"})
     edited, _ = review.update(PENDING, draft, frozenset({"description", "labels"}), ALICE, NOW)
-    expected = PENDING.changed(ALICE, NOW, description="new", labels={"team": "ops"})
+    expected = PENDING.changed(ALICE, NOW, description="new", labels={"team": "ops"}, revised_by="alice")
     assert edited == expected
+
+
+def test_nobody_approves_their_own_words() -> None:
+    draft = ProposalDraft(action_name="x", description="mine")
+    edited, _ = review.update(PENDING, draft, frozenset({"description"}), BOB, NOW)
+    with pytest.raises(SelfApproval):
+        _approve(edited, BOB)
+    with pytest.raises(SelfApproval):
+        _approve(edited, Actor("alice", frozenset({"reviewer"})))
+    assert _approve(edited, CAROL)[0].approvals
 
 
 def test_expire_time_comes_from_the_draft_the_decision_or_the_rules() -> None:

@@ -83,7 +83,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "ILLEGAL_TRANSITION", "domain": "plangate", "metadata": {"state": "REJECTED", "command": "approve"}}
     """
     ERROR_REASON_SELF_APPROVAL: _ErrorReason.ValueType  # 41
-    """FAILED_PRECONDITION. The requester cannot approve their own request.
+    """FAILED_PRECONDITION. The requester cannot approve their own request, nor an editor their own edit.
         {"reason": "SELF_APPROVAL", "domain": "plangate", "metadata": {"actor": "alice"}}
     """
     ERROR_REASON_ALREADY_APPROVED: _ErrorReason.ValueType  # 42
@@ -243,7 +243,7 @@ ERROR_REASON_ILLEGAL_TRANSITION: ErrorReason.ValueType  # 40
     {"reason": "ILLEGAL_TRANSITION", "domain": "plangate", "metadata": {"state": "REJECTED", "command": "approve"}}
 """
 ERROR_REASON_SELF_APPROVAL: ErrorReason.ValueType  # 41
-"""FAILED_PRECONDITION. The requester cannot approve their own request.
+"""FAILED_PRECONDITION. The requester cannot approve their own request, nor an editor their own edit.
     {"reason": "SELF_APPROVAL", "domain": "plangate", "metadata": {"actor": "alice"}}
 """
 ERROR_REASON_ALREADY_APPROVED: ErrorReason.ValueType  # 42

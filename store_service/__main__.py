@@ -60,6 +60,9 @@ def _serve(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
         # Everything made so far stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
+        # Young garbage is collected often enough; walking all remembered rows as often stalls every call for tens of
+        # milliseconds (p99 of approves by 64 clients: 88 ms with the default thresholds, 60 ms with these).
+        gc.set_threshold(20_000, 20, 50)
         print(f"plangate-store listening on {server.address}", flush=True)
         try:
             await run_until_signal(server.grpc, server.stop)

@@ -6,6 +6,7 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from planner_service.generation.attempts import RawText
 
@@ -24,11 +25,15 @@ class OnRepeatedError(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelEndpoint:
-    """Where a model answers: the embedded engine's own address, key and model name."""
+    """Where a model answers: the embedded engine's own address, key and model name.
+
+    options: parameters that every call to it carries.
+    """
 
     base_url: str
     api_key: str = dataclasses.field(repr=False)
     model_name: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

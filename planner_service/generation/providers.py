@@ -206,9 +206,7 @@ class ModelClients:
         if endpoint.base_url and row.output_limit == "max_completion_tokens":
             # A server of the user's own behind "openai/": only OpenAI itself is sure to know the new names.
             row = dataclasses.replace(row, output_limit="max_tokens", single_tool_call=False)
-        options = dict(endpoint.options)
-        if row.single_tool_call and mode is _TOOLS:
-            options["parallel_tool_calls"] = False
+        options = {"parallel_tool_calls": False} if row.single_tool_call and mode is _TOOLS else {}
         return ModelClient(model, prefix, mode, row, client, options)
 
     def _endpoint(self, prefix: str, name: str, row: Provider) -> ModelEndpoint:

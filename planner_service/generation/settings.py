@@ -6,7 +6,6 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from planner_service.generation.attempts import RawText
 
@@ -25,15 +24,11 @@ class OnRepeatedError(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelEndpoint:
-    """Where a model answers: the embedded engine's own address, key and model name.
-
-    options: parameters that every call to it carries.
-    """
+    """Where a model answers: the embedded engine's own address, key and model name."""
 
     base_url: str
     api_key: str = dataclasses.field(repr=False)
     model_name: str
-    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

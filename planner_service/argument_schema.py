@@ -138,7 +138,8 @@ class _Completion:
         """The default of a property, its own or that of what it refers to."""
         # Ends: references that lead back to themselves were refused.
         while isinstance(schema, dict):
-            if "default" in schema:
+            # `default: null` is how many generated schemas say that there is none.
+            if schema.get("default") is not None:
                 return schema["default"]
             schema = resolve(self._root, schema["$ref"]) if "$ref" in schema else None
         return _NOTHING
@@ -170,7 +171,7 @@ class _Completion:
 def _defaults(schema: Any, path: JsonPath) -> Iterator[tuple[JsonPath, Any]]:
     if not isinstance(schema, dict):
         return
-    if path and "default" in schema:
+    if path and schema.get("default") is not None:
         yield path, schema["default"]
     for keyword, key, child in subschemas(schema):
         yield from _defaults(child, (*path, keyword, *key))

@@ -103,6 +103,11 @@ def test_defaults_are_filled_in_along_properties_items_and_references() -> None:
     assert checked(schema, {})[0]["more"] == [1]
 
 
+def test_a_default_of_null_is_none_at_all() -> None:
+    schema = ArgumentSchema({"type": "object", "properties": {"unit": {"type": "string", "default": None}}})
+    assert schema.check({}) == ({}, [])
+
+
 def test_anchors_are_followed_by_checks_but_not_by_defaults() -> None:
     schema = {
         "$defs": {"port": {"$anchor": "port", "type": "integer", "default": 80}},

@@ -33,7 +33,7 @@ def _provider_keys() -> dict[str, str]:
 
 
 class PlannerSettings(ServerSettings):
-    """PLANGATE_PLANNER_LISTEN, PLANGATE_CATALOGUE_FILE and so on. docs/operations.md lists them for operators."""
+    """PLANGATE_PLANNER_LISTEN, PLANGATE_CATALOGUE_FILE and so on. docs/settings.md lists them for operators."""
 
     # An empty variable, as compose files make of an absent one, is an absent one.
     model_config = SettingsConfigDict(env_ignore_empty=True, protected_namespaces=())

@@ -24,7 +24,7 @@ from store_service.domain.errors import Refusal
 from store_service.domain.proposal import ProposalDraft, ProposalState
 from tests.support.databases import ram_directory
 from tests.support.proposals import ALICE, FAILURE, WORKER
-from tests.support.stores import Store, opened, outcomes, person
+from tests.support.serverless_store import Store, opened, outcomes, person
 
 S = ProposalState
 FINAL = {S.EXECUTED, S.FAILED, S.REJECTED, S.CANCELLED}

@@ -24,7 +24,7 @@ from store_service.domain.proposal import ProposalDraft, ProposalState
 from store_service.sweeper import Sweeper
 from tests.support.polling import until
 from tests.support.proposals import ALICE, BOB, FAILURE, WORKER
-from tests.support.stores import ASK, Store, job, outcomes
+from tests.support.serverless_store import ASK, Store, job, outcomes
 
 
 def _claim(count: int = 1, *action_names: str, plan_id: str = "", actor: Actor = WORKER) -> ClaimProposals:

@@ -31,7 +31,7 @@ from store_service.persistence.database import DatabaseOptions, open_database
 from store_service.persistence.migrate import migrate
 from store_service.persistence.models import ProposalRow
 from tests.support.proposals import WORKER
-from tests.support.stores import Gate, opened
+from tests.support.serverless_store import Gate, opened
 
 
 def _path(sqlite_url: str) -> Path:

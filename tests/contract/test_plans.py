@@ -32,7 +32,7 @@ from store_service.domain.plan import GeneratedPlan, GenerationOptions, PlanDraf
 from store_service.domain.proposal import ProposalState
 from store_service.sweeper import Sweeper
 from tests.support.proposals import BOB, FAILURE, WORKER
-from tests.support.stores import ALLOW, ASK, DENY, Store, job, request
+from tests.support.serverless_store import ALLOW, ASK, DENY, Store, job, request
 
 PLANNER = Actor("planner", frozenset({"planner"}))
 

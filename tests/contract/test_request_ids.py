@@ -21,7 +21,7 @@ from store_service.domain.errors import InvalidField, LeaseLost, RequestIdReused
 from store_service.domain.plan import PlanDraft, PlanState
 from store_service.domain.proposal import ProposalDraft
 from tests.support.proposals import ALICE, BOB, CAROL, WORKER
-from tests.support.stores import ALLOW, Store, job, opened, outcomes, request
+from tests.support.serverless_store import ALLOW, Store, job, opened, outcomes, request
 
 
 @pytest.mark.asyncio

@@ -20,7 +20,7 @@ from rpckit.status import RpcFailure, from_rpc_error
 from store_service.checkpoints import signed_bytes
 from store_service.domain.events import LogHead
 from store_service.domain.instant import instant_of
-from tests.support.store import Client, RunningStore, failure_of, running_store
+from tests.support.served_store import Client, RunningStore, failure_of, running_store
 
 RESOURCE = event_pb2.EVENT_VIEW_RESOURCE
 

@@ -12,7 +12,7 @@ from plangate.store.v1 import store_service_pb2 as rpc
 
 from tests.support.manual_clock import ManualClock
 from tests.support.polling import until
-from tests.support.store import RunningStore, failure_of, job, planned, running_store
+from tests.support.served_store import RunningStore, failure_of, job, planned, running_store
 
 APPROVED = proposal_pb2.PROPOSAL_STATE_APPROVED
 EXECUTING = proposal_pb2.PROPOSAL_STATE_EXECUTING

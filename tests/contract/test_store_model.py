@@ -28,7 +28,7 @@ from plangate.store.v1 import proposal_pb2
 from plangate.store.v1 import store_service_pb2 as rpc
 
 from rpckit.status import from_rpc_error
-from tests.support.store import RunningStore, running_store
+from tests.support.served_store import RunningStore, running_store
 
 T = TypeVar("T")
 REVIEWERS = ("alice", "bob", "carol")

@@ -12,7 +12,7 @@ from plangate.store.v1 import proposal_pb2
 from plangate.store.v1 import store_service_pb2 as rpc
 
 from tests.support.manual_clock import ManualClock
-from tests.support.store import Client, failure_of, job, planned, running_store
+from tests.support.served_store import Client, failure_of, job, planned, running_store
 
 QUEUED = plan_pb2.PLAN_STATE_QUEUED
 PLANNING = plan_pb2.PLAN_STATE_PLANNING

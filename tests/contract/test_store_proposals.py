@@ -14,7 +14,7 @@ from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 from plangate.store.v1 import store_service_pb2 as rpc
 
-from tests.support.store import failure_of, running_store
+from tests.support.served_store import failure_of, running_store
 
 DRAFT = proposal_pb2.PROPOSAL_STATE_DRAFT
 PENDING = proposal_pb2.PROPOSAL_STATE_PENDING

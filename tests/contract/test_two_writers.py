@@ -26,7 +26,7 @@ from store_service.domain.plan import PlanDraft, PlanState
 from store_service.domain.proposal import ProposalDraft, ProposalState
 from store_service.persistence.writer import WriterOptions
 from tests.support.proposals import ALICE, BOB
-from tests.support.stores import Store, job, opened, outcomes, person, request
+from tests.support.serverless_store import Store, job, opened, outcomes, person, request
 
 
 @pytest.mark.asyncio

@@ -17,7 +17,7 @@ from store_service.persistence.write_session import Conflict, ConnectionLost, Un
 from store_service.persistence.writer import WriterOptions
 from tests.support.databases import PostgresServer
 from tests.support.proposals import ALICE, BOB
-from tests.support.stores import Gate, failing_once, opened, outcomes, request
+from tests.support.serverless_store import Gate, failing_once, opened, outcomes, request
 
 CREATE = CreateProposal(actor=ALICE, draft=ProposalDraft(action_name="act"), submit=True)
 FAST = WriterOptions(reconnect_pauses=(0.0, 0.01))

@@ -43,7 +43,7 @@ from store_service.domain.proposal import Approval, Decision, Effect, ProposalDr
 from store_service.persistence.writer import WriterOptions
 from tests.support.polling import until
 from tests.support.proposals import ALICE, BOB, CAROL, FAILURE, WORKER
-from tests.support.stores import Gate, Store, opened, outcomes, person
+from tests.support.serverless_store import Gate, Store, opened, outcomes, person
 
 
 @pytest.mark.asyncio

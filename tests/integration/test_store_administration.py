@@ -21,7 +21,7 @@ from plangate.store.v1 import store_service_pb2 as rpc
 
 from store_service import administration
 from store_service.persistence.offline import BackupRefused, back_up
-from tests.support.store import job, planned, running_store
+from tests.support.served_store import job, planned, running_store
 
 ROOT = Path(__file__).parents[2]
 VERIFY = ROOT / "docs" / "verify_log.py"

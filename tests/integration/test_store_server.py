@@ -25,7 +25,7 @@ from store_service.domain.errors import StartRefused
 from store_service.permissions import PERMISSIONS
 from store_service.settings import StoreSettings
 from store_service.status_mapping import STATUS_OF
-from tests.support.store import Client, RunningStore, failure_of, job, planned, running_store
+from tests.support.served_store import Client, RunningStore, failure_of, job, planned, running_store
 
 GRPCURL = Path(sys.executable).with_name("grpcurl")
 

@@ -132,7 +132,7 @@ async def test_every_misbehaviour_has_its_error(
     observer = Observed() if streamed else None
     async with (
         ModelServer(default=reply) as server,
-        Bench(server, protocol, attempt_timeout_seconds=0.2 if reply.hangs else 10.0, raw_text=RawText.REDACT) as bench,
+        Bench(server, protocol, attempt_timeout_seconds=1.5 if reply.hangs else 10.0, raw_text=RawText.REDACT) as bench,
     ):
         with pytest.raises(expected) as caught:
             await bench.generator.generate(bench.request(max_attempts=1), observer)

@@ -273,7 +273,7 @@ class TestTime:
 
     @pytest.mark.asyncio
     async def test_a_slow_attempt_is_given_up_while_there_is_time_for_another(self) -> None:
-        async with ModelServer(default=says(PLAN)) as server, Bench(server, attempt_timeout_seconds=0.1) as bench:
+        async with ModelServer(default=says(PLAN)) as server, Bench(server, attempt_timeout_seconds=1.5) as bench:
             server.script(hangs())
             result = await bench.generator.generate(bench.request())
             await server.until(lambda: server.disconnects == 1)

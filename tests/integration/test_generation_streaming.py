@@ -157,7 +157,7 @@ async def test_many_streams_at_once(protocol: str) -> None:
 
 @pytest.mark.asyncio
 async def test_a_stream_that_hangs_is_given_up() -> None:
-    async with ModelServer(default=says(PLAN)) as server, Bench(server, attempt_timeout_seconds=0.1) as bench:
+    async with ModelServer(default=says(PLAN)) as server, Bench(server, attempt_timeout_seconds=1.5) as bench:
         server.script(says(PLAN, gate=asyncio.Event(), gate_after=len(TEXT) - 10), hangs())
         observer = Observed()
         result = await bench.generator.generate(bench.request(), observer)

@@ -322,17 +322,22 @@ class Proposals:
         *,
         attempt: int,
         failure: plan_pb2.Failure,
+        not_started: bool = False,
         retryable: bool = False,
         retry_delay_seconds: float | None = None,
         result: Struct | None = None,
         request_id: str | None = None,
         timeout_seconds: float | None = None,
     ) -> proposal_pb2.Proposal:
-        """Report failure under a lease."""
+        """Report failure under a lease.
+
+        :param not_started: nothing was begun: APPROVED again, and the attempt does not count. Without `result`.
+        """
         request = store_pb2.FailProposalRequest(
             id=proposal_id,
             attempt=attempt,
             failure=failure,
+            not_started=not_started,
             retryable=retryable,
             retry_delay=duration(retry_delay_seconds),
             result=result,

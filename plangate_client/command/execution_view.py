@@ -12,6 +12,7 @@ from rpckit.struct_codec import JsonValue
 _STYLES = {
     Ending.EXECUTED: "green",
     Ending.FAILED: "red",
+    Ending.RETURNED: "yellow",
     Ending.CANCELLED: "yellow",
     Ending.LEASE_LOST: "yellow",
     Ending.NOT_REPORTED: "red",

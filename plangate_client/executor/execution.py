@@ -41,6 +41,7 @@ class Ending(Enum):
 
     EXECUTED = "executed"
     FAILED = "failed"
+    RETURNED = "returned"
     CANCELLED = "cancelled"
     LEASE_LOST = "lease_lost"
     NOT_REPORTED = "not_reported"
@@ -87,7 +88,8 @@ class LeaseHolder:
         """Carry one proposal out and report.
 
         :param leased_at: the clock's time before the lease was asked for, so that it never seems longer than it is.
-        :param hand_back: when it is set the work is stopped and given back to the store.
+        :param hand_back: when it is set the work is stopped and given back to the store; when it is set from the
+            beginning, nothing is begun.
         """
         if self._clock() - leased_at > self._lease_seconds / 3:
             # The claim took long, or its first answer was lost: the lease may be another's by now.
@@ -96,7 +98,8 @@ class LeaseHolder:
                 proposal = await self._renewed(proposal, self._lease_seconds)
             except PlangateError:
                 return Execution(proposal, Ending.LEASE_LOST, Outcome())
-        work = asyncio.create_task(self._carry_out(proposal))
+        begun = asyncio.Event()
+        work = asyncio.create_task(self._carry_out(proposal, begun, hand_back))
         lease = asyncio.create_task(self._keep_lease(proposal, leased_at))
         asked = asyncio.create_task(hand_back.wait())
         try:
@@ -106,9 +109,15 @@ class LeaseHolder:
             if not work.cancelled():
                 outcome = _outcome(work)
             elif lease.done():
+                # Also when nothing was begun: somebody asked to cancel it, and it is.
                 outcome = Outcome(reason="CANCELLED", message="the executor stopped the work: a cancel was requested")
             else:
-                outcome = Outcome(reason="EXECUTOR_STOPPED", message="the executor was stopped", retryable=True)
+                outcome = Outcome(
+                    reason="EXECUTOR_STOPPED",
+                    message=f"the executor was stopped {'while it worked' if begun.is_set() else 'before it began'}",
+                    retryable=True,
+                    not_started=not begun.is_set(),
+                )
             if lease.done() and not lease.result():
                 return Execution(proposal, Ending.LEASE_LOST, outcome)
             return await self._report(proposal, outcome, lease)
@@ -116,7 +125,12 @@ class LeaseHolder:
             for task in (work, lease, asked):
                 await _ended(task)
 
-    async def _carry_out(self, proposal: proposal_pb2.Proposal) -> Outcome:
+    async def _carry_out(
+        self, proposal: proposal_pb2.Proposal, begun: asyncio.Event, hand_back: asyncio.Event
+    ) -> Outcome:
+        if hand_back.is_set():
+            # Stands still until it is cancelled.
+            await asyncio.Event().wait()
         action = self._actions[proposal.action_name]
         try:
             args = struct_to_json(proposal.action_args, "action_args")
@@ -140,8 +154,11 @@ class LeaseHolder:
         try:
             if isinstance(action.binding, CommandBinding):
                 line = action.binding.render(values, environment, self._surroundings.directory)
+                begun.set()
                 return await run_command(line, action.binding.form)
-            return await run_http(action.binding.render(values, environment), action.binding.form)
+            request = action.binding.render(values, environment)
+            begun.set()
+            return await run_http(request, action.binding.form)
         except (ArgumentMissing, ArgumentRefused) as error:
             return Outcome(reason="ARGUMENTS_REFUSED", message=str(error))
 
@@ -189,13 +206,15 @@ class LeaseHolder:
                     proposal.id,
                     attempt=proposal.lease.attempt,
                     failure=plan_pb2.Failure(reason=outcome.reason, message=outcome.message[:_MESSAGE_CHARACTERS]),
+                    not_started=outcome.not_started,
                     retryable=outcome.retryable,
                     retry_delay_seconds=outcome.retry_delay_seconds,
-                    result=result,
+                    result=None if outcome.not_started else result,
                     request_id=request_id,
                 )
-                is_cancelled = reported.state == proposal_pb2.PROPOSAL_STATE_CANCELLED
-                return Execution(reported, Ending.CANCELLED if is_cancelled else Ending.FAILED, outcome)
+                if reported.state == proposal_pb2.PROPOSAL_STATE_CANCELLED:
+                    return Execution(reported, Ending.CANCELLED, outcome)
+                return Execution(reported, Ending.RETURNED if outcome.not_started else Ending.FAILED, outcome)
             except (Conflict, NotFound, PreconditionFailed):
                 return Execution(proposal, Ending.LEASE_LOST, outcome)
             except PlangateError as error:

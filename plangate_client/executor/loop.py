@@ -65,6 +65,8 @@ class Executor:
         self._holder = LeaseHolder(store, catalogue.actions, surroundings, lease_seconds=self._pace.lease_seconds)
         self._running: set[asyncio.Task[None]] = set()
         self._hand_back = asyncio.Event()
+        self._set = asyncio.Event()
+        self._set.set()
 
     async def run(self, stop: asyncio.Event, *, until_idle: bool = False) -> None:
         """Work until `stop` is set, then finish what runs, or hand it back after the drain time.
@@ -133,8 +135,10 @@ class Executor:
                     return False
                 pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)
                 continue
+            # What was leased while the stop was asked for goes back unworked.
+            hand_back = self._set if stopping.done() else self._hand_back
             for proposal in proposals:
-                self._start(proposal, leased_at)
+                self._start(proposal, leased_at, hand_back)
             return bool(proposals)
 
     async def _call(self, max_proposals: int, wait_seconds: float, request_id: str) -> list[proposal_pb2.Proposal]:
@@ -147,11 +151,11 @@ class Executor:
             request_id=request_id,
         )
 
-    def _start(self, proposal: proposal_pb2.Proposal, leased_at: float) -> None:
+    def _start(self, proposal: proposal_pb2.Proposal, leased_at: float, hand_back: asyncio.Event) -> None:
         self._observer.claimed(proposal)
-        task = asyncio.create_task(self._run(proposal, leased_at))
+        task = asyncio.create_task(self._run(proposal, leased_at, hand_back))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _run(self, proposal: proposal_pb2.Proposal, leased_at: float) -> None:
-        self._observer.ended(await self._holder.run(proposal, leased_at=leased_at, hand_back=self._hand_back))
+    async def _run(self, proposal: proposal_pb2.Proposal, leased_at: float, hand_back: asyncio.Event) -> None:
+        self._observer.ended(await self._holder.run(proposal, leased_at=leased_at, hand_back=hand_back))

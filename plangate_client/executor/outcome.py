@@ -18,6 +18,8 @@ class Outcome:
     reason: str = ""
     message: str = ""
     retryable: bool = False
+    not_started: bool = False
+    """Nothing was begun: the attempt does not count."""
     retry_delay_seconds: float | None = None
 
     @property

@@ -6,6 +6,7 @@ from store_service.commands.command import Command
 from store_service.commands.proposals import OnProposal
 from store_service.commands.working_set import Needs, ReadyQuery, Transaction
 from store_service.domain import execution, limits, review
+from store_service.domain.errors import InvalidField
 from store_service.domain.instant import Micros
 from store_service.domain.lease import Failure
 
@@ -91,9 +92,10 @@ class CompleteProposal(UnderLease):
 
 @dataclass(frozen=True, kw_only=True)
 class FailProposal(UnderLease):
-    """Reports failure."""
+    """Reports failure, or, with `not_started`, gives the proposal back unworked."""
 
     failure: Failure
+    not_started: bool = False
     retryable: bool = False
     retry_delay: Micros = 0
     result_json: str | None = None
@@ -106,22 +108,35 @@ class FailProposal(UnderLease):
         super().check()
         limits.failure("failure", self.failure.reason, self.failure.message)
         limits.number("retry_delay", self.retry_delay, 0, 365 * 86_400 * 1_000_000)
+        if self.not_started and self.result_json is not None:
+            raise InvalidField("result", "must be absent when nothing was started")
 
     def collect(self, needs: Needs) -> None:
         needs.proposals.add(self.proposal_id)
         needs.ending.add(self.proposal_id)
 
     def apply(self, transaction: Transaction) -> None:
-        change = execution.fail(
-            self.target(transaction),
-            self.actor,
-            self.attempt,
-            transaction.now,
-            failure=self.failure,
-            retryable=self.retryable,
-            retry_delay=self.retry_delay,
-            result_json=self.result_json,
-        )
+        proposal = self.target(transaction)
+        if self.not_started:
+            change = execution.give_back(
+                proposal,
+                self.actor,
+                self.attempt,
+                transaction.now,
+                failure=self.failure,
+                retry_delay=self.retry_delay,
+            )
+        else:
+            change = execution.fail(
+                proposal,
+                self.actor,
+                self.attempt,
+                transaction.now,
+                failure=self.failure,
+                retryable=self.retryable,
+                retry_delay=self.retry_delay,
+                result_json=self.result_json,
+            )
         transaction.save(change, comment=self.failure.message[: limits.MAX_COMMENT], answers=True)
 
 

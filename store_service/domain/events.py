@@ -49,6 +49,7 @@ class EventKind(StrEnum):
     PROPOSAL_LEASE_RENEWED = "proposal.lease_renewed"
     PROPOSAL_EXECUTED = "proposal.executed"
     PROPOSAL_RETRIED = "proposal.retried"
+    PROPOSAL_RETURNED = "proposal.returned"
     PROPOSAL_FAILED = "proposal.failed"
     PROPOSAL_EXPIRED = "proposal.expired"
     PROPOSAL_DELETED = "proposal.deleted"

@@ -57,6 +57,18 @@ def fail(
     return _given_back(reported, executor, now, failure, retryable=retryable, retry_delay=retry_delay)
 
 
+def give_back(
+    proposal: Proposal, executor: Actor, attempt: int, now: Instant, *, failure: Failure, retry_delay: Micros
+) -> tuple[Proposal, EventKind]:
+    """APPROVED again, whatever attempts are left: the work was not begun, so this one does not count. CANCELLED when a
+    cancel was requested."""
+    proposal.held(executor, attempt)
+    PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.FAIL)
+    uncounted = proposal.evolve(returned_attempts=proposal.returned_attempts + 1)
+    given, kind = _given_back(uncounted, executor, now, failure, retryable=True, retry_delay=retry_delay)
+    return given, EventKind.PROPOSAL_RETURNED if kind is EventKind.PROPOSAL_RETRIED else kind
+
+
 def expire_lease(proposal: Proposal, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:
     """As after a failure that may be retried at once."""
     PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.EXPIRE_LEASE)

@@ -70,6 +70,7 @@ class ProposalRow(VersionedBase):
     expire_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
     end_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
     revised_by: Mapped[str] = mapped_column(Text, default="", server_default="")
+    returned_attempts: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
 
 
 class PlanRow(VersionedBase):

@@ -66,6 +66,7 @@ def proposal_to_row(proposal: Proposal) -> Row:
         proposal.expire_time,
         proposal.end_time,
         proposal.revised_by,
+        proposal.returned_attempts,
         proposal.created_by,
         proposal.updated_by,
         proposal.create_time,
@@ -89,6 +90,7 @@ PROGRESS_COLUMNS = (
     "lease_worker",
     "lease_expire_time",
     "attempt",
+    "returned_attempts",
     "not_before_time",
     "submit_time",
     "review_time",
@@ -115,6 +117,7 @@ def progress_to_row(proposal: Proposal) -> Row:
         None if lease is None else lease.worker,
         None if lease is None else lease.expire_time,
         proposal.attempt,
+        proposal.returned_attempts,
         proposal.not_before_time,
         proposal.submit_time,
         proposal.review_time,
@@ -161,6 +164,7 @@ def proposal_from_row(row: Sequence[Any]) -> Proposal:
         expire_time,
         end_time,
         revised_by,
+        returned_attempts,
         created_by,
         updated_by,
         create_time,
@@ -204,6 +208,7 @@ def proposal_from_row(row: Sequence[Any]) -> Proposal:
         expire_time=expire_time,
         end_time=end_time,
         revised_by=revised_by,
+        returned_attempts=returned_attempts,
     )
 
 

@@ -279,6 +279,7 @@ def fail_proposal(request: rpc.FailProposalRequest, actor: Actor) -> commands.Fa
         expected_version=request.expected_version,
         attempt=request.attempt,
         failure=failure_from_proto(request.failure),
+        not_started=request.not_started,
         retryable=request.retryable,
         retry_delay=duration_from_proto(request.retry_delay, "retry_delay"),
         result_json=json_from_struct(request.result, "result") if request.HasField("result") else None,

@@ -53,6 +53,7 @@ def proposal_to_bytes(proposal: Proposal) -> bytes:
         reviewer_role=proposal.reviewer_role,
         attempt=proposal.attempt,
         max_attempts=proposal.max_attempts,
+        returned_attempts=proposal.returned_attempts,
         created_by=proposal.created_by,
         updated_by=proposal.updated_by,
         revised_by=proposal.revised_by,

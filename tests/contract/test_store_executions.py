@@ -170,6 +170,43 @@ async def test_the_sweeper_takes_leases_back_and_ends_what_waited_too_long(datab
 
 
 @pytest.mark.asyncio
+async def test_what_was_not_begun_costs_no_attempt(database_url: str) -> None:
+    async with running_store(database_url) as store:
+        ready = await approved(store, max_attempts=1)
+        stopped = {"reason": "EXECUTOR_STOPPED", "message": "before it began"}
+        for attempt in (1, 2, 3):
+            [claimed] = await store.worker.claim()
+            assert (claimed.id, claimed.attempt, claimed.returned_attempts) == (ready.id, attempt, attempt - 1)
+            back = rpc.FailProposalRequest(id=ready.id, attempt=attempt, failure=stopped, not_started=True)
+            given = await store.worker.proposals.FailProposal(back)
+            assert (given.state, given.attempt, given.returned_attempts) == (APPROVED, attempt, attempt)
+            assert given.failure.reason == "EXECUTOR_STOPPED"
+            # The token of the attempt is worth nothing any more.
+            assert (await failure_of(store.worker.proposals.FailProposal(back))).reason == "LEASE_LOST"
+        [claimed] = await store.worker.claim()
+        with_result = rpc.FailProposalRequest(
+            id=ready.id, attempt=4, failure=stopped, not_started=True, result={"exit_status": 1}
+        )
+        assert (await failure_of(store.worker.proposals.FailProposal(with_result))).metadata["field"] == "result"
+        failed = await store.worker.proposals.FailProposal(
+            rpc.FailProposalRequest(id=ready.id, attempt=4, failure=stopped, retryable=True)
+        )
+        assert failed.state == FAILED
+        events = await store.alice.events.ListEvents(rpc.ListEventsRequest(filter='kind = "proposal.returned"'))
+        assert len(events.events) == 3
+
+
+@pytest.mark.asyncio
+async def test_what_is_given_back_after_a_cancel_is_cancelled(database_url: str) -> None:
+    async with running_store(database_url) as store:
+        await approved(store)
+        [claimed] = await store.worker.claim()
+        await store.alice.proposals.CancelProposal(rpc.CancelProposalRequest(id=claimed.id))
+        back = rpc.FailProposalRequest(id=claimed.id, attempt=1, failure={"reason": "STOPPED"}, not_started=True)
+        assert (await store.worker.proposals.FailProposal(back)).state == CANCELLED
+
+
+@pytest.mark.asyncio
 async def test_one_approval_wakes_one_of_many_who_wait(database_url: str) -> None:
     async with running_store(database_url) as store:
         waiting = [asyncio.ensure_future(store.worker.claim(wait_duration={"seconds": 30})) for _ in range(8)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
 from plangate_client.executor.catalogue import load_bound_catalogue
-from plangate_client.executor.execution import Ending, Execution, Surroundings
+from plangate_client.executor.execution import Ending, Execution, LeaseHolder, Surroundings
 from plangate_client.executor.loop import Executor, Observer, Pace
 from rpckit.struct_codec import struct_to_json
 from tests.support.pair import Pair, running_pair
@@ -220,6 +221,25 @@ async def test_what_runs_is_handed_back_after_the_drain_time(pair: Pair) -> None
     assert execution.outcome.reason == "EXECUTOR_STOPPED"
     assert gone(pair.directory / "pid")
     assert await state(pair, proposal) == "APPROVED"
+
+
+@pytest.mark.asyncio
+async def test_what_was_leased_but_not_begun_costs_no_attempt(pair: Pair) -> None:
+    [proposal] = await pair.submit(("touch", {"name": "begun"}), max_attempts=1)
+    async with pair.store("worker") as store:
+        catalogue = load_bound_catalogue(pair.catalogue_file)
+        surroundings = Surroundings({"PATH": "/usr/bin:/bin"}, pair.directory, sys.executable, pair.directory)
+        holder = LeaseHolder(store, catalogue.actions, surroundings, lease_seconds=30.0)
+        [leased] = await store.proposals.claim(lease_seconds=30.0)
+        stopping = asyncio.Event()
+        stopping.set()
+        execution = await holder.run(leased, leased_at=time.monotonic(), hand_back=stopping)
+    assert (execution.ending, execution.outcome.not_started) == (Ending.RETURNED, True)
+    assert execution.proposal.returned_attempts == 1
+    assert not (pair.directory / "begun").exists()
+    assert await state(pair, proposal) == "APPROVED"
+    [execution] = await Worker(pair).run()
+    assert (execution.ending, execution.proposal.attempt) == (Ending.EXECUTED, 2)
 
 
 @pytest.mark.asyncio

@@ -59,6 +59,7 @@ def test_a_proposal_with_everything() -> None:
         not_before_time=8 * SECOND,
         end_time=10 * SECOND,
         revised_by="carol",
+        returned_attempts=1,
     )
     message = proposal_pb2.Proposal.FromString(encoding.proposal_to_bytes(proposal))
     # Every field of the contract is set: one that is added and not mapped fails here.

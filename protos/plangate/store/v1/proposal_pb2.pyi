@@ -135,6 +135,7 @@ class Proposal(_message.Message):
     NOT_BEFORE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     REVISED_BY_FIELD_NUMBER: _builtins.int
+    RETURNED_ATTEMPTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7, given by the store."""
     plan_id: _builtins.str
@@ -162,7 +163,7 @@ class Proposal(_message.Message):
     attempt: _builtins.int
     """Executions begun so far; the fencing token of the current one."""
     max_attempts: _builtins.int
-    """Executions allowed before it becomes FAILED. 1 to 100."""
+    """Executions allowed before it becomes FAILED, not counting returned_attempts. 1 to 100."""
     created_by: _builtins.str
     """Identity of the requester, taken from credentials. Can never approve it."""
     updated_by: _builtins.str
@@ -171,6 +172,8 @@ class Proposal(_message.Message):
     """True when a person asked to cancel it while it was EXECUTING. The executor sees it at its next renewal."""
     revised_by: _builtins.str
     """Identity that last edited what it says; like the requester, it can never approve it. Empty: never edited."""
+    returned_attempts: _builtins.int
+    """Executions that were given back before they began: they do not count against max_attempts."""
     @_builtins.property
     def action_args(self) -> _struct_pb2.Struct:
         """With what. At most 64 KiB of JSON, nested at most 32 deep; whole numbers beyond 2^53 are refused."""
@@ -277,10 +280,11 @@ class Proposal(_message.Message):
         not_before_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         revised_by: _builtins.str = ...,
+        returned_attempts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "create_time", b"create_time", "decision", b"decision", "delete_time", b"delete_time", "end_time", b"end_time", "execute_time", b"execute_time", "expire_time", b"expire_time", "failure", b"failure", "lease", b"lease", "not_before_time", b"not_before_time", "result", b"result", "review_time", b"review_time", "submit_time", b"submit_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "action_name", b"action_name", "approvals", b"approvals", "args_digest", b"args_digest", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "created_by", b"created_by", "decision", b"decision", "delete_time", b"delete_time", "depends_on", b"depends_on", "description", b"description", "end_time", b"end_time", "evidence", b"evidence", "execute_time", b"execute_time", "expire_time", b"expire_time", "failure", b"failure", "id", b"id", "job_id", b"job_id", "labels", b"labels", "lease", b"lease", "max_attempts", b"max_attempts", "not_before_time", b"not_before_time", "plan_id", b"plan_id", "priority", b"priority", "required_approvals", b"required_approvals", "result", b"result", "review_time", b"review_time", "reviewer_role", b"reviewer_role", "revised_by", b"revised_by", "state", b"state", "submit_time", b"submit_time", "update_time", b"update_time", "updated_by", b"updated_by", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "action_name", b"action_name", "approvals", b"approvals", "args_digest", b"args_digest", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "created_by", b"created_by", "decision", b"decision", "delete_time", b"delete_time", "depends_on", b"depends_on", "description", b"description", "end_time", b"end_time", "evidence", b"evidence", "execute_time", b"execute_time", "expire_time", b"expire_time", "failure", b"failure", "id", b"id", "job_id", b"job_id", "labels", b"labels", "lease", b"lease", "max_attempts", b"max_attempts", "not_before_time", b"not_before_time", "plan_id", b"plan_id", "priority", b"priority", "required_approvals", b"required_approvals", "result", b"result", "returned_attempts", b"returned_attempts", "review_time", b"review_time", "reviewer_role", b"reviewer_role", "revised_by", b"revised_by", "state", b"state", "submit_time", b"submit_time", "update_time", b"update_time", "updated_by", b"updated_by", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

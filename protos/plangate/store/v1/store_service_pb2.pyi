@@ -1227,6 +1227,7 @@ class FailProposalRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    NOT_STARTED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Proposal id."""
     attempt: _builtins.int
@@ -1237,6 +1238,10 @@ class FailProposalRequest(_message.Message):
     """UUID that makes a repeated call return the first answer."""
     expected_version: _builtins.int
     """Version that was read; 0 means any."""
+    not_started: _builtins.bool
+    """Nothing was begun (an executor that shuts down, for example): the attempt does not count against max_attempts.
+    `retryable` is taken as true; `result` must be absent.
+    """
     @_builtins.property
     def failure(self) -> _plan_pb2.Failure:
         """What went wrong. Required."""
@@ -1260,10 +1265,11 @@ class FailProposalRequest(_message.Message):
         request_id: _builtins.str = ...,
         result: _struct_pb2.Struct | None = ...,
         expected_version: _builtins.int = ...,
+        not_started: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "result", b"result", "retry_delay", b"retry_delay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "expected_version", b"expected_version", "failure", b"failure", "id", b"id", "request_id", b"request_id", "result", b"result", "retry_delay", b"retry_delay", "retryable", b"retryable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "expected_version", b"expected_version", "failure", b"failure", "id", b"id", "not_started", b"not_started", "request_id", b"request_id", "result", b"result", "retry_delay", b"retry_delay", "retryable", b"retryable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -695,7 +695,8 @@ class ProposalServiceServicer:
 
     def FailProposal(self, request, context):
         """Reports failure under a lease: APPROVED again while attempts are left and it is retryable, else FAILED;
-        CANCELLED when a cancel was requested. Errors: ABORTED (LEASE_LOST).
+        CANCELLED when a cancel was requested. With not_started it gives the proposal back unworked: APPROVED again, and
+        the execution does not count. Errors: ABORTED (LEASE_LOST).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

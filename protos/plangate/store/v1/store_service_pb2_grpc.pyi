@@ -245,7 +245,8 @@ class ProposalServiceStub:
     """Reports success under a lease. Errors: ABORTED (LEASE_LOST)."""
     FailProposal: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.FailProposalRequest, _proposal_pb2.Proposal]
     """Reports failure under a lease: APPROVED again while attempts are left and it is retryable, else FAILED;
-    CANCELLED when a cancel was requested. Errors: ABORTED (LEASE_LOST).
+    CANCELLED when a cancel was requested. With not_started it gives the proposal back unworked: APPROVED again, and
+    the execution does not count. Errors: ABORTED (LEASE_LOST).
     """
 
 @_typing.type_check_only
@@ -301,7 +302,8 @@ class ProposalServiceAsyncStub(ProposalServiceStub):
     """Reports success under a lease. Errors: ABORTED (LEASE_LOST)."""
     FailProposal: _aio.UnaryUnaryMultiCallable[_store_service_pb2.FailProposalRequest, _proposal_pb2.Proposal]  # type: ignore[assignment]
     """Reports failure under a lease: APPROVED again while attempts are left and it is retryable, else FAILED;
-    CANCELLED when a cancel was requested. Errors: ABORTED (LEASE_LOST).
+    CANCELLED when a cancel was requested. With not_started it gives the proposal back unworked: APPROVED again, and
+    the execution does not count. Errors: ABORTED (LEASE_LOST).
     """
 
 class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -462,7 +464,8 @@ class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_proposal_pb2.Proposal, _abc.Awaitable[_proposal_pb2.Proposal]]:
         """Reports failure under a lease: APPROVED again while attempts are left and it is retryable, else FAILED;
-        CANCELLED when a cancel was requested. Errors: ABORTED (LEASE_LOST).
+        CANCELLED when a cancel was requested. With not_started it gives the proposal back unworked: APPROVED again, and
+        the execution does not count. Errors: ABORTED (LEASE_LOST).
         """
 
 def add_ProposalServiceServicer_to_server(servicer: ProposalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,6 +1,7 @@
 """Both servers as one group of processes: started together, stopped together.
 
-The store comes first, because the planner is told its address. If one ends, the other is stopped.
+The store comes first, because the planner is told its address. If one ends, the other is stopped. If this process is
+killed, both end by themselves: see bound_process.py.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ async def _line(stream: asyncio.StreamReader) -> bytes:
 
 
 class ServerPair:
-    """Starts `python -m store_service` and `python -m planner_service`. An async context manager that stops them."""
+    """Runs the modules `store_service` and `planner_service`. An async context manager that stops them."""
 
     def __init__(
         self,
@@ -160,9 +161,12 @@ class ServerPair:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
+            "plangate_client.bound_process",
+            str(self._stop_seconds),
             f"{name}_service",
             env={**self._environment, **additions},
-            stdin=asyncio.subprocess.DEVNULL,
+            # Never written to; its end tells the server that this process is gone.
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             # A group of their own: Ctrl-C reaches this process only, which then stops them in order.

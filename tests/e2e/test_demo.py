@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import pty
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -135,6 +136,20 @@ async def test_leaves_nothing_behind_when_interrupted(tmp_path: Path, number: si
             output, _ = await process.communicate()
         assert process.returncode == 130
         assert "Traceback" not in output.decode()
+
+
+@pytest.mark.asyncio
+async def test_leaves_no_process_behind_when_killed(tmp_path: Path) -> None:
+    async with demo(tmp_path) as run:
+        run.model.default = hangs()
+        process = await run.start()
+        await until(lambda: run.model.in_flight > 0, timeout_seconds=40)
+        process.kill()
+        await process.communicate()
+        # The servers end in order: a plan in the making is given its three seconds.
+        await until(lambda: marked_processes(run.marked) == [], timeout_seconds=20)
+        for left in os.listdir(tmp_path):
+            shutil.rmtree(tmp_path / left)
 
 
 @pytest.mark.asyncio

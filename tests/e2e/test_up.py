@@ -39,7 +39,7 @@ class Up:
     def servers(self) -> dict[str, int]:
         """The servers' process ids, by module."""
         children = psutil.Process(self.process.pid).children()
-        return {child.cmdline()[2]: child.pid for child in children if len(child.cmdline()) > 2}
+        return {child.cmdline()[-1]: child.pid for child in children}
 
 
 @contextlib.asynccontextmanager
@@ -86,7 +86,8 @@ async def up(directory: Path, *arguments: str, environment: Mapping[str, str] | 
                 process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(30):
                 await process.communicate()
-            assert marked_processes(marked) == []
+            # Killed, it could not wait for them.
+            await until(lambda: marked_processes(marked) == [], timeout_seconds=20)
 
 
 @pytest.mark.asyncio
@@ -115,6 +116,18 @@ async def test_if_one_ends_the_other_is_stopped(tmp_path: Path, name: str) -> No
             _, stderr = await running.process.communicate()
         assert running.process.returncode == 1
         assert f"plangate: the {name} was ended by signal 9" in stderr.decode()
+
+
+@pytest.mark.asyncio
+async def test_killed_it_leaves_no_server_behind(tmp_path: Path) -> None:
+    async with up(tmp_path) as running:
+        await until(lambda: len(running.servers()) == 2)
+        servers = [psutil.Process(pid) for pid in running.servers().values()]
+        running.process.kill()
+        # Asked to end, not cut off: well within the drain time, as nothing is in flight.
+        await until(lambda: not any(server.is_running() for server in servers), timeout_seconds=20)
+    # The write-ahead log of a database that was closed in order is gone.
+    assert "plangate.db-wal" not in os.listdir(tmp_path)
 
 
 @pytest.mark.asyncio

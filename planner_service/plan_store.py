@@ -43,9 +43,9 @@ class PlanStore(Protocol):
         """Return one proposal."""
 
     async def update_proposal(
-        self, revision: Revision, decision: Decision, *, requester: str, now: datetime, deadline: float
+        self, revision: Revision, decision: Decision | None, *, requester: str, now: datetime, deadline: float
     ) -> Proposal:
-        """Store a revision and what policy decided of it."""
+        """Store a revision and what policy decided of it; None: what was decided before still holds."""
 
     async def first_revision(self, request_id: str, deadline: float) -> Proposal | None:
         """The proposal as the first revision with this request_id left it, None when there was none."""

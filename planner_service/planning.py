@@ -169,9 +169,11 @@ class Planning:
         return await self._commit(governed, requester, request_id, same, deadline)
 
     async def revise(self, revision: Revision, *, requester: str, deadline: float) -> Proposal:
-        """Edit a proposal: its arguments are checked and governed again. Raises JobsInvalid, PolicyDenied.
+        """Edit a proposal: new arguments are checked, and policy is asked again. Raises JobsInvalid, PolicyDenied.
 
         Policy is asked about the one who wanted the proposal and about the one who edits it, and both answers count.
+        Words may be mended where the action has left the catalogue since: then there is nothing to check or to ask
+        about, and what was decided stays.
         """
         if revision.request_id and not revision.validate_only:
             earlier = await self._store.first_revision(revision.request_id, deadline)
@@ -181,20 +183,23 @@ class Planning:
                 return earlier
         proposal = await self._store.get_proposal(revision.proposal_id, deadline)
         governance = self._governance.current
-        wanted = proposal.action_args if revision.action_args is None else revision.action_args
-        args, errors = check_args(proposal.action_name, wanted, governance.catalogue)
-        if errors:
-            raise JobsInvalid(errors)
+        args = proposal.action_args
+        if revision.action_args is not None and revision.action_args != args:
+            args, errors = check_args(proposal.action_name, revision.action_args, governance.catalogue)
+            if errors:
+                raise JobsInvalid(errors)
         now = self._clock.now()
-        job = Job(id=proposal.id, action_name=proposal.action_name, action_args=args)
-        decision = most_severe(
-            [
-                governance.decide(job, proposal.labels, identity, now)
-                for identity in dict.fromkeys((proposal.created_by, requester))
-            ]
-        )
-        if decision.effect is Effect.DENY:
-            raise PolicyDenied(decision)
+        decision = None
+        if governance.catalogue.find(proposal.action_name) is not None:
+            job = Job(id=proposal.id, action_name=proposal.action_name, action_args=args)
+            decision = most_severe(
+                [
+                    governance.decide(job, proposal.labels, identity, now)
+                    for identity in dict.fromkeys((proposal.created_by, requester))
+                ]
+            )
+            if decision.effect is Effect.DENY:
+                raise PolicyDenied(decision)
         changed = replace(revision, action_args=args if revision.action_args is not None else None)
         return await self._store.update_proposal(changed, decision, requester=requester, now=now, deadline=deadline)
 

@@ -114,19 +114,19 @@ class StoreGateway:
             )
 
     async def update_proposal(
-        self, revision: Revision, decision: Decision, *, requester: str, now: datetime, deadline: float
+        self, revision: Revision, decision: Decision | None, *, requester: str, now: datetime, deadline: float
     ) -> Proposal:
         """Store a revision, what policy decided of it, and what that asks of reviewers from now on.
 
         A revised proposal keeps needing at least one person, also where policy would allow it.
         """
-        proposal = proposal_pb2.Proposal(
-            id=revision.proposal_id,
-            decision=decision_to_proto(decision),
-            required_approvals=max(1, decision.required_approvals),
-            reviewer_role=decision.reviewer_role,
-        )
-        mask = ["decision", "required_approvals", "reviewer_role"]
+        proposal = proposal_pb2.Proposal(id=revision.proposal_id)
+        mask = []
+        if decision is not None:
+            proposal.decision.CopyFrom(decision_to_proto(decision))
+            proposal.required_approvals = max(1, decision.required_approvals)
+            proposal.reviewer_role = decision.reviewer_role
+            mask = ["decision", "required_approvals", "reviewer_role"]
         if revision.action_args is not None:
             proposal.action_args.CopyFrom(json_to_proto(revision.action_args, "action_args"))
             mask.append("action_args")
@@ -136,7 +136,7 @@ class StoreGateway:
         if revision.priority is not None:
             proposal.priority = revision.priority
             mask.append("priority")
-        if decision.approval_ttl is not None:
+        if decision is not None and decision.approval_ttl is not None:
             proposal.expire_time.CopyFrom(time_to_proto(now + decision.approval_ttl))
             mask.append("expire_time")
         with _translated(revision.request_id):

@@ -18,7 +18,7 @@ from plangate_client.errors import (
     ProposalNotFound,
     VersionConflict,
 )
-from tests.support.planner_house import PlannerHouse, job, open_house, struct
+from tests.support.planner_house import CATALOGUE, PlannerHouse, job, open_house, struct
 
 
 @pytest_asyncio.fixture
@@ -192,6 +192,37 @@ async def test_policy_looks_at_both_who_wanted_it_and_who_edits_it(house: Planne
                 proposal.id, expected_version=1, action_args=struct(order="A-1", amount=11)
             )
         assert caught.value.metadata["rule"] == f"not-{name}"
+
+
+@pytest.mark.asyncio
+async def test_words_can_be_mended_when_the_action_has_left_the_catalogue(house: PlannerHouse) -> None:
+    proposal = await proposed(house, "restart_service", service="web")
+    house.catalogue_file.write_text(CATALOGUE.replace("restart_service", "reboot_service"))
+    assert house.planners[0].governance.reload()
+    planner = house.planner("bob")
+    revised = await planner.revise_proposal(
+        proposal.id, expected_version=1, action_args=proposal.action_args, description="Better said", priority=3
+    )
+    assert (revised.description, revised.priority, revised.updated_by) == ("Better said", 3, "bob")
+    assert (revised.decision, revised.required_approvals, revised.reviewer_role) == (proposal.decision, 2, "sre")
+    assert revised.args_digest == proposal.args_digest
+    with pytest.raises(JobInvalid):
+        await planner.revise_proposal(proposal.id, expected_version=2, action_args=struct(service="db"))
+
+
+@pytest.mark.asyncio
+async def test_words_can_be_mended_when_the_arguments_fit_the_catalogue_no_more(house: PlannerHouse) -> None:
+    proposal = await proposed(house, "restart_service", service="web")
+    house.catalogue_file.write_text(CATALOGUE.replace("^[a-z][a-z0-9-]*$", "^db-[a-z0-9]*$"))
+    assert house.planners[0].governance.reload()
+    planner = house.planner("bob")
+    revised = await planner.revise_proposal(proposal.id, expected_version=1, description="Better said")
+    assert revised.description == "Better said"
+    # Policy is asked about whoever edits, whatever is edited.
+    house.policy_file.write_text("version: 1\nrules: [{name: not-carol, match: {requester: carol}, effect: deny}]")
+    assert house.planners[0].governance.reload()
+    with pytest.raises(PolicyDenied):
+        await house.planner("carol").revise_proposal(proposal.id, expected_version=2, description="Better still")
 
 
 @pytest.mark.asyncio

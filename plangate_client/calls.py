@@ -1,8 +1,9 @@
 """How one call is made: deadline, repetition where that is safe, typed errors.
 
-This is the client's only retry layer. A call is repeated when the failure says that nothing was done (UNAVAILABLE from
-the connection, a draining server, a database that is away) or that repeating finds out (COMMIT_UNKNOWN), and only if
-the call is safe to repeat: a read, or a write that carries a request_id. Everything else is the caller's to decide.
+This is the client's only retry layer. A call is repeated, until its time is over, when the failure says that nothing
+was done (UNAVAILABLE from the connection, a draining server, a database that is away) or that repeating finds out
+(COMMIT_UNKNOWN), and only if the call is safe to repeat: a read, or a write that carries a request_id. Everything else
+is the caller's to decide.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import grpc
+import uuid6
 from google.protobuf.message import Message
 
 from plangate_client.errors import (
     CommitUnknown,
     DatabaseUnavailable,
+    DeadlineExceeded,
     Draining,
     PlangateError,
     Unavailable,
@@ -38,8 +40,9 @@ class Patience:
     timeout_seconds: float = 10.0
     # The planner thinks: a model on a busy CPU may need minutes.
     planning_timeout_seconds: float = 300.0
-    # First call included. 1 turns repetition off.
-    attempts: int = 5
+    # First call included. 1 turns repetition off; None: as often as the time allows, which a restart of a server is
+    # shorter than.
+    attempts: int | None = None
     first_delay_seconds: float = 0.05
     longest_delay_seconds: float = 1.0
 
@@ -78,6 +81,7 @@ class Calls:
         """
         deadline = time.monotonic() + (self.patience.timeout_seconds if timeout_seconds is None else timeout_seconds)
         failed_attempts = 0
+        away: PlangateError | None = None
         while True:
             try:
                 remaining_seconds = max(0.001, deadline - time.monotonic())
@@ -85,8 +89,12 @@ class Calls:
             except grpc.aio.AioRpcError as rpc_error:
                 error = error_from_rpc(rpc_error, self.service)
                 failed_attempts += 1
-                if not (repeatable and may_be_repeated(error)) or failed_attempts >= self.patience.attempts:
+                if away and isinstance(error, DeadlineExceeded) and not error.reason:
+                    # Time ran out in the middle of yet another try: what was wrong says more.
+                    raise away from rpc_error
+                if not (repeatable and may_be_repeated(error)) or failed_attempts == self.patience.attempts:
                     raise error from rpc_error
+                away = error
                 delay_seconds = max(self.patience.delay_seconds(failed_attempts), error.retry_after_seconds or 0.0)
                 if time.monotonic() + delay_seconds >= deadline:
                     raise error from rpc_error
@@ -126,5 +134,5 @@ def may_be_repeated(error: PlangateError) -> bool:
 
 
 def new_request_id() -> str:
-    """A UUID for a write's `request_id`."""
-    return str(uuid.uuid4())
+    """A UUID for a write's `request_id`: version 7, whose order is that of time, as the store's index likes it."""
+    return str(uuid6.uuid7())

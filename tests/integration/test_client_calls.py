@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import AsyncIterator
 
 import grpc
@@ -14,7 +15,7 @@ from plangate.store.v1 import proposal_pb2
 from plangate.store.v1 import store_service_pb2 as store_pb2
 from plangate.store.v1.store_service_pb2_grpc import ProposalServiceServicer, add_ProposalServiceServicer_to_server
 
-from plangate_client.calls import Patience
+from plangate_client.calls import Patience, new_request_id
 from plangate_client.client import StoreClient
 from plangate_client.errors import DeadlineExceeded, Draining, Overloaded, Unavailable, VersionConflict
 from rpckit.channel import open_channel
@@ -83,8 +84,26 @@ async def test_gives_up_after_so_many_attempts(moody: tuple[Moody, StoreClient])
     servicer, store = moody
     servicer.failures = [RpcFailure(UNAVAILABLE, "DRAINING", "x")] * 20
     with pytest.raises(Draining):
-        await store.proposals.get("p")
-    assert len(servicer.failures) == 20 - Patience().attempts
+        await StoreClient(store.channel, patience=Patience(attempts=3, first_delay_seconds=0.01)).proposals.get("p")
+    assert len(servicer.failures) == 17
+
+
+@pytest.mark.asyncio
+async def test_goes_on_while_there_is_time(moody: tuple[Moody, StoreClient]) -> None:
+    servicer, store = moody
+    servicer.failures = [RpcFailure(UNAVAILABLE, "DRAINING", "x")] * 12
+    patience = Patience(timeout_seconds=10.0, first_delay_seconds=0.001, longest_delay_seconds=0.01)
+    assert (await StoreClient(store.channel, patience=patience).proposals.get("p")).id == "p"
+    servicer.failures = [RpcFailure(UNAVAILABLE, "DRAINING", "x")] * 10_000
+    hasty = Patience(timeout_seconds=0.2, first_delay_seconds=0.001, longest_delay_seconds=0.01)
+    with pytest.raises(Draining):
+        await StoreClient(store.channel, patience=hasty).proposals.get("p")
+
+
+def test_request_ids_are_in_the_order_of_time() -> None:
+    made = [new_request_id() for _ in range(100)]
+    assert made == sorted(set(made))
+    assert {uuid.UUID(request_id).version for request_id in made} == {7}
 
 
 @pytest.mark.asyncio
@@ -125,7 +144,8 @@ async def test_a_long_poll_has_its_waiting_time_on_top(moody: tuple[Moody, Store
 
 @pytest.mark.asyncio
 async def test_nobody_there() -> None:
-    async with StoreClient(open_channel("127.0.0.1:1", ChannelSettings())) as store:
+    patience = Patience(timeout_seconds=1.0)
+    async with StoreClient(open_channel("127.0.0.1:1", ChannelSettings()), patience=patience) as store:
         with pytest.raises(Unavailable) as refused:
             await store.proposals.get("p")
     assert (refused.value.service, refused.value.reason) == ("store", "")

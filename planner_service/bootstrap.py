@@ -13,6 +13,7 @@ import structlog
 from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 from plangate.planner.v1.planner_service_pb2_grpc import add_PlannerServiceServicer_to_server
 
+from plangate_client.calls import Patience
 from plangate_client.client import StoreClient
 from planner_service.clock import Clock, SystemClock
 from planner_service.draft_cache import DraftCache
@@ -101,7 +102,8 @@ class PlannerServer:
             channel = open_channel(settings.store_target, channel_settings, actor=settings.planner_identity)
         except ChannelRefused as error:
             raise PlannerRefused(str(error)) from error
-        self._store_client = StoreClient(channel)
+        # Two to three seconds, which a store's restart takes: callers wait meanwhile.
+        self._store_client = StoreClient(channel, patience=Patience(attempts=8))
         self._engine: EmbeddedEngine | None = None
         self._generator: Generator | None = None
         self._kernel: Kernel | None = None

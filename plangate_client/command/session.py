@@ -65,6 +65,8 @@ class Session:
         return Patience(
             timeout_seconds=self.settings.timeout_seconds,
             planning_timeout_seconds=self.settings.planning_timeout_seconds,
+            # Somebody waits at a terminal: who forgot to start the servers shall hear of it at once.
+            attempts=5,
         )
 
 

@@ -28,11 +28,11 @@ from planner_service.governance import GovernanceFiles, GovernanceMetrics, Gover
 from planner_service.kernel import Kernel, KernelSettings
 from planner_service.plan_generation import PlanGeneration
 from planner_service.planning import Planning
-from planner_service.planning_metrics import PlanningMetrics
+from planner_service.planning_metrics import CountedGeneration, PlanningMetrics
 from planner_service.servicer import PlannerServicer
 from planner_service.settings import PlannerSettings
 from planner_service.single_flight import SingleFlight
-from planner_service.status_mapping import map_error
+from planner_service.status_mapping import map_error, reason_of
 from planner_service.store_gateway import StoreGateway
 from rpckit.channel import ChannelRefused, open_channel
 from rpckit.server import GrpcServer
@@ -83,7 +83,7 @@ class PlannerServer:
         self._embedded_settings = embedded_settings
         self._clock = clock
         metrics = RpcMetrics()
-        self._metrics = PlanningMetrics(metrics.registry)
+        self._metrics = PlanningMetrics(metrics.registry, reason_of)
         self.governance = _read_governance(settings, GovernanceMetrics(metrics.registry))
         self._weights = self._find_weights()
         # Servicers are added when the model runs; what settings forbid shows before it is loaded.
@@ -213,7 +213,7 @@ class PlannerServer:
         settings = self._settings
         return PlanGeneration(
             governance=self.governance,
-            flights=SingleFlight(generator),
+            flights=SingleFlight(CountedGeneration(generator, self._metrics)),
             cache=DraftCache(
                 max_bytes=settings.draft_cache_megabytes << 20,
                 directory=settings.draft_cache_dir,

@@ -224,6 +224,7 @@ class Kernel:
         return "completed" if held else "lost"
 
     async def _give_up(self, claimed: ClaimedPlan, error: Exception) -> str:
+        self._metrics.failed(error)
         reason, message, retryable = failure_of(error)
         report = error.report if isinstance(error, GenerationFailed) else None
         retry_after = error.retry_after_seconds if isinstance(error, GenerationFailed) else None

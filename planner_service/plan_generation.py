@@ -140,7 +140,6 @@ class PlanGeneration:
         result = await self._flights.generate(flight_key, asked, observer)
         report = result.report
         await self._cache.put(key, CachedDraft(result.draft, report.model, report.prompt_template_version))
-        self._metrics.generated(report)
         return result.draft, report
 
     def check_model(self, model: str) -> None:

@@ -81,21 +81,23 @@ class Planning:
             plan = first.plan
             return plan is not None and not first.queued and asks_the_same(plan, request)
 
-        self._generation.check_model(request.options.model)
-        if not validate_only and (earlier := await self._earlier(request_id, requester, same, deadline)):
-            return earlier
-        if self._in_flight >= self._max_in_flight:
-            raise TooManyPlans(self._max_in_flight)
-        self._in_flight += 1
-        try:
-            plan = await self._generation.generate(
-                request, requester=requester, deadline=generation_deadline(deadline), observer=observer
-            )
-        finally:
-            self._in_flight -= 1
-        if validate_only:
-            return plan
-        return await self._commit(plan, requester, request_id, same, deadline)
+        with self._metrics.counting_failures():
+            self._generation.check_model(request.options.model)
+            if not validate_only and (earlier := await self._earlier(request_id, requester, same, deadline)):
+                return earlier
+            if self._in_flight >= self._max_in_flight:
+                raise TooManyPlans(self._max_in_flight)
+            self._in_flight += 1
+            try:
+                plan = await self._generation.generate(
+                    request, requester=requester, deadline=generation_deadline(deadline), observer=observer
+                )
+            finally:
+                self._in_flight -= 1
+            if validate_only:
+                self._metrics.validated()
+                return plan
+            return await self._commit(plan, requester, request_id, same, deadline)
 
     async def enqueue(
         self,
@@ -145,28 +147,30 @@ class Planning:
         def same(first: FirstAnswer) -> bool:
             return first.plan is not None and not first.queued and says_the_same(first.plan, plan)
 
-        if not validate_only and (earlier := await self._earlier(request_id, requester, same, deadline)):
-            return earlier
-        evaluation = self.evaluate(plan.jobs, plan.labels, requester)
-        if evaluation.errors:
-            raise JobsInvalid(evaluation.errors)
-        catalogue = evaluation.governance.catalogue
-        governed = replace(
-            plan,
-            jobs=tuple(
-                job if job.description else replace(job, description=described(job, evaluation.governance))
-                for job in evaluation.jobs
-            ),
-            report=GenerationReport(
-                model="",
-                prompt_template_version="",
-                catalogue_digest=catalogue.digest,
-                policy_digest=evaluation.governance.policy.digest,
-            ),
-        )
-        if validate_only:
-            return governed
-        return await self._commit(governed, requester, request_id, same, deadline)
+        with self._metrics.counting_failures():
+            if not validate_only and (earlier := await self._earlier(request_id, requester, same, deadline)):
+                return earlier
+            evaluation = self.evaluate(plan.jobs, plan.labels, requester)
+            if evaluation.errors:
+                raise JobsInvalid(evaluation.errors)
+            catalogue = evaluation.governance.catalogue
+            governed = replace(
+                plan,
+                jobs=tuple(
+                    job if job.description else replace(job, description=described(job, evaluation.governance))
+                    for job in evaluation.jobs
+                ),
+                report=GenerationReport(
+                    model="",
+                    prompt_template_version="",
+                    catalogue_digest=catalogue.digest,
+                    policy_digest=evaluation.governance.policy.digest,
+                ),
+            )
+            if validate_only:
+                self._metrics.validated()
+                return governed
+            return await self._commit(governed, requester, request_id, same, deadline)
 
     async def revise(self, revision: Revision, *, requester: str, deadline: float) -> Proposal:
         """Edit a proposal: new arguments are checked, and policy is asked again. Raises JobsInvalid, PolicyDenied.

@@ -41,6 +41,12 @@ def map_error(error: Exception) -> RpcFailure | None:
     return None
 
 
+def reason_of(error: Exception) -> str:
+    """The contract's reason for it: "INTERNAL" for a fault of ours."""
+    failure = map_error(error)
+    return "INTERNAL" if failure is None else failure.reason
+
+
 def _generation(code: grpc.StatusCode, reason: str) -> Callable[[Any], RpcFailure]:
     def make(error: generation.GenerationFailed) -> RpcFailure:
         details: tuple[Message, ...] = () if error.report is None else (report_to_proto(error.report),)

@@ -67,6 +67,16 @@ class PlannerSettings(ServerSettings):
     """Tokens of one reply."""
     model_attempt_timeout_seconds: float = Field(default=120.0, gt=0)
     """One call to the model."""
+    model_connect_timeout_seconds: float = Field(default=10.0, gt=0)
+    """Opening one connection to a provider."""
+    model_max_connections: int = Field(default=512, ge=1)
+    """Connections to one provider at once; further calls wait."""
+    model_max_reply_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    """What is read of one reply; the rest of a larger one is not, and the attempt has failed."""
+    model_circuit_failures: int = Field(default=5, ge=1)
+    """Outages in a row after which a provider is left alone."""
+    model_circuit_open_seconds: float = Field(default=20.0, gt=0)
+    """For how long; then one call tries."""
     model_record_file: Path | None = None
     """Write every call to a provider there, to be replayed."""
     model_replay_file: Path | None = None
@@ -130,6 +140,11 @@ class PlannerSettings(ServerSettings):
             seed=self.model_seed,
             max_output_tokens=self.model_max_output_tokens,
             attempt_timeout_seconds=self.model_attempt_timeout_seconds,
+            connect_timeout_seconds=self.model_connect_timeout_seconds,
+            max_reply_bytes=self.model_max_reply_bytes,
+            max_connections=self.model_max_connections,
+            circuit_failures=self.model_circuit_failures,
+            circuit_open_seconds=self.model_circuit_open_seconds,
             raw_text=self.raw_replies,
             on_repeated_error=self.on_repeated_error,
             record_file=self.model_record_file,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,35 @@ async def test_each_failure_of_a_provider_has_its_status(house: PlannerHouse) ->
     with pytest.raises(ProviderUnavailable) as unavailable:
         await planner.create_plan(asking("look once more", max_attempts=1))
     assert "secret" not in str(unavailable.value.failure.details) + unavailable.value.message
+
+
+@pytest.mark.asyncio
+async def test_an_operator_sets_how_much_is_read_and_when_a_provider_is_left_alone(
+    house: PlannerHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLANGATE_MODEL_MAX_REPLY_BYTES", "2048")
+    monkeypatch.setenv("PLANGATE_MODEL_CIRCUIT_FAILURES", "1")
+    monkeypatch.setenv("PLANGATE_MODEL_CIRCUIT_OPEN_SECONDS", "30")
+    monkeypatch.setenv("PLANGATE_MODEL_MAX_CONNECTIONS", "1")
+    await house.add_planner()
+    planner = house.planner(number=1)
+    house.model.script(says(draft(("read_status", {"service": "w" * 3_000}))))
+    with pytest.raises(PlanInvalid) as invalid:
+        await planner.create_plan(asking("look"))
+    assert [attempt.outcome for attempt in invalid.value.generation.attempts] == [plan_pb2.ATTEMPT_OUTCOME_TOO_LARGE]
+    gate = asyncio.Event()
+    house.model.default = says(draft(("read_status", {"service": "web"})), gate=gate)
+    calls = [asyncio.create_task(planner.create_plan(asking(f"look {number}"))) for number in range(2)]
+    await house.model.until(lambda: house.model.in_flight == 1)
+    assert len(house.model.requests) == 2, "the second waits for the only connection"
+    gate.set()
+    await asyncio.gather(*calls)
+    house.model.default = fails(503)
+    for number in range(2):
+        with pytest.raises(ProviderUnavailable) as away:
+            await planner.create_plan(asking(f"look away {number}"))
+        assert 20 < (away.value.retry_after_seconds or 0) <= 30
+    assert len(house.model.requests) == 4, "one outage was enough"
 
 
 @pytest.mark.asyncio

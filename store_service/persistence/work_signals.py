@@ -1,21 +1,33 @@
-"""Waking those who wait for something to claim, when this process made it claimable."""
+"""Waking those who wait for something to claim: one for each thing that can be claimed."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from dataclasses import dataclass
 
+from store_service.commands.working_set import ReadyQuery
 from store_service.domain.plan import Plan
 from store_service.domain.proposal import Proposal
 
-Wanted: TypeAlias = Callable[[Plan | Proposal], bool]
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a waiter could claim: proposals that fit `query`, or queued plans when there is none."""
+
+    query: ReadyQuery | None
+
+    def fits(self, entity: Plan | Proposal) -> bool:
+        """Whether this would do."""
+        if isinstance(entity, Plan):
+            return self.query is None
+        return self.query is not None and self.query.matches(entity)
 
 
 class Waiter:
     """One who waits. Signals that come between two waits are not lost."""
 
-    def __init__(self, wants: Wanted) -> None:
-        self.wants = wants
+    def __init__(self, wanted: Wanted) -> None:
+        self.wanted = wanted
         self.signal = asyncio.Event()
 
     async def wait(self, timeout_seconds: float) -> None:
@@ -35,9 +47,9 @@ class WorkSignals:
         self._waiters: dict[Waiter, None] = {}
 
     @contextmanager
-    def waiter(self, wants: Wanted) -> Iterator[Waiter]:
+    def waiter(self, wanted: Wanted) -> Iterator[Waiter]:
         """Registers a waiter. Look for something to claim after this, not before: else a signal can be missed."""
-        waiter = Waiter(wants)
+        waiter = Waiter(wanted)
         self._waiters[waiter] = None
         try:
             yield waiter
@@ -52,10 +64,18 @@ class WorkSignals:
         """Whether anybody waits."""
         return bool(self._waiters)
 
+    def wanted(self) -> dict[Wanted, int]:
+        """What is waited for, and by how many who were not woken yet."""
+        counts: dict[Wanted, int] = {}
+        for waiter in self._waiters:
+            if not waiter.signal.is_set():
+                counts[waiter.wanted] = counts.get(waiter.wanted, 0) + 1
+        return counts
+
     def announce(self, claimable: Iterable[Plan | Proposal]) -> None:
         """Wakes a waiter for each."""
         for entity in claimable:
-            self._wake(lambda waiter, entity=entity: waiter.wants(entity))  # type: ignore[misc]
+            self._wake(lambda waiter, entity=entity: waiter.wanted.fits(entity))  # type: ignore[misc]
 
     def wake_all(self) -> None:
         """Wakes everybody."""

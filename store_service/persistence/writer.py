@@ -24,6 +24,7 @@ from store_service.domain.plan import Plan, PlanState
 from store_service.domain.proposal import Proposal
 from store_service.domain.rules import Rules
 from store_service.persistence.batch import Answered, Batch, EncodeSnapshot, RequestIdentity
+from store_service.persistence.claimable import ClaimableLookout
 from store_service.persistence.database import Database
 from store_service.persistence.failpoints import FailPoint, FailPoints
 from store_service.persistence.loading import load
@@ -46,7 +47,7 @@ class WriterOptions:
     max_waiting_bytes: what those may hold on to.
     max_batch: commands per commit.
     cache_bytes: about how much memory committed entities may take, on SQLite.
-    poll_seconds: how often those who wait for something to claim look again: other processes, pauses that end.
+    poll_seconds: how often to look, for all who wait for something to claim: other processes, pauses that end.
     reconnect_pauses: seconds to wait before each new try after the connection broke.
     """
 
@@ -85,6 +86,9 @@ class Writer:
         self._new_id = new_id or _uuid7
         self._queue = WriteQueue(self._options.max_waiting, self._options.max_waiting_bytes)
         self._signals = WorkSignals()
+        self._lookout = ClaimableLookout(
+            database, self._signals, clock=clock, interval_seconds=self._options.poll_seconds
+        )
         self._listeners: list[CommitListener] = []
         self._head: LogHead | None = None
         self._seconds_per_command = 0.001
@@ -121,6 +125,7 @@ class Writer:
             raise DatabaseUnavailable(str(error)) from error
         await self._session.rollback()
         self._task = asyncio.create_task(self._run(), name="writer")
+        self._lookout.start()
 
     async def stop(self) -> None:
         """Refuses new commands, writes those that wait, and gives the connection back."""
@@ -129,6 +134,7 @@ class Writer:
         self._queue.wake()
         if self._task is not None:
             await asyncio.shield(self._task)
+        await self._lookout.stop()
         await self._session.close()
 
     def end_waits(self) -> None:
@@ -158,13 +164,14 @@ class Writer:
             return await self.execute(command, deadline=deadline)
         loop = asyncio.get_running_loop()
         end = loop.time() + wait_seconds
-        with self._signals.waiter(_wanted_by(command)) as waiter:
+        wanted = Wanted(None if isinstance(command, ClaimPlans) else command.query)
+        with self._signals.waiter(wanted) as waiter:
             while True:
                 answer = await self.execute(command, deadline=deadline)
                 left = end - loop.time()
                 if answer.snapshots or left <= 0 or self._waits_are_over:
                     return answer
-                await waiter.wait(min(left, self._options.poll_seconds))
+                await waiter.wait(left)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -371,13 +378,6 @@ class Writer:
 
 def _uuid7() -> str:
     return str(uuid6.uuid7())
-
-
-def _wanted_by(command: ClaimProposals | ClaimPlans) -> Wanted:
-    if isinstance(command, ClaimPlans):
-        return lambda entity: isinstance(entity, Plan)
-    query = command.query
-    return lambda entity: isinstance(entity, Proposal) and query.matches(entity)
 
 
 def _claimable(working_set: WorkingSet) -> Iterator[Plan | Proposal]:

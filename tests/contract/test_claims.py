@@ -10,21 +10,26 @@ from plangate.store.v1 import proposal_pb2
 from store_service.commands import (
     ApproveProposal,
     CancelProposal,
+    ClaimPlans,
     ClaimProposals,
     CompleteProposal,
+    CreatePlan,
     CreateProposal,
     DeleteProposal,
+    FailPlanning,
     FailProposal,
     RejectProposal,
     RenewLease,
 )
 from store_service.domain.actor import Actor
 from store_service.domain.errors import InvalidField, LeaseLost
+from store_service.domain.plan import PlanDraft, PlanState
 from store_service.domain.proposal import ProposalDraft, ProposalState
+from store_service.persistence.writer import WriterOptions
 from store_service.sweeper import Sweeper
 from tests.support.polling import until
 from tests.support.proposals import ALICE, BOB, FAILURE, WORKER
-from tests.support.serverless_store import ASK, Store, job, outcomes
+from tests.support.serverless_store import ASK, Store, job, opened, outcomes
 
 
 def _claim(count: int = 1, *action_names: str, plan_id: str = "", actor: Actor = WORKER) -> ClaimProposals:
@@ -228,6 +233,69 @@ async def test_two_sweepers_do_it_once(store: Store) -> None:
     sweepers = [Sweeper(store.database, store.writer, clock=store.clock, limit=7) for _ in range(2)]
     assert sum(await asyncio.gather(*(sweeper.sweep() for sweeper in sweepers))) == 30
     assert (await store.kinds()).count("proposal.expired") == 30
+
+
+@pytest.mark.asyncio
+async def test_a_pause_that_ends_wakes_as_many_as_there_is_work_for(database_url: str) -> None:
+    async with opened(database_url, options=WriterOptions(poll_seconds=0.02)) as store:
+        plan = await store.planned(job("a", max_attempts=2), job("b"))
+        for _ in range(2):
+            await store.approved("act", max_attempts=2)
+        # Work for others, and more of it than anybody asks for.
+        for _ in range(5):
+            await store.approved("foreign")
+        retries = [*await store.told(_claim(2, "act")), *await store.told(_claim(1, "a", plan_id=plan.id))]
+        for proposal in retries:
+            await store.one(
+                FailProposal(
+                    actor=WORKER,
+                    proposal_id=proposal.id,
+                    attempt=1,
+                    failure=FAILURE,
+                    retryable=True,
+                    retry_delay=5_000_000,
+                )
+            )
+        claims = [_claim(1, "act", f"other-{number}") for number in range(12)]
+        claims += [_claim(1, "a", plan_id=plan.id), _claim(1, "a", plan_id="another")]
+        waits = [asyncio.create_task(store.writer.execute_waiting(claim, wait_seconds=30)) for claim in claims]
+        head = await head_of(store)
+        # Those who wait have looked once; a look on behalf of all finds nothing that is due.
+        await until(lambda: store.writer.waiting == 0)
+        await asyncio.sleep(0.1)
+        assert not any(wait.done() for wait in waits)
+        store.clock.advance(5)
+        await until(lambda: sum(wait.done() for wait in waits) == 3)
+        claimed = {snapshot for wait in waits if wait.done() for snapshot in wait.result().snapshots}
+        assert {proposal_pb2.Proposal.FromString(snapshot).id for snapshot in claimed} == {p.id for p in retries}
+        assert waits[12].done()
+        assert await head_of(store) == head + 3
+        store.writer.end_waits()
+        await asyncio.gather(*waits)
+
+
+async def head_of(store: Store) -> int:
+    """The last revision of the log."""
+    return len(await store.events())
+
+
+@pytest.mark.asyncio
+async def test_a_planner_waits_for_a_pause_to_end(database_url: str) -> None:
+    async with opened(database_url, options=WriterOptions(poll_seconds=0.02)) as store:
+        queued = PlanDraft(state=PlanState.QUEUED, prompt="later", max_attempts=2)
+        plan = await store.plan(CreatePlan(actor=ALICE, draft=queued))
+        await store.plan(ClaimPlans(actor=WORKER))
+        await store.plan(
+            FailPlanning(
+                actor=WORKER, plan_id=plan.id, attempt=1, failure=FAILURE, retryable=True, retry_delay=5_000_000
+            )
+        )
+        wait = asyncio.create_task(store.writer.execute_waiting(ClaimPlans(actor=WORKER), wait_seconds=30))
+        await asyncio.sleep(0.05)
+        assert not wait.done()
+        store.clock.advance(5)
+        await until(wait.done)
+        assert len(wait.result().snapshots) == 1
 
 
 @pytest.mark.asyncio

@@ -90,7 +90,13 @@ class StoreServer:
         writer.on_commit(recent.committed)
         await recent.start()
         stack.push_async_callback(recent.close)
-        sweeper = Sweeper(database, writer, clock=self._clock, interval_seconds=settings.sweep_seconds)
+        sweeper = Sweeper(
+            database,
+            writer,
+            clock=self._clock,
+            interval_seconds=settings.sweep_seconds,
+            request_retention=settings.request_retention(),
+        )
         sweeper.start()
         stack.push_async_callback(sweeper.stop)
 

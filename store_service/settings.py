@@ -9,7 +9,7 @@ import platformdirs
 from pydantic import Field
 
 from rpckit.settings import ServerSettings
-from store_service.domain.instant import SECOND
+from store_service.domain.instant import SECOND, Micros
 from store_service.domain.rules import Rules
 from store_service.persistence.database import DatabaseOptions
 from store_service.persistence.writer import WriterOptions
@@ -40,8 +40,10 @@ class StoreSettings(ServerSettings):
     """How long a proposal waits before it expires when its decision does not say. Absent: for ever."""
     plan_max_attempts: int = Field(default=3, ge=1, le=100)
     """Planning attempts of a queued plan when its request does not say."""
+    request_retention_days: int = Field(default=30, ge=0, le=36_500)
+    """How long a repeated request_id is answered as it was the first time. 0: for ever."""
     sweep_seconds: float = Field(default=1.0, gt=0)
-    """How often to look for leases that ran out and proposals that expired."""
+    """How often to look for leases that ran out, proposals that expired and requests to forget."""
 
     max_waiting_writes: int = Field(default=1024, ge=1)
     """Writes that may wait for the next commit; more are refused with OVERLOADED."""
@@ -68,6 +70,10 @@ class StoreSettings(ServerSettings):
             approval_ttl=None if self.approval_ttl_seconds is None else round(self.approval_ttl_seconds * SECOND),
             plan_max_attempts=self.plan_max_attempts,
         )
+
+    def request_retention(self) -> Micros | None:
+        """How long requests are remembered; None: for ever."""
+        return self.request_retention_days * 86_400 * SECOND or None
 
     def writer_options(self) -> WriterOptions:
         """The writer's part of the settings."""

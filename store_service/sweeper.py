@@ -1,4 +1,4 @@
-"""Takes back leases that ran out and ends proposals that waited too long."""
+"""Takes back leases that ran out, ends proposals that waited too long, and forgets requests of long ago."""
 
 import asyncio
 import contextlib
@@ -9,12 +9,15 @@ from store_service.clock import Clock
 from store_service.commands import Command, ExpireLease, ExpirePlanLease, ExpireProposal
 from store_service.domain.actor import SWEEPER
 from store_service.domain.errors import StoreError
-from store_service.domain.instant import instant_of
+from store_service.domain.instant import Micros, instant_of
 from store_service.persistence.database import Database
 from store_service.persistence.due import Due, find_due
 from store_service.persistence.writer import Writer
 
 _log = logging.getLogger(__name__)
+
+# Requests are remembered for days.
+_FORGET_SECONDS = 60.0
 
 
 class Sweeper:
@@ -22,13 +25,22 @@ class Sweeper:
     at a time. Several processes may sweep one database: a command that comes second does nothing."""
 
     def __init__(
-        self, database: Database, writer: Writer, *, clock: Clock, interval_seconds: float = 1.0, limit: int = 100
+        self,
+        database: Database,
+        writer: Writer,
+        *,
+        clock: Clock,
+        interval_seconds: float = 1.0,
+        limit: int = 100,
+        request_retention: Micros | None = None,
     ) -> None:
+        """`request_retention`: how long a repeated request is answered as it was the first time; None: for ever."""
         self._database = database
         self._writer = writer
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._limit = limit
+        self._request_retention = request_retention
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -59,10 +71,31 @@ class Sweeper:
                 return changed
             changed += acted
 
+    async def forget_requests(self) -> int:
+        """Forgets the requests that are older than the retention. Returns how many events were looked at.
+
+        Raises what the writer raises.
+        """
+        if self._request_retention is None:
+            return 0
+        before = instant_of(self._clock.now()) - self._request_retention
+        looked_at = 0
+        while True:
+            # Each piece is a transaction of its own: writes go on between them.
+            count = await self._writer.forget_requests(before, self._limit)
+            looked_at += count
+            if count < self._limit:
+                return looked_at
+
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        forgot_at = -_FORGET_SECONDS
         while True:
             try:
                 await self.sweep()
+                if loop.time() - forgot_at >= _FORGET_SECONDS:
+                    forgot_at = loop.time()
+                    await self.forget_requests()
             except StoreError as error:
                 _log.warning("the sweep was put off: %s", error)
             except Exception:

@@ -154,10 +154,14 @@ class EventRow(Base):
 
 
 class LogHeadRow(Base):
-    """The one row (id 1) that says where the log ends. Locking it is what orders batches of several processes."""
+    """The one row (id 1) that says where the log ends. Locking it is what orders batches of several processes.
+
+    Events up to `forgotten_revision` do not answer repeated requests any more.
+    """
 
     __tablename__ = "log_head"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     revision: Mapped[int] = mapped_column(BigInteger)
     hash: Mapped[bytes] = mapped_column(LargeBinary)
+    forgotten_revision: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))

@@ -16,7 +16,15 @@ from store_service.domain.events import LogHead
 from store_service.domain.instant import Instant
 from store_service.persistence import models
 from store_service.persistence.rows import PLAN_COLUMNS, PROPOSAL_COLUMNS, Row
-from store_service.persistence.write_session import Candidates, Conflict, ConnectionLost, Unwritable, guard_of
+from store_service.persistence.write_session import (
+    FORGET,
+    Candidates,
+    Conflict,
+    ConnectionLost,
+    Unwritable,
+    forgettable,
+    guard_of,
+)
 
 if TYPE_CHECKING:
     import asyncpg
@@ -61,6 +69,11 @@ _DEPENDENTS_ALL_THE_WAY = (
 _ANSWERS = (
     "SELECT request_id, actor, method, fingerprint, answer, revision, snapshot FROM events "
     f"WHERE {models.ANSWERS} AND request_id = ANY($1::text[])"
+)
+_TIMES = "SELECT revision, time FROM events WHERE revision > $1 ORDER BY revision LIMIT $2"
+_END_OF_COMMIT = (
+    "SELECT coalesce((SELECT revision - 1 FROM events WHERE revision > $1 AND time <> $2 ORDER BY revision LIMIT 1), "
+    "(SELECT revision FROM log_head WHERE id = 1))"
 )
 _PLANS_IN_WORK = f"SELECT created_by, count(*) FROM plans WHERE {models.PLANNING} GROUP BY created_by"
 _QUEUED = f"FROM plans WHERE {models.QUEUED}"
@@ -149,6 +162,16 @@ class PostgresWriteSession:
 
     async def answers(self, request_ids: Sequence[str]) -> list[Row]:
         return await self._fetch(_ANSWERS, request_ids)
+
+    async def forget_answers(self, before: Instant, limit: int) -> int:
+        [(start,)] = await self._fetch("SELECT forgotten_revision FROM log_head WHERE id = 1")
+        last = forgettable(await self._fetch(_TIMES, start, limit), before)
+        if last is None:
+            return 0
+        [(end,)] = await self._fetch(_END_OF_COMMIT, *last)
+        await self._execute(f"{FORGET} revision > $1 AND revision <= $2", start, end)
+        await self._execute("UPDATE log_head SET forgotten_revision = $1 WHERE id = 1", end)
+        return int(end - start)
 
     async def event_hash(self, revision: int) -> bytes | None:
         rows = await self._fetch("SELECT hash FROM events WHERE revision = $1", revision)

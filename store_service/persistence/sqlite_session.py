@@ -18,7 +18,15 @@ from store_service.domain.events import LogHead
 from store_service.domain.instant import Instant
 from store_service.persistence import models
 from store_service.persistence.rows import PLAN_COLUMNS, PROPOSAL_COLUMNS, Row
-from store_service.persistence.write_session import Candidates, Conflict, ConnectionLost, Unwritable, guard_of
+from store_service.persistence.write_session import (
+    FORGET,
+    Candidates,
+    Conflict,
+    ConnectionLost,
+    Unwritable,
+    forgettable,
+    guard_of,
+)
 
 # SQLite allows 500 parts in a compound select.
 _ACTIONS_AT_ONCE = 100
@@ -48,6 +56,11 @@ _DEPENDENTS_ALL_THE_WAY = (
 _ANSWERS = (
     "SELECT request_id, actor, method, fingerprint, answer, revision, snapshot FROM events "
     f"INDEXED BY ix_events_request_id WHERE {models.ANSWERS} AND request_id IN (SELECT value FROM json_each(?))"
+)
+_TIMES = "SELECT revision, time FROM events WHERE revision > ? ORDER BY revision LIMIT ?"
+_END_OF_COMMIT = (
+    "SELECT coalesce((SELECT revision - 1 FROM events WHERE revision > ? AND time <> ? ORDER BY revision LIMIT 1), "
+    "(SELECT revision FROM log_head WHERE id = 1))"
 )
 _PLANS_IN_WORK = f"SELECT created_by, count(*) FROM plans WHERE {models.PLANNING} GROUP BY created_by"
 _QUEUED = f"FROM plans INDEXED BY ix_plans_queue WHERE {models.QUEUED}"
@@ -146,6 +159,16 @@ class SqliteWriteSession:
 
     async def answers(self, request_ids: Sequence[str]) -> list[Row]:
         return await self._run(_ANSWERS, json.dumps(request_ids))
+
+    async def forget_answers(self, before: Instant, limit: int) -> int:
+        [(start,)] = await self._run("SELECT forgotten_revision FROM log_head WHERE id = 1")
+        last = forgettable(await self._run(_TIMES, start, limit), before)
+        if last is None:
+            return 0
+        [(end,)] = await self._run(_END_OF_COMMIT, *last)
+        await self._run(f"{FORGET} revision > ? AND revision <= ?", start, end)
+        await self._run("UPDATE log_head SET forgotten_revision = ? WHERE id = 1", end)
+        return int(end - start)
 
     async def event_hash(self, revision: int) -> bytes | None:
         rows = await self._run("SELECT hash FROM events WHERE revision = ?", revision)

@@ -76,6 +76,13 @@ class WriteSession(Protocol):
     async def answers(self, request_ids: Sequence[str]) -> list[Row]:
         """(request_id, actor, method, fingerprint, answer, revision, snapshot) of events that answered requests."""
 
+    async def forget_answers(self, before: Instant, limit: int) -> int:
+        """Lets the events that are older than `before` answer no repeated request any more: the oldest `limit` of them
+        and those of the same commit, as an answer is forgotten as a whole.
+
+        Returns how many were looked at: less than the limit when no more are that old.
+        """
+
     async def event_hash(self, revision: int) -> bytes | None:
         """The hash of the event with this revision, if it exists."""
 
@@ -102,6 +109,20 @@ class WriteSession(Protocol):
 
     async def set_head(self, before: LogHead, head: LogHead) -> None:
         """Moves the head of the log. Raises Conflict when it is not where it was."""
+
+
+# These columns are not hashed: the log stays as it was.
+FORGET = "UPDATE events SET method = '', fingerprint = NULL, answer = NULL WHERE answer IS NOT NULL AND"
+
+
+def forgettable(times: Sequence[Row], before: Instant) -> Row | None:
+    """The last of these (revision, time) up to which all are older; None when the first is not."""
+    end = None
+    for each in times:
+        if each[1] >= before:
+            break
+        end = each
+    return end
 
 
 def guard_of(table: Table) -> str:

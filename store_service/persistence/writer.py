@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -19,7 +20,7 @@ from store_service.domain.errors import (
     StoreError,
 )
 from store_service.domain.events import Event, LogHead
-from store_service.domain.instant import instant_of
+from store_service.domain.instant import Instant, instant_of
 from store_service.domain.plan import Plan, PlanState
 from store_service.domain.proposal import Proposal
 from store_service.domain.rules import Rules
@@ -60,6 +61,16 @@ class WriterOptions:
     conflict_tries: int = 5
 
 
+@dataclass(slots=True)
+class _Forgetting:
+    """A call of forget_requests on its way. `ahead`: how many commands came before it and still wait."""
+
+    before: Instant
+    limit: int
+    ahead: int
+    done: asyncio.Future[int]
+
+
 class Writer:
     """Group commit: see docs/decisions/0003-write-path.md.
 
@@ -90,6 +101,7 @@ class Writer:
             database, self._signals, clock=clock, interval_seconds=self._options.poll_seconds
         )
         self._listeners: list[CommitListener] = []
+        self._forgetting: deque[_Forgetting] = deque()
         self._head: LogHead | None = None
         self._seconds_per_command = 0.001
         self._stopping = False
@@ -173,13 +185,31 @@ class Writer:
                     return answer
                 await waiter.wait(left)
 
+    async def forget_requests(self, before: Instant, limit: int) -> int:
+        """Lets at most `limit` of the oldest events, all older than `before`, answer no repeated request any more.
+
+        Its turn comes after the calls that wait now. Returns how many were looked at: less than the limit when no more
+        are that old. Raises Draining and DatabaseUnavailable.
+        """
+        if self._stopping:
+            raise Draining
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._forgetting.append(_Forgetting(before, limit, len(self._queue), done))
+        self._queue.wake()
+        return await done
+
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            while self._forgetting and (self._forgetting[0].ahead <= 0 or not self._queue):
+                await self._forget(self._forgetting.popleft())
             if self._stopping and not self._queue:
                 return
             await self._queue.arrival()
+            waiting_before = len(self._queue)
             batch = self._queue.take(self._options.max_batch)
+            for forgetting in self._forgetting:
+                forgetting.ahead -= waiting_before - len(self._queue)
             if not batch:
                 continue
             started = loop.time()
@@ -283,6 +313,21 @@ class Writer:
             except Exception as error:
                 raise ConnectionLost(str(error), commit_sent=True) from error
         self._settle(batch)
+
+    async def _forget(self, forgetting: "_Forgetting") -> None:
+        done = forgetting.done
+        try:
+            await self._session.begin()
+            count = await self._session.forget_answers(forgetting.before, forgetting.limit)
+            await (self._session.commit() if count else self._session.rollback())
+        except Exception as error:
+            # Also when the commit may have happened: forgetting twice does no harm.
+            await self._give_up_connection()
+            if not done.done():
+                done.set_exception(DatabaseUnavailable(str(error)))
+        else:
+            if not done.done():
+                done.set_result(count)
 
     async def _apply(self, batch: list[Waiting], head: LogHead) -> Batch:
         needs = Needs()

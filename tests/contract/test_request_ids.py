@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from store_service.commands import (
@@ -20,8 +22,83 @@ from store_service.domain.actor import Actor
 from store_service.domain.errors import InvalidField, LeaseLost, RequestIdReused, VersionConflict
 from store_service.domain.plan import PlanDraft, PlanState
 from store_service.domain.proposal import ProposalDraft
+from store_service.persistence.writer import WriterOptions
+from store_service.settings import StoreSettings
+from store_service.sweeper import Sweeper
 from tests.support.proposals import ALICE, BOB, CAROL, WORKER
-from tests.support.serverless_store import ALLOW, Store, job, opened, outcomes, request
+from tests.support.serverless_store import ALLOW, Gate, Store, job, opened, outcomes, request
+
+
+def sweeper(store: Store, limit: int = 100, days: int = 30) -> Sweeper:
+    retention = StoreSettings(request_retention_days=days).request_retention()
+    return Sweeper(store.database, store.writer, clock=store.clock, limit=limit, request_retention=retention)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("limit", [1, 2, 100])
+async def test_requests_of_long_ago_are_forgotten(database_url: str, limit: int) -> None:
+    draft = ProposalDraft(action_name="act")
+    old = CreateProposal(actor=ALICE, draft=draft, request=request("old"))
+    parts = tuple(CreateProposal(actor=ALICE, draft=draft) for _ in range(3))
+    old_batch = BatchCreateProposals(actor=ALICE, creations=parts, request=request("batch"))
+    young = CreateProposal(actor=ALICE, draft=draft, request=request("young"))
+    async with opened(database_url) as store:
+        first = await store.told(old)
+        store.clock.advance(1)
+        batch = await store.told(old_batch)
+        store.clock.advance(86_400)
+        kept = await store.told(young)
+        log = await store.events()
+        store.clock.advance(29 * 86_400)
+        # To the second: what is exactly as old as the retention is remembered.
+        assert await sweeper(store, limit).forget_requests() == 1
+        assert await store.told(old_batch) == batch
+        store.clock.advance(1)
+        assert await sweeper(store, limit, days=0).forget_requests() == 0
+        assert await sweeper(store, limit).forget_requests() == 3
+        assert await sweeper(store, limit).forget_requests() == 0
+        # The log is as it was, chain and ids included.
+        assert await store.events() == log
+    async with opened(database_url, clock=store.clock) as store:
+        assert await store.told(young) == kept
+        again = await store.told(old)
+        assert again[0].id != first[0].id
+        assert await store.told(old) == again
+        # Also with other content, as any new request.
+        other = CreateProposal(
+            actor=ALICE,
+            draft=ProposalDraft(action_name="other"),
+            request=RequestKey(old_batch.request.request_id, b"other"),
+        )
+        assert (await store.one(other)).action_name == "other"
+        assert len({made.id for made in await store.told(old_batch)} - {made.id for made in batch}) == 3
+        assert await sweeper(store, limit).forget_requests() == 0
+        await store.events()
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_waits_is_answered_before_its_request_is_forgotten(database_url: str) -> None:
+    command = CreateProposal(actor=ALICE, draft=ProposalDraft(action_name="act"), request=request("old"))
+    async with opened(database_url) as store:
+        first = await store.told(command)
+        clock = store.clock
+    clock.advance(31 * 86_400)
+    gate = Gate()
+    async with opened(
+        database_url, clock=clock, fail_points=gate.fail_points, options=WriterOptions(max_batch=2)
+    ) as store:
+        other = asyncio.create_task(store.created())
+        await gate.reached.wait()
+        # The writer is in the middle of a commit; these wait for their turn, in two batches.
+        repeated = [asyncio.create_task(store.told(command)) for _ in range(4)]
+        await asyncio.sleep(0)
+        forgetting = asyncio.create_task(sweeper(store).forget_requests())
+        await asyncio.sleep(0)
+        gate.open()
+        await asyncio.gather(other, *repeated)
+        assert all(each.result() == first for each in repeated)
+        assert await forgetting == 1
+        assert await store.told(command) != first
 
 
 @pytest.mark.asyncio

@@ -4,7 +4,8 @@ isort:skip_file
 The store: plans, proposals and the log, under optimistic locking.
 
 Every write may carry `request_id` (a UUID): repeating the call with the same id and content returns the first
-answer, also after a restart; other content under the same id is ALREADY_EXISTS, reason REQUEST_ID_REUSED.
+answer, also after a restart; other content under the same id is ALREADY_EXISTS, reason REQUEST_ID_REUSED. Ids are
+remembered for PLANGATE_REQUEST_RETENTION_DAYS, 30 unless the operator says otherwise.
 Every write may carry `expected_version`; a mismatch is ABORTED, reason VERSION_CONFLICT. `validate_only` checks
 and answers what the result would be, without changing anything.
 Who acts is taken from credentials, never from a field.

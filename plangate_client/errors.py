@@ -2,7 +2,8 @@
 
     PlangateError
     ├── InvalidRequest            INVALID_ARGUMENT, OUT_OF_RANGE: mend the request
-    │   ├── InvalidField  InvalidFilter  InvalidPageToken  NumberNotExact  JobInvalid  RevisionOutOfRange
+    │   ├── InvalidField  InvalidFilter  InvalidPageToken  NumberNotExact  JobInvalid  PromptTooLong
+    │   ├── RevisionOutOfRange
     ├── NotFound
     │   ├── PlanNotFound  ProposalNotFound  ActionNotFound
     ├── Conflict                  ABORTED, ALREADY_EXISTS: somebody else was faster; read again and decide again
@@ -110,6 +111,10 @@ class JobInvalid(InvalidRequest):
 
 class RevisionOutOfRange(InvalidRequest):
     """A watch asked for a revision beyond the next one."""
+
+
+class PromptTooLong(InvalidRequest):
+    """Prompt, context and catalogue are more than the model can read; the GenerationReport is a detail."""
 
 
 class NotFound(PlangateError):
@@ -299,6 +304,7 @@ _BY_REASON: dict[str, type[PlangateError]] = {
     "INVALID_PAGE_TOKEN": InvalidPageToken,
     "NUMBER_NOT_EXACT": NumberNotExact,
     "JOB_INVALID": JobInvalid,
+    "PROMPT_TOO_LONG": PromptTooLong,
     "PLAN_NOT_FOUND": PlanNotFound,
     "PROPOSAL_NOT_FOUND": ProposalNotFound,
     "ACTION_NOT_FOUND": ActionNotFound,

@@ -23,6 +23,7 @@ from planner_service.generation.errors import (
     BudgetExhausted,
     GenerationFailed,
     ModelRefused,
+    PromptTooLong,
     ProviderFailed,
     ProviderTimedOut,
     RateLimited,
@@ -266,6 +267,8 @@ def failure_of(error: Exception) -> tuple[str, str, bool]:
         return "PROVIDER_TIMEOUT", error.message, True
     if isinstance(error, BudgetExhausted):
         return "BUDGET_EXHAUSTED", error.message, False
+    if isinstance(error, PromptTooLong):
+        return "PROMPT_TOO_LONG", error.message, False
     if isinstance(error, ProviderFailed):
         return "PROVIDER_UNAVAILABLE", error.message, True
     if isinstance(error, PlanningTimedOut):

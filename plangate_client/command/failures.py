@@ -63,6 +63,8 @@ def _advice(error: errors.PlangateError) -> str:
             last = error.generation.attempts[-1]
             faults = "; ".join(f"{fault.path or 'reply'}: {fault.message}" for fault in last.errors[:3])
             return f". Last attempt: {faults}" if faults else ""
+        case errors.PromptTooLong():
+            return ": shorten it, or give less context"
         case errors.Unavailable() if not error.reason:
             return f": start it with `plangate up`, or name it with --{error.service or 'store'}"
         case errors.ProviderUnavailable() | errors.StoreUnavailable() | errors.Draining():

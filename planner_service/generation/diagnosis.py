@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import email.utils
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from planner_service.generation.errors import (
     ConnectionLost,
     CredentialsRejected,
     GenerationFailed,
+    PromptTooLong,
     ProviderFailed,
     ProviderTimedOut,
     ProviderUnavailable,
@@ -38,6 +40,23 @@ DROPPABLE_PARAMETERS = {
     "parallel_tool_calls": "parallel_tool_calls",
 }
 """Parameters that a call can do without when a model does not know them: as a provider names them, as we pass them."""
+
+_TOO_LONG_CODES = frozenset(
+    {
+        "context_length_exceeded",  # OpenAI and most that speak its protocol
+        "string_above_max_length",  # OpenAI, one message
+        "exceed_context_size_error",  # llama.cpp, the embedded engine among them
+        "request_too_large",  # Anthropic
+    }
+)
+_TOO_LONG_WORDS = re.compile(
+    "maximum context length"  # OpenAI, vLLM, DeepSeek, OpenRouter
+    "|prompt is too long"  # Anthropic
+    "|context (?:size|length|window|limit)[^.]{0,40}exceeded|exceeds?[^.]{0,40} context (?:size|length|window|limit)"
+    "|input token count[^.]{0,40}exceeds"  # Gemini
+    r"|prompt contains [^.]{0,80}too large for model",  # Mistral
+    re.IGNORECASE,
+)
 
 _EXPECTED_SHOWN = 300
 
@@ -59,6 +78,8 @@ def provider_failure(model: str, error: BaseException) -> GenerationFailed | Non
         if isinstance(cause, httpx2.TransportError | OSError):
             return ConnectionLost(model)
         # The SDKs raise their bare APIError for an error that is told inside a stream.
+        if _is_too_long(cause):
+            return PromptTooLong(model)
         if any(kind.__name__ == "APIError" for kind in type(cause).__mro__) and cause.__cause__ is None:
             return ServerFailed(model)
     return None
@@ -82,6 +103,8 @@ def _status_failure(model: str, status: int, error: BaseException) -> ProviderFa
         return CredentialsRejected(model, status=status)
     if status in (408, 504):
         return ProviderTimedOut(model, status=status)
+    if status == 413 or _is_too_long(error):
+        return PromptTooLong(model, status=status)
     if status >= 500 or status == 409:
         return ServerFailed(
             model, f"{ServerFailed.default_message} ({status})", status=status, retry_after_seconds=retry_after(headers)
@@ -91,6 +114,22 @@ def _status_failure(model: str, status: int, error: BaseException) -> ProviderFa
     rejected = RequestRejected(model, f"{RequestRejected.default_message} ({status})", status=status)
     rejected.parameter = _blamed_parameter(error)
     return rejected
+
+
+def _is_too_long(error: BaseException) -> bool:
+    """Whether a provider complains that the prompt is longer than the model can read.
+
+    Providers agree on no status, code or words for that. Nothing else that they say in a 400 is like these.
+    """
+    body = getattr(error, "body", None)
+    # Anthropic's SDK gives the whole body, OpenAI's what is under "error".
+    details = body.get("error", body) if isinstance(body, dict) else {}
+    if not isinstance(details, dict):
+        return False
+    if any(isinstance(details.get(name), str) and details[name] in _TOO_LONG_CODES for name in ("code", "type")):
+        return True
+    message = details.get("message")
+    return isinstance(message, str) and _TOO_LONG_WORDS.search(message[:2_000]) is not None
 
 
 def _blamed_parameter(error: BaseException) -> str:

@@ -21,6 +21,7 @@
         +-- ProviderTimedOut
         +-- CredentialsRejected     HTTP 401, 403
         +-- RequestRejected         other HTTP 4xx: unknown model, unsupported parameter
+            +-- PromptTooLong       more than the model can read
 
 Messages name the fact and the model. They never hold prompts, replies, or the text of an SDK's exception (which may
 hold both), so they are fit for a status and for a log.
@@ -214,7 +215,7 @@ class CredentialsRejected(ProviderFailed):
 
 
 class RequestRejected(ProviderFailed):
-    """Another HTTP 4xx: unknown model, unsupported parameter, prompt too long for the model.
+    """Another HTTP 4xx: unknown model, unsupported parameter.
 
     parameter: the one it complains about, if a call can do without it.
     """
@@ -222,6 +223,16 @@ class RequestRejected(ProviderFailed):
     kind = "request_rejected"
     default_message = "the provider rejected the request"
     parameter: str = ""
+
+
+class PromptTooLong(RequestRejected):
+    """The conversation, with the catalogue and room for the reply, is more than the model can read.
+
+    Asking it again is no use; another model may have more room.
+    """
+
+    kind = "prompt_too_long"
+    default_message = "the prompt is longer than the model can read"
 
 
 class ProviderNotUsable(Exception):

@@ -16,6 +16,7 @@ from planner_service.checks import check_jobs, jobs_of_draft
 from planner_service.generation.embedded.engine import EmbeddedEngine, EngineFailed, check_memory
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import ModelMissing, find_weights
+from planner_service.generation.errors import PromptTooLong
 from planner_service.generation.generator import GenerationRequest, GenerationResult, Generator
 from planner_service.generation.prompts import build_messages
 from planner_service.generation.providers import EMBEDDED, ModelClients
@@ -143,3 +144,11 @@ async def test_the_process_is_started_again_at_the_same_address(engine: Embedded
     assert engine.endpoint == endpoint
     result = await plan(engine, CATALOGUE, "Roll back checkout.")
     assert [job.action_name for job in result.draft.jobs] == ["rollback_deployment"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_prompt_that_is_too_long_says_so_at_once(engine: EmbeddedEngine) -> None:
+    with pytest.raises(PromptTooLong) as caught:
+        await plan(engine, CATALOGUE, "Restart nginx on web-1. " * 1_000)
+    assert caught.value.report is not None
+    assert len(caught.value.report.attempts) == 1

@@ -156,6 +156,132 @@ async def test_every_misbehaviour_has_its_error(
         assert observer.jobs == {}
 
 
+def complains(http_status: int, /, **details: object) -> ModelReply:
+    return ModelReply(status=http_status, raw_body=json.dumps({"type": "error", "error": details}).encode())
+
+
+# What providers say of a prompt that is too long, in their own words.
+TOO_LONG: list[tuple[str, ModelReply, tuple[str, ...]]] = [
+    (
+        "OpenAI",
+        complains(
+            400,
+            message=f"This model's maximum context length is 8192 tokens. However, you sent 8227. {SECRET}",
+            type="invalid_request_error",
+            param="messages",
+            code="context_length_exceeded",
+        ),
+        ("openai-schema", "openai-tools"),
+    ),
+    (
+        "vLLM",
+        complains(
+            400,
+            message="This model's maximum context length is 4096 tokens. However, you requested 4120 tokens (3120 in "
+            "the messages, 1000 in the completion). Please reduce the length of the messages or completion.",
+            type="BadRequestError",
+            code=400,
+        ),
+        ("openai-schema",),
+    ),
+    (
+        "llama.cpp",
+        complains(
+            400,
+            code=400,
+            message="request (14429 tokens) exceeds the available context size (8192 tokens), try increasing it",
+            type="exceed_context_size_error",
+            n_prompt_tokens=14429,
+            n_ctx=8192,
+        ),
+        ("openai-schema",),
+    ),
+    (
+        "llama.cpp, when the context is full before the reply is complete",
+        complains(500, code=500, message="Context size has been exceeded.", type="server_error"),
+        ("openai-schema",),
+    ),
+    (
+        "Gemini",
+        complains(
+            400,
+            code=400,
+            message="The input token count (1200293) exceeds the maximum number of tokens allowed (1048576).",
+            status="INVALID_ARGUMENT",
+        ),
+        ("openai-tools",),
+    ),
+    (
+        "Anthropic",
+        complains(400, type="invalid_request_error", message="prompt is too long: 208656 tokens > 200000 maximum"),
+        ("anthropic",),
+    ),
+    (
+        "Anthropic, with the room for the reply",
+        complains(
+            400,
+            type="invalid_request_error",
+            message="input length and `max_tokens` exceed context limit: 197202 + 21333 > 200000, decrease it",
+        ),
+        ("anthropic",),
+    ),
+    ("too many bytes", complains(413, type="request_too_large", message="Request exceeds the maximum size"), PROTOCOLS),
+]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("protocol", "reply"),
+    [pytest.param(protocol, case[1], id=f"{case[0]}-{protocol}") for case in TOO_LONG for protocol in case[2]],
+)
+async def test_a_prompt_that_is_too_long_is_not_tried_again_but_with_another_model(
+    protocol: str, reply: ModelReply, streamed: bool
+) -> None:
+    def observer() -> Observed | None:
+        return Observed() if streamed else None
+
+    async with ModelServer(default=reply) as server, Bench(server, protocol) as bench:
+        with pytest.raises(errors.PromptTooLong) as caught:
+            await bench.generator.generate(bench.request(), observer())
+        assert len(server.requests) == 1
+        assert SECRET not in f"{caught.value} {caught.value.errors}"
+        assert caught.value.errors[0].type == "prompt_too_long"
+        server.script(reply, says(PLAN))
+        prefix = bench.model.partition("/")[0]
+        result = await bench.generator.generate(bench.request(fallback_models=[f"{prefix}/roomier"]), observer())
+    assert [attempt.model for attempt in result.report.attempts] == [bench.model, f"{prefix}/roomier"]
+    assert bench.pauses == [0]
+
+
+@pytest.mark.asyncio
+async def test_a_context_that_is_full_in_the_middle_of_a_stream_is_a_prompt_too_long() -> None:
+    event = {"error": {"code": 500, "message": "Context size has been exceeded.", "type": "server_error"}}
+    async with (
+        ModelServer(default=ModelReply(raw_body=f"data: {json.dumps(event)}\n\n".encode())) as server,
+        Bench(server) as bench,
+    ):
+        with pytest.raises(errors.PromptTooLong):
+            await bench.generator.generate(bench.request(), Observed())
+    assert len(server.requests) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "message",
+    [
+        "max_tokens is too large: 5000. This model supports at most 4096 completion tokens",
+        "max_tokens: 21333 > 4096, which is the maximum allowed number of output tokens",
+        "Unsupported parameter in this context",
+    ],
+)
+async def test_other_complaints_are_no_prompt_too_long(message: str) -> None:
+    async with ModelServer(default=complains(400, message=message)) as server, Bench(server) as bench:
+        with pytest.raises(errors.RequestRejected) as caught:
+            await bench.generator.generate(bench.request())
+    assert type(caught.value) is errors.RequestRejected
+
+
 @pytest.mark.asyncio
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 async def test_missing_jobs_is_said_in_so_many_words(protocol: str) -> None:

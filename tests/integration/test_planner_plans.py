@@ -22,6 +22,7 @@ from plangate_client.errors import (
     Overloaded,
     PlangateError,
     PlanInvalid,
+    PromptTooLong,
     ProviderRateLimited,
     ProviderTimeout,
     ProviderUnavailable,
@@ -192,6 +193,7 @@ async def test_each_failure_of_a_provider_has_its_status(house: PlannerHouse) ->
     cases: list[tuple[object, type[PlangateError], dict[str, object]]] = [
         (refuses(), ModelRefused, {}),
         (fails(429, retry_after=60), ProviderRateLimited, {"max_attempts": 1}),
+        (fails(413), PromptTooLong, {}),
         (says(draft(("restart_service", {})), input_tokens=500), BudgetExhausted, {"token_budget": 400}),
     ]
     for number, (reply, kind, fields) in enumerate(cases):

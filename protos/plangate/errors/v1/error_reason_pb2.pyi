@@ -49,6 +49,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. Jobs fail the catalogue's checks; BadRequest names path and problem of each.
         {"reason": "JOB_INVALID", "domain": "plangate", "metadata": {"errors": "2"}}
     """
+    ERROR_REASON_PROMPT_TOO_LONG: _ErrorReason.ValueType  # 6
+    """INVALID_ARGUMENT. Prompt, context and catalogue together are more than the model can read, and no model that may be
+    asked instead can read more. The GenerationReport is a detail.
+        {"reason": "PROMPT_TOO_LONG", "domain": "plangate", "metadata": {"model": "openai/gpt-4o"}}
+    """
     ERROR_REASON_PLAN_NOT_FOUND: _ErrorReason.ValueType  # 10
     """NOT_FOUND. A ResourceInfo detail names the resource.
         {"reason": "PLAN_NOT_FOUND", "domain": "plangate", "metadata": {"id": "0197..."}}
@@ -208,6 +213,11 @@ ERROR_REASON_NUMBER_NOT_EXACT: ErrorReason.ValueType  # 4
 ERROR_REASON_JOB_INVALID: ErrorReason.ValueType  # 5
 """INVALID_ARGUMENT. Jobs fail the catalogue's checks; BadRequest names path and problem of each.
     {"reason": "JOB_INVALID", "domain": "plangate", "metadata": {"errors": "2"}}
+"""
+ERROR_REASON_PROMPT_TOO_LONG: ErrorReason.ValueType  # 6
+"""INVALID_ARGUMENT. Prompt, context and catalogue together are more than the model can read, and no model that may be
+asked instead can read more. The GenerationReport is a detail.
+    {"reason": "PROMPT_TOO_LONG", "domain": "plangate", "metadata": {"model": "openai/gpt-4o"}}
 """
 ERROR_REASON_PLAN_NOT_FOUND: ErrorReason.ValueType  # 10
 """NOT_FOUND. A ResourceInfo detail names the resource.

@@ -27,7 +27,7 @@ from typing import Any
 
 import yaml
 
-from planner_service.catalogue import Catalogue, CatalogueInvalid, parse_catalogue
+from planner_service.catalogue import parse_catalogue
 from planner_service.checks import check_jobs, jobs_of_draft
 from planner_service.generation.embedded.engine import EmbeddedEngine
 from planner_service.generation.embedded.settings import EmbeddedSettings
@@ -109,7 +109,9 @@ async def _run(cases: Sequence[dict[str, Any]], scorer: Scorer, attempts: int) -
 
 
 async def _plan(generator: Generator, case: dict[str, Any], scorer: Scorer, attempts: int) -> Outcome:
-    catalogue = _catalogue(case["actions"])
+    catalogue = parse_catalogue(
+        yaml.safe_dump({"version": 1, "actions": list(case["actions"])}, allow_unicode=True, sort_keys=False)
+    )
     begun = time.monotonic()
     jobs: Jobs = []
     failure = ""
@@ -146,24 +148,6 @@ async def _plan(generator: Generator, case: dict[str, Any], scorer: Scorer, atte
         jobs=jobs,
         failure=failure,
     )
-
-
-def _catalogue(actions: Sequence[dict[str, Any]]) -> Catalogue:
-    """The case's actions as a catalogue. Defaults that their own schema refuses are dropped: foreign data has some."""
-    while True:
-        text = yaml.safe_dump({"version": 1, "actions": list(actions)}, allow_unicode=True, sort_keys=False)
-        try:
-            return parse_catalogue(text)
-        except CatalogueInvalid as error:
-            path, _, _ = error.message.partition(": ")
-            if not path.endswith(".default"):
-                raise
-            actions = json.loads(json.dumps(list(actions)))
-            target: Any = {"actions": actions}
-            *parents, last = path.split(".")
-            for part in parents:
-                target = target[int(part)] if isinstance(target, list) else target[part]
-            del target[last]
 
 
 def exact(jobs: Jobs, case: dict[str, Any]) -> tuple[bool, bool, bool]:

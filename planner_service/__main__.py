@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GovernanceRefused as error:
         return _refused(str(error))
     if verb == "check":
+        for warning in governance.catalogue.warnings:
+            print(f"plangate-planner: warning: {warning}", file=sys.stderr)
         print(f"catalogue: {len(governance.catalogue.actions)} actions, digest {governance.catalogue.digest}")
         print(f"policy: {len(governance.policy.rules)} rules, digest {governance.policy.digest}")
         return 0

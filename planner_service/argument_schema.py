@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import jsonschema_rs
 
@@ -26,6 +26,8 @@ from planner_service.schema_bounds import (
 
 MAX_DEFAULTS = 1_000
 MAX_ERRORS = 20
+_MAX_FILLED_AT_LOAD = 20 * MAX_DEFAULTS
+_MAX_ROUNDS = 4
 
 COERCE_KEYWORD = "x-coerce"
 
@@ -35,8 +37,21 @@ _TOO_MANY_DEFAULTS = AttemptError(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class UnfitDefault:
+    """A default that its own schema refuses. `path` leads to it."""
+
+    path: JsonPath
+    message: str
+
+
 class ArgumentSchema:
-    """A compiled schema. Immutable, safe to share. Raises SchemaRefused when the schema is wrong or hostile."""
+    """A compiled schema. Immutable, safe to share. Raises SchemaRefused when the schema is wrong or hostile.
+
+    schema: as it is enforced, without the unfit defaults: JSON Schema calls a default a note, so that a schema with one
+    that does not fit is no wrong schema; but filled in it would make every call without the argument fail.
+    unfit_defaults: what was left out of it.
+    """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = dict(schema)
@@ -52,25 +67,53 @@ class ArgumentSchema:
             )
         except jsonschema_rs.ValidationError as error:
             raise SchemaRefused(tuple(error.instance_path), f"not a JSON Schema: {clip(error.message)}") from None
-        self._check_defaults()
-
-    def _check_defaults(self) -> None:
-        """A default that its own schema refuses would make every call without the argument fail."""
+        self.unfit_defaults: tuple[UnfitDefault, ...] = ()
+        try:
+            self._leave_out_unfit_defaults()
+        except _TooManyDefaults:
+            raise SchemaRefused((), _TOO_MANY_DEFAULTS.message) from None
         if self.check({})[1][:1] == [_TOO_MANY_DEFAULTS]:
             raise SchemaRefused((), _TOO_MANY_DEFAULTS.message)
-        defaults = list(_defaults(self._schema, ()))
-        if not defaults:
+
+    @property
+    def schema(self) -> Mapping[str, Any]:
+        """See the class."""
+        return self._schema
+
+    def _leave_out_unfit_defaults(self) -> None:
+        # Inner ones first: what they fill in decides whether those around them fit.
+        paths = sorted((path for path, _ in _defaults(self._schema, ())), key=len, reverse=True)
+        if not paths:
             return
+        filling = _Completion(self._schema, _MAX_FILLED_AT_LOAD)
         validators = jsonschema_rs.validator_map_for(
             self._schema, offline=True, validate_formats=True, mask="the default", pattern_options=pattern_options()
         )
-        for path, default in defaults:
-            pointer = "#" + "".join("/" + quote(str(part).replace("~", "~0").replace("/", "~1")) for part in path)
-            validator = validators.get(pointer)
-            if validator is None:
-                continue
-            for error in validator.iter_errors(default):
-                raise SchemaRefused((*path, "default"), clip(error.message))
+        for _ in range(_MAX_ROUNDS):
+            unfit = [found for path in paths if (found := self._unfit_default(path, validators, filling)) is not None]
+            if not unfit:
+                return
+            # Without those, others may lack what they require.
+            self.unfit_defaults += tuple(unfit)
+            paths = [path for path in paths if (*path, "default") not in {found.path for found in unfit}]
+        raise SchemaRefused((), "its defaults need one another in too long a chain")
+
+    def _unfit_default(
+        self, path: JsonPath, validators: jsonschema_rs.ValidatorMap, filling: _Completion
+    ) -> UnfitDefault | None:
+        """What is wrong with the default of the subschema at the path, which is then left out; None when nothing is."""
+        validator = validators.get("#" + "".join("/" + _escaped(part) for part in path))
+        if validator is None:
+            return None
+        subschema: Any = self._schema
+        for part in path:
+            subschema = subschema[part]
+        default = filling.complete(_whole_numbers(subschema["default"]), subschema)
+        error = next(iter(validator.iter_errors(default)), None)
+        if error is None:
+            return None
+        self._schema = filling.root = _without(self._schema, (*path, "default"))
+        return UnfitDefault((*path, "default"), clip(error.message))
 
     def check(self, args: Mapping[str, Any]) -> tuple[dict[str, Any], list[AttemptError]]:
         """The arguments with whole numbers as integers and defaults filled in, and what is wrong with them.
@@ -80,7 +123,7 @@ class ArgumentSchema:
         if deeper_than(args, MAX_ARGUMENT_DEPTH):
             return dict(args), [AttemptError("", "too_deep", f"nested deeper than {MAX_ARGUMENT_DEPTH}")]
         try:
-            complete = _Completion(self._schema).complete(_whole_numbers(dict(args)))
+            complete = _Completion(self._schema).complete(_whole_numbers(dict(args)), self._schema)
         except _TooManyDefaults:
             return dict(args), [_TOO_MANY_DEFAULTS]
         errors = []
@@ -126,13 +169,13 @@ class _Completion:
     Not along `anyOf`, `oneOf` or `if`: which branch holds is only known once the value is complete.
     """
 
-    def __init__(self, root: dict[str, Any]) -> None:
-        self._root = root
-        self._filled = 0
+    def __init__(self, root: dict[str, Any], limit: int = MAX_DEFAULTS) -> None:
+        self.root = root
+        self._left = limit
 
-    def complete(self, args: dict[str, Any]) -> dict[str, Any]:
-        completed: dict[str, Any] = self._completed(args, self._root, 0)
-        return completed
+    def complete(self, value: Any, schema: dict[str, Any]) -> Any:
+        """The value, a fresh one, completed in place as the schema within the root says. Raises _TooManyDefaults."""
+        return self._completed(value, schema, 0)
 
     def _default_of(self, schema: Any) -> Any:
         """The default of a property, its own or that of what it refers to."""
@@ -141,14 +184,14 @@ class _Completion:
             # `default: null` is how many generated schemas say that there is none.
             if schema.get("default") is not None:
                 return schema["default"]
-            schema = resolve(self._root, schema["$ref"]) if "$ref" in schema else None
+            schema = resolve(self.root, schema["$ref"]) if "$ref" in schema else None
         return _NOTHING
 
     def _completed(self, value: Any, schema: Any, depth: int) -> Any:
         if not isinstance(schema, dict):
             return value
         if isinstance(reference := schema.get("$ref"), str):
-            value = self._completed(value, resolve(self._root, reference), depth)
+            value = self._completed(value, resolve(self.root, reference), depth)
         for branch in schema.get("allOf", ()):
             value = self._completed(value, branch, depth)
         if schema.get(COERCE_KEYWORD) is True and isinstance(value, str):
@@ -156,9 +199,9 @@ class _Completion:
         if isinstance(value, dict):
             for name, subschema in schema.get("properties", {}).items():
                 if name not in value and (default := self._default_of(subschema)) is not _NOTHING:
-                    self._filled += 1
+                    self._left -= 1
                     # A recursive schema whose defaults hold further defaults would never come to an end.
-                    if self._filled > MAX_DEFAULTS or depth > MAX_ARGUMENT_DEPTH:
+                    if self._left < 0 or depth > MAX_ARGUMENT_DEPTH:
                         raise _TooManyDefaults
                     value[name] = _whole_numbers(default)
                 if name in value:
@@ -166,6 +209,20 @@ class _Completion:
         elif isinstance(value, list) and isinstance(items := schema.get("items"), dict):
             value = [self._completed(item, items, depth + 1) for item in value]
         return value
+
+
+def _escaped(part: str | int) -> str:
+    return str(part).replace("~", "~0").replace("/", "~1")
+
+
+def _without(schema: Any, path: JsonPath) -> Any:
+    """A copy without what is at the path."""
+    key, *rest = path
+    if isinstance(schema, list):
+        return [_without(item, tuple(rest)) if index == key else item for index, item in enumerate(schema)]
+    if not rest:
+        return {name: value for name, value in schema.items() if name != key}
+    return {name: _without(value, tuple(rest)) if name == key else value for name, value in schema.items()}
 
 
 def _defaults(schema: Any, path: JsonPath) -> Iterator[tuple[JsonPath, Any]]:

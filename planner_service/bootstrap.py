@@ -236,6 +236,7 @@ class PlannerServer:
             catalogue_digest=catalogue.digest,
             policy_digest=policy.digest,
         )
+        self.governance.log_warnings()
         if not policy.rules and not any(action.policy for action in catalogue.actions):
             _log.warning("every job will be denied: neither PLANGATE_POLICY_FILE nor the catalogue has a policy")
 

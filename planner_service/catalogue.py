@@ -77,11 +77,18 @@ class Action:
 
 
 class Catalogue:
-    """All actions, in the order of the file. Immutable."""
+    """All actions, in the order of the file. Immutable. `warnings`: what is odd in the file, each with its place."""
 
-    def __init__(self, actions: tuple[Action, ...], digest: str, schemas: Mapping[str, ArgumentSchema]) -> None:
+    def __init__(
+        self,
+        actions: tuple[Action, ...],
+        digest: str,
+        schemas: Mapping[str, ArgumentSchema],
+        warnings: tuple[str, ...] = (),
+    ) -> None:
         self.actions = actions
         self.digest = digest
+        self.warnings = warnings
         self._by_name = {action.name: action for action in actions}
         self._schemas = schemas
 
@@ -102,7 +109,7 @@ class Catalogue:
 def load_catalogue(path: Path | str) -> Catalogue:
     """Read a catalogue file. Raises CatalogueInvalid, which names the file, the line and the fault."""
     try:
-        return parse_catalogue(read_text(Path(path), "catalogue"))
+        return _build(parse_document(read_text(Path(path), "catalogue")), str(path))
     except DocumentInvalid as error:
         raise CatalogueInvalid(error.message, line=error.line, column=error.column, source=str(path)) from error
 
@@ -110,8 +117,7 @@ def load_catalogue(path: Path | str) -> Catalogue:
 def parse_catalogue(text: str) -> Catalogue:
     """Read the text of a catalogue file. Raises CatalogueInvalid, which names the line and the fault."""
     try:
-        document = parse_document(text)
-        return _build(document)
+        return _build(parse_document(text), "")
     except DocumentInvalid as error:
         raise CatalogueInvalid(error.message, line=error.line, column=error.column) from error
 
@@ -149,9 +155,10 @@ class _CatalogueForm(Form):
     actions: Annotated[list[_ActionForm], Field(min_length=1, max_length=MAX_ACTIONS)]
 
 
-def _build(document: Document) -> Catalogue:
+def _build(document: Document, source: str) -> Catalogue:
     form = document.fit(_CatalogueForm)
     actions: list[Action] = []
+    warnings: list[str] = []
     schemas: dict[str, ArgumentSchema] = {}
     for index, entry in enumerate(form.actions):
         path: YamlPath = ("actions", index)
@@ -163,20 +170,24 @@ def _build(document: Document) -> Catalogue:
         if parameters["type"] != "object":
             raise document.fault((*path, "parameters", "type"), "arguments are an object: type must be object")
         try:
-            schemas[entry.name] = ArgumentSchema(parameters)
+            schema = schemas[entry.name] = ArgumentSchema(parameters)
         except SchemaRefused as error:
             raise document.fault((*path, "parameters", *error.path), error.message) from error
+        for unfit in schema.unfit_defaults:
+            odd = document.fault((*path, "parameters", *unfit.path), f"this default is not used: {unfit.message}")
+            odd.source = source
+            warnings.append(str(odd))
         actions.append(
             Action(
                 name=entry.name,
                 description=entry.description.strip(),
-                parameters=parameters,
+                parameters=schema.schema,
                 risk=Risk(entry.risk or "unspecified"),
                 policy=action_policy(entry.policy, document, (*path, "policy")) if entry.policy else None,
                 binding=BindingKind.COMMAND if entry.command else BindingKind.HTTP if entry.http else BindingKind.NONE,
             )
         )
-    return Catalogue(tuple(actions), digest_of(document.value), schemas)
+    return Catalogue(tuple(actions), digest_of(document.value), schemas, tuple(warnings))
 
 
 def action_policy(form: ActionPolicyForm, document: Document, path: YamlPath) -> ActionPolicy:

@@ -76,6 +76,9 @@ class GovernanceMetrics:
             registry=registry,
         )
         self.usable.set(1)
+        self.warnings = Gauge(
+            "plangate_catalogue_warnings", "What is odd in the catalogue that is in force", registry=registry
+        )
 
 
 class GovernanceFiles:
@@ -91,6 +94,12 @@ class GovernanceFiles:
         self._seen = self._stamps()
         self.current = self._read()
         self.fault = ""
+        self._count_warnings()
+
+    def log_warnings(self) -> None:
+        """Say what is odd in the catalogue that is in force."""
+        for warning in self.current.catalogue.warnings:
+            _log.warning("in the catalogue", what=warning)
 
     def reload(self) -> bool:
         """Read both again and put them in force. Returns False, and says why in `fault`, when one cannot be used."""
@@ -115,6 +124,8 @@ class GovernanceFiles:
             catalogue_digest=fresh.catalogue.digest,
             policy_digest=fresh.policy.digest,
         )
+        self._count_warnings()
+        self.log_warnings()
         return True
 
     async def watch(self, poll_seconds: float, on_reload: Callable[[bool], object]) -> None:
@@ -139,6 +150,10 @@ class GovernanceFiles:
         if self._metrics is not None:
             self._metrics.reloads.labels(outcome).inc()
             self._metrics.usable.set(1 if usable else 0)
+
+    def _count_warnings(self) -> None:
+        if self._metrics is not None:
+            self._metrics.warnings.set(len(self.current.catalogue.warnings))
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

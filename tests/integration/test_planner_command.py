@@ -36,8 +36,11 @@ async def test_checking_and_refusing(tmp_path: Path) -> None:
     policy.write_text(POLICY)
     bad.write_text("version: 1\nrules: [{name: a, effect: allow, when: '1 +'}]")
     files = {"PLANGATE_CATALOGUE_FILE": str(catalogue), "PLANGATE_POLICY_FILE": str(policy)}
-    good, refused, unset, wrong = await asyncio.gather(
+    odd = tmp_path / "odd.yaml"
+    odd.write_text(CATALOGUE.replace("minimum: 1, default: 1", "minimum: 1, default: 0"))
+    good, warned, refused, unset, wrong = await asyncio.gather(
         run("check", **files),
+        run("check", **{**files, "PLANGATE_CATALOGUE_FILE": str(odd)}),
         run("check", **{**files, "PLANGATE_POLICY_FILE": str(bad)}),
         run(PLANGATE_MODEL="openai/x"),
         run("serve", **files, PLANGATE_KERNEL_CONCURRENCY="many"),
@@ -45,6 +48,10 @@ async def test_checking_and_refusing(tmp_path: Path) -> None:
     assert good[0] == 0
     assert good[1].startswith("catalogue: 4 actions, digest ")
     assert "policy: 1 rules, digest " in good[1]
+    assert good[2] == ""
+    assert (warned[0], warned[1].splitlines()[1:]) == (0, good[1].splitlines()[1:])
+    assert warned[2].startswith(f"plangate-planner: warning: {odd}:11:")
+    assert "properties.depth.default: this default is not used" in warned[2]
     assert refused[0] == 1
     assert refused[2].startswith(f"plangate-planner: {bad}:2:40: rules.0.when: at 1:4: Syntax error")
     assert unset[0] == 1

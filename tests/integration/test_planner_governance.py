@@ -99,6 +99,21 @@ async def test_a_bad_file_keeps_what_was_in_force_and_says_so(house: PlannerHous
 
 
 @pytest.mark.asyncio
+async def test_a_default_that_does_not_fit_is_warned_of_and_not_filled_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with open_house(tmp_path, catalogue=CATALOGUE.replace("default: 1", "default: many")) as house:
+        assert "this default is not used" in capsys.readouterr().out
+        house.answers(LOOK)
+        plan = await house.planner().create_plan(asking("look"))
+        assert plan.jobs[0].action_args == {"service": "web"}
+        [look] = [each for each in await house.planner().list_actions() if each.name == "read_status"]
+        assert "default" not in look.parameters["properties"]["depth"]
+        assert house.planners[0].governance.reload()
+        assert "this default is not used" in capsys.readouterr().out
+
+
+@pytest.mark.asyncio
 async def test_a_plan_under_way_keeps_the_rules_it_began_with(house: PlannerHouse) -> None:
     gate = asyncio.Event()
     house.model.script(says(draft(LOOK), gate=gate))

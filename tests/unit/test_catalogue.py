@@ -107,6 +107,21 @@ def test_faults_are_named_with_their_place(text: str, line: int, column: int, wo
     assert (caught.value.line, caught.value.column) == (line, column)
 
 
+def test_defaults_that_do_not_fit_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    file = tmp_path / "catalogue.yaml"
+    file.write_text(ACTION % "parameters: {properties: {on: {type: boolean, default: dontcare}, n: {default: 1}}}")
+    catalogue = load_catalogue(file)
+    assert catalogue.warnings == (
+        f"{file}:3:84: actions.0.parameters.properties.on.default: this default is not used: "
+        'the default is not of type "boolean"',
+    )
+    [action] = catalogue.actions
+    assert action.parameters["properties"]["on"] == {"type": "boolean"}
+    assert catalogue.check_args(action, {}) == ({"n": 1}, [])
+    assert parse_catalogue(GOOD).warnings == ()
+    assert parse_catalogue(file.read_text()).warnings[0].startswith("line:3:84: ")
+
+
 def test_bombs_are_refused_quickly() -> None:
     levels = "".join(
         f"{chr(98 + level)}: &{chr(98 + level)} [{','.join(['*' + chr(97 + level)] * 10)}]\n" for level in range(9)

@@ -21,7 +21,7 @@
     │   ├── ProviderUnavailable  StoreUnavailable  Draining  DatabaseUnavailable
     ├── CommitUnknown             may or may not have happened: repeat with the same request_id to find out
     ├── DeadlineExceeded
-    │   ├── DeadlineTooShort  ProviderTimeout
+    │   ├── DeadlineTooShort  ReadTimedOut  ProviderTimeout
     ├── Unimplemented
     └── InternalFailure
 
@@ -286,6 +286,10 @@ class DeadlineTooShort(DeadlineExceeded):
     """Too little time was left to begin."""
 
 
+class ReadTimedOut(DeadlineExceeded):
+    """A list or count had to look at too many rows: filter by a field that has an index."""
+
+
 class ProviderTimeout(DeadlineExceeded):
     """The model did not answer in time."""
 
@@ -335,6 +339,7 @@ _BY_REASON: dict[str, type[PlangateError]] = {
     "DATABASE_UNAVAILABLE": DatabaseUnavailable,
     "COMMIT_UNKNOWN": CommitUnknown,
     "DEADLINE_TOO_SHORT": DeadlineTooShort,
+    "READ_TIMED_OUT": ReadTimedOut,
     "PROVIDER_TIMEOUT": ProviderTimeout,
     "REVISION_OUT_OF_RANGE": RevisionOutOfRange,
     "INTERNAL": InternalFailure,

@@ -77,7 +77,7 @@ class StoreServer:
             options=settings.writer_options(),
             fail_points=self._fail_points,
         )
-        reader = Reader(pool, Remembered(writer.rows, snapshot_to_bytes))
+        reader = Reader(pool, Remembered(writer.rows, snapshot_to_bytes), timeout_seconds=settings.read_timeout_seconds)
         await writer.start()
         stack.push_async_callback(writer.stop)
         recent = RecentEvents(

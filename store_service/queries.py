@@ -35,6 +35,16 @@ class WatchTooSlow(Exception):
         self.revision = revision
 
 
+class ReadTimedOut(Exception):
+    """A list or count would have to look at more rows than its time allowed."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        super().__init__(
+            f"the read took longer than {timeout_seconds:g} s; filter by a field that has an index, or by more of them"
+        )
+        self.timeout_seconds = timeout_seconds
+
+
 class CheckpointKeyMissing(Exception):
     """The store was given no key to sign with."""
 

@@ -16,6 +16,8 @@ from store_service.persistence.writer import WriterOptions
 
 # Besides those that serve reads: the sweeper's, and one for whatever comes.
 _OTHER_CONNECTIONS = 2
+# The store ends statements itself; PostgreSQL does so for a store that cannot any more.
+_STATEMENT_GRACE_SECONDS = 5.0
 
 
 def _default_database_url() -> str:
@@ -31,6 +33,8 @@ class StoreSettings(ServerSettings):
     """sqlite:///relative/path, sqlite:////absolute/path, or postgresql://user:password@host:port/name."""
     read_connections: int = Field(default=4, ge=1, le=100)
     """Connections that serve reads; one more writes."""
+    read_timeout_seconds: float = Field(default=5.0, gt=0)
+    """How long a list or count may take; then it ends with READ_TIMED_OUT. The call's own deadline may come first."""
     checkpoint_key_file: Path | None = None
     """Ed25519 private key (unencrypted PKCS #8 PEM) that checkpoints are signed with. Absent: no checkpoints."""
 
@@ -83,4 +87,7 @@ class StoreSettings(ServerSettings):
 
     def database_options(self) -> DatabaseOptions:
         """The database's part of the settings."""
-        return DatabaseOptions(read_connections=self.read_connections + _OTHER_CONNECTIONS)
+        return DatabaseOptions(
+            read_connections=self.read_connections + _OTHER_CONNECTIONS,
+            statement_seconds=self.read_timeout_seconds + _STATEMENT_GRACE_SECONDS,
+        )

@@ -14,7 +14,7 @@ from store_service.domain import errors
 from store_service.filters import FilterInvalid
 from store_service.page_tokens import PageTokenInvalid
 from store_service.permissions import RoleMissing
-from store_service.queries import CheckpointKeyMissing, RevisionOutOfRange, WatchTooSlow
+from store_service.queries import CheckpointKeyMissing, ReadTimedOut, RevisionOutOfRange, WatchTooSlow
 
 _Code = grpc.StatusCode
 
@@ -44,6 +44,7 @@ STATUS_OF: Mapping[type[Exception], tuple[grpc.StatusCode, str]] = {
     errors.DatabaseUnavailable: (_Code.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
     errors.CommitUnknown: (_Code.UNKNOWN, "COMMIT_UNKNOWN"),
     errors.DeadlinePassed: (_Code.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
+    ReadTimedOut: (_Code.DEADLINE_EXCEEDED, "READ_TIMED_OUT"),
     RevisionOutOfRange: (_Code.OUT_OF_RANGE, "REVISION_OUT_OF_RANGE"),
 }
 
@@ -122,6 +123,8 @@ def _facts(error: Exception) -> tuple[dict[str, str], list[Message]]:
             return {"revision": str(revision)}, []
         case RevisionOutOfRange(head_revision=head):
             return {"head_revision": str(head)}, []
+        case ReadTimedOut(timeout_seconds=seconds):
+            return {"timeout_seconds": f"{seconds:g}"}, []
         case errors.DeadlinePassed():
             return {"remaining_ms": "0"}, []
         case _:

@@ -55,12 +55,14 @@ class DatabaseOptions:
     busy_seconds: how long to wait for another process's lock on a SQLite file.
     pool_seconds: how long a read waits for a free connection before it fails.
     connect_seconds: how long to wait for a PostgreSQL server to accept a connection.
+    statement_seconds: after which PostgreSQL itself ends a statement that reads; None: never.
     """
 
     read_connections: int = 4
     busy_seconds: float = 5.0
     pool_seconds: float = 5.0
     connect_seconds: float = 10.0
+    statement_seconds: float | None = None
 
 
 class Database:
@@ -235,7 +237,10 @@ async def _open_postgres(url: URL, options: DatabaseOptions) -> Database:
         pool_pre_ping=True,
         connect_args={
             "timeout": options.connect_seconds,
-            "server_settings": {"default_transaction_read_only": "on"},
+            "server_settings": {
+                "default_transaction_read_only": "on",
+                "statement_timeout": str(round((options.statement_seconds or 0) * 1000)),
+            },
         },
     )
     try:

@@ -16,7 +16,8 @@ LEASED = "lease_expire_time IS NOT NULL"
 EXPIRING = "expire_time IS NOT NULL AND delete_time IS NULL AND state IN ('DRAFT', 'PENDING', 'APPROVED')"
 IN_A_PLAN = "plan_id <> ''"
 SHOWN = "delete_time IS NULL"
-ANSWERS = "answer IS NOT NULL"
+IN_A_REQUEST = "request_id <> ''"
+ANSWERS = f"answer IS NOT NULL AND {IN_A_REQUEST}"
 
 
 def _where(condition: str) -> dict[str, Any]:
@@ -32,6 +33,8 @@ class ProposalRow(VersionedBase):
         Index("ix_proposals_state_create_time", "state", "create_time", "id", **_where(SHOWN)),
         Index("ix_proposals_priority", "priority", "id", **_where(SHOWN)),
         Index("ix_proposals_update_time", "update_time", "id"),
+        Index("ix_proposals_created_by", "created_by", "create_time", "id", **_where(SHOWN)),
+        Index("ix_proposals_action_name", "action_name", "create_time", "id", **_where(SHOWN)),
         Index("ix_proposals_plan_id", "plan_id", "id", **_where(IN_A_PLAN)),
         Index("ix_proposals_ready", text("priority DESC"), "id", **_where(READY)),
         Index("ix_proposals_ready_action", "action_name", text("priority DESC"), "id", **_where(READY)),
@@ -81,6 +84,7 @@ class PlanRow(VersionedBase):
         Index("ix_plans_create_time", "create_time", "id"),
         Index("ix_plans_state_create_time", "state", "create_time", "id", **_where(SHOWN)),
         Index("ix_plans_update_time", "update_time", "id"),
+        Index("ix_plans_created_by", "created_by", "create_time", "id", **_where(SHOWN)),
         Index("ix_plans_queue", text("priority DESC"), "created_by", "id", **_where(QUEUED)),
         Index("ix_plans_planning", "created_by", **_where(PLANNING)),
         Index("ix_plans_lease", "lease_expire_time", **_where(LEASED)),
@@ -127,7 +131,8 @@ class EventRow(Base):
     __table_args__ = (
         Index("ux_events_entity_version", "entity_id", "version", unique=True),
         Index("ix_events_plan_id", "plan_id", "revision", **_where(IN_A_PLAN)),
-        Index("ix_events_request_id", "request_id", **_where(ANSWERS)),
+        Index("ix_events_request_id", "request_id", **_where(IN_A_REQUEST)),
+        Index("ix_events_actor", "actor", "revision"),
     )
 
     # INTEGER PRIMARY KEY is SQLite's rowid: an append at the end of the table and no index.

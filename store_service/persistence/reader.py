@@ -6,7 +6,9 @@ what is searched. What the writer remembers is read from there, without asking t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Literal
 
 from sqlalchemy import Table
@@ -21,7 +23,7 @@ from store_service.persistence.read_pool import ReadPool, Row
 from store_service.persistence.row_cache import CommittedRows
 from store_service.persistence.rows import EVENT_COLUMNS, EVENTS, PLANS, PROPOSALS, event_from_row
 from store_service.persistence.selects import Select
-from store_service.queries import MAX_PAGE_BYTES, Page, PageQuery
+from store_service.queries import MAX_PAGE_BYTES, Page, PageQuery, ReadTimedOut
 
 # A page is read in pieces of this many rows, so that large rows end it before they fill the memory.
 _ROWS_AT_ONCE = 50
@@ -49,8 +51,12 @@ class Remembered:
 class Reader:
     """Every method may raise DatabaseUnavailable. Resources are encoded messages."""
 
-    def __init__(self, pool: ReadPool, remembered: Remembered | None = None) -> None:
+    def __init__(
+        self, pool: ReadPool, remembered: Remembered | None = None, *, timeout_seconds: float | None = None
+    ) -> None:
+        """`timeout_seconds`: how long a list or count may take, all its statements together, before ReadTimedOut."""
         self._pool = pool
+        self._timeout_seconds = timeout_seconds
         self._remembered = remembered
         self._plans = GatheredGets(lambda ids: self._snapshots(PLANS, ids))
         self._proposals = GatheredGets(lambda ids: self._snapshots(PROPOSALS, ids))
@@ -84,25 +90,32 @@ class Reader:
         return [found[proposal_id] for proposal_id in proposal_ids]
 
     async def list_plans(self, query: PageQuery) -> Page:
-        """One page of plans."""
-        return await self._page(PLANS, query)
+        """One page of plans. Raises ReadTimedOut."""
+        async with self._limited():
+            return await self._page(PLANS, query)
 
     async def list_proposals(self, query: PageQuery) -> Page:
-        """One page of proposals."""
-        return await self._page(PROPOSALS, query)
+        """One page of proposals. Raises ReadTimedOut."""
+        async with self._limited():
+            return await self._page(PROPOSALS, query)
 
     async def count_proposals(self, where: Expression | None) -> dict[str, int]:
-        """How many are in each state that occurs; soft-deleted ones are not counted."""
+        """How many are in each state that occurs; soft-deleted ones are not counted. Raises ReadTimedOut."""
         select = Select(self._pool.dialect)
         condition = f" AND {select.condition(where, PROPOSALS, 'p')}" if where else ""
-        rows = await self._pool.fetch(
-            f"SELECT p.state, COUNT(*) FROM proposals p WHERE p.delete_time IS NULL{condition} GROUP BY p.state",  # noqa: S608 - values are bound
-            select.parameters,
-        )
+        async with self._limited():
+            rows = await self._pool.fetch(
+                f"SELECT p.state, COUNT(*) FROM proposals p WHERE p.delete_time IS NULL{condition} GROUP BY p.state",  # noqa: S608 - values are bound
+                select.parameters,
+            )
         return {state: count for state, count in rows}  # noqa: C416 - dict() does not know that rows are pairs
 
     async def list_events(self, query: PageQuery) -> tuple[list[Event], Position | None]:
-        """One page of the log, and where the next one begins; None on the last one."""
+        """One page of the log, and where the next one begins; None on the last one. Raises ReadTimedOut."""
+        async with self._limited():
+            return await self._event_page(query)
+
+    async def _event_page(self, query: PageQuery) -> tuple[list[Event], Position | None]:
         direction: Literal["<", ">"] = "<" if query.order.descending else ">"
         events: list[Event] = []
         position, read_bytes = query.after, 0
@@ -143,6 +156,16 @@ class Reader:
         """Where the log ends, by its head row."""
         rows = await self._pool.fetch("SELECT revision, hash FROM log_head WHERE id = 1", ())
         return LogHead(rows[0][0], bytes(rows[0][1])) if rows else LogHead()
+
+    @asynccontextmanager
+    async def _limited(self) -> AsyncIterator[None]:
+        """Ends what takes too long. Cancelling it stops its statement: see ReadPool."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                yield
+        except TimeoutError:
+            assert self._timeout_seconds is not None, "without a limit there is no time-out"
+            raise ReadTimedOut(self._timeout_seconds) from None
 
     async def _snapshots(self, table: Table, ids: Sequence[str]) -> dict[str, bytes]:
         select = Select(self._pool.dialect)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import Table
 
 from store_service.filters import And, Comparison, Expression, Operator, Or
-from store_service.persistence.models import IN_A_PLAN
+from store_service.persistence.models import IN_A_PLAN, IN_A_REQUEST
 from store_service.persistence.read_pool import Dialect
 
 _SQL_OPERATORS = {
@@ -21,6 +21,8 @@ _SQL_OPERATORS = {
     Operator.GREATER_OR_EQUAL: ">=",
 }
 _LABELS = "labels"
+# Fields whose index leaves out what has none.
+_PARTLY_INDEXED = {"plan_id": IN_A_PLAN, "request_id": IN_A_REQUEST}
 
 
 class Select:
@@ -58,9 +60,9 @@ class Select:
             # As SQLite and the watchers compare: by code point, not by the database's language.
             column += ' COLLATE "C"'
         condition = f"{column} {_SQL_OPERATORS[comparison.operator]} {self.bind(comparison.value)}"
-        if comparison.field == "plan_id" and comparison.operator is Operator.EQUAL and comparison.value:
+        if comparison.operator is Operator.EQUAL and comparison.value and comparison.field in _PARTLY_INDEXED:
             # Says nothing new, but in the words of the partial index, which is not used without them.
-            return f"({condition} AND {alias}.{IN_A_PLAN})"
+            return f"({condition} AND {alias}.{_PARTLY_INDEXED[comparison.field]})"
         return condition
 
     def _label(self, column: str, key: str) -> str:

@@ -17,20 +17,27 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm.exc import StaleDataError
 
-from store_service.commands import ClaimProposals
+from plangate_client.calls import new_request_id
+from store_service.commands import ClaimProposals, CreateProposal, RequestKey
 from store_service.domain.errors import (
     DatabaseDamaged,
     DatabaseInUse,
     DatabaseReadOnly,
     DatabaseUnavailable,
+    RequestIdReused,
     SchemaTooNew,
     StartRefused,
     WalImpossible,
 )
+from store_service.domain.proposal import ProposalDraft
+from store_service.filters import parse
 from store_service.persistence.database import DatabaseOptions, open_database
 from store_service.persistence.migrate import migrate
 from store_service.persistence.models import ProposalRow
-from tests.support.proposals import WORKER
+from store_service.persistence.read_pool import ReadPool
+from store_service.persistence.reader import Reader
+from store_service.queries import EVENT_FIELDS, PageQuery, event_order
+from tests.support.proposals import ALICE, WORKER
 from tests.support.serverless_store import Gate, opened
 
 
@@ -249,8 +256,36 @@ async def test_an_old_database_with_data_is_upgraded(empty_url: str) -> None:
                 {"id": proposal_id, "state": state, "needed": json.dumps(needed), "no": False},
             )
 
+    request_id = new_request_id()
+
+    def log(connection: Connection) -> None:
+        for revision, answer in ((1, 1), (2, None)):
+            connection.execute(
+                text(
+                    "INSERT INTO events (revision, entity_type, entity_id, version, kind, actor, authenticated, via, "
+                    "time, request_id, comment, snapshot, prev_hash, hash, plan_id, method, fingerprint, answer) "
+                    "VALUES (:revision, 2, 'p-old', :revision, 'proposal.created', 'alice', :no, '', 1, :request_id, "
+                    "'', :bytes, :bytes, :bytes, '', 'CreateProposal', :bytes, :answer)"
+                ),
+                {"revision": revision, "answer": answer, "no": False, "bytes": b"x", "request_id": request_id},
+            )
+
+        connection.execute(text("UPDATE log_head SET revision = 2, hash = :bytes"), {"bytes": b"x"})
+
     await _run(empty_url, fill)
+    await _run(empty_url, log)
     async with opened(empty_url) as store:
+        pool = ReadPool(store.database.reader, size=1)
+        of_the_request = PageQuery(parse(f"request_id = {request_id}", EVENT_FIELDS), event_order(""), 10, None)
+        found, _ = await Reader(pool).list_events(of_the_request)
+        assert [event.revision for event in found] == [1, 2]
+        await pool.close()
+        repeated = CreateProposal(
+            actor=ALICE, draft=ProposalDraft(action_name="act"), request=RequestKey(request_id, b"other content")
+        )
+        with pytest.raises(RequestIdReused):
+            await store.told(repeated)
+        assert {row.returned_attempts for row in (await store.rows()).values()} == {0}
         assert {row.id: row.waiting_for for row in (await store.rows()).values()} == {
             "p-done": 0,
             "p-free": 0,

@@ -180,6 +180,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED. The model did not answer in time; the GenerationReport is a detail.
         {"reason": "PROVIDER_TIMEOUT", "domain": "plangate", "metadata": {"model": "openai/gpt-4o"}}
     """
+    ERROR_REASON_READ_TIMED_OUT: _ErrorReason.ValueType  # 82
+    """DEADLINE_EXCEEDED. A list or count had to look at too many rows: filter by a field that has an index.
+        {"reason": "READ_TIMED_OUT", "domain": "plangate", "metadata": {"timeout_seconds": "5"}}
+    """
     ERROR_REASON_REVISION_OUT_OF_RANGE: _ErrorReason.ValueType  # 90
     """OUT_OF_RANGE. A watch asked for a revision beyond the next one.
         {"reason": "REVISION_OUT_OF_RANGE", "domain": "plangate", "metadata": {"head_revision": "99"}}
@@ -344,6 +348,10 @@ ERROR_REASON_DEADLINE_TOO_SHORT: ErrorReason.ValueType  # 80
 ERROR_REASON_PROVIDER_TIMEOUT: ErrorReason.ValueType  # 81
 """DEADLINE_EXCEEDED. The model did not answer in time; the GenerationReport is a detail.
     {"reason": "PROVIDER_TIMEOUT", "domain": "plangate", "metadata": {"model": "openai/gpt-4o"}}
+"""
+ERROR_REASON_READ_TIMED_OUT: ErrorReason.ValueType  # 82
+"""DEADLINE_EXCEEDED. A list or count had to look at too many rows: filter by a field that has an index.
+    {"reason": "READ_TIMED_OUT", "domain": "plangate", "metadata": {"timeout_seconds": "5"}}
 """
 ERROR_REASON_REVISION_OUT_OF_RANGE: ErrorReason.ValueType  # 90
 """OUT_OF_RANGE. A watch asked for a revision beyond the next one.

@@ -35,9 +35,16 @@ class Governance:
         action = self.catalogue.find(job.action_name) or unknown_action(job.action_name)
         return self.policy.decide(Subject(action, job.action_args, labels, requester, now))
 
-    def govern(self, jobs: Iterable[Job], labels: Mapping[str, str], requester: str, now: datetime) -> tuple[Job, ...]:
+    async def govern(
+        self, jobs: Iterable[Job], labels: Mapping[str, str], requester: str, now: datetime
+    ) -> tuple[Job, ...]:
         """The jobs with their decisions."""
-        return tuple(replace(job, decision=self.decide(job, labels, requester, now)) for job in jobs)
+        governed = []
+        for job in jobs:
+            governed.append(replace(job, decision=self.decide(job, labels, requester, now)))
+            # A policy may think for tens of milliseconds about one job; a plan has up to a hundred.
+            await asyncio.sleep(0)
+        return tuple(governed)
 
 
 def unknown_action(name: str) -> Action:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from planner_service.attempt_error import AttemptError
@@ -70,22 +70,24 @@ class PlanGeneration:
             prompt_template_version=self._template,
         )
 
-        def governed(jobs: Iterable[Job]) -> tuple[Job, ...]:
-            explained = (_explained(job, request.prompt, governance) for job in jobs)
-            return governance.govern(explained, request.labels, requester, now)
-
-        def finished(draft: PlanDraft) -> tuple[tuple[Job, ...], list[AttemptError]]:
+        async def finished(draft: PlanDraft) -> tuple[tuple[Job, ...], list[AttemptError]]:
             jobs, errors = check_jobs(jobs_of_draft(draft), governance.catalogue)
-            return (() if errors else governed(jobs)), errors
+            if errors:
+                return (), errors
+            explained = [_explained(job, request.prompt, governance) for job in jobs]
+            return await governance.govern(explained, request.labels, requester, now), errors
 
         def alone(index: int, draft: JobDraft) -> Job | None:
             job = job_of_draft(index, draft)
             args, errors = check_args(job.action_name, job.action_args, governance.catalogue)
-            return None if errors else governed([replace(job, action_args=args)])[0]
+            if errors:
+                return None
+            explained = _explained(replace(job, action_args=args), request.prompt, governance)
+            return replace(explained, decision=governance.decide(explained, request.labels, requester, now))
 
         told = Told(observer, alone) if observer else None
         cached = await self._cache.get(key)
-        jobs, errors = finished(cached.draft) if cached else ((), [])
+        jobs, errors = await finished(cached.draft) if cached else ((), [])
         if cached and not errors:
             self._metrics.cache_hit()
             draft = cached.draft
@@ -98,7 +100,7 @@ class PlanGeneration:
         else:
             self._metrics.cache_miss()
             draft, report = await self._ask(key, request, models, governance, deadline, told)
-            jobs, errors = finished(draft)
+            jobs, errors = await finished(draft)
             assert not errors, "the generator returns drafts that passed the checks"
         if told:
             told.settle(jobs)

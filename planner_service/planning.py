@@ -131,13 +131,14 @@ class Planning:
             deadline,
         )
 
-    def evaluate(self, jobs: Sequence[Job], labels: Mapping[str, str], requester: str) -> Evaluation:
+    async def evaluate(self, jobs: Sequence[Job], labels: Mapping[str, str], requester: str) -> Evaluation:
         """What checks and policy say of jobs that somebody brings. Nothing is stored."""
         governance = self._governance.current
         complete, errors = check_jobs(identified(jobs), governance.catalogue)
         if errors:
             return Evaluation((), tuple(errors), governance)
-        return Evaluation(governance.govern(complete, labels, requester, self._clock.now()), (), governance)
+        governed = await governance.govern(complete, labels, requester, self._clock.now())
+        return Evaluation(governed, (), governance)
 
     async def submit(
         self, plan: Plan, *, requester: str, request_id: str, validate_only: bool, deadline: float
@@ -150,7 +151,7 @@ class Planning:
         with self._metrics.counting_failures():
             if not validate_only and (earlier := await self._earlier(request_id, requester, same, deadline)):
                 return earlier
-            evaluation = self.evaluate(plan.jobs, plan.labels, requester)
+            evaluation = await self.evaluate(plan.jobs, plan.labels, requester)
             if evaluation.errors:
                 raise JobsInvalid(evaluation.errors)
             catalogue = evaluation.governance.catalogue

@@ -25,6 +25,8 @@ MAX_RULES = 1_000
 MAX_RULE_CHARACTERS = 128
 MAX_REASON_CHARACTERS = 2_000
 DEFAULT_RULE = "default"
+_PATTERN_NANOSECONDS = 400.0
+_TRIED_NANOSECONDS = 2.0
 
 
 class PolicyInvalid(DocumentInvalid):
@@ -62,8 +64,14 @@ class Globs:
         kept = tuple(texts)
         return cls(kept, tuple(re.compile(translate(re.sub(r"\*+", "*", text))) for text in kept))
 
-    def match(self, text: str) -> bool:
-        """Whether any pattern fits the whole text."""
+    def match(self, text: str, values: Values) -> bool:
+        """Whether any pattern fits the whole text. Raises ConditionFailed when that could take too long.
+
+        A part between two * is tried at each place of the text.
+        """
+        values.spend(
+            len(self.texts) * _PATTERN_NANOSECONDS + len(text) * sum(map(len, self.texts)) * _TRIED_NANOSECONDS
+        )
         return any(pattern.match(text) for pattern in self.compiled)
 
 
@@ -85,11 +93,15 @@ class Rule:
         # An action that nobody judged counts as dangerous.
         risk = Risk.HIGH if subject.action.risk is Risk.UNSPECIFIED else subject.action.risk
         return (
-            (self.actions is None or self.actions.match(subject.action.name))
+            (self.actions is None or self.actions.match(subject.action.name, values))
             and (not self.risks or risk in self.risks)
-            and (self.requesters is None or self.requesters.match(subject.requester))
-            and all(key in subject.labels and globs.match(subject.labels[key]) for key, globs in self.labels.items())
-            and all(name in subject.args and _same(wanted, subject.args[name]) for name, wanted in self.args.items())
+            and (self.requesters is None or self.requesters.match(subject.requester, values))
+            and all(
+                key in subject.labels and globs.match(subject.labels[key], values) for key, globs in self.labels.items()
+            )
+            and all(
+                name in subject.args and _same(wanted, subject.args[name], values) for name, wanted in self.args.items()
+            )
             and (self.condition is None or self.condition.holds(values))
         )
 
@@ -275,9 +287,9 @@ def _default_reason(effect: Effect) -> str:
     }[effect]
 
 
-def _same(wanted: Globs | bool | int | float | None, value: Any) -> bool:
+def _same(wanted: Globs | bool | int | float | None, value: Any, values: Values) -> bool:
     if isinstance(wanted, Globs):
-        return isinstance(value, str) and wanted.match(value)
+        return isinstance(value, str) and wanted.match(value, values)
     # True == 1 in Python, not in a policy.
     return isinstance(value, bool) == isinstance(wanted, bool) and bool(value == wanted)
 

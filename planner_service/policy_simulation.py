@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -63,6 +64,8 @@ async def simulate(
             if job.decision is None:
                 continue
             evaluated += 1
+            # A candidate may think long about each, and history is long.
+            await asyncio.sleep(0)
             decision = governance.decide(job, past.plan.labels, past.created_by, past.create_time)
             if _demands(decision) != _demands(job.decision):
                 different += 1

@@ -96,7 +96,7 @@ class PlannerServicer(PlannerServiceServicer):
     async def EvaluatePlan(
         self, request: planner_pb2.EvaluatePlanRequest, context: Context
     ) -> planner_pb2.EvaluatePlanResponse:
-        evaluation = self._planning.evaluate(
+        evaluation = await self._planning.evaluate(
             mapping.brought_jobs_from_proto(request.jobs),
             mapping.labels_from_proto(request.labels, "labels"),
             current_caller().identity,

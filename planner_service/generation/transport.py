@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
@@ -37,6 +38,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             total=None, sock_connect=connect_timeout_seconds, sock_read=read_timeout_seconds
         )
         self._session: aiohttp.ClientSession | None = None
+        self._proxies: dict[tuple[str, str], str | None] = {}
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         response = await self._send(request, await request.aread())
@@ -64,6 +66,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                     data=body or None,
                     allow_redirects=False,
                     trace_request_ctx=sending,
+                    proxy=self._proxy(request.url),
                 )
             except TimeoutError as error:
                 raise httpx2.TimeoutException("", request=request) from error
@@ -85,10 +88,21 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("accept-encoding", "user-agent"),
-                trust_env=True,
                 trace_configs=[trace],
             )
         return self._session
+
+    def _proxy(self, url: httpx2.URL) -> str | None:
+        """The environment's proxy for this server.
+
+        aiohttp can look itself, but does so for every request, and into .netrc too, in a thread each. A thread of a
+        busy process waits 5 ms for the interpreter, so 64 requests that were to go out together took 150 ms longer.
+        """
+        origin = (url.scheme, url.host)
+        if origin not in self._proxies:
+            address = None if proxy_bypass(url.host) else getproxies().get(url.scheme)
+            self._proxies[origin] = f"http://{address}" if address and "://" not in address else address
+        return self._proxies[origin]
 
 
 async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:

@@ -136,7 +136,6 @@ async def test_every_row_of_the_table_makes_a_client(prefix: str) -> None:
     clients = _clients(f"{prefix}/some/model", api_key="k")
     client = clients.client(f"{prefix}/some/model")
     sdk: Any = client.instructor.client
-    assert sdk.max_retries == 0
     assert client.mode is PROVIDERS[prefix].mode
     assert PROVIDERS[prefix].base_url.rstrip("/") in str(sdk.base_url)
     assert client.instructor.create_fn is not None
@@ -254,3 +253,25 @@ async def test_a_provider_left_to_instructor(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_endpoints_do_not_show_keys() -> None:
     assert "k3y" not in repr(ModelEndpoint("http://x", "k3y", "m"))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("excepted", "through_proxy"), [("", True), ("*.other.test", True), ("provider.test", False)])
+async def test_the_proxy_of_the_environment_is_used(
+    monkeypatch: pytest.MonkeyPatch, excepted: str, through_proxy: bool
+) -> None:
+    async with ModelServer(default=says(PLAN)) as proxy:
+        address = proxy.anthropic_url.removeprefix("http://")
+        monkeypatch.setenv("http_proxy", f"http://ali%40ce:s3cret@{address}")
+        monkeypatch.setenv("no_proxy", excepted)
+        async with Bench(proxy, base_url="http://provider.test/v1", connect_timeout_seconds=1.0) as bench:
+            if through_proxy:
+                await bench.generator.generate(bench.request())
+            else:
+                with pytest.raises(errors.GenerationFailed):
+                    await bench.generator.generate(bench.request(max_attempts=1))
+    assert len(proxy.requests) == through_proxy
+    for request in proxy.requests:
+        assert request.headers["host"] == "provider.test"
+        # base64 of ali@ce:s3cret
+        assert request.headers["proxy-authorization"] == "Basic YWxpQGNlOnMzY3JldA=="

@@ -16,6 +16,7 @@ import pydantic
 
 from planner_service.attempt_error import dotted
 from planner_service.generation.attempts import MAX_ERRORS, AttemptError
+from planner_service.generation.chat import ChatRefused
 from planner_service.generation.errors import (
     ConnectionLost,
     CredentialsRejected,
@@ -77,10 +78,11 @@ def provider_failure(model: str, error: BaseException) -> GenerationFailed | Non
             return _status_failure(model, status, cause)
         if isinstance(cause, httpx2.TransportError | OSError):
             return ConnectionLost(model)
-        # The SDKs raise their bare APIError for an error that is told inside a stream.
         if _is_too_long(cause):
             return PromptTooLong(model)
-        if any(kind.__name__ == "APIError" for kind in type(cause).__mro__) and cause.__cause__ is None:
+        # Told inside a stream: Anthropic's SDK raises its bare APIError for that.
+        told = isinstance(cause, ChatRefused) or any(kind.__name__ == "APIError" for kind in type(cause).__mro__)
+        if told and cause.__cause__ is None:
             return ServerFailed(model)
     return None
 

@@ -13,14 +13,16 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+import httpx2
 import instructor
+import openai
 from instructor.core.exceptions import ConfigurationError
 
+from planner_service.generation.chat import ChatCompletions
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.recording import Recorder
-from planner_service.generation.sdk import DirectOpenAI
 from planner_service.generation.settings import GenerationSettings, ModelEndpoint
-from planner_service.generation.wire import open_http_client
+from planner_service.generation.wire import open_http_client, open_transport
 
 EMBEDDED = "embedded"
 
@@ -259,14 +261,14 @@ class ModelClients:
 def _open_openai(
     endpoint: ModelEndpoint, mode: instructor.Mode, settings: GenerationSettings, recorder: Recorder | None
 ) -> instructor.AsyncInstructor:
-    client = DirectOpenAI(
+    transport = open_transport(settings, recorder)
+    sdk = openai.AsyncOpenAI(
         base_url=endpoint.base_url or None,
         api_key=endpoint.api_key,
-        max_retries=0,  # the SDK's own, which would multiply with ours
-        timeout=settings.attempt_timeout_seconds,
-        http_client=open_http_client(settings, recorder),
+        http_client=httpx2.AsyncClient(transport=transport),
     )
-    return instructor.from_openai(client, model=endpoint.model_name, mode=mode)
+    create = instructor.patch(create=ChatCompletions(sdk, transport).create, mode=mode)
+    return instructor.AsyncInstructor(sdk, create, mode, model=endpoint.model_name)
 
 
 def _open_anthropic(

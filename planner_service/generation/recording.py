@@ -67,7 +67,7 @@ class _RecordedStream(httpx2.AsyncByteStream):
         self._write()
 
     async def aclose(self) -> None:
-        # OpenAI's SDK stops reading at the last event instead of the end.
+        # OpenAI's events are read to the last one, not to the end.
         if self._parts and self._parts[-1].rstrip().endswith(b"[DONE]"):
             self._write()
         await self._stream.aclose()

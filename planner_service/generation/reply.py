@@ -27,7 +27,7 @@ class Reply:
 
 
 def read_reply(response: Any) -> Reply:
-    """The reply in a complete response of OpenAI's or Anthropic's SDK."""
+    """The reply in a complete response: of OpenAI's protocol as chat.py gives it, or of Anthropic's SDK."""
     choices = getattr(response, "choices", None)
     if choices:
         return _read_completion(response, choices[0])
@@ -66,7 +66,7 @@ def _read_message(response: Any, content: list[Any]) -> Reply:
 def hear_event(reply: Reply, event: Any) -> str:
     """Takes one event of a streamed response into the reply; returns the piece of text that it carried.
 
-    Events of OpenAI's protocol are plain JSON (see sdk.py), those of Anthropic's the SDK's objects. What is not of
+    Events of OpenAI's protocol are plain JSON (see chat.py), those of Anthropic's the SDK's objects. What is not of
     its protocol is passed over.
     """
     if isinstance(event, dict):

@@ -126,7 +126,7 @@ class PlanForm(OpenAISchema):
 
 
 class _RawStream(IterableBase):
-    """Makes Instructor hand over the SDK's stream itself instead of reading it.
+    """Makes Instructor hand over the stream itself instead of reading it.
 
     Instructor asks response models that are streamed to read the stream. It then has prepared the request as it does
     for a whole reply, so schema, mode and messages are the same on the wire.

@@ -1,4 +1,4 @@
-"""The HTTP client under the models' SDKs: bounded replies, reused connections, recording and replay.
+"""The HTTP under all that speaks to models: bounded replies, reused connections, recording and replay.
 
 SDKs read a reply whole into memory before anybody can object, and follow what a server says about compression. Here
 the reply's stream is wrapped before it is read: what is beyond the limit is never read, and a compressed reply, whose
@@ -32,8 +32,8 @@ class ReplyCompressed(Exception):
 class _BoundedStream(httpx2.AsyncByteStream):
     """Raises ReplyLimitExceeded instead of giving more than the limit.
 
-    OpenAI's SDK stops reading a streamed reply at its last event, "[DONE]", one empty chunk before the end. Closing
-    there would throw the connection away, so the rest of a reply that is complete is read first.
+    Who reads OpenAI's events stops at the last one, "[DONE]", one empty chunk before the end. Closing there would
+    throw the connection away, so the rest of a reply that is complete is read first.
     """
 
     def __init__(self, stream: httpx2.AsyncByteStream, limit: int) -> None:
@@ -58,33 +58,55 @@ class _BoundedStream(httpx2.AsyncByteStream):
         await self._stream.aclose()
 
 
-def open_http_client(settings: GenerationSettings, recorder: Recorder | None) -> httpx2.AsyncClient:
-    """A client for one provider. The SDK that gets it closes it.
+class BoundedTransport(httpx2.AsyncBaseTransport):
+    """Replies within the limit, recorded where that is wished."""
 
-    Redirects are not followed: they would carry prompts, and for some SDKs keys, to another host.
-    """
+    def __init__(self, transport: httpx2.AsyncBaseTransport, max_reply_bytes: int, recorder: Recorder | None) -> None:
+        self._transport = transport
+        self._max_reply_bytes = max_reply_bytes
+        self._recorder = recorder
 
-    async def bound(response: httpx2.Response) -> None:
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await self._transport.handle_async_request(request)
+        response.request = request
+        try:
+            await self._bind(response)
+        except BaseException:
+            await response.aclose()
+            raise
+        return response
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    async def _bind(self, response: httpx2.Response) -> None:
         if response.headers.get("content-encoding", "identity") != "identity":
             raise ReplyCompressed
-        if int(response.headers.get("content-length", 0)) > settings.max_reply_bytes:
+        if int(response.headers.get("content-length", 0)) > self._max_reply_bytes:
             raise ReplyLimitExceeded
         stream = response.stream
         assert isinstance(stream, httpx2.AsyncByteStream)
-        response.stream = _BoundedStream(stream, settings.max_reply_bytes)
-        if recorder is not None:
-            response.stream = await recorder.recorded(response, response.stream)
+        response.stream = _BoundedStream(stream, self._max_reply_bytes)
+        if self._recorder is not None:
+            response.stream = await self._recorder.recorded(response, response.stream)
 
+
+def open_transport(settings: GenerationSettings, recorder: Recorder | None) -> BoundedTransport:
+    """The way to one provider. Redirects are not followed: they would carry prompts, and keys, to another host."""
     if settings.replay_file is not None:
         transport: httpx2.AsyncBaseTransport = ReplayTransport(settings.replay_file)
     else:
         transport = AiohttpTransport(
             settings.max_connections, settings.connect_timeout_seconds, settings.attempt_timeout_seconds
         )
+    return BoundedTransport(transport, settings.max_reply_bytes, recorder)
+
+
+def open_http_client(settings: GenerationSettings, recorder: Recorder | None) -> httpx2.AsyncClient:
+    """The same as a client for an SDK, which closes it."""
     return httpx2.AsyncClient(
         headers={"accept-encoding": "identity"},
         timeout=None,  # the transport's own, and the attempt's
         follow_redirects=False,
-        event_hooks={"response": [bound]},
-        transport=transport,
+        transport=open_transport(settings, recorder),
     )

@@ -1,0 +1,133 @@
+"""OpenAI's chat completions over our transport: what Instructor prepared goes out as it is, what comes back is JSON.
+
+OpenAI's SDK still says where its server is and which headers it wants. Its way there is not taken: it looks at every
+message, schema, header and reply several times, which was half of what a plan cost (1.2 of 2.2 ms with two actions).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import httpx2
+import openai
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+
+class ChatRefused(Exception):
+    """The server answered with an error. Its words are kept apart from the exception's own, which may end in a log.
+
+    status_code: HTTP's, None when the error was told inside a stream. body: what the server said of it, if anything.
+    """
+
+    def __init__(self, status_code: int | None, response: httpx2.Response | None, said: Any) -> None:
+        super().__init__("the server answered with an error")
+        self.status_code = status_code
+        self.response = response
+        error = said.get("error") or said if isinstance(said, dict) else said
+        self.body: dict[str, Any] = error if isinstance(error, dict) else {"message": str(error)}
+        self.message = str(self.body.get("message") or "")
+        self.param = str(self.body.get("param") or "")
+
+
+class Said(dict[str, Any]):
+    """A JSON object with its members as attributes, as Instructor wants replies. What is not there is None."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self.get(name)
+
+
+class ChatCompletions:
+    """One server's endpoint.
+
+    :param sdk: names the address, the headers and the credentials
+    """
+
+    def __init__(self, sdk: openai.AsyncOpenAI, transport: httpx2.AsyncBaseTransport) -> None:
+        self._transport = transport
+        self._url = httpx2.URL(f"{str(sdk.base_url).rstrip('/')}/chat/completions")
+        named = {**sdk.default_headers, **sdk.auth_headers, "Accept-Encoding": "identity"}
+        self._headers = httpx2.Headers({name: value for name, value in named.items() if isinstance(value, str)})
+
+    async def create(self, *, extra_body: dict[str, Any] | None = None, **body: Any) -> Any:
+        """The completion as `Said`, or with `stream` a `ChatEvents`. A reply that is not JSON comes back as text.
+
+        :raises ChatRefused: any status but 2xx
+        :raises httpx2.TransportError: nothing came, or not all
+        """
+        if extra_body:
+            body.update(extra_body)
+        request = httpx2.Request("POST", self._url, headers=self._headers, content=_encoded(body))
+        response = await self._transport.handle_async_request(request)
+        if not response.is_success:
+            told = await response.aread()
+            raise ChatRefused(response.status_code, response, _json_or_text(told))
+        if body.get("stream"):
+            return ChatEvents(response)
+        return _json_or_text(await response.aread())
+
+
+class ChatEvents:
+    """The events of a streamed completion as plain JSON, each when it is there. Ends with the server's last word."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        self._stream = response.stream
+        self._parts = aiter(response.stream)
+        self._events = _events(self._parts)
+
+    def __aiter__(self) -> ChatEvents:
+        return self
+
+    async def __anext__(self) -> Any:
+        """The next event.
+
+        :raises ChatRefused: the event is an error
+        :raises ValueError: the event is not JSON
+        """
+        data = await anext(self._events)
+        if data.startswith(b"[DONE]"):
+            raise StopAsyncIteration
+        event = from_json(data)
+        if isinstance(event, dict) and event.get("error"):
+            raise ChatRefused(None, None, event)
+        return event
+
+    async def close(self) -> None:
+        """Let the connection go: back to be used again when all was read, else closed."""
+        await self._events.aclose()
+        if isinstance(self._parts, AsyncGenerator):
+            await self._parts.aclose()
+        await self._stream.aclose()
+
+
+async def _events(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The data of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+    rest = b""
+    data: list[bytes] = []
+    async for part in parts:
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                data.append(line[5:].strip())
+            elif data and not line.rstrip(b"\r"):
+                yield b"\n".join(data)
+                data.clear()
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    try:
+        return to_json(body)
+    except PydanticSerializationError:
+        # Half a surrogate pair, of a reply that is told again: escaped it is valid JSON.
+        return json.dumps(body).encode()
+
+
+def _json_or_text(data: bytes) -> Any:
+    try:
+        return json.loads(data, object_hook=Said)
+    except (ValueError, RecursionError):
+        return data.decode("utf-8", "replace")

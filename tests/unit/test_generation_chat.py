@@ -1,0 +1,141 @@
+"""OpenAI's chat completions without OpenAI's SDK: what goes out, what comes back, and what counts as an error."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+
+from planner_service.generation.chat import ChatCompletions, ChatEvents, ChatRefused
+
+REPLY = {"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}
+
+
+class _Parts(httpx2.AsyncByteStream):
+    def __init__(self, parts: list[bytes]) -> None:
+        self.parts = parts
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self.parts:
+            yield part
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class _Server(httpx2.AsyncBaseTransport):
+    """Answers everything with the same."""
+
+    def __init__(self, *parts: bytes, status: int = 200) -> None:
+        self.stream = _Parts(list(parts))
+        self.status = status
+        self.requests: list[httpx2.Request] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.requests.append(request)
+        return httpx2.Response(self.status, headers={"retry-after": "7"}, stream=self.stream, request=request)
+
+
+def _chat(server: _Server, **settings: Any) -> ChatCompletions:
+    http = httpx2.AsyncClient(transport=server)
+    sdk = openai.AsyncOpenAI(
+        **{"base_url": "http://model.test/v1", "api_key": "k3y", **settings},
+        http_client=http,
+    )
+    return ChatCompletions(sdk, server)
+
+
+@pytest.mark.asyncio
+async def test_what_was_prepared_is_sent_to_where_the_sdk_would_send_it() -> None:
+    server = _Server(json.dumps(REPLY).encode())
+    await _chat(server, organization="acme").create(model="m", messages=[], extra_body={"random_seed": 7})
+    [request] = server.requests
+    assert str(request.url) == "http://model.test/v1/chat/completions"
+    assert json.loads(request.content) == {"model": "m", "messages": [], "random_seed": 7}
+    assert request.headers["authorization"] == "Bearer k3y"
+    assert request.headers["openai-organization"] == "acme"
+    assert request.headers["accept-encoding"] == "identity"
+    assert "openai-project" not in request.headers
+
+
+@pytest.mark.asyncio
+async def test_half_a_surrogate_pair_is_sent_escaped() -> None:
+    server = _Server(json.dumps(REPLY).encode())
+    await _chat(server).create(model="m", messages=[{"role": "user", "content": "\ud83d"}])
+    assert b'"\\ud83d"' in server.requests[0].content
+
+
+@pytest.mark.asyncio
+async def test_a_reply_has_its_members_as_attributes() -> None:
+    reply = await _chat(_Server(json.dumps(REPLY).encode())).create(model="m")
+    assert reply.choices[0].message.content == "yes"
+    assert reply.choices[0].message.tool_calls is None
+    assert not hasattr(reply, "__anext__")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("body", [b"<html>", b"", b"\xff\xfe", b"[" * 100_000])
+async def test_a_reply_that_is_not_json_is_text(body: bytes) -> None:
+    assert isinstance(await _chat(_Server(body)).create(model="m"), str)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"error": {"message": "no such parameter: seed", "param": "seed"}}, "no such parameter: seed"),
+        ({"error": "busy"}, "busy"),
+        ({"message": "busy"}, "busy"),
+        (["busy"], "['busy']"),
+        (None, "None"),
+    ],
+)
+async def test_a_status_that_is_no_success_is_an_error(body: Any, message: str) -> None:
+    with pytest.raises(ChatRefused) as caught:
+        await _chat(_Server(json.dumps(body).encode(), status=429)).create(model="m", stream=True)
+    assert caught.value.status_code == 429
+    assert caught.value.message == message
+    assert caught.value.response is not None
+    assert caught.value.response.headers["retry-after"] == "7"
+    assert "busy" not in str(caught.value)
+
+
+EVENTS = (
+    b': a comment\n\ndata: {"n": 1}\n\nevent: x\r\ndata:{"n":\r\ndata: 2}\r\n\r\nid: 3\n\n'
+    b'data: {"n": "\xc3\xa9"}\n\ndata: [DONE]\n\ndata: {"n": 4}\n\n'
+)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+async def test_events_are_the_same_however_they_are_cut(size: int) -> None:
+    server = _Server(*(EVENTS[at : at + size] for at in range(0, len(EVENTS), size)))
+    events = await _chat(server).create(model="m", stream=True)
+    assert isinstance(events, ChatEvents)
+    assert [event async for event in events] == [{"n": 1}, {"n": 2}, {"n": "é"}]
+    await events.close()
+    assert server.stream.closed
+
+
+@pytest.mark.asyncio
+async def test_an_error_may_be_told_in_the_middle_of_a_stream() -> None:
+    server = _Server(b'data: {"n": 1}\n\ndata: {"error": {"message": "out of memory"}}\n\n')
+    events = await _chat(server).create(model="m", stream=True)
+    assert await anext(events) == {"n": 1}
+    with pytest.raises(ChatRefused) as caught:
+        await anext(events)
+    assert (caught.value.status_code, caught.value.message) == (None, "out of memory")
+
+
+@pytest.mark.asyncio
+async def test_an_event_that_is_no_json_is_an_error_and_one_that_is_not_complete_is_none() -> None:
+    events = await _chat(_Server(b"data: {}\n\ndata: {\n\n")).create(model="m", stream=True)
+    assert await anext(events) == {}
+    with pytest.raises(ValueError, match="EOF"):
+        await anext(events)
+    assert [event async for event in await _chat(_Server(b'data: {"n": 1}\n')).create(model="m", stream=True)] == []

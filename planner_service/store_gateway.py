@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import event_pb2, proposal_pb2
@@ -46,6 +47,7 @@ from planner_service.proto_mapping import (
 _EVENTS_OF_ONE_REQUEST = 128
 _LONGEST_CALL_SECONDS = 30.0
 _HISTORY_PAGE = 100
+_REQUESTERS_REMEMBERED = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class StoreGateway:
     def __init__(self, client: StoreClient, *, planner_identity: str) -> None:
         self._client = client
         self._planner_identity = planner_identity
+        # Making one takes as long as a call: a stub with all methods for each of its parts.
+        self._on_behalf_of = lru_cache(maxsize=_REQUESTERS_REMEMBERED)(client.on_behalf_of)
 
     async def first_answer(self, request_id: str, deadline: float) -> FirstAnswer | None:
         """What was stored under a request_id: the plan as its first event shows it. None when nothing was."""
@@ -245,7 +249,7 @@ class StoreGateway:
 
     def _for(self, requester: str) -> StoreClient:
         """The store, for what is done in a requester's name."""
-        return self._client if requester == self._planner_identity else self._client.on_behalf_of(requester)
+        return self._client if requester == self._planner_identity else self._on_behalf_of(requester)
 
 
 class _Lease:

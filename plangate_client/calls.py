@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -106,7 +106,7 @@ class Calls:
         request: RequestT,
         *,
         timeout_seconds: float | None = None,
-    ) -> AsyncIterator[ResponseT]:
+    ) -> AsyncGenerator[ResponseT, None]:
         """Call and yield the answers as they come. Never repeated: the reader knows where to resume.
 
         :param timeout_seconds: for the whole stream; None means without end.

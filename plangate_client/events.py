@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 import grpc
 from plangate.store.v1 import event_pb2
@@ -11,6 +12,9 @@ from plangate.store.v1.store_service_pb2_grpc import EventServiceStub
 
 from plangate_client.calls import Calls
 from plangate_client.plans import duration
+
+# On a busy log most of the cost of an event is that of its message.
+_EVENTS_A_MESSAGE = 100
 
 
 class Events:
@@ -64,7 +68,7 @@ class Events:
         view: event_pb2.EventView.ValueType = event_pb2.EVENT_VIEW_UNSPECIFIED,
         progress_interval_seconds: float | None = None,
     ) -> AsyncIterator[store_pb2.WatchEventsResponse]:
-        """Yield events and progress marks without end, one connection long.
+        """Yield events and progress marks without end, one connection long; each update holds one of them.
 
         Resume with the last revision seen plus one: UNAVAILABLE and WatchTooSlow are raised, not mended here.
         """
@@ -73,8 +77,9 @@ class Events:
             filter=filter,
             view=view,
             progress_interval=duration(progress_interval_seconds),
+            max_events=_EVENTS_A_MESSAGE,
         )
-        return self._calls.stream(self._stub.WatchEvents, request)
+        return _one_by_one(self._calls.stream(self._stub.WatchEvents, request))
 
     async def verify(
         self, *, start_revision: int = 0, end_revision: int = 0, timeout_seconds: float = 600.0
@@ -88,3 +93,15 @@ class Events:
     async def checkpoint(self) -> event_pb2.Checkpoint:
         """A signed statement of the log's head."""
         return await self._calls.unary(self._stub.GetCheckpoint, store_pb2.GetCheckpointRequest(), repeatable=True)
+
+
+async def _one_by_one(
+    updates: AsyncGenerator[store_pb2.WatchEventsResponse, None],
+) -> AsyncGenerator[store_pb2.WatchEventsResponse, None]:
+    async with aclosing(updates):
+        async for update in updates:
+            if update.HasField("events"):
+                for event in update.events.events:
+                    yield store_pb2.WatchEventsResponse(event=event)
+            else:
+                yield update

@@ -1,14 +1,14 @@
 """The newest part of the log, in memory, for everybody who follows it.
 
-One ring is shared by all watchers. A watcher holds nothing but a revision, so its memory does not grow however slow it
-is; one that falls out of the ring reads from the database. Each event is encoded once per view, however many watchers
-get it.
+One ring is shared by all watchers. A watcher holds a revision and the few events that it is about to send, so its
+memory does not grow however slow it is; one that falls out of the ring reads from the database. Each event is encoded
+once per view, however many watchers get it, and so are the runs of them that several watchers take as one message.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -24,6 +24,8 @@ _log = structlog.get_logger("store")
 _READ_AT_ONCE = 500
 _PAUSE_SECONDS = 0.5
 _EVENT_OVERHEAD_BYTES = 1024
+# Watchers that keep up take the same runs; those are small, and the newest matter.
+_RUNS = 16
 
 
 class LogReader(Protocol):
@@ -40,6 +42,11 @@ class RecentEvent:
 
     event: Event
     encoded: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds."""
+        return len(self.event.snapshot) + _EVENT_OVERHEAD_BYTES + sum(map(len, self.encoded.values()))
 
 
 class RecentEvents:
@@ -67,7 +74,10 @@ class RecentEvents:
         """Revision of the ring's first event, or of the one to come when it is empty."""
         self._committed: list[Event] = []
         self._news = asyncio.Event()
-        self._appended = asyncio.Event()
+        self._awaiting: dict[asyncio.Future[None], None] = {}
+        """Those who wait for more, each with a future of its own: an Event with a timeout per wait costs four times as
+        much, and there are hundreds of them."""
+        self._runs: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
         self._listeners: list[Callable[[Sequence[Event]], None]] = []
         self._followers = 0
         self._task: asyncio.Task[None] | None = None
@@ -113,23 +123,55 @@ class RecentEvents:
         finally:
             self._followers -= 1
 
-    def since(self, revision: int, limit: int) -> list[RecentEvent] | None:
-        """Up to `limit` events from this revision on; None when it is older than the ring."""
+    def since(self, revision: int, limit: int, max_bytes: int) -> list[RecentEvent] | None:
+        """Up to `limit` events from this revision on, and no more than max_bytes of them, but at least one if there is
+        one; None when it is older than the ring."""
         if revision < self._first:
             return None
-        start = revision - self._first
-        ring = self._ring
-        return [ring[position] for position in range(start, min(start + limit, len(ring)))]
+        ring, start = self._ring, revision - self._first
+        found: list[RecentEvent] = []
+        for position in range(start, min(start + limit, len(ring))):
+            recent = ring[position]
+            max_bytes -= len(recent.event.snapshot)
+            if found and max_bytes < 0:
+                break
+            found.append(recent)
+        return found
 
-    async def wait_beyond(self, revision: int, timeout_seconds: float) -> bool:
-        """Wait until the log goes beyond this revision. Returns False when time ran out first."""
+    async def more(self, until: float) -> None:
+        """Wait until events are appended, or until that time of the event loop."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        self._awaiting[future] = None
+        timer = loop.call_at(until, _wake, future)
         try:
-            async with asyncio.timeout(timeout_seconds):
-                while self.head_revision <= revision:
-                    await self._appended.wait()
-        except TimeoutError:
-            return False
-        return True
+            await future
+        finally:
+            timer.cancel()
+            self._awaiting.pop(future, None)
+
+    def encoded(self, recent: RecentEvent, view: int, encode: Callable[[Event], bytes]) -> bytes:
+        """The event in this view, encoded by the first who asks."""
+        found = recent.encoded.get(view)
+        if found is None:
+            found = recent.encoded[view] = encode(recent.event)
+            if recent.event.revision >= self._first:
+                self._bytes += len(found)
+        return found
+
+    def encoded_run(self, run: Sequence[RecentEvent], view: int, encode: Callable[[], bytes]) -> bytes:
+        """Events that follow each other as one message, encoded by the first who asks."""
+        first, last = run[0].event.revision, run[-1].event.revision
+        if last - first != len(run) - 1 or first < self._first:
+            # Filtered, or long ago: nobody else will ask for the same.
+            return encode()
+        key = (first, last, view)
+        found = self._runs.get(key)
+        if found is None:
+            found = self._runs[key] = encode()
+            if len(self._runs) > _RUNS:
+                self._runs.popitem(last=False)
+        return found
 
     async def _follow(self) -> None:
         while True:
@@ -168,12 +210,18 @@ class RecentEvents:
             ring.append(RecentEvent(event))
             self._bytes += len(event.snapshot) + _EVENT_OVERHEAD_BYTES
         while ring and (len(ring) > self._max_events or self._bytes > self._max_bytes):
-            self._bytes -= len(ring.popleft().event.snapshot) + _EVENT_OVERHEAD_BYTES
+            self._bytes -= ring.popleft().size
             self._first += 1
-        appended, self._appended = self._appended, asyncio.Event()
-        appended.set()
+        awaiting, self._awaiting = self._awaiting, {}
+        for future in awaiting:
+            _wake(future)
         for listener in self._listeners:
             listener(events)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _has_no_gap(events: Sequence[Event]) -> bool:

@@ -25,6 +25,7 @@ _EVENT_RESOURCES = {
     EntityType.PROPOSAL: field_key(event_pb2.Event.PROPOSAL_FIELD_NUMBER),
 }
 _WATCH_EVENT = field_key(rpc.WatchEventsResponse.EVENT_FIELD_NUMBER)
+_WATCH_EVENTS = field_key(rpc.WatchEventsResponse.EVENTS_FIELD_NUMBER)
 
 
 def event_to_bytes(event: Event, view: event_pb2.EventView.ValueType) -> bytes:
@@ -116,6 +117,11 @@ def checkpoint_to_proto(checkpoint: Checkpoint) -> event_pb2.Checkpoint:
 def event_update_to_bytes(event: Event, view: event_pb2.EventView.ValueType) -> bytes:
     """A WatchEventsResponse that holds the event, encoded."""
     return framed(_WATCH_EVENT, event_to_bytes(event, view))
+
+
+def event_run_update_to_bytes(updates: Iterable[bytes]) -> bytes:
+    """A WatchEventsResponse that holds what several hold: in an EventRun an event has the number that it has alone."""
+    return framed(_WATCH_EVENTS, b"".join(updates))
 
 
 def repeated_to_bytes(number: int, encoded: Iterable[bytes]) -> bytes:

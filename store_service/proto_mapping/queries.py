@@ -13,7 +13,7 @@ from store_service.domain.instant import SECOND
 from store_service.filters import Field, parse
 from store_service.page_tokens import Position
 from store_service.proto_mapping.decoding import duration_from_proto
-from store_service.queries import EVENT_FIELDS, Order, PageQuery, event_order, page_size, resource_order
+from store_service.queries import EVENT_FIELDS, MAX_PAGE_SIZE, Order, PageQuery, event_order, page_size, resource_order
 
 _PROGRESS_SECONDS = 10.0
 
@@ -51,6 +51,13 @@ def progress_seconds(request: rpc.WatchEventsRequest) -> float:
     if not SECOND // 10 <= interval <= 600 * SECOND:
         raise InvalidField("progress_interval", "must be from 100 ms to 10 min")
     return interval / SECOND
+
+
+def max_events(request: rpc.WatchEventsRequest) -> int:
+    """How many events may come as one message. Raises InvalidField."""
+    if request.max_events < 0:
+        raise InvalidField("max_events", "must not be negative")
+    return min(request.max_events or 1, MAX_PAGE_SIZE)
 
 
 def _listing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from contextlib import aclosing
 
 from plangate.store.v1 import event_pb2, store_service_pb2_grpc
@@ -11,22 +12,24 @@ from plangate.store.v1 import store_service_pb2 as rpc
 from store_service.checkpoints import CheckpointKey
 from store_service.clock import Clock
 from store_service.domain.errors import InvalidField
+from store_service.domain.events import Event
 from store_service.domain.instant import instant_of
 from store_service.filters import parse
 from store_service.persistence.reader import Reader
 from store_service.proto_mapping.answers import (
     checkpoint_to_proto,
     event_page_to_bytes,
+    event_run_update_to_bytes,
     event_update_to_bytes,
     finding_to_proto,
     progress_update_to_bytes,
 )
-from store_service.proto_mapping.queries import event_listing, progress_seconds
+from store_service.proto_mapping.queries import event_listing, max_events, progress_seconds
 from store_service.queries import EVENT_FIELDS, CheckpointKeyMissing, WatchTooSlow
-from store_service.recent_events import RecentEvent, RecentEvents
+from store_service.recent_events import RecentEvents
 from store_service.servicers.call import Context, Encoded, allowed
 from store_service.verification import verify_log
-from store_service.watching import watch
+from store_service.watching import Run, StallGuard, watch
 
 WATCH_METHOD = "/plangate.store.v1.EventService/WatchEvents"
 
@@ -72,16 +75,46 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
             progress_seconds=progress_seconds(request),
             max_lag_events=self._max_lag_events,
         )
-        resume_from = request.start_revision
-        async with aclosing(updates):
-            async for update in updates:
-                try:
-                    # Returns when the message has left, which it cannot while the client's window is full.
-                    async with asyncio.timeout(self._stall_seconds):
-                        await context.write(_encoded(update, request.view))
-                except TimeoutError:
-                    raise WatchTooSlow(resume_from) from None
-                resume_from = (update if isinstance(update, int) else update.event.revision) + 1
+        resume_from, at_once = request.start_revision, max_events(request)
+        with StallGuard(self._stall_seconds) as guard:
+            try:
+                async with aclosing(updates):
+                    async for update in updates:
+                        for revision, message in self._messages(update, request.view, at_once):
+                            # Returns when the message has left, which it cannot while the client's window is full.
+                            guard.begin()
+                            await context.write(message)
+                            guard.end()
+                            resume_from = revision + 1
+            except asyncio.CancelledError:
+                if not guard.take_back():
+                    raise
+                raise WatchTooSlow(resume_from) from None
+
+    def _messages(
+        self, update: Run | int, view: event_pb2.EventView.ValueType, at_once: int
+    ) -> Iterator[tuple[int, bytes]]:
+        """What is to be sent, each with the revision up to which all was sent then."""
+        if isinstance(update, int):
+            yield update, progress_update_to_bytes(update)
+            return
+        encoded = self._recent.encoded
+
+        def encode(event: Event) -> bytes:
+            return event_update_to_bytes(event, view)
+
+        if at_once == 1 or len(update) == 1:
+            for recent in update:
+                yield recent.event.revision, encoded(recent, view, encode)
+            return
+        for start in range(0, len(update), at_once):
+            run = update[start : start + at_once]
+            message = self._recent.encoded_run(
+                run,
+                view,
+                lambda run=run: event_run_update_to_bytes(encoded(each, view, encode) for each in run),  # type: ignore[misc]
+            )
+            yield run[-1].event.revision, message
 
     async def VerifyEvents(self, request: rpc.VerifyEventsRequest, context: Context) -> rpc.VerifyEventsResponse:
         allowed("VerifyEvents")
@@ -93,12 +126,3 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
             raise CheckpointKeyMissing
         head = await self._reader.head()
         return checkpoint_to_proto(self._checkpoint_key.sign(head, instant_of(self._clock.now())))
-
-
-def _encoded(update: RecentEvent | int, view: event_pb2.EventView.ValueType) -> bytes:
-    if isinstance(update, int):
-        return progress_update_to_bytes(update)
-    encoded = update.encoded.get(view)
-    if encoded is None:
-        encoded = update.encoded[view] = event_update_to_bytes(update.event, view)
-    return encoded

@@ -149,6 +149,45 @@ async def test_many_watchers_see_the_same_line_of_events(database_url: str) -> N
             call.cancel()
 
 
+@pytest.mark.asyncio
+async def test_events_that_are_there_at_once_may_come_as_one_message(database_url: str) -> None:
+    async with running_store(database_url, watch_buffer_events=100) as store:
+        await fill(store, 240, 10)
+        alone = watch(store.bob, start_revision=1)
+        expected = [event.SerializeToString() for event in await events_of(alone, 240)]
+        for start, at_once in ((1, 7), (1, 5000), (200, 50)):
+            call = watch(store.bob, start_revision=start, max_events=at_once)
+            assert (await call.read()).progress.revision == start - 1
+            found: list[event_pb2.Event] = []
+            longest = 0
+            while len(found) < 241 - start:
+                update = await call.read()
+                assert update.WhichOneof("update") in ("event", "events")
+                run = list(update.events.events) or [update.event]
+                longest = max(longest, len(run))
+                found += run
+            assert 1 < longest <= at_once
+            assert [event.SerializeToString() for event in found] == expected[start - 1 :]
+            call.cancel()
+        # Filters, views and progress marks are as they are without.
+        call = watch(
+            store.bob, start_revision=1, max_events=100, filter="revision > 200", view=event_pb2.EVENT_VIEW_BASIC
+        )
+        assert (await call.read()).HasField("progress")
+        found = []
+        while len(found) < 40:
+            update = await call.read()
+            found += list(update.events.events) or [update.event]
+        assert [event.revision for event in found] == list(range(201, 241))
+        assert not any(event.snapshot for event in found)
+        await store.planner.propose("alone")
+        assert (await call.read()).event.revision == 241
+        call.cancel()
+        alone.cancel()
+        negative = await failure_of(watch(store.bob, max_events=-1).read())
+        assert negative.metadata["field"] == "max_events"
+
+
 async def fill(store: RunningStore, events: int, argument_bytes: int) -> None:
     """Append this many events, 20 to a commit."""
     one = rpc.CreateProposalRequest(proposal={"action_name": "x", "action_args": {"a": "x" * argument_bytes}})

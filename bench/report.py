@@ -50,10 +50,10 @@ def write_report(name: str, title: str, machine: str, rows: Sequence[Row], *, ce
         cells += [f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}", ratio, row.remark]
         lines.append(f"| {' | '.join(cells)} |")
     (ROOT / "docs" / f"benchmarks-{name}.md").write_text("\n".join(lines) + "\n")
-    (ROOT / "docs" / f"benchmarks-{name}.svg").write_text(_picture(rows, ours))
+    (ROOT / "docs" / f"benchmarks-{name}.svg").write_text(picture(rows, ours))
 
 
-def _picture(rows: Sequence[Row], ours: str) -> str:
+def picture(rows: Sequence[Row], ours: str) -> str:
     """Horizontal bars of the rates at the most telling number of clients per scenario and system."""
     chosen: dict[tuple[str, str], Row] = {}
     for row in rows:

@@ -8,13 +8,13 @@ import asyncio
 import fcntl
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -69,7 +69,7 @@ class Database:
     """An open database. `reader` serves reads; writes go through `write_session`, which the writer owns."""
 
     def __init__(
-        self, kind: Literal["sqlite", "postgresql"], writer: AsyncEngine, reader: AsyncEngine, lock: int | None
+        self, kind: Literal["sqlite", "postgresql"], writer: AsyncEngine | Engine, reader: AsyncEngine, lock: int | None
     ) -> None:
         self.kind = kind
         self.reader = reader
@@ -78,7 +78,9 @@ class Database:
 
     def write_session(self) -> WriteSession:
         """The session of the one writer."""
-        return SqliteWriteSession(self._writer) if self.kind == "sqlite" else PostgresWriteSession(self._writer)
+        if isinstance(self._writer, Engine):
+            return SqliteWriteSession(self._writer)
+        return PostgresWriteSession(self._writer)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -97,7 +99,10 @@ class Database:
     async def close(self) -> None:
         """Closes all connections and gives the file free."""
         await self.reader.dispose()
-        await self._writer.dispose()
+        if isinstance(self._writer, Engine):
+            self._writer.dispose()
+        else:
+            await self._writer.dispose()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
@@ -131,16 +136,17 @@ async def _open_sqlite(url: URL, options: DatabaseOptions) -> Database:
         raise StartRefused("the store needs a SQLite file: sqlite:///path")
     # Fails before SQLite would make the file: its directory may be missing, or not ours.
     lock = _lock(path)
-    writer = _sqlite_engine(url, options, read_only=False)
-    reader = _sqlite_engine(url, options, read_only=True)
+    writer = _sqlite_writer(url, options)
+    reader = _sqlite_reader(url, options)
     try:
-        async with writer.connect() as connection:
-            await connection.run_sync(_verify_sqlite, path)
-        async with writer.begin() as connection:
-            await connection.run_sync(migrate)
+        # On the loop, which has nothing else to do yet: Alembic keeps what it works on in globals of its own.
+        with writer.connect() as connection:
+            _verify_sqlite(connection, path)
+        with writer.begin() as connection:
+            migrate(connection)
     except BaseException as error:
         await reader.dispose()
-        await writer.dispose()
+        writer.dispose()
         os.close(lock)
         if isinstance(error, DBAPIError):
             raise _start_failure(path, error) from error
@@ -164,20 +170,42 @@ def _lock(path: str) -> int:
     return descriptor
 
 
-def _sqlite_engine(url: URL, options: DatabaseOptions, *, read_only: bool) -> AsyncEngine:
+def _sqlite_writer(url: URL, options: DatabaseOptions) -> Engine:
+    """Not an async one: the connection that writes gets a thread in which whole batches run."""
+    engine = create_engine(
+        url.set(drivername="sqlite"),
+        pool_size=1,
+        max_overflow=0,
+        connect_args={**_connect_args(options), "check_same_thread": False},
+    )
+    # IMMEDIATE takes the write lock before anything is read. A read transaction that turns into a write later fails
+    # at once when somebody wrote in between, whatever the busy timeout.
+    _configure(engine, _WRITER_PRAGMAS, "BEGIN IMMEDIATE")
+    return engine
+
+
+def _sqlite_reader(url: URL, options: DatabaseOptions) -> AsyncEngine:
     engine = create_async_engine(
         url.set(drivername="sqlite+aiosqlite"),
-        pool_size=options.read_connections if read_only else 1,
+        pool_size=options.read_connections,
         max_overflow=0,
         pool_timeout=options.pool_seconds,
-        # None: the driver begins no transactions of its own accord; the listener below does, at the right moment.
-        connect_args={"isolation_level": None, "timeout": options.busy_seconds},
+        connect_args=_connect_args(options),
     )
+    _configure(engine.sync_engine, _READER_PRAGMAS, "BEGIN")
+    return engine
 
+
+def _connect_args(options: DatabaseOptions) -> dict[str, Any]:
+    # None: the driver begins no transactions of its own accord; a listener does, at the right moment.
+    return {"isolation_level": None, "timeout": options.busy_seconds}
+
+
+def _configure(engine: Engine, pragmas: Sequence[str], begin: str) -> None:
     def connected(dbapi_connection: Any, _record: object) -> None:
         try:
             cursor = dbapi_connection.cursor()
-            for pragma in _READER_PRAGMAS if read_only else _WRITER_PRAGMAS:
+            for pragma in pragmas:
                 cursor.execute(f"PRAGMA {pragma}")
             cursor.close()
         except BaseException:
@@ -186,13 +214,10 @@ def _sqlite_engine(url: URL, options: DatabaseOptions, *, read_only: bool) -> As
             raise
 
     def begins(connection: Connection) -> None:
-        # IMMEDIATE takes the write lock before anything is read. A read transaction that turns into a write later fails
-        # at once when somebody wrote in between, whatever the busy timeout.
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        connection.exec_driver_sql(begin)
 
-    event.listen(engine.sync_engine, "connect", connected)
-    event.listen(engine.sync_engine, "begin", begins)
-    return engine
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "begin", begins)
 
 
 def _verify_sqlite(connection: Connection, path: str) -> None:

@@ -116,6 +116,9 @@ class PostgresWriteSession:
             raise Unwritable("the log has no head row")
         return LogHead(*rows[0])
 
+    async def send(self) -> None:
+        """Nothing is kept."""
+
     async def commit(self) -> None:
         try:
             answer = await self._execute("COMMIT")

@@ -3,21 +3,20 @@
 # Names come from our own models and values are always parameters, so no statement can be injected into.
 # ruff: noqa: S608
 
-import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import aiosqlite
-from sqlalchemy import Table
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import Engine, Table
 
 from store_service.commands.working_set import ReadyQuery
 from store_service.domain.events import LogHead
 from store_service.domain.instant import Instant
 from store_service.persistence import models
 from store_service.persistence.rows import PLAN_COLUMNS, PROPOSAL_COLUMNS, Row
+from store_service.persistence.sqlite_thread import SqliteThread
+from store_service.persistence.sqlite_writes import CommitFailed, RowsWrite, delete, insert, roll_back, update, write
 from store_service.persistence.write_session import (
     FORGET,
     Candidates,
@@ -25,7 +24,6 @@ from store_service.persistence.write_session import (
     ConnectionLost,
     Unwritable,
     forgettable,
-    guard_of,
 )
 
 # SQLite allows 500 parts in a compound select.
@@ -72,6 +70,7 @@ _REQUESTERS = (
     "WHERE requester.name IS NOT NULL) SELECT name FROM requester WHERE name IS NOT NULL"
 )
 _OLDEST_PLANS = f"SELECT id {_QUEUED} AND priority = ? AND created_by = ? AND {_DUE} ORDER BY id LIMIT ?"
+_SET_HEAD = "UPDATE log_head SET revision = ?, hash = ? WHERE id = 1 AND revision = ? AND hash = ?"
 _ABOVE_ALL = 1_000_000
 _UNWRITABLE = {
     sqlite3.SQLITE_BUSY,
@@ -88,50 +87,57 @@ _UNWRITABLE = {
 
 
 class SqliteWriteSession:
-    """One connection, whose transactions begin IMMEDIATE: the lock is taken before anything is read.
+    """One connection, whose thread is visited once for all that a batch writes, and once for each thing it reads.
 
-    The connection is the engine's, with the pragmas that `database` sets; statements go to aiosqlite directly, one
-    thread switch each.
+    Writes are kept until `send` or `commit`, which begins the transaction too: IMMEDIATE, so that the lock is taken
+    first. Reads come before, outside of it. That is as good, because nobody else writes to the file: whoever did it all
+    the same is found out by the head of the log and the versions, which are compared as they are replaced.
     """
 
     exclusive = True
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
-        self._holder: AsyncConnection | None = None
-        self._sqlite: aiosqlite.Connection | None = None
+    def __init__(self, engine: Engine) -> None:
+        self._thread = SqliteThread(engine)
+        # As the last commit left it; None when that is not certain.
+        self._head: LogHead | None = None
+        self._next_head: LogHead | None = None
+        self._writes: list[RowsWrite] = []
+        self._began = False
 
     async def begin(self) -> LogHead:
-        if self._sqlite is None:
-            await self._connect()
-        await self._run("BEGIN IMMEDIATE")
-        rows = await self._run("SELECT revision, hash FROM log_head WHERE id = 1")
-        if not rows:
-            raise Unwritable("the log has no head row")
-        return LogHead(*rows[0])
+        if not self._thread.is_open:
+            try:
+                await self._thread.open()
+            except Exception as error:
+                raise Unwritable(str(error)) from error
+        if self._head is None:
+            rows = await self._run("SELECT revision, hash FROM log_head WHERE id = 1")
+            if not rows:
+                raise Unwritable("the log has no head row")
+            self._head = LogHead(*rows[0])
+        return self._head
+
+    async def send(self) -> None:
+        await self._write(commit=False)
+        self._began = True
 
     async def commit(self) -> None:
-        try:
-            await self._run("COMMIT")
-        except ConnectionLost as error:
-            # The frames may be in the WAL though the sync failed: after a crash they could count.
-            raise ConnectionLost(str(error), commit_sent=True) from error
+        await self._write(commit=True)
+        self._began = False
+        self._head, self._next_head = self._next_head or self._head, None
 
     async def rollback(self) -> None:
-        if self._sqlite is None:
-            return
-        try:
-            if self._sqlite.in_transaction:
-                await self._sqlite.execute_fetchall("ROLLBACK")
-        except (sqlite3.Error, ValueError):
-            await self.close()
+        self._writes.clear()
+        self._next_head = None
+        if self._began:
+            await self._thread.run(roll_back)
+            await self._check_that_it_ended()
 
     async def close(self) -> None:
-        holder, self._holder, self._sqlite = self._holder, None, None
-        if holder is not None:
-            with contextlib.suppress(Exception):
-                await holder.invalidate()
-            await holder.close()
+        self._writes.clear()
+        self._head = self._next_head = None
+        self._began = False
+        await self._thread.close()
 
     async def proposals(self, ids: Sequence[str]) -> list[Row]:
         columns = ", ".join(PROPOSAL_COLUMNS)
@@ -166,8 +172,8 @@ class SqliteWriteSession:
         if last is None:
             return 0
         [(end,)] = await self._run(_END_OF_COMMIT, *last)
-        await self._run(f"{FORGET} revision > ? AND revision <= ?", start, end)
-        await self._run("UPDATE log_head SET forgotten_revision = ? WHERE id = 1", end)
+        self._writes.append(RowsWrite(f"{FORGET} revision > ? AND revision <= ?", [(start, end)]))
+        self._writes.append(RowsWrite("UPDATE log_head SET forgotten_revision = ? WHERE id = 1", [(end,)]))
         return int(end - start)
 
     async def event_hash(self, revision: int) -> bytes | None:
@@ -208,57 +214,58 @@ class SqliteWriteSession:
         return found
 
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
-        names = ", ".join(column.key for column in table.columns)
-        places = ", ".join("?" * len(table.columns))
-        await self._run_many(f"INSERT INTO {table.name} ({names}) VALUES ({places})", rows)
+        self._writes.append(insert(table, rows))
 
     async def update(self, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        settings = ", ".join(f"{name} = ?" for name in columns)
-        statement = f"UPDATE {table.name} SET {settings} WHERE id = ? AND {guard_of(table)} = ?"
-        if await self._run_many(statement, rows) != len(rows):
-            raise Conflict(f"{table.name} changed under the writer")
+        self._writes.append(update(table, tuple(columns), rows))
 
     async def delete(self, table: Table, columns: Sequence[str], rows: Sequence[Row]) -> None:
-        condition = " AND ".join(f"{name} = ?" for name in columns)
-        await self._run_many(f"DELETE FROM {table.name} WHERE {condition}", rows)
+        self._writes.append(delete(table, columns, rows))
 
     async def set_head(self, before: LogHead, head: LogHead) -> None:
-        statement = "UPDATE log_head SET revision = ?, hash = ? WHERE id = 1 AND revision = ? AND hash = ?"
-        if await self._run_many(statement, [(head.revision, head.hash, before.revision, before.hash)]) != 1:
-            raise Conflict("the head of the log moved under the writer")
-
-    async def _connect(self) -> None:
-        try:
-            self._holder = await self._engine.connect()
-            driver = (await self._holder.get_raw_connection()).driver_connection
-        except Exception as error:
-            await self.close()
-            raise Unwritable(str(error)) from error
-        assert isinstance(driver, aiosqlite.Connection)
-        self._sqlite = driver
+        row = (head.revision, head.hash, before.revision, before.hash)
+        self._writes.append(RowsWrite(_SET_HEAD, [row], "the head of the log moved under the writer"))
+        self._next_head = head
 
     async def _run(self, sql: str, *parameters: object) -> list[Any]:
-        connection = self._sqlite
-        assert connection is not None, "begin comes first"
+        assert self._thread.is_open, "begin comes first"
         try:
-            return list(await connection.execute_fetchall(sql, parameters))
-        except (sqlite3.Error, ValueError) as error:
+            return await self._thread.run(_fetch, sql, parameters)
+        except sqlite3.Error as error:
             translated = _translated(error)
             if translated is error:
                 raise
             raise translated from error
 
-    async def _run_many(self, sql: str, rows: Iterable[Row]) -> int:
-        connection = self._sqlite
-        assert connection is not None, "begin comes first"
+    async def _write(self, *, commit: bool) -> None:
+        assert self._thread.is_open, "begin comes first"
+        writes, self._writes = self._writes, []
         try:
-            cursor = await connection.executemany(sql, rows)
-        except (sqlite3.Error, ValueError) as error:
+            await self._thread.run(write, writes, not self._began, commit)
+        except CommitFailed as failed:
+            await self._check_that_it_ended()
+            translated = _translated(failed.error)
+            if isinstance(translated, ConnectionLost):
+                # The frames may be in the WAL though the sync failed: after a crash they could count.
+                raise ConnectionLost(str(translated), commit_sent=True) from failed.error
+            raise translated from failed.error
+        except Exception as error:
+            await self._check_that_it_ended()
             translated = _translated(error)
             if translated is error:
                 raise
             raise translated from error
-        return cursor.rowcount
+
+    async def _check_that_it_ended(self) -> None:
+        """A connection that could not roll back is given up."""
+        self._began = False
+        self._head = self._next_head = None
+        if self._thread.in_transaction:
+            await self.close()
+
+
+def _fetch(connection: sqlite3.Connection, sql: str, parameters: Sequence[object]) -> list[Any]:
+    return connection.execute(sql, parameters).fetchall()
 
 
 def _translated(error: Exception) -> Exception:
@@ -266,8 +273,7 @@ def _translated(error: Exception) -> Exception:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code == sqlite3.SQLITE_CONSTRAINT:
         return Conflict(str(error))
-    # aiosqlite says with a ValueError that its connection is closed.
-    if code == sqlite3.SQLITE_IOERR or isinstance(error, ValueError):
+    if code == sqlite3.SQLITE_IOERR:
         return ConnectionLost(str(error))
     if code in _UNWRITABLE:
         return Unwritable(str(error))

@@ -50,10 +50,15 @@ class WriteSession(Protocol):
     exclusive: bool
 
     async def begin(self) -> LogHead:
-        """Starts a transaction and locks the head of the log: until commit no other process appends to it."""
+        """Starts a transaction and locks the head of the log: until commit no other process appends to it.
+
+        When exclusive, nothing is sent as long as the head is known."""
+
+    async def send(self) -> None:
+        """Writes that were only kept until now are sent, for whoever wants to see the database just before a commit."""
 
     async def commit(self) -> None:
-        """Returns when everything is durable."""
+        """Returns when everything is durable. May raise what the writes before it would have raised."""
 
     async def rollback(self) -> None:
         """Never fails: a connection that cannot roll back is given up."""

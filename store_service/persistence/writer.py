@@ -296,6 +296,7 @@ class Writer:
                 return
             await applied.flush(session)
             if self._fail_points is not None:
+                await session.send()
                 await self._fail_points.reach(FailPoint.BEFORE_COMMIT)
         except BaseException:
             self._rows.clear()

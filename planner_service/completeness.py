@@ -146,10 +146,22 @@ def _covered(mention: str, texts: Iterable[str], numbers: Iterable[float]) -> bo
         number = float(plain)
         if any(_is_in_other_unit(number, said) for said in numbers):
             return True
-        return any(re.search(rf"(?<![\d.]){re.escape(plain)}(?![\d])", text) for text in texts)
+        return any(_stands_alone(plain, text) for text in texts)
     bare = folded.lstrip("#@~")
     # The other way round too: web-01 says web-01.example.com; but web does not say web-02.
     return any(bare in text or (text in bare and _is_identifier(text)) for text in texts)
+
+
+def _stands_alone(number: str, text: str) -> bool:
+    """Whether a text has this number, not only as a part of a longer one. Compiling a pattern for each is slower."""
+    at = text.find(number)
+    while at >= 0:
+        end = at + len(number)
+        before, after = text[at - 1 : at] if at else "", text[end : end + 1]
+        if not (before.isdecimal() or before == "." or after.isdecimal()):
+            return True
+        at = text.find(number, at + 1)
+    return False
 
 
 def _is_in_other_unit(number: float, said: float) -> bool:

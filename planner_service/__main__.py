@@ -1,4 +1,6 @@
-"""`python -m planner_service`: serve; `... model pull|status`: the embedded model; `... check`: try the files."""
+"""`python -m planner_service`: serve. Also `... model pull|status`: the embedded model; `... check`: try the files;
+`... replay`: make recorded plans again.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     verbs.add_parser("serve", help="take calls (the default); settings come from the environment")
     verbs.add_parser("check", help="read catalogue and policy, say what is wrong with them, and exit")
     verbs.add_parser("model", help="pull or status: the embedded model")
-    verb = parser.parse_args(arguments).verb
+    verbs.add_parser("replay", help="make the plans of a recorded run again, without a model, and compare them")
+    replaying = arguments[:1] == ["replay"]
+    verb = "replay" if replaying else parser.parse_args(arguments).verb
     try:
         settings = PlannerSettings()
     except ValidationError as error:
@@ -37,6 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = "_".join(str(part) for part in first["loc"])
         return _refused(f"PLANGATE_{name.upper()}: {first['msg']}" if name else str(first["msg"]))
     configure_logging(settings)
+    if replaying:
+        from planner_service.replay_command import run as replay
+
+        return replay(arguments[1:], settings)
     try:
         governance = read_governance(settings.catalogue_file, settings.policy_file).current
     except GovernanceRefused as error:

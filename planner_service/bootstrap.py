@@ -24,9 +24,11 @@ from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.generator import Generator
 from planner_service.generation.prompts import TEMPLATE_VERSION, build_messages
 from planner_service.generation.providers import EMBEDDED, ModelClients
+from planner_service.generation.recording import RecordingInvalid
 from planner_service.governance import GovernanceFiles, GovernanceMetrics, GovernanceRefused, read_governance
 from planner_service.kernel import Kernel, KernelSettings
 from planner_service.plan_generation import PlanGeneration
+from planner_service.plan_recording import PlanRecorder
 from planner_service.planning import Planning
 from planner_service.planning_metrics import CountedGeneration, PlanningMetrics
 from planner_service.servicer import PlannerServicer
@@ -122,7 +124,7 @@ class PlannerServer:
             return await self._start()
         except BaseException as error:
             await self.close()
-            if isinstance(error, (EngineFailed, ProviderNotUsable)):
+            if isinstance(error, (EngineFailed, ProviderNotUsable, RecordingInvalid)):
                 raise PlannerRefused(str(error)) from error
             raise
 
@@ -215,7 +217,7 @@ class PlannerServer:
             governance=self.governance,
             flights=SingleFlight(CountedGeneration(generator, self._metrics)),
             cache=DraftCache(
-                max_bytes=settings.draft_cache_megabytes << 20,
+                max_bytes=settings.draft_cache_bytes,
                 directory=settings.draft_cache_dir,
                 max_files=settings.draft_cache_max_files,
             ),
@@ -223,7 +225,12 @@ class PlannerServer:
             limits=settings.generation_limits(),
             metrics=self._metrics,
             prompt_template_version=TEMPLATE_VERSION,
+            recorder=self._make_recorder(),
         )
+
+    def _make_recorder(self) -> PlanRecorder | None:
+        file = self._settings.model_record_file
+        return None if file is None else PlanRecorder(file, self._settings.generation_settings(), reason_of)
 
     def _say_what_was_started(self) -> None:
         catalogue, policy = self.governance.current.catalogue, self.governance.current.policy

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from planner_service.attempt_error import AttemptError
 from planner_service.checks import check_args, check_jobs, job_of_draft, jobs_of_draft
 from planner_service.clock import Clock
 from planner_service.completeness import description_of, evidence_for, warnings_for
 from planner_service.draft_cache import CachedDraft, DraftCache, draft_key
-from planner_service.errors import ModelNotAllowed
+from planner_service.errors import ModelNotAllowed, PlanningTimedOut
 from planner_service.generation.attempts import GenerationReport
 from planner_service.generation.draft import JobDraft, PlanDraft
+from planner_service.generation.errors import GenerationFailed
+from planner_service.generation.recording import noting_exchanges
 from planner_service.generation.request import GenerationObserver, GenerationRequest
 from planner_service.governance import Governance, GovernanceFiles
 from planner_service.plan import MAX_DESCRIPTION_CHARACTERS, MAX_OBJECTIVE_CHARACTERS, Job, Plan, PlanRequest
+from planner_service.plan_recording import PlanRecorder
 from planner_service.planning_metrics import PlanningMetrics
 from planner_service.single_flight import SingleFlight
 from planner_service.streaming import PlanObserver, Told
@@ -45,6 +49,7 @@ class PlanGeneration:
         limits: GenerationLimits,
         metrics: PlanningMetrics,
         prompt_template_version: str,
+        recorder: PlanRecorder | None = None,
     ) -> None:
         self._governance = governance
         self._flights = flights
@@ -53,6 +58,7 @@ class PlanGeneration:
         self._limits = limits
         self._metrics = metrics
         self._template = prompt_template_version
+        self._recorder = recorder
 
     async def generate(
         self, request: PlanRequest, *, requester: str, deadline: float, observer: PlanObserver | None = None
@@ -60,6 +66,52 @@ class PlanGeneration:
         """A plan, checked and governed, not stored. Raises GenerationFailed, PlanningTimedOut, ModelNotAllowed."""
         governance = self._governance.current
         now = self._clock.now()
+        if self._recorder is None:
+            return await self._generate(request, governance, now, requester, deadline, observer)
+        with noting_exchanges() as exchanges:
+            try:
+                outcome = await self._generate(request, governance, now, requester, deadline, observer)
+            except (GenerationFailed, PlanningTimedOut) as failure:
+                self._record(request, failure, governance, now, requester, observer, exchanges)
+                raise
+        self._record(request, outcome, governance, now, requester, observer, exchanges)
+        return outcome
+
+    def _record(
+        self,
+        request: PlanRequest,
+        outcome: Plan | Exception,
+        governance: Governance,
+        now: datetime,
+        requester: str,
+        observer: PlanObserver | None,
+        exchanges: list[str],
+    ) -> None:
+        assert self._recorder is not None
+        self._recorder.write(
+            request,
+            outcome,
+            requester=requester,
+            time=now,
+            streamed=observer is not None,
+            models=self._models(request.options.model),
+            max_attempts=request.options.max_attempts or self._limits.max_attempts,
+            token_budget=request.options.token_budget or self._limits.token_budget,
+            prompt_template_version=self._template,
+            catalogue_digest=governance.catalogue.digest,
+            policy_digest=governance.policy.digest,
+            exchanges=exchanges,
+        )
+
+    async def _generate(
+        self,
+        request: PlanRequest,
+        governance: Governance,
+        now: datetime,
+        requester: str,
+        deadline: float,
+        observer: PlanObserver | None,
+    ) -> Plan:
         models = self._models(request.options.model)
         key = draft_key(
             prompt=request.prompt,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from planner_service.generation.attempts import RawText
@@ -78,7 +78,7 @@ class PlannerSettings(ServerSettings):
     model_circuit_open_seconds: float = Field(default=20.0, gt=0)
     """For how long; then one call tries."""
     model_record_file: Path | None = None
-    """Write every call to a provider there, to be replayed."""
+    """Write requests, replies and plans there, to be replayed."""
     model_replay_file: Path | None = None
     """Answer from such a file instead of asking a provider."""
     raw_replies: RawText = RawText.KEEP
@@ -108,6 +108,21 @@ class PlannerSettings(ServerSettings):
     """How long the store holds a plan for this planner between renewals: what a crash costs."""
     kernel_wait_seconds: float = Field(default=20.0, ge=0, le=60)
     """How long one claim waits for a plan."""
+
+    @model_validator(mode="after")
+    def _recordings_are_whole(self) -> PlannerSettings:
+        if self.model_record_file is not None and self.raw_replies is not RawText.KEEP:
+            raise ValueError(
+                "PLANGATE_MODEL_RECORD_FILE keeps prompts and replies whole, which PLANGATE_RAW_REPLIES="
+                f"{self.raw_replies.value} forbids: unset one of them"
+            )
+        return self
+
+    @property
+    def draft_cache_bytes(self) -> int:
+        """0 while recording or replaying: then every plan must come from exchanges of its own."""
+        recording = self.model_record_file is not None or self.model_replay_file is not None
+        return 0 if recording else self.draft_cache_megabytes << 20
 
     @property
     def models(self) -> tuple[str, ...]:

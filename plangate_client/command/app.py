@@ -14,7 +14,7 @@ from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.session import GlobalOptions
 
 _VALUED = frozenset({"--store", "--planner", "--as", "--roles", "--token", "--token-file", "--tls-ca", "--timeout"})
-_PASS_THROUGH = frozenset({"store", "model"})
+_PASS_THROUGH = frozenset({"store", "model", "replay"})
 
 app = typer.Typer(
     name="plangate",
@@ -68,7 +68,7 @@ def options(
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Ask": (plans.plan, plans.actions),
     "Review": (reviews.proposals, reviews.show, reviews.approve, reviews.reject, reviews.cancel, reviews.revise),
-    "Run and look back": (work.work, logbook.log),
+    "Run and look back": (work.work, logbook.log, servers.replay),
     "Servers": (servers.up, servers.store, servers.model),
 }
 for _panel, _functions in _PANELS.items():

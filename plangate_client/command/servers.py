@@ -1,4 +1,4 @@
-"""`plangate up`, and what the servers' own programs do: `plangate store …`, `plangate model …`."""
+"""`plangate up`, and what the servers' own programs do: `plangate store …`, `plangate model …`, `plangate replay …`."""
 
 from __future__ import annotations
 
@@ -59,6 +59,11 @@ def up(
 def model(context: typer.Context) -> None:
     """The embedded model: `pull` brings it, `status` says whether it is there."""
     _run_module("planner_service", ["model", *context.args])
+
+
+def replay(context: typer.Context) -> None:
+    """Make the plans of a recorded run again, without a model, and compare them: RECORDING, `--json`."""
+    _run_module("planner_service", ["replay", *context.args])
 
 
 def store(context: typer.Context) -> None:

@@ -210,7 +210,7 @@ async def test_a_recorded_run_is_replayed_without_a_model(protocol: str, streame
         settings = bench.settings
     text = recording.read_text()
     assert "test-key" not in text
-    assert len(text.splitlines()) == 3
+    assert len(text.splitlines()) == 1 + 3
 
     replay = GenerationSettings(
         model=settings.model, base_url="http://192.0.2.1/v1", mode=settings.mode, replay_file=recording

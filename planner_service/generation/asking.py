@@ -19,6 +19,7 @@ from pydantic_core import from_json
 from planner_service.catalogue import Catalogue
 from planner_service.generation.attempts import AttemptError
 from planner_service.generation.diagnosis import provider_failure, schema_errors
+from planner_service.generation.doubt import doubted_jobs
 from planner_service.generation.draft import PlanDraft, PlanReply, draft_model, read_draft
 from planner_service.generation.errors import (
     ConnectionLost,
@@ -91,7 +92,13 @@ class Exchange:
             # Instructor could not read the reply. Why, and whether it can be read after all, is found out here.
         assert self.reply is not None
         self._judge(self.reply)
-        return read_draft(instance if instance is not None else await self._read(self.reply))
+        return read_draft(instance if instance is not None else await self._read(self.reply), self.doubted())
+
+    def doubted(self) -> frozenset[int]:
+        """Positions of the jobs, of those that have come, whose action the model was not sure of."""
+        if self.reply is None or not self.reply.token_odds:
+            return frozenset()
+        return doubted_jobs(self.reply.token_odds, self.form.action_names)
 
     async def _whole(self, messages: list[dict[str, str]], options: dict[str, Any]) -> PlanReply:
         hooks = Hooks()

@@ -74,8 +74,10 @@ class PlanReply(BaseModel):
         return cls.reply_schema or super().model_json_schema(*args, **kwargs)
 
 
-def read_draft(reply: PlanReply) -> PlanDraft:
+def read_draft(reply: PlanReply, doubted: frozenset[int] = frozenset()) -> PlanDraft:
     """The jobs that name a real action, in order, and the reason given for whatever fits none.
+
+    doubted: positions of jobs that count as refused, see doubt.py.
 
     Dependencies: as the model wrote them where it did (positions that are unknown or not earlier are left out); else
     each job waits for the one before it, because running steps in the order they were asked for is never wrong,
@@ -87,6 +89,9 @@ def read_draft(reply: PlanReply) -> PlanDraft:
     for position, job in enumerate(reply.jobs):
         if job.action_name == NO_MATCHING_ACTION:
             reasons.append(str(job.action_args.get("reason", "")).strip() or "no action of the catalogue fits")
+            continue
+        if position in doubted:
+            reasons.append(f"no action of the catalogue fits; the nearest is {job.action_name}")
             continue
         if job.depends_on is None:
             depends_on: tuple[int, ...] = (len(jobs) - 1,) if jobs else ()

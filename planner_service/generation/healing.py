@@ -102,7 +102,7 @@ class Healing:
                 stream=self._observer is not None and client.streams,
             )
             exchange = Exchange(client, self._form)
-            teller = JobTeller(self._observer, self._form) if self._observer is not None else None
+            teller = JobTeller(self._observer, self._form, exchange.doubted) if self._observer is not None else None
             number = len(self._attempts) + 1
             if self._observer is not None:
                 self._observer.attempt_started(number, client.model)

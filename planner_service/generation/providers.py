@@ -19,6 +19,7 @@ import openai
 from instructor.core.exceptions import ConfigurationError
 
 from planner_service.generation.chat import ChatCompletions
+from planner_service.generation.doubt import ALTERNATIVES
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.recording import Recorder
 from planner_service.generation.settings import GenerationSettings, ModelEndpoint
@@ -37,6 +38,7 @@ class Provider:
     key_variable: environment variable that customarily holds the key; empty: none is needed.
     output_limit: name of the parameter that limits the reply's tokens.
     seed: name of the parameter, empty when there is none. temperature: False when the SDK no longer has it.
+    tells_odds: ask for the probabilities of tokens, because what doubt.py reads from them was measured for this model.
     """
 
     wire: str
@@ -49,6 +51,7 @@ class Provider:
     temperature: bool = True
     stream_options: bool = True
     single_tool_call: bool = False
+    tells_odds: bool = False
 
 
 _TOOLS = instructor.Mode.TOOLS
@@ -56,7 +59,7 @@ _SCHEMA = instructor.Mode.JSON_SCHEMA
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     {
-        EMBEDDED: Provider(wire="openai", mode=_SCHEMA),
+        EMBEDDED: Provider(wire="openai", mode=_SCHEMA, tells_odds=True),
         "openai": Provider(
             wire="openai",
             mode=_TOOLS,
@@ -151,6 +154,8 @@ class ModelClient:
             options["seed"] = seed
         elif row.seed:
             options["extra_body"] = {row.seed: seed}
+        if row.tells_odds:
+            options.update(logprobs=True, top_logprobs=ALTERNATIVES)
         if stream:
             options["stream"] = True
             if row.wire == "openai" and row.stream_options:

@@ -96,13 +96,13 @@ class JobReader:
             self._done = True
 
 
-def read_jobs(reader: JobReader, model: type[PlanReply]) -> tuple[JobDraft, ...]:
+def read_jobs(reader: JobReader, model: type[PlanReply], doubted: frozenset[int] = frozenset()) -> tuple[JobDraft, ...]:
     """All jobs that are complete so far, empty when they are not (yet) valid.
 
     Read anew from the beginning each time, because a job's dependencies are positions among the others.
     """
     try:
-        return read_draft(model.model_validate_json(reader.plan_so_far, strict=True)).jobs
+        return read_draft(model.model_validate_json(reader.plan_so_far, strict=True), doubted).jobs
     except pydantic.ValidationError:
         return ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 from planner_service.generation.asking import DraftForm
 from planner_service.generation.draft import JobDraft, PlanDraft
@@ -12,10 +13,11 @@ from planner_service.generation.streaming import JobReader, read_jobs
 
 @dataclasses.dataclass(slots=True)
 class JobTeller:
-    """For one attempt."""
+    """For one attempt. `doubted` says which jobs of what has come so far count as refused."""
 
     observer: GenerationObserver
     form: DraftForm
+    doubted: Callable[[], frozenset[int]] = frozenset
     reader: JobReader = dataclasses.field(default_factory=JobReader)
     told: list[JobDraft] = dataclasses.field(default_factory=list)
 
@@ -23,7 +25,7 @@ class JobTeller:
         """Another piece of the reply."""
         if not self.reader.feed(piece):
             return
-        jobs = read_jobs(self.reader, self.form.model)
+        jobs = read_jobs(self.reader, self.form.model, self.doubted())
         for index in range(len(self.told), len(jobs)):
             self.told.append(jobs[index])
             self.observer.job(jobs[index], index)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import math
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +17,7 @@ class ModelReply:
 
     tool_names: None answers in the way that was asked for (a call of the one tool given, or text).
     drop_after: bytes of the body after which the connection is reset; 0 drops it before the status line.
+    refusal_odds: for each job the probability of "no_matching_action" where its name begins; said to who asks for it.
     gate: the answer, or what follows `gate_after` characters of a streamed one, waits for this event.
     """
 
@@ -23,6 +26,7 @@ class ModelReply:
     headers: tuple[tuple[str, str], ...] = ()
     finish: str = "stop"
     refusal: str | None = None
+    refusal_odds: tuple[float, ...] = ()
     tool_names: tuple[str, ...] | None = None
     input_tokens: int = 50
     output_tokens: int = 20
@@ -105,7 +109,7 @@ class OpenAISpeech(Speech):
             "object": "chat.completion",
             "created": 0,
             "model": self.received.body.get("model", ""),
-            "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": None}],
+            "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": self._odds()}],
             "usage": self._usage(),
         }
 
@@ -125,6 +129,9 @@ class OpenAISpeech(Speech):
                 async for piece in self._pieces():
                     delta = {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
                     yield self._chunk(delta), len(piece)
+        elif odds := self._odds():
+            for token in odds["content"]:
+                yield self._chunk({"content": token["token"]}, odds={"content": [token]}), len(token["token"])
         else:
             async for piece in self._pieces():
                 yield self._chunk({"content": piece}), len(piece)
@@ -134,12 +141,30 @@ class OpenAISpeech(Speech):
             yield self._event({"choices": [], "usage": self._usage()}), 0
         yield b"data: [DONE]\n\n", 0
 
-    def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> bytes:
-        return self._event({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}], "usage": None})
+    def _chunk(self, delta: dict[str, Any], finish: str | None = None, odds: dict[str, Any] | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": odds}
+        return self._event({"choices": [choice], "usage": None})
+
+    def _odds(self) -> dict[str, Any] | None:
+        """The reply's tokens with their alternatives; a token ends where an action's name begins."""
+        odds = self.reply.refusal_odds
+        if not odds or not self.received.body.get("logprobs"):
+            return None
+        before, *after = re.split(r'(?<="action_name": ")', self.reply.text)
+        tokens: list[dict[str, Any]] = [_token(before, [(before, 1.0)])]
+        for part, odd in zip(after, odds, strict=True):
+            tokens.append(_token(part[:2], [(part[:2], 1 - odd), ("no", odd)]))
+            tokens.append(_token(part[2:], [(part[2:], 1.0)]))
+        return {"content": tokens}
 
     def _event(self, fields: dict[str, Any]) -> bytes:
         chunk = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 0, "model": "m", **fields}
         return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+
+
+def _token(text: str, candidates: list[tuple[str, float]]) -> dict[str, Any]:
+    top = [{"token": token, "logprob": math.log(odd)} for token, odd in candidates if odd > 0]
+    return {"token": text, "logprob": top[0]["logprob"], "top_logprobs": top}
 
 
 class AnthropicSpeech(Speech):

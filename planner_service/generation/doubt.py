@@ -1,0 +1,69 @@
+"""Jobs that a model wrote although it held it possible that no action fits.
+
+A small model seldom refuses: it finds a use for any action. But where it writes an action's name, the probability that
+it gave to `no_matching_action` instead tells wanted refusals from right plans well (docs/plan-quality.md has the
+figures). A server that tells its tokens' probabilities (`logprobs` of OpenAI's protocol) lets us read it at no cost.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from planner_service.generation.draft import NO_MATCHING_ACTION
+
+MAX_REFUSAL_PROBABILITY = 0.1
+"""From here on a job counts as refused. Measured, see docs/plan-quality.md; it belongs to the embedded model."""
+ALTERNATIVES = 8
+"""How many candidates a server is asked to tell for each token."""
+
+_NAME_BEGINS = re.compile(r'(?<!\\)"action_name"\s*:\s*"\Z')
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\]]', re.DOTALL)
+_DEPTH_OF_A_JOB = 3
+
+
+def doubted_jobs(tokens: Sequence[Any], action_names: Sequence[str]) -> frozenset[int]:
+    """Positions (from 0) in `jobs` whose action the model was not sure of.
+
+    tokens: the reply's tokens so far, as `choices[0].logprobs.content` has them. What is not of that form counts as
+    certainty.
+    """
+    return frozenset(
+        position
+        for position, candidates in enumerate(_name_candidates(tokens))
+        if _refusal_probability(candidates, action_names) >= MAX_REFUSAL_PROBABILITY
+    )
+
+
+def _name_candidates(tokens: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    """The candidates for the first token of each job's action name."""
+    text = ""
+    for token in tokens:
+        if not isinstance(token, Mapping):
+            return
+        if _NAME_BEGINS.search(text[-40:]) and _depth(text) == _DEPTH_OF_A_JOB:
+            listed = token.get("top_logprobs")
+            yield listed if isinstance(listed, list) else ()
+        text += str(token.get("token") or "")
+
+
+def _depth(text: str) -> int:
+    marks = [mark.group() for mark in _STRING_OR_BRACKET.finditer(text)]
+    return sum(1 if mark in "{[" else -1 if mark in "}]" else 0 for mark in marks)
+
+
+def _refusal_probability(candidates: Sequence[Any], action_names: Sequence[str]) -> float:
+    """Of the tokens that begin the pseudo-action's name and no action's first word."""
+    total = 0.0
+    for candidate in candidates:
+        if not isinstance(candidate, Mapping):
+            continue
+        token, log_probability = candidate.get("token"), candidate.get("logprob")
+        if not isinstance(token, str) or not isinstance(log_probability, (int, float)) or len(token) < len("no"):
+            continue
+        ambiguous = any(re.match(rf"{re.escape(token)}(?![a-z])", name) for name in action_names)
+        if NO_MATCHING_ACTION.startswith(token) and not ambiguous:
+            total += math.exp(min(0.0, log_probability))
+    return total

@@ -39,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         name = "_".join(str(part) for part in first["loc"])
-        return _refused(f"PLANGATE_{name.upper()}: {first['msg']}" if name else str(first["msg"]))
+        return _refused(
+            f"PLANGATE_{name.upper()}: {first['msg']}" if name else str(first["msg"]).removeprefix("Value error, ")
+        )
     configure_logging(settings)
     if replaying:
         from planner_service.replay_command import run as replay

@@ -228,6 +228,18 @@ async def test_a_recorded_run_is_replayed_without_a_model(protocol: str, streame
     await generator.aclose()
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_schemas_are_not_called_strict(streamed: bool) -> None:
+    """OpenAI would refuse them: optional arguments are not required, and lengths are bounded. See docs/models.md."""
+    for protocol in PROTOCOLS:
+        async with ModelServer(default=says(PLAN)) as server, Bench(server, protocol) as bench:
+            await bench.generator.generate(bench.request(), Observed() if streamed else None)
+        body = server.requests[0].body
+        form = body["response_format"]["json_schema"] if "response_format" in body else body["tools"][0]
+        assert "strict" not in form.get("function", form)
+
+
 def test_key_variables_can_be_collected() -> None:
     assert "ANTHROPIC_API_KEY" in KEY_VARIABLES
     assert all(name.endswith("_API_KEY") for name in KEY_VARIABLES)

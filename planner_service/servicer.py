@@ -14,7 +14,6 @@ from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 from plangate.planner.v1.planner_service_pb2_grpc import PlannerServiceServicer
 from plangate.store.v1 import proposal_pb2
 
-from planner_service import proto_mapping as mapping
 from planner_service.catalogue import Catalogue
 from planner_service.errors import ActionNotFound, FieldInvalid, PageTokenInvalid, RoleMissing
 from planner_service.generation.attempts import Attempt
@@ -22,6 +21,7 @@ from planner_service.plan import Job, Plan, PlanRequest, StoredPlan
 from planner_service.planning import Planning
 from planner_service.policy import parse_policy
 from planner_service.policy_simulation import simulate
+from planner_service.proto_mapping import decoding, encoding, requests
 from planner_service.store_gateway import StoreGateway
 from planner_service.yaml_document import DocumentInvalid
 from rpckit.auth import current_caller
@@ -50,7 +50,7 @@ class PlannerServicer(PlannerServiceServicer):
             await self._planning.create(
                 self._plan_request(request),
                 requester=current_caller().identity,
-                request_id=mapping.request_id_from_proto(request.request_id),
+                request_id=requests.request_id_from_proto(request.request_id),
                 validate_only=request.validate_only,
                 deadline=self._deadline(context),
             )
@@ -64,7 +64,7 @@ class PlannerServicer(PlannerServiceServicer):
             self._planning.create(
                 self._plan_request(request),
                 requester=current_caller().identity,
-                request_id=mapping.request_id_from_proto(request.request_id),
+                request_id=requests.request_id_from_proto(request.request_id),
                 validate_only=request.validate_only,
                 deadline=self._deadline(context),
                 observer=updates,
@@ -82,28 +82,28 @@ class PlannerServicer(PlannerServiceServicer):
 
     async def EnqueuePlan(self, request: planner_pb2.EnqueuePlanRequest, context: Context) -> plan_pb2.Plan:
         wanted = self._plan_request(request.request, "request.")
-        queue = mapping.queueing_from_proto(request)
+        queue = requests.queueing_from_proto(request)
         stored = await self._planning.enqueue(
             wanted,
             queue,
             requester=current_caller().identity,
-            request_id=mapping.request_id_from_proto(request.request.request_id, "request.request_id"),
+            request_id=requests.request_id_from_proto(request.request.request_id, "request.request_id"),
             validate_only=request.request.validate_only,
             deadline=self._deadline(context),
         )
-        return mapping.queued_plan_to_proto(wanted, queue) if stored is None else _answer(stored)
+        return encoding.queued_plan_to_proto(wanted, queue) if stored is None else _answer(stored)
 
     async def EvaluatePlan(
         self, request: planner_pb2.EvaluatePlanRequest, context: Context
     ) -> planner_pb2.EvaluatePlanResponse:
         evaluation = await self._planning.evaluate(
-            mapping.brought_jobs_from_proto(request.jobs),
-            mapping.labels_from_proto(request.labels, "labels"),
+            requests.brought_jobs_from_proto(request.jobs),
+            requests.labels_from_proto(request.labels, "labels"),
             current_caller().identity,
         )
         return planner_pb2.EvaluatePlanResponse(
-            jobs=[mapping.job_to_proto(job) for job in evaluation.jobs],
-            errors=[mapping.error_to_proto(error) for error in evaluation.errors],
+            jobs=[encoding.job_to_proto(job) for job in evaluation.jobs],
+            errors=[encoding.error_to_proto(error) for error in evaluation.errors],
             catalogue_digest=evaluation.governance.catalogue.digest,
             policy_digest=evaluation.governance.policy.digest,
         )
@@ -111,9 +111,9 @@ class PlannerServicer(PlannerServiceServicer):
     async def SubmitPlan(self, request: planner_pb2.SubmitPlanRequest, context: Context) -> plan_pb2.Plan:
         return _answer(
             await self._planning.submit(
-                mapping.brought_plan_from_proto(request),
+                requests.brought_plan_from_proto(request),
                 requester=current_caller().identity,
-                request_id=mapping.request_id_from_proto(request.request_id),
+                request_id=requests.request_id_from_proto(request.request_id),
                 validate_only=request.validate_only,
                 deadline=self._deadline(context),
             )
@@ -123,7 +123,7 @@ class PlannerServicer(PlannerServiceServicer):
         self, request: planner_pb2.ReviseProposalRequest, context: Context
     ) -> proposal_pb2.Proposal:
         revised = await self._planning.revise(
-            mapping.revision_from_proto(request),
+            requests.revision_from_proto(request),
             requester=current_caller().identity,
             deadline=self._deadline(context),
         )
@@ -143,7 +143,7 @@ class PlannerServicer(PlannerServiceServicer):
         )
         page = following[:size]
         return planner_pb2.ListActionsResponse(
-            actions=[mapping.action_to_proto(action) for action in page],
+            actions=[encoding.action_to_proto(action) for action in page],
             next_page_token=_page_token(page[-1].name, catalogue) if len(following) > size else "",
             catalogue_digest=catalogue.digest,
         )
@@ -154,7 +154,7 @@ class PlannerServicer(PlannerServiceServicer):
         action = self._planning.governance.catalogue.find(request.name)
         if action is None:
             raise ActionNotFound(request.name)
-        return mapping.action_to_proto(action)
+        return encoding.action_to_proto(action)
 
     async def SimulatePolicy(
         self, request: planner_pb2.SimulatePolicyRequest, context: Context
@@ -167,8 +167,8 @@ class PlannerServicer(PlannerServiceServicer):
             candidate = await asyncio.to_thread(parse_policy, request.policy_yaml)
         except DocumentInvalid as error:
             raise FieldInvalid("policy_yaml", f"is no policy: {error}") from None
-        start = mapping.time_from_proto(request.start_time, "start_time") if request.HasField("start_time") else None
-        end = mapping.time_from_proto(request.end_time, "end_time") if request.HasField("end_time") else None
+        start = decoding.time_from_proto(request.start_time, "start_time") if request.HasField("start_time") else None
+        end = decoding.time_from_proto(request.end_time, "end_time") if request.HasField("end_time") else None
         simulation = await simulate(
             self._store.past_plans(start, end),
             self._planning.governance.catalogue,
@@ -183,8 +183,8 @@ class PlannerServicer(PlannerServiceServicer):
                     plan_id=difference.plan_id,
                     job_id=difference.job_id,
                     action_name=difference.action_name,
-                    actual=mapping.decision_to_proto(difference.actual),
-                    candidate=mapping.decision_to_proto(difference.candidate),
+                    actual=encoding.decision_to_proto(difference.actual),
+                    candidate=encoding.decision_to_proto(difference.candidate),
                 )
                 for difference in simulation.differences
             ],
@@ -192,7 +192,7 @@ class PlannerServicer(PlannerServiceServicer):
         )
 
     def _plan_request(self, request: planner_pb2.CreatePlanRequest, path: str = "") -> PlanRequest:
-        return mapping.plan_request_from_proto(request, max_prompt_characters=self._max_prompt_characters, path=path)
+        return requests.plan_request_from_proto(request, max_prompt_characters=self._max_prompt_characters, path=path)
 
     def _deadline(self, context: Context) -> float:
         """On the event loop's clock: the caller's, but not beyond what planning may take."""
@@ -211,10 +211,10 @@ class _Updates:
         self._put(planner_pb2.PlanUpdate(attempt_started=planner_pb2.AttemptStarted(number=number, model=model)))
 
     def attempt_finished(self, attempt: Attempt) -> None:
-        self._put(planner_pb2.PlanUpdate(attempt_finished=mapping.attempt_to_proto(attempt)))
+        self._put(planner_pb2.PlanUpdate(attempt_finished=encoding.attempt_to_proto(attempt)))
 
     def job(self, job: Job) -> None:
-        self._put(planner_pb2.PlanUpdate(job=mapping.job_to_proto(job)))
+        self._put(planner_pb2.PlanUpdate(job=encoding.job_to_proto(job)))
 
     def jobs_retracted(self, job_ids: Sequence[str], reason: str) -> None:
         self._put(planner_pb2.PlanUpdate(jobs_retracted=planner_pb2.JobsRetracted(job_ids=job_ids, reason=reason)))
@@ -229,7 +229,7 @@ class _Updates:
 
 def _answer(plan: StoredPlan | Plan) -> plan_pb2.Plan:
     if isinstance(plan, Plan):
-        return mapping.plan_to_proto(plan)
+        return encoding.plan_to_proto(plan)
     assert isinstance(plan.answer, plan_pb2.Plan)
     return plan.answer
 

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from plangate_client.errors import PlangateError
 from planner_service import errors
 from planner_service.generation import errors as generation
-from planner_service.proto_mapping import report_to_proto
+from planner_service.proto_mapping.encoding import report_to_proto
 from rpckit.status import RpcFailure, invalid_field, invalid_fields, not_found, permission_denied
 
 # What the store says of a request that the planner's caller made: handed on as it is. Everything else that the store

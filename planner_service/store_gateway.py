@@ -30,16 +30,18 @@ from planner_service.decision import Decision
 from planner_service.generation.attempts import GenerationReport
 from planner_service.plan import ClaimedPlan, Plan, PlanRequest, Proposal, StoredPlan
 from planner_service.plan_store import FirstAnswer, Queueing, Revision
-from planner_service.proto_mapping import (
+from planner_service.proto_mapping.decoding import (
     claimed_plan_from_proto,
+    proposal_from_proto,
+    stored_plan_from_proto,
+    time_from_proto,
+)
+from planner_service.proto_mapping.encoding import (
     decision_to_proto,
     json_to_proto,
     plan_to_proto,
-    proposal_from_proto,
     queued_plan_to_proto,
     report_to_proto,
-    stored_plan_from_proto,
-    time_from_proto,
     time_to_proto,
 )
 

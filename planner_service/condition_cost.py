@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import re2
-from google.protobuf.any_pb2 import Any as AnyMessage
-from google.protobuf.empty_pb2 import Empty
-from google.protobuf.unknown_fields import UnknownFieldSet
+
+from planner_service.condition_tree import Node, nodes, read_tree
 
 MAX_ITERATIONS = 10_000
 """The runtime's own limit, for all macros of an expression together."""
@@ -43,29 +42,17 @@ class PatternRefused(Exception):
     """A pattern is no literal, wrong, or unfolds to too much; says which."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """kind: const, ident, select, call, list, map, comprehension. name: the variable, field or function."""
-
-    kind: str
-    name: str = ""
-    children: tuple[_Node, ...] = ()
-    literal: Any = None
-    iterated: tuple[str, ...] = ()
-
-
 class Cost:
     """The cost of one compiled expression. Immutable."""
 
     def __init__(self, serialized: bytes) -> None:
         """`serialized`: a CheckedExpr of cel-spec's checked.proto, in an Any. Raises PatternRefused."""
-        checked = AnyMessage.FromString(serialized).value
-        self._root = _node(_fields(checked)[4][0])
+        self._root = read_tree(serialized)
         self._patterns = dict(_patterns(self._root))
-        nodes = list(_nodes(self._root))
-        self._operations = len(nodes)
+        every = list(nodes(self._root))
+        self._operations = len(every)
         # Looks at each value once for an operation at most.
-        self._is_plain = not any(node.kind == "comprehension" or node.name in ("matches", "contains") for node in nodes)
+        self._is_plain = not any(node.kind == "comprehension" or node.name in ("matches", "contains") for node in every)
 
     def nanoseconds(self, weights: Weights) -> float:
         """What it costs with these values, at most, working that out included."""
@@ -154,7 +141,7 @@ class _Walk:
         self._patterns = patterns
         self._weights = weights
 
-    def cost(self, node: _Node, scope: Mapping[str, _Shape], times: float) -> _Shape:
+    def cost(self, node: Node, scope: Mapping[str, _Shape], times: float) -> _Shape:
         """Charge for `times` evaluations of the node; returns what comes of it."""
         self.spent += times * _OPERATION
         match node.kind:
@@ -174,7 +161,7 @@ class _Walk:
             case _:
                 return self._comprehension(node, scope, times)
 
-    def _call(self, node: _Node, scope: Mapping[str, _Shape], times: float) -> _Shape:
+    def _call(self, node: Node, scope: Mapping[str, _Shape], times: float) -> _Shape:
         parts = [self.cost(child, scope, times) for child in node.children]
         weights = [part.weight for part in parts]
         match node.name:
@@ -206,7 +193,7 @@ class _Walk:
                 self.spent += times * sum(weights) * _UNIT
         return _SCALAR
 
-    def _comprehension(self, node: _Node, scope: Mapping[str, _Shape], times: float) -> _Shape:
+    def _comprehension(self, node: Node, scope: Mapping[str, _Shape], times: float) -> _Shape:
         over, start, condition, step, result = node.children
         values = self.cost(over, scope, times)
         begun = self.cost(start, scope, times)
@@ -244,14 +231,8 @@ def _count(value: Any) -> int:
     return len(value) if isinstance(value, (Mapping, list)) else 0
 
 
-def _nodes(node: _Node) -> Iterator[_Node]:
-    yield node
-    for child in node.children:
-        yield from _nodes(child)
-
-
-def _patterns(root: _Node) -> Iterator[tuple[str, int]]:
-    for node in _nodes(root):
+def _patterns(root: Node) -> Iterator[tuple[str, int]]:
+    for node in nodes(root):
         if node.kind == "call" and node.name == "matches":
             pattern = node.children[1]
             if pattern.kind != "const" or not isinstance(pattern.literal, str):
@@ -270,47 +251,3 @@ def _instructions(pattern: str) -> int:
         if "too large" in said:
             said = "it unfolds to too much: repeat less, or smaller sets of characters"
         raise PatternRefused(f"invalid regular expression: {said}") from None
-
-
-def _fields(message: bytes) -> dict[int, list[Any]]:
-    """The fields of a message whose type Python does not have here: number -> values as they come."""
-    fields: dict[int, list[Any]] = {}
-    for field in UnknownFieldSet(Empty.FromString(message)):  # type: ignore[attr-defined]  # a sequence, untyped
-        fields.setdefault(field.field_number, []).append(field.data)
-    return fields
-
-
-def _node(message: bytes) -> _Node:
-    """A tree of cel-spec's syntax.proto."""
-    fields = _fields(message)
-    if 3 in fields:
-        return _Node("const", literal=_constant(_fields(fields[3][0])))
-    if 4 in fields:
-        return _Node("ident", _text(_fields(fields[4][0]), 1))
-    if 5 in fields:
-        select = _fields(fields[5][0])
-        return _Node("select", _text(select, 2), (_node(select[1][0]),))
-    if 6 in fields:
-        call = _fields(fields[6][0])
-        return _Node("call", _text(call, 2), tuple(_node(part) for part in (*call.get(1, ()), *call.get(3, ()))))
-    if 7 in fields:
-        return _Node("list", children=tuple(_node(part) for part in _fields(fields[7][0]).get(1, ())))
-    if 8 in fields:
-        entries = [_fields(entry) for entry in _fields(fields[8][0]).get(2, ())]
-        return _Node("map", children=tuple(_node(entry[4][0]) for entry in entries))
-    if 9 in fields:
-        loop = _fields(fields[9][0])
-        names = tuple(_text(loop, number) for number in (1, 8, 3) if number in loop)
-        return _Node(
-            "comprehension", children=tuple(_node(loop[number][0]) for number in (2, 4, 5, 6, 7)), iterated=names
-        )
-    return _Node("const")
-
-
-def _constant(fields: Mapping[int, list[Any]]) -> Any:
-    # Only texts and bytes have a size.
-    return next((value.decode("utf-8", "replace") for number in (6, 7) for value in fields.get(number, ())), None)
-
-
-def _text(fields: Mapping[int, list[Any]], number: int) -> str:
-    return bytes(fields[number][0]).decode() if number in fields else ""

@@ -21,6 +21,8 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_receive_message_length", MAX_RESPONSE_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # gRPC waits a minute for a ping's answer unless this says otherwise, too.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # A server that restarts is back within a second or two; gRPC's default backoff grows to two minutes. While it lasts
     # calls fail at once, also when the server is back: it must be shorter than callers' patience.

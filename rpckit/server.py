@@ -98,8 +98,12 @@ class GrpcServer:
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
                 ("grpc.keepalive_permit_without_calls", 1),
-                ("grpc.keepalive_time_ms", 60_000),
-                ("grpc.keepalive_timeout_ms", 20_000),
+                ("grpc.keepalive_time_ms", round(settings.keepalive_seconds * 1000)),
+                ("grpc.keepalive_timeout_ms", round(settings.keepalive_timeout_seconds * 1000)),
+                # What counts in fact: gRPC waits for a ping's answer for a minute, whatever the keepalive's time-out.
+                ("grpc.http2.ping_timeout_ms", round(settings.keepalive_timeout_seconds * 1000)),
+                # As often as it takes: two pings without data between them are the default.
+                ("grpc.http2.max_pings_without_data", 0),
             ],
         )
         registry: Any = _GenericOnly(self._server)

@@ -19,6 +19,7 @@ import grpc
 import uuid6
 from google.protobuf.message import Message
 
+from plangate_client.error_decoding import error_from_rpc
 from plangate_client.errors import (
     CommitUnknown,
     DatabaseUnavailable,
@@ -26,7 +27,6 @@ from plangate_client.errors import (
     Draining,
     PlangateError,
     Unavailable,
-    error_from_rpc,
 )
 
 RequestT = TypeVar("RequestT", bound=Message)

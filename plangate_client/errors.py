@@ -25,7 +25,7 @@
     ├── Unimplemented
     └── InternalFailure
 
-A type is chosen by ErrorInfo's reason; where that is absent (a proxy, gRPC itself) by the status code.
+`error_decoding` chooses a type by ErrorInfo's reason; where that is absent (a proxy, gRPC itself) by the status code.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from google.protobuf.message import Message
 from plangate.errors.v1 import error_reason_pb2
 from plangate.plan.v1 import plan_pb2
 
-from rpckit.status import RpcFailure, from_rpc_error
+from rpckit.status import RpcFailure
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -300,74 +300,3 @@ class Unimplemented(PlangateError):
 
 class InternalFailure(PlangateError):
     """A fault of the server; its log has the cause under the request id."""
-
-
-_BY_REASON: dict[str, type[PlangateError]] = {
-    "INVALID_FIELD": InvalidField,
-    "INVALID_FILTER": InvalidFilter,
-    "INVALID_PAGE_TOKEN": InvalidPageToken,
-    "NUMBER_NOT_EXACT": NumberNotExact,
-    "JOB_INVALID": JobInvalid,
-    "PROMPT_TOO_LONG": PromptTooLong,
-    "PLAN_NOT_FOUND": PlanNotFound,
-    "PROPOSAL_NOT_FOUND": ProposalNotFound,
-    "ACTION_NOT_FOUND": ActionNotFound,
-    "REQUEST_ID_REUSED": RequestIdReused,
-    "VERSION_CONFLICT": VersionConflict,
-    "LEASE_LOST": LeaseLost,
-    "PLAN_INVALID": PlanInvalid,
-    "ILLEGAL_TRANSITION": IllegalTransition,
-    "SELF_APPROVAL": SelfApproval,
-    "ALREADY_APPROVED": AlreadyApproved,
-    "ARGS_DIGEST_MISMATCH": ArgsDigestMismatch,
-    "NOT_APPROVED_BY_CALLER": NotApprovedByCaller,
-    "MODEL_REFUSED": ModelRefused,
-    "CHECKPOINT_KEY_MISSING": CheckpointKeyMissing,
-    "MODEL_APPROVAL": ModelApproval,
-    "ROLE_MISSING": RoleMissing,
-    "REVIEWER_ROLE_MISSING": ReviewerRoleMissing,
-    "POLICY_DENIED": PolicyDenied,
-    "UNAUTHENTICATED": Unauthenticated,
-    "MODEL_NOT_ALLOWED": ModelNotAllowed,
-    "OVERLOADED": Overloaded,
-    "BUDGET_EXHAUSTED": BudgetExhausted,
-    "PROVIDER_RATE_LIMITED": ProviderRateLimited,
-    "WATCH_TOO_SLOW": WatchTooSlow,
-    "PROVIDER_UNAVAILABLE": ProviderUnavailable,
-    "STORE_UNAVAILABLE": StoreUnavailable,
-    "DRAINING": Draining,
-    "DATABASE_UNAVAILABLE": DatabaseUnavailable,
-    "COMMIT_UNKNOWN": CommitUnknown,
-    "DEADLINE_TOO_SHORT": DeadlineTooShort,
-    "READ_TIMED_OUT": ReadTimedOut,
-    "PROVIDER_TIMEOUT": ProviderTimeout,
-    "REVISION_OUT_OF_RANGE": RevisionOutOfRange,
-    "INTERNAL": InternalFailure,
-}
-
-_BY_CODE: dict[grpc.StatusCode, type[PlangateError]] = {
-    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
-    grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
-    grpc.StatusCode.NOT_FOUND: NotFound,
-    grpc.StatusCode.ALREADY_EXISTS: Conflict,
-    grpc.StatusCode.ABORTED: Conflict,
-    grpc.StatusCode.FAILED_PRECONDITION: PreconditionFailed,
-    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
-    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: Exhausted,
-    grpc.StatusCode.UNAVAILABLE: Unavailable,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
-    grpc.StatusCode.UNIMPLEMENTED: Unimplemented,
-    grpc.StatusCode.INTERNAL: InternalFailure,
-}
-
-
-def typed_error(failure: RpcFailure, service: str = "") -> PlangateError:
-    """The typed error for a failure read from the wire."""
-    kind = _BY_REASON.get(failure.reason) or _BY_CODE.get(failure.code, PlangateError)
-    return kind(failure, service)
-
-
-def error_from_rpc(error: grpc.aio.AioRpcError, service: str = "") -> PlangateError:
-    """The typed error for what a stub raised."""
-    return typed_error(from_rpc_error(error), service)

@@ -1,4 +1,4 @@
-"""The store's ProposalService: proposals, their review, and their execution."""
+"""The store's ProposalService: proposals, and with Reviews and Executions all that is done with them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from collections.abc import AsyncIterator, Sequence
 
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.struct_pb2 import Struct
-from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 from plangate.store.v1 import store_service_pb2 as store_pb2
 from plangate.store.v1.store_service_pb2_grpc import ProposalServiceStub
 
 from plangate_client.calls import Calls, new_request_id
-from plangate_client.plans import duration
+from plangate_client.executions import Executions
+from plangate_client.reviews import Reviews
 
 
-class Proposals:
+class Proposals(Reviews, Executions):
     """Every method raises PlangateError's types. A write without `request_id` gets one of its own."""
 
     def __init__(self, channel: grpc.aio.Channel, calls: Calls) -> None:
@@ -148,78 +147,6 @@ class Proposals:
         )
         return await self._calls.unary(self._stub.SubmitProposal, request, repeatable=True)
 
-    async def approve(
-        self,
-        proposal_id: str,
-        *,
-        expected_version: int,
-        args_digest: str = "",
-        comment: str = "",
-        request_id: str | None = None,
-        validate_only: bool = False,
-    ) -> proposal_pb2.Proposal:
-        """Say yes to exactly the version that was read."""
-        request = store_pb2.ApproveProposalRequest(
-            id=proposal_id,
-            expected_version=expected_version,
-            args_digest=args_digest,
-            comment=comment,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
-        )
-        return await self._calls.unary(self._stub.ApproveProposal, request, repeatable=True)
-
-    async def batch_approve(
-        self,
-        requests: Sequence[store_pb2.ApproveProposalRequest],
-        *,
-        request_id: str | None = None,
-        validate_only: bool = False,
-    ) -> list[proposal_pb2.Proposal]:
-        """Approve up to 100 proposals, all or none."""
-        request = store_pb2.BatchApproveProposalsRequest(
-            requests=requests, request_id=request_id or new_request_id(), validate_only=validate_only
-        )
-        return [*(await self._calls.unary(self._stub.BatchApproveProposals, request, repeatable=True)).proposals]
-
-    async def withdraw_approval(
-        self,
-        proposal_id: str,
-        *,
-        expected_version: int = 0,
-        comment: str = "",
-        request_id: str | None = None,
-        validate_only: bool = False,
-    ) -> proposal_pb2.Proposal:
-        """Take the caller's own approval back."""
-        request = store_pb2.WithdrawApprovalRequest(
-            id=proposal_id,
-            expected_version=expected_version,
-            comment=comment,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
-        )
-        return await self._calls.unary(self._stub.WithdrawApproval, request, repeatable=True)
-
-    async def reject(
-        self,
-        proposal_id: str,
-        *,
-        expected_version: int,
-        reason: str,
-        request_id: str | None = None,
-        validate_only: bool = False,
-    ) -> proposal_pb2.Proposal:
-        """Say no; final."""
-        request = store_pb2.RejectProposalRequest(
-            id=proposal_id,
-            expected_version=expected_version,
-            reason=reason,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
-        )
-        return await self._calls.unary(self._stub.RejectProposal, request, repeatable=True)
-
     async def cancel(
         self,
         proposal_id: str,
@@ -259,90 +186,3 @@ class Proposals:
             validate_only=validate_only,
         )
         return await self._calls.unary(self._stub.DeleteProposal, request, repeatable=True)
-
-    async def claim(
-        self,
-        *,
-        action_names: Sequence[str] = (),
-        max_proposals: int = 1,
-        lease_seconds: float | None = None,
-        wait_seconds: float | None = None,
-        plan_id: str = "",
-        request_id: str | None = None,
-    ) -> list[proposal_pb2.Proposal]:
-        """Lease approved proposals; waits up to `wait_seconds` for one to appear."""
-        request = store_pb2.ClaimProposalsRequest(
-            action_names=action_names,
-            max_proposals=max_proposals,
-            lease_duration=duration(lease_seconds),
-            wait_duration=duration(wait_seconds),
-            plan_id=plan_id,
-            request_id=request_id or new_request_id(),
-        )
-        response = await self._calls.unary(
-            self._stub.ClaimProposals,
-            request,
-            repeatable=True,
-            timeout_seconds=(wait_seconds or 0.0) + self._calls.patience.timeout_seconds,
-        )
-        return [*response.proposals]
-
-    async def renew_lease(
-        self,
-        proposal_id: str,
-        *,
-        attempt: int,
-        lease_seconds: float | None = None,
-        timeout_seconds: float | None = None,
-    ) -> proposal_pb2.Proposal:
-        """Prolong a lease; the answer says whether a cancel was requested."""
-        request = store_pb2.RenewLeaseRequest(id=proposal_id, attempt=attempt, lease_duration=duration(lease_seconds))
-        return await self._calls.unary(self._stub.RenewLease, request, repeatable=True, timeout_seconds=timeout_seconds)
-
-    async def complete(
-        self,
-        proposal_id: str,
-        *,
-        attempt: int,
-        result: Struct | None = None,
-        request_id: str | None = None,
-        timeout_seconds: float | None = None,
-    ) -> proposal_pb2.Proposal:
-        """Report success under a lease."""
-        request = store_pb2.CompleteProposalRequest(
-            id=proposal_id, attempt=attempt, result=result, request_id=request_id or new_request_id()
-        )
-        return await self._calls.unary(
-            self._stub.CompleteProposal, request, repeatable=True, timeout_seconds=timeout_seconds
-        )
-
-    async def fail(
-        self,
-        proposal_id: str,
-        *,
-        attempt: int,
-        failure: plan_pb2.Failure,
-        not_started: bool = False,
-        retryable: bool = False,
-        retry_delay_seconds: float | None = None,
-        result: Struct | None = None,
-        request_id: str | None = None,
-        timeout_seconds: float | None = None,
-    ) -> proposal_pb2.Proposal:
-        """Report failure under a lease.
-
-        :param not_started: nothing was begun: APPROVED again, and the attempt does not count. Without `result`.
-        """
-        request = store_pb2.FailProposalRequest(
-            id=proposal_id,
-            attempt=attempt,
-            failure=failure,
-            not_started=not_started,
-            retryable=retryable,
-            retry_delay=duration(retry_delay_seconds),
-            result=result,
-            request_id=request_id or new_request_id(),
-        )
-        return await self._calls.unary(
-            self._stub.FailProposal, request, repeatable=True, timeout_seconds=timeout_seconds
-        )

@@ -9,13 +9,14 @@ from plangate.plan.v1 import plan_pb2
 
 from plangate_client import errors
 from plangate_client.calls import Patience, may_be_repeated
+from plangate_client.error_decoding import typed_error
 from rpckit.status import RpcFailure, from_rpc_status, to_rpc_status
 
 REASONS = [name.removeprefix("ERROR_REASON_") for name, number in error_reason_pb2.ErrorReason.items() if number]
 
 
 def crossed(failure: RpcFailure) -> errors.PlangateError:
-    return errors.typed_error(from_rpc_status(to_rpc_status(failure)), "store")
+    return typed_error(from_rpc_status(to_rpc_status(failure)), "store")
 
 
 @pytest.mark.parametrize("reason", REASONS)

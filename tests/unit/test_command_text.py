@@ -9,11 +9,11 @@ import grpc
 import pytest
 from google.protobuf.struct_pb2 import Struct
 
-from plangate_client import errors
 from plangate_client.command.app import hoisted
 from plangate_client.command.exit_status import ExitStatus
 from plangate_client.command.failures import sentence, status_of
 from plangate_client.command.text import short_id, struct_text, visible
+from plangate_client.error_decoding import typed_error
 from rpckit.status import RpcFailure
 
 
@@ -81,7 +81,7 @@ def test_options_may_stand_anywhere(given: list[str], taken: list[str]) -> None:
     ],
 )
 def test_every_failure_has_a_status_and_one_line(code: grpc.StatusCode, reason: str, status: ExitStatus) -> None:
-    error = errors.typed_error(RpcFailure(code, reason, "it did not work"), "store")
+    error = typed_error(RpcFailure(code, reason, "it did not work"), "store")
     assert status_of(error) == status
     line = sentence(error, {"store": "h:1"})
     assert line

@@ -14,6 +14,7 @@ from planner_service.completeness import description_of, evidence_for, warnings_
 from planner_service.draft_cache import CachedDraft, DraftCache, draft_key
 from planner_service.errors import ModelNotAllowed, PlanningTimedOut
 from planner_service.generation.attempts import GenerationReport
+from planner_service.generation.catalogue_text import clipped
 from planner_service.generation.draft import JobDraft, PlanDraft
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.recording import noting_exchanges
@@ -207,6 +208,10 @@ class PlanGeneration:
         return (asked, *fallbacks) if asked else self._limits.models
 
 
+MAX_TITLE_CHARACTERS = 200
+"""Of the request, where the model states no objective of its own."""
+
+
 def generation_deadline(deadline: float) -> float:
     """When a generation must end so that its plan can still be committed, or its report still be told."""
     remaining = deadline - asyncio.get_running_loop().time()
@@ -223,7 +228,7 @@ def _explained(job: Job, prompt: str, governance: Governance) -> Job:
 
 
 def _objective(objective: str, prompt: str) -> str:
-    text = _clean(objective) or _clean(prompt)
+    text = _clean(objective) or clipped(_clean(prompt), MAX_TITLE_CHARACTERS)
     return text if len(text) <= MAX_OBJECTIVE_CHARACTERS else text[: MAX_OBJECTIVE_CHARACTERS - 1] + "…"
 
 

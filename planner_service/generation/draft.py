@@ -2,7 +2,10 @@
 
 The answer is kept small, because a small model writes a dozen tokens a second:
 
-    {"objective": "...", "jobs": [{"action_name": "...", "action_args": {...}}]}
+    {"jobs": [{"action_name": "...", "action_args": {...}}]}
+
+An objective is taken when a model states one, but not asked for: a small model that has just summed up the first step
+of a request forgets the others (docs/plan-quality.md).
 
 A request that fits no action is answered with the pseudo-action `no_matching_action` and a reason, so that `jobs` is
 never empty and a model never has to choose between an invention and an empty list.
@@ -24,7 +27,6 @@ NO_MATCHING_ACTION = "no_matching_action"
 MAX_JOBS = 100
 # What a grammar lets a model write in one reply; a repetition of 100 unrolls into too many rules.
 MAX_REPLY_JOBS = 30
-MAX_OBJECTIVE_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class PlanReply(BaseModel):
 
     reply_schema: ClassVar[dict[str, Any]] = {}
 
-    objective: str
+    objective: str = ""
     jobs: tuple[JobReply, ...] = Field(min_length=1, max_length=MAX_JOBS)
 
     @classmethod
@@ -112,10 +114,7 @@ def draft_schema(actions: Sequence[Action]) -> dict[str, Any]:
     return {
         "title": "PlanReply",
         **_closed_object(
-            {
-                "objective": {"type": "string", "maxLength": MAX_OBJECTIVE_CHARACTERS},
-                "jobs": {"type": "array", "items": {"anyOf": choices}, "minItems": 1, "maxItems": MAX_REPLY_JOBS},
-            }
+            {"jobs": {"type": "array", "items": {"anyOf": choices}, "minItems": 1, "maxItems": MAX_REPLY_JOBS}}
         ),
     }
 

@@ -37,6 +37,14 @@ class ExampleJob:
     action_args: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Example:
+    """A request and the jobs it becomes."""
+
+    request: str
+    jobs: tuple[ExampleJob, ...]
+
+
 @dataclass
 class Values:
     """Made-up values, one after the other, so that every argument of an example has its own."""
@@ -119,6 +127,26 @@ def example_job(action: Action, number: int, *, with_optional: bool = False) -> 
     told = ", ".join(f"{_spoken(name)} {_told(value)}" for name, value in args.items())
     purpose = purpose_of(action)
     return ExampleJob(f"{purpose} with {told}" if told else purpose, action.name, args)
+
+
+def example_of(actions: Sequence[Action], number: int) -> Example:
+    """One request for all of these, in their order. Another `number` gives other values."""
+    jobs = tuple(example_job(action, number + index) for index, action in enumerate(actions))
+    return Example(_sentence(" and ".join(job.request for job in jobs)), jobs)
+
+
+def example_twice(action: Action, number: int) -> Example:
+    """One request for the same action with two sets of values, said as people do: its purpose only once."""
+    jobs = (example_job(action, number), example_job(action, number + 1))
+    purpose = f"{purpose_of(action)} with "
+    first, second = (job.request for job in jobs)
+    if first == second:
+        return Example(_sentence(f"{first} twice"), jobs)
+    return Example(_sentence(f"{first} and also with {second.removeprefix(purpose)}"), jobs)
+
+
+def _sentence(request: str) -> str:
+    return f"{request[0].upper()}{request[1:]}."
 
 
 def purpose_of(action: Action) -> str:

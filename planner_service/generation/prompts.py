@@ -15,15 +15,14 @@ from planner_service.attempt_error import AttemptError
 from planner_service.catalogue import Action, Catalogue
 from planner_service.generation.catalogue_text import catalogue_text, clipped
 from planner_service.generation.draft import NO_MATCHING_ACTION
-from planner_service.generation.examples import ExampleJob, example_job, off_topic_requests
+from planner_service.generation.examples import Example, example_of, example_twice, off_topic_requests
 from planner_service.generation.selection import shown_actions
 
-TEMPLATE_VERSION = "1"
+TEMPLATE_VERSION = "2"
 """Goes into every plan's report. Change it with every change of what a model reads."""
 
 _RULES = f"""\
-You turn a request into jobs. Answer with JSON only: {{"objective": what is wanted, "jobs": [{{"action_name": ..., \
-"action_args": {{...}}}}]}}.
+You turn a request into jobs. Answer with JSON only: {{"jobs": [{{"action_name": ..., "action_args": {{...}}}}]}}.
 
 Rules:
 - Use only the actions listed here, with their own arguments.
@@ -70,25 +69,30 @@ def _preamble(catalogue: Catalogue) -> tuple[Message, ...]:
 
 
 def _examples(actions: Sequence[Action]) -> list[tuple[str, str]]:
-    refusals = [_refusal(request) for request in off_topic_requests(actions, 2)]
+    first, second = [_refusal(request) for request in off_topic_requests(actions, 2)]
     if not actions:
-        return refusals
-    singles = [_example([example_job(actions[0], 0)])]
-    two = _example([example_job(actions[0], 5), example_job(actions[1 % len(actions)], 6)])
-    return [*singles, refusals[0], two, *refusals[1:]]
+        return [first, second]
+    # Several jobs more often than one: a small model that mostly saw one job stops after the first.
+    three = [actions[index % len(actions)] for index in range(3)]
+    return [
+        _example(example_twice(actions[0], 5)),
+        first,
+        _example(example_of(three, 1)),
+        second,
+        _example(example_of([three[1]], 0)),
+    ]
 
 
-def _example(jobs: Sequence[ExampleJob]) -> tuple[str, str]:
-    request = " and ".join(job.request for job in jobs)
-    return f"{request[0].upper()}{request[1:]}.", _answer(
-        request, [{"action_name": job.action_name, "action_args": job.action_args} for job in jobs]
+def _example(example: Example) -> tuple[str, str]:
+    return example.request, _answer(
+        [{"action_name": job.action_name, "action_args": job.action_args} for job in example.jobs]
     )
 
 
 def _refusal(request: str) -> tuple[str, str]:
     reason = {"reason": "No action can do this."}
-    return request, _answer(request.rstrip("?."), [{"action_name": NO_MATCHING_ACTION, "action_args": reason}])
+    return request, _answer([{"action_name": NO_MATCHING_ACTION, "action_args": reason}])
 
 
-def _answer(objective: str, jobs: Sequence[Mapping[str, Any]]) -> str:
-    return json.dumps({"objective": clipped(objective, 60), "jobs": jobs}, ensure_ascii=False, separators=(",", ":"))
+def _answer(jobs: Sequence[Mapping[str, Any]]) -> str:
+    return json.dumps({"jobs": jobs}, ensure_ascii=False, separators=(",", ":"))

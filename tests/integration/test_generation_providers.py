@@ -78,7 +78,7 @@ async def test_the_tool_has_one_name_everywhere() -> None:
     openai, anthropic = (request.body for request in server.requests)
     assert openai["tools"][0]["function"]["name"] == openai["tool_choice"]["function"]["name"] == "PlanReply"
     assert anthropic["tools"][0]["name"] == anthropic["tool_choice"]["name"] == "PlanReply"
-    assert anthropic["tools"][0]["input_schema"]["properties"].keys() == {"objective", "jobs"}
+    assert anthropic["tools"][0]["input_schema"]["properties"].keys() == {"jobs"}
 
 
 @pytest.mark.asyncio

@@ -62,7 +62,7 @@ def test_what_fits_no_action_becomes_a_reason() -> None:
     [
         ({"objective": "x", "jobs": []}, ("jobs",)),
         ({"objective": "x"}, ("jobs",)),
-        ({"jobs": [job()]}, ("objective",)),
+        ({"objective": 7, "jobs": [job()]}, ("objective",)),
         ({"objective": "x", "jobs": [job("destroy")]}, ("jobs", 0, "action_name")),
         ({"objective": "x", "jobs": [{"action_name": "restart"}]}, ("jobs", 0, "action_args")),
         ({"objective": "x", "jobs": [{"action_name": "restart", "action_args": "a"}]}, ("jobs", 0, "action_args")),
@@ -77,13 +77,13 @@ def test_errors_say_where(reply: dict[str, Any], where: tuple[str | int, ...]) -
 
 def test_the_schema_ties_arguments_to_their_action() -> None:
     schema = draft_model(TWO).model_json_schema()
-    assert list(schema["properties"]) == ["objective", "jobs"]
+    assert list(schema["properties"]) == ["jobs"]
     valid = jsonschema_rs.validator_for(schema).is_valid
-    assert valid({"objective": "x", "jobs": [job(), {"action_name": "app.scale", "action_args": {"replicas": 2}}]})
-    assert valid({"objective": "x", "jobs": [{"action_name": NO_MATCHING_ACTION, "action_args": {"reason": "r"}}]})
+    assert valid({"jobs": [job(), {"action_name": "app.scale", "action_args": {"replicas": 2}}]})
+    assert valid({"jobs": [{"action_name": NO_MATCHING_ACTION, "action_args": {"reason": "r"}}]})
     for wrong in (job("app.scale"), job("other"), {"action_name": "restart", "action_args": {}}):
-        assert not valid({"objective": "x", "jobs": [wrong]})
-    assert not valid({"objective": "x", "jobs": []})
+        assert not valid({"jobs": [wrong]})
+    assert not valid({"jobs": []})
 
 
 def test_one_class_and_one_schema_for_a_catalogue() -> None:

@@ -123,13 +123,13 @@ class Weights:
         if isinstance(value, str):
             # UTF-8 takes up to four bytes for a character.
             return _VALUE_WEIGHT + (len(value) if value.isascii() else 4 * len(value))
-        if not isinstance(value, (Mapping, list)):
+        if not isinstance(value, (dict, list)):
             return _VALUE_WEIGHT
         known = self._known.get(id(value))
         if known is None:
-            held = value.values() if isinstance(value, Mapping) else value
+            held = value.values() if isinstance(value, dict) else value
             known = _VALUE_WEIGHT + sum(map(self._of, held))
-            if isinstance(value, Mapping):
+            if isinstance(value, dict):
                 known += sum(_ENTRY_WEIGHT + 4 * len(key) for key in value)
             self._known[id(value)] = known
         return known
@@ -216,7 +216,7 @@ class _Walk:
 def _held(value: Any, how: str, name: str) -> Iterable[Any]:
     if isinstance(value, list):
         return () if how == "field" else value
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         return ()
     if how == "field":
         return (value[name],) if name in value else ()
@@ -228,7 +228,7 @@ def _is_list(parts: Sequence[_Shape]) -> bool:
 
 
 def _count(value: Any) -> int:
-    return len(value) if isinstance(value, (Mapping, list)) else 0
+    return len(value) if isinstance(value, (dict, list)) else 0
 
 
 def _patterns(root: Node) -> Iterator[tuple[str, int]]:

@@ -46,7 +46,8 @@ async def watch(
         while True:
             run: Run | None = recent.since(seen + 1, _AT_ONCE, _BYTES_AT_ONCE)
             if run is None:
-                run = await stored.after(seen)
+                # Up to the ring: what is in it is kept there, once for all.
+                run = await stored.between(seen, recent.first_revision)
             if not run:
                 has_been_at_the_head = True
             else:
@@ -116,8 +117,9 @@ class _Stored:
         self._reader = reader
         self._limit = 8
 
-    async def after(self, revision: int) -> Run:
-        events = await self._reader.events_from(revision + 1, self._limit)
+    async def between(self, revision: int, end: int) -> Run:
+        """Events after the one and before the other revision."""
+        events = await self._reader.events_from(revision + 1, min(self._limit, end - revision - 1))
         if events:
             size = sum(len(event.snapshot) for event in events) // len(events) + 1
             self._limit = max(1, min(_AT_ONCE, _BYTES_AT_ONCE // size, 2 * self._limit))

@@ -15,8 +15,9 @@ from plangate.store.v1 import store_service_pb2 as rpc
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from store_service.domain.errors import DatabaseUnavailable
 from store_service.filters import parse
-from store_service.persistence.database import open_database
+from store_service.persistence.database import DatabaseOptions, open_database
 from store_service.persistence.read_pool import ReadPool, Row
 from store_service.persistence.reader import Reader
 from store_service.queries import EVENT_FIELDS, PLAN_FIELDS, PROPOSAL_FIELDS, PageQuery, event_order, resource_order
@@ -108,6 +109,19 @@ async def test_a_read_that_nobody_waits_for_is_stopped(database_url: str, ended_
         for call in calls:
             call.cancel()
         await assert_reads_are_quick(store.bob)
+
+
+@pytest.mark.asyncio
+async def test_postgres_itself_ends_what_a_store_cannot_end_any_more(postgres_url: str) -> None:
+    database = await open_database(postgres_url, DatabaseOptions(statement_seconds=0.1))
+    pool = ReadPool(database.reader, size=1)
+    begun = time.perf_counter()
+    with pytest.raises(DatabaseUnavailable) as refused:
+        await pool.fetch("SELECT pg_sleep(30)", ())
+    assert "statement timeout" in refused.value.problem
+    assert time.perf_counter() - begun < 5
+    await pool.close()
+    await database.close()
 
 
 class Explaining(ReadPool):

@@ -1,8 +1,8 @@
 """What asking a model costs: CPU per plan and plans per second, against bare Instructor and bare HTTP, in one run.
 
-`python -m bench.generation [SECONDS]` prints tables, and writes them to bench/results and docs. Every way sends the
-same messages and the same schema to the same stub (its own process) and ends with a validated plan; CPU is the time of
-this process alone.
+`python -m bench.generation [SECONDS]` prints tables, and writes them to bench/results and docs. Every way ends with a
+validated plan from the same stub, which is a process of its own: bare HTTP, bare Instructor and the Generator ask it
+from this process, CreatePlan and StreamPlan through a planner and its store (bench/planner_rpc.py).
 """
 
 from __future__ import annotations
@@ -12,22 +12,20 @@ import contextlib
 import dataclasses
 import gc
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
 import tracemalloc
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 import aiohttp
 import instructor
 
-from bench.model_stub import CHUNK, TEXT
-from bench.processes import ROOT
+from bench.generation_report import CHUNK_MS, FirstJob, Measured, write_report
+from bench.planner_rpc import house
 from planner_service.catalogue import parse_catalogue
 from planner_service.generation.draft import draft_model, read_draft
 from planner_service.generation.generator import GenerationRequest, Generator
@@ -39,18 +37,8 @@ from tests.support.generation import CATALOGUE_TEXT
 PROMPT = "free some space in /var/log, but look at what takes it first"
 CATALOGUE = parse_catalogue(CATALOGUE_TEXT)
 IN_FLIGHT = (1, 64, 256)
-CHUNK_MS = 20
-FIRST_JOB_MS = (TEXT.index("}}") // CHUNK + 2) * CHUNK_MS
-"""When the model itself has written the first job: the role's chunk, then those up to its last brace."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    way: str
-    in_flight: int
-    latency_ms: int
-    plans_per_second: float
-    cpu_ms_per_plan: float
+LATENCIES_MS = (0, 200)
+ROUNDS = 2
 
 
 class _Deaf:
@@ -138,22 +126,49 @@ async def ways(base_url: str) -> Any:
         await generator.aclose()
 
 
-async def _measure(way: Way, in_flight: int, seconds: float) -> tuple[float, float]:
-    """Plans per second and CPU milliseconds per plan."""
-    await asyncio.gather(*(way() for _ in range(in_flight)))
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """A way to get plans, and the processes that it takes: seconds of CPU by the process's name."""
+
+    name: str
+    way: Way
+    cpu: Mapping[str, Callable[[], float]]
+
+
+async def _measure(asked: Asked, in_flight: int, latency_ms: int, seconds: float) -> Measured:
+    """What was done within so many seconds in the middle of a longer run, always so many plans in flight."""
+    ends: list[list[float]] = [[] for _ in range(in_flight)]
+    stopped = False
+
+    async def worker(own: list[float]) -> None:
+        while not stopped:
+            await asked.way()
+            own.append(time.perf_counter())
+
+    workers = [asyncio.create_task(worker(own)) for own in ends]
+    # Those that began at the same moment need some rounds to come apart.
+    while min(map(len, ends)) < 1 + (latency_ms > 0):  # noqa: ASYNC110 - an event would cost something per plan
+        await asyncio.sleep(0.05)
+    # As the servers do once they have started: else the collector looks at all modules again and again.
     gc.collect()
-    done = 0
-    ends = time.perf_counter() + seconds
-
-    async def worker() -> None:
-        nonlocal done
-        while time.perf_counter() < ends:
-            await way()
-            done += 1
-
-    started, cpu = time.perf_counter(), time.process_time()
-    await asyncio.gather(*(worker() for _ in range(in_flight)))
-    return done / (time.perf_counter() - started), (time.process_time() - cpu) / done * 1000
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    started = time.perf_counter()
+    cpu_before = {name: cpu() for name, cpu in asked.cpu.items()}
+    await asyncio.sleep(seconds)
+    elapsed = time.perf_counter() - started
+    cpu = {name: cpu() - cpu_before[name] for name, cpu in asked.cpu.items()}
+    within = [[end for end in own if started <= end <= started + elapsed] for own in ends]
+    stopped = True
+    await asyncio.gather(*workers)
+    plans = sum(map(len, within))
+    per_second = plans / elapsed
+    if min(map(len, within)) > 2:
+        # Plans that come in waves: whether one more wave falls into the time says nothing.
+        per_second = sum((len(own) - 1) / (own[-1] - own[0]) for own in within)
+    return Measured(
+        asked.name, in_flight, latency_ms, per_second, {name: used / plans * 1000 for name, used in cpu.items()}
+    )
 
 
 async def _memory(way: Way, in_flight: int) -> float:
@@ -168,7 +183,7 @@ async def _memory(way: Way, in_flight: int) -> float:
     return (peak - before) / in_flight / 1024
 
 
-async def _first_jobs(in_flight: int) -> list[float]:
+async def _first_jobs(in_flight: int) -> list[FirstJob]:
     """Milliseconds to the first job, for so many plans at once, from a model that writes a chunk every CHUNK_MS."""
     with model_stub(0, CHUNK_MS) as url:
         settings = GenerationSettings(model="openai/m", base_url=url, api_key="k")
@@ -178,94 +193,57 @@ async def _first_jobs(in_flight: int) -> list[float]:
             observer = _Deaf()
             started = time.perf_counter()
             await generator.generate(_request(), observer)
-            return (observer.first_job_at - started) * 1000
+            return observer.first_job_at - started
 
-        await asyncio.gather(*(one() for _ in range(in_flight)))
-        times = await asyncio.gather(*(one() for _ in range(in_flight)))
+        async def median_ms(way: Callable[[], Awaitable[float]]) -> float:
+            await asyncio.gather(*(way() for _ in range(in_flight)))
+            times = [seconds for _ in range(3) for seconds in await asyncio.gather(*(way() for _ in range(in_flight)))]
+            return statistics.median(times) * 1000
+
+        alone = FirstJob("Generator, streamed", in_flight, await median_ms(one))
         await generator.aclose()
-    return sorted(times)
+        async with house(url, CATALOGUE_TEXT, PROMPT) as running:
+            return [alone, FirstJob("StreamPlan", in_flight, await median_ms(running.stream))]
 
 
-async def run(seconds: float) -> tuple[list[Measured], dict[str, float]]:
-    """All ways at 0 ms, and 64 in flight at 200 ms; memory per plan with 256 in flight at 200 ms."""
+async def _round(seconds: float, memory: dict[str, float]) -> list[Measured]:
+    """All ways at all latencies; notes the memory per plan with 256 in flight at the longest."""
     results: list[Measured] = []
+    for latency_ms in LATENCIES_MS:
+        window = seconds * (2 if latency_ms else 1)  # with fewer plans in it
+        with model_stub(latency_ms) as url:
+            async with ways(url) as all_ways:
+                for in_flight in IN_FLIGHT:
+                    for name, way in all_ways.items():
+                        asked = Asked(name, way, {"asking": time.process_time})
+                        results.append(await _measure(asked, in_flight, latency_ms, window))
+                if latency_ms == max(LATENCIES_MS):
+                    for name, way in all_ways.items():
+                        memory[name] = await _memory(way, 256)
+            async with house(url, CATALOGUE_TEXT, PROMPT) as running:
+                cpu = {
+                    "asking": running.planner_cpu_seconds,
+                    "store": running.store_cpu_seconds,
+                    "client": time.process_time,
+                }
+                for in_flight in IN_FLIGHT:
+                    for name, rpc in (("CreatePlan", running.create), ("StreamPlan", running.stream)):
+                        results.append(await _measure(Asked(name, rpc, cpu), in_flight, latency_ms, window))
+    return results
+
+
+async def _run(seconds: float) -> None:
     memory: dict[str, float] = {}
-    with model_stub(0) as url:
-        async with ways(url) as all_ways:
-            for in_flight in IN_FLIGHT:
-                for name, way in all_ways.items():
-                    results.append(Measured(name, in_flight, 0, *await _measure(way, in_flight, seconds)))
-    with model_stub(200) as url:
-        async with ways(url) as all_ways:
-            for name, way in all_ways.items():
-                results.append(Measured(name, 64, 200, *await _measure(way, 64, max(seconds, 2.0))))
-                memory[name] = await _memory(way, 256)
-    return results, memory
+    rounds = [await _round(seconds, memory) for _ in range(ROUNDS)]
+    first_jobs = [first for in_flight in (1, 64) for first in await _first_jobs(in_flight)]
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(write_report(rounds, memory, peak_mib, first_jobs))
 
 
-def table(results: list[Measured], memory: dict[str, float]) -> str:
-    """Markdown."""
-    lines = [
-        "| way | in flight | model ms | plans/s | CPU ms per plan | of bare Instructor |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    bare = {(m.in_flight, m.latency_ms): m.cpu_ms_per_plan for m in results if m.way == "bare Instructor"}
-    for m in results:
-        share = m.cpu_ms_per_plan / bare[m.in_flight, m.latency_ms]
-        numbers = f"{m.plans_per_second:.0f} | {m.cpu_ms_per_plan:.2f} | {share:.2f}"
-        lines.append(f"| {m.way} | {m.in_flight} | {m.latency_ms} | {numbers} |")
-    lines += ["", "| way | KiB per plan in flight (256) |", "| --- | ---: |"]
-    lines += [f"| {name} | {kib:.0f} |" for name, kib in memory.items()]
-    lines += [
-        "",
-        f"Peak resident memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB",
-    ]
-    return "\n".join(lines)
-
-
-def main(seconds: float = 3.0) -> None:
+def main(seconds: float = 1.2) -> None:
     """Measure, print, and write bench/results/generation.json and docs/benchmarks-generation.md."""
-    results, memory = asyncio.run(run(seconds))
-    first = {in_flight: asyncio.run(_first_jobs(in_flight)) for in_flight in (1, 64)}
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
-    load = os.getloadavg()[0]
-    date = time.strftime("%Y-%m-%d")
-    text = "\n".join(
-        [
-            "# Benchmarks: asking a model",
-            "",
-            f"Measured on {date} by `python -m bench.generation` on {machine}, with a load of {load:.1f} at the end.",
-            "Every way sends the same messages and schema to the same stub and ends with a validated plan. CPU is",
-            "that of the asking process alone. Compare only within this run. At 200 ms with 64 in flight the ideal",
-            "is 320 plans/s.",
-            "",
-            table(results, memory),
-            "",
-            f"First job told while the model writes {CHUNK} characters every {CHUNK_MS} ms and has written it after",
-            f"{FIRST_JOB_MS} ms: "
-            + ", ".join(
-                f"median {statistics.median(times):.0f} ms with {in_flight} in flight"
-                f" ({statistics.median(times) / FIRST_JOB_MS:.2f} of the model's own time)"
-                for in_flight, times in first.items()
-            )
-            + ".",
-            "",
-        ]
-    )
-    print(text)
-    (ROOT / "docs" / "benchmarks-generation.md").write_text(text)
-    document = {
-        "date": date,
-        "machine": machine,
-        "load": load,
-        "rows": [dataclasses.asdict(m) for m in results],
-        "kib_per_plan_in_flight": memory,
-        "first_job_ms": {"model": FIRST_JOB_MS, **{str(k): statistics.median(v) for k, v in first.items()}},
-    }
-    results_directory = ROOT / "bench" / "results"
-    results_directory.mkdir(exist_ok=True)
-    (results_directory / "generation.json").write_text(json.dumps(document, indent=1) + "\n")
+    asyncio.run(_run(seconds))
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 3.0)
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 1.2)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import uuid6
@@ -12,12 +12,14 @@ import uuid6
 from store_service.clock import Clock
 from store_service.commands import ClaimPlans, ClaimProposals, Command
 from store_service.commands.answer import Answer
+from store_service.commands.proposals import OnProposal
 from store_service.commands.working_set import Needs, WorkingSet
 from store_service.domain.errors import (
     CommitUnknown,
     DatabaseUnavailable,
     Draining,
     StoreError,
+    VersionConflict,
 )
 from store_service.domain.events import Event, LogHead
 from store_service.domain.instant import Instant, instant_of
@@ -30,6 +32,7 @@ from store_service.persistence.database import Database
 from store_service.persistence.failpoints import FailPoint, FailPoints
 from store_service.persistence.loading import load
 from store_service.persistence.row_cache import CommittedRows
+from store_service.persistence.turns import TurnOptions, Turns
 from store_service.persistence.work_signals import Wanted, WorkSignals
 from store_service.persistence.write_queue import Waiting, WriteQueue
 from store_service.persistence.write_session import Conflict, ConnectionLost, Unwritable
@@ -50,6 +53,7 @@ class WriterOptions:
     cache_bytes: about how much memory committed entities may take, on SQLite.
     poll_seconds: how often to look, for all who wait for something to claim: other processes, pauses that end.
     reconnect_pauses: seconds to wait before each new try after the connection broke.
+    turns: how long those wait who lose a race for one proposal.
     """
 
     max_waiting: int = 1024
@@ -59,6 +63,7 @@ class WriterOptions:
     poll_seconds: float = 1.0
     reconnect_pauses: tuple[float, ...] = (0.0, 0.1, 0.5, 2.0)
     conflict_tries: int = 5
+    turns: TurnOptions = field(default_factory=TurnOptions)
 
 
 @dataclass(slots=True)
@@ -100,6 +105,7 @@ class Writer:
         self._lookout = ClaimableLookout(
             database, self._signals, clock=clock, interval_seconds=self._options.poll_seconds
         )
+        self._turns = Turns(self._options.turns)
         self._listeners: list[CommitListener] = []
         self._forgetting: deque[_Forgetting] = deque()
         self._head: LogHead | None = None
@@ -152,6 +158,7 @@ class Writer:
     def end_waits(self) -> None:
         """Answers those who wait for something to claim, now and from now on: nothing more is worth waiting for."""
         self._waits_are_over = True
+        self._turns.end()
         self._signals.wake_all()
 
     async def execute(self, command: Command, *, deadline: float | None = None) -> Answer:
@@ -313,6 +320,9 @@ class Writer:
                 await self._fail_points.reach(FailPoint.AFTER_COMMIT)
             except Exception as error:
                 raise ConnectionLost(str(error), commit_sent=True) from error
+        if self._turns.any:
+            for proposal_id, proposal in applied.working_set.changed_proposals.items():
+                self._turns.changed(proposal_id, None if proposal is None else proposal.version)
         self._settle(batch)
 
     async def _forget(self, forgetting: "_Forgetting") -> None:
@@ -414,8 +424,12 @@ class Writer:
 
     def _settle(self, batch: list[Waiting]) -> None:
         for waiting in batch:
-            assert waiting.outcome is not None
-            waiting.settle(waiting.outcome)
+            outcome, command = waiting.outcome, waiting.command
+            assert outcome is not None
+            if isinstance(outcome, VersionConflict) and isinstance(command, OnProposal):
+                self._turns.lost(waiting, command.proposal_id, outcome)
+            else:
+                waiting.settle(outcome)
 
     def _settle_all(self, batch: list[Waiting], error: Exception) -> None:
         for waiting in batch:

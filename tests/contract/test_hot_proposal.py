@@ -1,0 +1,171 @@
+"""Many who change one proposal: losers are told in turn, a lone one at once, nobody for long."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+from plangate.store.v1.proposal_pb2 import Proposal
+
+from store_service.commands import UpdateProposal
+from store_service.domain.errors import VersionConflict
+from store_service.domain.proposal import ProposalDraft
+from store_service.persistence.turns import TurnOptions
+from store_service.persistence.writer import WriterOptions
+from tests.support.proposals import ALICE
+from tests.support.serverless_store import Store, opened, outcomes
+
+# Longer than any pause of a busy machine: who is answered before was not answered by the passing of time.
+SLOW = WriterOptions(turns=TurnOptions(turn_seconds=30, max_seconds=60))
+
+
+def change(proposal: Proposal, version: int = 0, text: str = "changed") -> UpdateProposal:
+    draft = ProposalDraft(action_name="act", description=text)
+    fields = frozenset({"description"})
+    return UpdateProposal(
+        actor=ALICE,
+        proposal_id=proposal.id,
+        expected_version=version or proposal.version,
+        draft=draft,
+        fields=fields,
+    )
+
+
+async def race(store: Store, proposal: Proposal, count: int) -> list[asyncio.Task[object]]:
+    """`count` changes of one version at once, in order; returns when the first two are answered."""
+    calls = [asyncio.ensure_future(_outcome(store.writer.execute(change(proposal)))) for _ in range(count)]
+    await asyncio.wait_for(asyncio.gather(*calls[:2]), 10)
+    return calls
+
+
+async def _outcome(call: Awaitable[object]) -> object:
+    try:
+        return await call
+    except Exception as error:
+        return error
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.asyncio
+async def test_losers_are_told_in_turn_with_the_version_of_that_moment(database_url: str) -> None:
+    async with opened(database_url, options=SLOW) as store:
+        proposal = await store.created()
+        calls = await race(store, proposal, 5)
+        assert isinstance(calls[1].result(), VersionConflict)
+        assert not any(call.done() for call in calls[2:])
+        for position in (2, 3, 4):
+            # Each change lets the one go that waits longest.
+            await store.writer.execute(change(proposal, position))
+            await _until(calls[position].done)
+            told = calls[position].result()
+            assert isinstance(told, VersionConflict)
+            assert (told.expected_version, told.current_version) == (1, position + 1)
+            assert [call.done() for call in calls[position + 1 :]] == [False] * (4 - position)
+
+
+@pytest.mark.asyncio
+async def test_a_lone_conflict_is_told_at_once(database_url: str) -> None:
+    async with opened(database_url, options=SLOW) as store:
+        for _ in range(3):
+            proposal = await store.created()
+            await store.writer.execute(change(proposal))
+            with pytest.raises(VersionConflict):
+                await asyncio.wait_for(store.writer.execute(change(proposal)), 10)
+
+
+@pytest.mark.asyncio
+async def test_other_proposals_are_not_waited_for(database_url: str) -> None:
+    async with opened(database_url, options=SLOW) as store:
+        proposals = [await store.created() for _ in range(4)]
+        for proposal in proposals:
+            await store.writer.execute(change(proposal))
+        stale = asyncio.gather(*(_outcome(store.writer.execute(change(proposal))) for proposal in proposals))
+        assert all(isinstance(told, VersionConflict) for told in await asyncio.wait_for(stale, 10))
+
+
+@pytest.mark.asyncio
+async def test_a_turn_that_nobody_takes_passes_on(sqlite_url: str) -> None:
+    options = WriterOptions(turns=TurnOptions(turn_seconds=0.01, max_seconds=60))
+    async with opened(sqlite_url, options=options) as store:
+        calls = await race(store, await store.created(), 5)
+        told = await asyncio.wait_for(asyncio.gather(*calls[2:]), 10)
+        assert [type(each) for each in told] == [VersionConflict] * 3
+
+
+@pytest.mark.asyncio
+async def test_nobody_waits_longer_than_the_bound(sqlite_url: str) -> None:
+    options = WriterOptions(turns=TurnOptions(turn_seconds=0.05, max_seconds=0.05))
+    async with opened(sqlite_url, options=options) as store:
+        started = time.perf_counter()
+        calls = await race(store, await store.created(), 30)
+        await asyncio.wait_for(asyncio.gather(*calls), 10)
+        # One after the other it would be 28 turns.
+        assert time.perf_counter() - started < 28 * 0.05
+
+
+@pytest.mark.asyncio
+async def test_who_has_little_time_and_who_would_be_too_many_are_told_at_once(sqlite_url: str) -> None:
+    turns = TurnOptions(turn_seconds=30, max_seconds=60, max_held=1)
+    async with opened(sqlite_url, options=WriterOptions(turns=turns)) as store:
+        proposal = await store.created()
+        calls = await race(store, proposal, 5)
+        await asyncio.wait_for(asyncio.gather(*calls[3:]), 10)
+        assert not calls[2].done()
+        deadline = asyncio.get_running_loop().time() + 20
+        with pytest.raises(VersionConflict):
+            await asyncio.wait_for(store.writer.execute(change(proposal), deadline=deadline), 10)
+
+
+@pytest.mark.asyncio
+async def test_a_call_that_was_cancelled_takes_nobodys_turn(sqlite_url: str) -> None:
+    async with opened(sqlite_url, options=SLOW) as store:
+        proposal = await store.created()
+        calls = await race(store, proposal, 4)
+        calls[2].cancel()
+        await asyncio.wait([calls[2]])
+        await store.writer.execute(change(proposal, 2))
+        assert isinstance(await asyncio.wait_for(calls[3], 10), VersionConflict)
+
+
+@pytest.mark.asyncio
+async def test_a_draining_store_lets_nobody_wait(sqlite_url: str) -> None:
+    async with opened(sqlite_url, options=SLOW) as store:
+        proposal = await store.created()
+        calls = await race(store, proposal, 4)
+        store.writer.end_waits()
+        await asyncio.wait_for(asyncio.gather(*calls), 10)
+        results = await asyncio.wait_for(outcomes(*(store.writer.execute(change(proposal)) for _ in range(3))), 10)
+        assert [type(result) for result in results] == [VersionConflict] * 3
+
+
+@pytest.mark.asyncio
+async def test_everybody_gets_their_turn(database_url: str) -> None:
+    async with opened(database_url) as store:
+        proposal = await store.created()
+        wins = dict.fromkeys(range(8), 0)
+        calls = 0
+
+        async def contend(who: int) -> None:
+            nonlocal calls
+            version = 1
+            while sum(wins.values()) < 160:
+                calls += 1
+                try:
+                    await store.writer.execute(change(proposal, version, f"by {who}"))
+                except VersionConflict as conflict:
+                    version = conflict.current_version
+                else:
+                    version += 1
+                    wins[who] += 1
+
+        await asyncio.wait_for(asyncio.gather(*(contend(who) for who in wins)), 60)
+        assert min(wins.values()) >= 4
+        # Told all at once, each change would cost eight.
+        assert calls < 4 * sum(wins.values())

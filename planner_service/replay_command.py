@@ -48,7 +48,7 @@ def run(arguments: Sequence[str], settings: PlannerSettings) -> int:
         print(f"plangate replay: {visible(str(error))}", file=sys.stderr)
         return UNUSABLE
     if chosen.as_json:
-        json.dump(_document(chosen.recording, replayed, governance), sys.stdout, ensure_ascii=False, indent=2)
+        json.dump(_document(chosen.recording, replayed, governance), sys.stdout, indent=2)
         print()
     else:
         _print(replayed, governance)

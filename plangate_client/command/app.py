@@ -12,6 +12,7 @@ import typer
 from plangate_client.command import credentials, logbook, plans, reviews, servers, work
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.session import GlobalOptions
+from plangate_client.command.text import visible
 
 _VALUED = frozenset({"--store", "--planner", "--as", "--roles", "--token", "--token-file", "--tls-ca", "--timeout"})
 _PASS_THROUGH = frozenset({"store", "model", "replay"})
@@ -83,7 +84,8 @@ def run() -> None:
     try:
         app(hoisted(sys.argv[1:]), prog_name="plangate")
     except CommandFailed as error:
-        print(f"plangate: {error.message}", file=sys.stderr)
+        # Much of it was written by others: a server, and through it a model or a requester.
+        print(f"plangate: {visible(error.message)}", file=sys.stderr)
         sys.exit(error.status)
     except BrokenPipeError:
         # The reader of a pipe has seen enough.

@@ -1,4 +1,7 @@
-"""Answers for programs: protobuf's own JSON with the contract's field names. 64-bit integers are strings there."""
+"""Answers for programs: protobuf's own JSON with the contract's field names. 64-bit integers are strings there.
+
+All ASCII: people look at it too, and JSON leaves what turns a terminal's text round as it is.
+"""
 
 from __future__ import annotations
 
@@ -28,13 +31,13 @@ def print_messages(name: str, messages: Iterable[Message]) -> None:
 
 def print_json(value: Any) -> None:
     """One document, indented."""
-    json.dump(value, sys.stdout, ensure_ascii=False, indent=2)
+    json.dump(value, sys.stdout, indent=2)
     sys.stdout.write("\n")
 
 
 def print_line(message: Message) -> None:
     """One message on one line, at once: somebody may be reading along."""
-    sys.stdout.write(json.dumps(message_json(message), ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(message_json(message)) + "\n")
     sys.stdout.flush()
 
 

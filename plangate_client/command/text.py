@@ -7,6 +7,8 @@ reviewer sees must be what is there.
 from __future__ import annotations
 
 import json
+import re
+import unicodedata
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -16,20 +18,40 @@ if TYPE_CHECKING:
 
 _SHORT_ID_CHARACTERS = 8
 
+# Printable to Python, and yet nothing to see: fillers and the blank of Braille, joiners and variation selectors.
+_BLANK = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_WORD = re.compile(r"\w+")
+# Alphabets with letters that look like Latin ones.
+_ALIKE = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "FULLWIDTH", "MATHEMATICAL")
+
 
 def visible(text: str, *, newlines: bool = False) -> str:
     """The text with everything that a terminal would not show as itself written as an escape, for example \\x1b.
 
+    So are letters of another alphabet within a word of Latin ones: to the eye they are Latin letters too.
+
     :param newlines: leave line breaks as they are.
     """
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
+    text = _WORD.sub(_unmixed, text)
     return "".join(
         character
-        if character.isprintable() or (newlines and character == "\n")
-        else character.encode("unicode_escape").decode("ascii")
+        if (character.isprintable() and not _BLANK.match(character)) or (newlines and character == "\n")
+        else _escape(character)
         for character in text
     )
+
+
+def _unmixed(word: re.Match[str]) -> str:
+    letters = word.group()
+    if letters.isascii() or not any(letter.isascii() and letter.isalpha() for letter in letters):
+        return letters
+    return "".join(_escape(letter) if unicodedata.name(letter, "").startswith(_ALIKE) else letter for letter in letters)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def shortened(text: str, characters: int) -> str:

@@ -164,5 +164,5 @@ def _print_json_line(execution: Execution) -> None:
         "message": outcome.message,
         "proposal": message_json(execution.proposal),
     }
-    sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+    sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from google.protobuf.struct_pb2 import Struct
 from plangate_client.command.app import hoisted
 from plangate_client.command.exit_status import ExitStatus
 from plangate_client.command.failures import sentence, status_of
+from plangate_client.command.json_output import print_json
 from plangate_client.command.text import short_id, struct_text, visible
 from plangate_client.error_decoding import typed_error
 from rpckit.status import RpcFailure
@@ -26,10 +28,34 @@ from rpckit.status import RpcFailure
         ("zero\u200bwidth", "zero\\u200bwidth"),
         ("a\nb\rc", "a\\nb\\rc"),
         ("\x9b31m", "\\x9b31m"),
+        ("data/custom\u0435rs.csv", "data/custom\\u0435rs.csv"),
+        ("\uff41dmin", "\\uff41dmin"),
+        ("\u0434\u0430\u043d\u043d\u044b\u0435.csv", "\u0434\u0430\u043d\u043d\u044b\u0435.csv"),
+        ("na\u00efve T\u30b7\u30e3\u30c4", "na\u00efve T\u30b7\u30e3\u30c4"),
+        ("a\u3164b\u2800c\ufe0f", "a\\u3164b\\u2800c\\ufe0f"),
     ],
 )
 def test_nothing_hides(text: str, shown: str) -> None:
     assert visible(text) == shown
+
+
+def test_a_failure_says_nothing_to_the_terminal() -> None:
+    code = (
+        "import sys, plangate_client.command.app as command\n"
+        "from plangate_client.command.exit_status import CommandFailed\n"
+        "def app(*_, **__): raise CommandFailed('Last attempt: jobs.0: \\x1b[2J\\u202e\\x9b31m')\n"
+        "command.app = app\n"
+        "command.run()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == "plangate: Last attempt: jobs.0: \\x1b[2J\\u202e\\x9b31m\n"
+
+
+def test_json_for_programs_says_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"path": "\x1b[2J\u202e\x9b31m"})
+    said = capsys.readouterr().out
+    assert said.isascii()
+    assert json.loads(said) == {"path": "\x1b[2J\u202e\x9b31m"}
 
 
 def test_line_breaks_may_stay() -> None:

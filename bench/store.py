@@ -153,9 +153,11 @@ def measure(seconds: float) -> list[Row]:
         for clients in CLIENTS:
             note("bare grpc.aio echo", load("echo", target, clients, seconds))
     with tempfile.TemporaryDirectory() as directory, store(Path(directory)) as (target, pid):
-        for scenario in ("create", "approve", "cycle"):
+        for scenario in ("create", "batch-create", "approve", "cycle"):
             for clients in CLIENTS:
                 before = cpu_seconds(pid)
+                if scenario == "batch-create" and clients > 64:
+                    continue
                 answer = load(scenario, target, clients, seconds, prepared=int(seconds * 6000))
                 note("plangate", answer, None if scenario == "approve" else cpu_seconds(pid) - before)
         note("plangate", load("hot", target, 10, seconds))

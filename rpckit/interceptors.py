@@ -11,8 +11,9 @@ import inspect
 import itertools
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import aclosing
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import grpc
@@ -45,6 +46,7 @@ _STRAINS = {
 _EVERYDAY = {grpc.StatusCode.ABORTED, grpc.StatusCode.NOT_FOUND}
 
 _log = structlog.get_logger("rpckit")
+_arrived_with: ContextVar[Iterable[tuple[str, str | bytes]] | None] = ContextVar("plangate_metadata", default=None)
 
 
 class _Unreadable:
@@ -84,6 +86,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler | None:
         method = handler_call_details.method
+        # The handler runs in the same task; asking its context would make the metadata a second time.
+        _arrived_with.set(handler_call_details.invocation_metadata)
         wrapped = self._wrapped.get(method)
         if wrapped is None:
             handler = await continuation(handler_call_details)
@@ -133,7 +137,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             started = time.perf_counter()
-            metadata: dict[str, str | bytes] = dict(context.invocation_metadata() or ())
+            metadata: dict[str, str | bytes] = dict(_arrived_with.get() or ())
             request_id = metadata.get(REQUEST_ID_KEY)
             if not isinstance(request_id, str) or not 0 < len(request_id) <= _REQUEST_ID_CHARACTERS:
                 request_id = new_request_id()

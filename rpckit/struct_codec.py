@@ -81,8 +81,15 @@ def _object(struct: struct_pb2.Struct, path: str, depth_left: int) -> JsonObject
     if depth_left == 0:
         raise StructTooDeep(path, "is nested too deep")
     fields = struct.fields
+    taken: JsonObject = {}
     # items() of a protobuf map goes through Python code for each entry; iterating over keys does not.
-    return {key: _value(fields[key], f"{path}.{key}", depth_left) for key in fields}
+    for key in fields:
+        value = fields[key]
+        # Most values are text, and paths are for errors only.
+        taken[key] = (
+            value.string_value if value.HasField("string_value") else _value(value, f"{path}.{key}", depth_left)
+        )
+    return taken
 
 
 def _value(value: struct_pb2.Value, path: str, depth_left: int) -> JsonValue:

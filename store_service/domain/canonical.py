@@ -59,13 +59,15 @@ def _inspect(value: object, path: str, depth: int) -> bool:
         return True
     if depth > MAX_JSON_DEPTH:
         raise InvalidField(path, f"must be nested at most {MAX_JSON_DEPTH} deep")
-    if isinstance(value, Mapping):
+    if kind is dict or isinstance(value, Mapping):
         plain = True
-        for key, member in value.items():
+        for key, member in value.items():  # type: ignore[attr-defined]  # a mapping, one way or the other
             if not isinstance(key, str):
                 raise InvalidField(path, "keys must be text")
             plain &= key.isascii()
-            plain &= _inspect(member, f"{path}.{key}", depth + 1)
+            # Most values are text, and paths are for errors only.
+            if type(member) is not str:
+                plain &= _inspect(member, f"{path}.{key}", depth + 1)
         return plain
     if isinstance(value, list | tuple):
         plain = True

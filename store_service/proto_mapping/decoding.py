@@ -100,11 +100,11 @@ def proposal_draft_from_proto(proposal: proposal_pb2.Proposal, path: str) -> Pro
         description=proposal.description,
         evidence=proposal.evidence,
         priority=proposal.priority,
-        labels=dict(proposal.labels),
+        labels=dict(proposal.labels) if proposal.labels else {},
         required_approvals=proposal.required_approvals,
         reviewer_role=proposal.reviewer_role,
         max_attempts=proposal.max_attempts,
-        depends_on=tuple(proposal.depends_on),
+        depends_on=tuple(proposal.depends_on) if proposal.depends_on else (),
         expire_time=(
             timestamp_from_proto(proposal.expire_time, f"{path}.expire_time")
             if proposal.HasField("expire_time")

@@ -190,3 +190,41 @@ async def test_repair_of_a_long_piece_leaves_the_loop_alone() -> None:
 async def test_what_is_no_object_is_not_made_one(text: str) -> None:
     repaired = await repaired_object(text)
     assert not repaired or not repaired.keys() & {"objective", "jobs"}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"jobs": [{"path": "/var/lo',
+        '{"jobs": [{"path": "/var/log"',
+        '{"jobs": [{"path": "/var/log", ',
+        '{"jobs": [{"count": 12',
+        '{"jobs": [{"dry_run": tr',
+        '{"jobs": [{"path": /var/log}]',
+        '{"jobs": [{"path": "/var/log\n"}]',
+        '{"jobs": [{"amount": 1,000}],}',
+        '{"jobs": [{"amount": [1,000]}],}',
+        '{"jobs": [{"amount": 10 EUR}],}',
+        '{"jobs": [{"mode": 0755}],}',
+        '{"jobs": [{"command": "echo }',
+    ],
+)
+async def test_a_value_that_is_not_whole_is_never_made_up(text: str) -> None:
+    assert await repaired_object(text) is None
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ('{"a": [1, -2.5e3, true, None], "b": "x"', None),
+        ('{"a": [1, -2.5e3, true, None], "b": "x",}', {"a": [1, -2500.0, True, None], "b": "x"}),
+        ("{'a': 'it\\'s', 'b': {\"c\": \"\\u00e4\\n\"},}", {"a": "it's", "b": {"c": "\u00e4\n"}}),
+        ('{"a": "he said "hi" there"}', {"a": 'he said "hi" there'}),
+        ('```json\n{"a": [{"b": 0}]\n```', {"a": [{"b": 0}]}),
+        ('{"a": 1, // why\n "b": ""}', {"a": 1, "b": ""}),
+    ],
+)
+async def test_what_holds_values_together_is_mended(text: str, meant: object) -> None:
+    assert await repaired_object(text) == meant

@@ -220,7 +220,7 @@ async def test_a_value_that_is_not_whole_is_never_made_up(text: str) -> None:
     [
         ('{"a": [1, -2.5e3, true, None], "b": "x"', None),
         ('{"a": [1, -2.5e3, true, None], "b": "x",}', {"a": [1, -2500.0, True, None], "b": "x"}),
-        ("{'a': 'it\\'s', 'b': {\"c\": \"\\u00e4\\n\"},}", {"a": "it's", "b": {"c": "\u00e4\n"}}),
+        ("{'a': 'it\\'s', 'b': {\"c\": \"\\u00e4\\nb\"},}", {"a": "it's", "b": {"c": "\u00e4\nb"}}),
         ('{"a": "he said "hi" there"}', {"a": 'he said "hi" there'}),
         ('```json\n{"a": [{"b": 0}]\n```', {"a": [{"b": 0}]}),
         ('{"a": 1, // why\n "b": ""}', {"a": 1, "b": ""}),

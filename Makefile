@@ -45,7 +45,7 @@ protos-check: $(STAMP) ## the contract is lint-clean and the committed stubs are
 	@rm -rf build/stubs && mkdir -p build/stubs
 	@$(BIN)/python -m grpc_tools.protoc -I protos --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --python_out=build/stubs --mypy_out=quiet:build/stubs $(PROTOS)
 	@$(BIN)/python -m grpc_tools.protoc -I protos --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc --grpc_python_out=build/stubs --mypy_grpc_out=quiet:build/stubs $(SERVICE_PROTOS)
-	@diff -r -q --exclude='*.proto' --exclude='__pycache__' protos/plangate build/stubs/plangate || { echo "the stubs are stale: run make protos"; exit 1; }
+	@diff -r -q --exclude='*.proto' --exclude=py.typed --exclude='__pycache__' protos/plangate build/stubs/plangate || { echo "the stubs are stale: run make protos"; exit 1; }
 	@echo "protos: lint clean, stubs current"
 
 lint: $(STAMP) ## ruff: rules and format

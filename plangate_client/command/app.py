@@ -27,6 +27,14 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        import importlib.metadata
+
+        print(f"plangate {importlib.metadata.version('plangate')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     context: typer.Context,
@@ -51,6 +59,9 @@ def options(
         float | None,
         typer.Option("--timeout", metavar="SECONDS", min=0.001, help="For a call. PLANGATE_TIMEOUT_SECONDS"),
     ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Say the version and end.")
+    ] = False,
 ) -> None:
     """Read by every subcommand."""
     context.obj = GlobalOptions(

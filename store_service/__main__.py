@@ -18,13 +18,15 @@ from pydantic import ValidationError
 from rpckit.auth import TokensFileInvalid
 from rpckit.server import ServerRefused, run_until_signal
 from rpckit.telemetry import TracingRefused, configure_logging, configure_tracing
+from rpckit.variables import VariableMisspelt, check_variables
 from store_service import administration
 from store_service.bootstrap import build_server
 from store_service.domain.errors import DatabaseUnavailable, StartRefused
+from store_service.domain.events import EventUnreadable
 from store_service.persistence.offline import BackupRefused, back_up
 from store_service.settings import StoreSettings
 
-_REFUSALS = (StartRefused, ServerRefused, TokensFileInvalid, TracingRefused, BackupRefused)
+_REFUSALS = (StartRefused, ServerRefused, TokensFileInvalid, TracingRefused, BackupRefused, EventUnreadable)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,11 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"PLANGATE_{name}: {first['msg']}" if name else first["msg"], status=2)
     configure_logging(settings)
     try:
+        check_variables()
         return _COMMANDS[chosen.command or "serve"](settings, chosen)
     except _REFUSALS as refused:
         return _refuse(str(refused))
     except DatabaseUnavailable as away:
         return _refuse(f"{away}: {away.problem}")
+    except VariableMisspelt as error:
+        return _refuse(str(error), status=2)
     except KeyboardInterrupt:
         return 130
 

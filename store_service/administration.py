@@ -16,6 +16,7 @@ from store_service.persistence.database import open_database
 from store_service.persistence.offline import (
     integrity_problems,
     known_schema_revision,
+    lost_resources,
     open_for_reading,
     resources,
     schema_revision,
@@ -61,14 +62,18 @@ async def check(url: str) -> Health:
         if finding.problem:
             problems.append(f"the log at revision {finding.first_bad_revision}: {finding.problem}")
         count = 0
-        async for entity, snapshot in resources(pool):
+        async for found in resources(pool):
             count += 1
-            if snapshot is None:
-                problems.append(f"{entity.id} version {entity.version}: the log does not know it")
-            elif not is_snapshot_of(snapshot, entity):
-                problems.append(f"{entity.id} version {entity.version}: its row is not what the log says")
+            if found.snapshot is None:
+                problems.append(f"{found.id} version {found.version}: the log does not know it")
+            elif found.entity is None:
+                problems.append(f"{found.id} version {found.version}: its row cannot be read")
+            elif not is_snapshot_of(found.snapshot, found.entity):
+                problems.append(f"{found.id} version {found.version}: its row is not what the log says")
             if len(problems) >= _PROBLEMS_SHOWN:
                 break
+        for resource_id, version in await lost_resources(pool, max(0, _PROBLEMS_SHOWN - len(problems))):
+            problems.append(f"{resource_id} version {version} is the log's last word of it, and no row says so")
         return Health(schema, finding.head.revision, finding.events_checked, count, tuple(problems))
 
 

@@ -76,6 +76,14 @@ class Event(NamedTuple):
     plan_id: str = ""
 
 
+class EventUnreadable(Exception):
+    """A row of the log holds what no event can hold: somebody changed it."""
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(f"revision {revision} of the log cannot be read: its row was changed")
+        self.revision = revision
+
+
 @dataclass(frozen=True, slots=True)
 class LogHead:
     """The last revision and its hash."""

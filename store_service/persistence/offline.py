@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from store_service.domain.errors import DatabaseDamaged, StartRefused
+from store_service.domain.events import EventKind
 from store_service.domain.plan import Plan
 from store_service.domain.proposal import Proposal
 from store_service.persistence.read_pool import ReadPool, Row
@@ -120,12 +122,45 @@ def known_schema_revision() -> str:
     return str(ScriptDirectory.from_config(config).get_current_head())
 
 
-async def resources(pool: ReadPool) -> AsyncIterator[tuple[Plan | Proposal, bytes | None]]:
-    """Every plan and proposal as its row says, with the snapshot that the log has of that version, if it has one."""
-    async for row in _rows_with_snapshots(pool, "plans", PLAN_COLUMNS):
-        yield plan_from_row(row[:-1]), row[-1]
-    async for row in _rows_with_snapshots(pool, "proposals", PROPOSAL_COLUMNS):
-        yield proposal_from_row(row[:-1]), row[-1]
+@dataclass(frozen=True)
+class Resource:
+    """A plan or proposal as its row says (`entity` None: it cannot be read), and what the log says of that version
+    (`snapshot` None: nothing)."""
+
+    id: str
+    version: int
+    entity: Plan | Proposal | None
+    snapshot: bytes | None
+
+
+async def resources(pool: ReadPool) -> AsyncIterator[Resource]:
+    """Every plan and proposal that has a row."""
+    for table, columns, from_row in (
+        ("plans", PLAN_COLUMNS, plan_from_row),
+        ("proposals", PROPOSAL_COLUMNS, proposal_from_row),
+    ):
+        identity = columns.index("id"), columns.index("version")
+        async for row in _rows_with_snapshots(pool, table, columns):
+            entity: Plan | Proposal | None = None
+            # What somebody else wrote into a row may be anything.
+            with suppress(KeyError, TypeError, ValueError, AttributeError):
+                entity = from_row(row[:-1])
+            yield Resource(row[identity[0]], row[identity[1]], entity, row[-1])
+
+
+async def lost_resources(pool: ReadPool, limit: int) -> list[tuple[str, int]]:
+    """Ids and last versions, by the log, of what has no row of that version or a later one; of what was removed for
+    good, when there is a row. Those whose last change is oldest first."""
+    rows = await pool.fetch(
+        "SELECT e.entity_id, e.version FROM events e "  # noqa: S608 - the words are ours
+        "LEFT JOIN plans l ON l.id = e.entity_id LEFT JOIN proposals p ON p.id = e.entity_id "
+        "WHERE NOT EXISTS (SELECT 1 FROM events n WHERE n.entity_id = e.entity_id AND n.version = e.version + 1) "
+        f"AND CASE WHEN e.kind IN ('{EventKind.PLAN_PURGED.value}', '{EventKind.PROPOSAL_PURGED.value}') "
+        "THEN coalesce(l.version, p.version) IS NOT NULL ELSE coalesce(l.version, p.version, 0) < e.version END "
+        f"ORDER BY e.revision LIMIT {limit}",
+        (),
+    )
+    return [(row[0], row[1]) for row in rows]
 
 
 async def _rows_with_snapshots(pool: ReadPool, table: str, columns: tuple[str, ...]) -> AsyncIterator[Row]:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Table
 
-from store_service.domain.events import EntityType, Event
+from store_service.domain.events import EntityType, Event, EventUnreadable
 from store_service.domain.lease import Failure, Lease
 from store_service.domain.plan import GenerationOptions, Job, Plan, PlanState
 from store_service.domain.proposal import Approval, Decision, Effect, Proposal, ProposalState
@@ -323,10 +323,13 @@ def event_to_row(event: Event, method: str, fingerprint: bytes | None, answer: i
 
 
 def event_from_row(row: Sequence[Any]) -> Event:
-    """From a row of at least the columns up to plan_id."""
+    """From a row of at least the columns up to plan_id. Raises EventUnreadable."""
+    entity_type = _ENTITY_TYPES.get(row[1])
+    if entity_type is None:
+        raise EventUnreadable(row[0])
     return Event(
         revision=row[0],
-        entity_type=_ENTITY_TYPES[row[1]],
+        entity_type=entity_type,
         entity_id=row[2],
         version=row[3],
         kind=row[4],

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from planner_service.governance import GovernanceRefused, read_governance
 from planner_service.settings import PlannerSettings
 from rpckit.telemetry import configure_logging
+from rpckit.variables import VariableMisspelt, check_variables
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"PLANGATE_{name.upper()}: {first['msg']}" if name else str(first["msg"]).removeprefix("Value error, ")
         )
     configure_logging(settings)
+    try:
+        check_variables()
+    except VariableMisspelt as error:
+        return _refused(str(error))
     if replaying:
         from planner_service.replay_command import run as replay
 

@@ -213,14 +213,18 @@ class PlannerServer:
 
     def _make_generation(self, generator: Generator) -> PlanGeneration:
         settings = self._settings
-        return PlanGeneration(
-            governance=self.governance,
-            flights=SingleFlight(CountedGeneration(generator, self._metrics)),
-            cache=DraftCache(
+        try:
+            cache = DraftCache(
                 max_bytes=settings.draft_cache_bytes,
                 directory=settings.draft_cache_dir,
                 max_files=settings.draft_cache_max_files,
-            ),
+            )
+        except OSError as error:
+            raise PlannerRefused(f"PLANGATE_DRAFT_CACHE_DIR: {error.strerror}: {error.filename}") from error
+        return PlanGeneration(
+            governance=self.governance,
+            flights=SingleFlight(CountedGeneration(generator, self._metrics)),
+            cache=cache,
             clock=self._clock,
             limits=settings.generation_limits(),
             metrics=self._metrics,

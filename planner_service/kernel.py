@@ -121,7 +121,7 @@ class Kernel:
                     room, lease=self._lease, wait=timedelta(seconds=self._settings.wait_seconds)
                 )
                 claimed = await self._until_stopped(claiming)
-                if failures:
+                if failures and claimed is not None:
                     _log.info("the queue answers again", failures=failures)
                 failures = 0
             except asyncio.CancelledError:

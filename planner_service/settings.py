@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,8 @@ from planner_service.generation.settings import GenerationSettings, OnRepeatedEr
 from planner_service.plan import MAX_PROMPT_CHARACTERS
 from planner_service.plan_generation import GenerationLimits
 from rpckit.settings import ServerSettings
+
+_HTTP_URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
 
 
 def _separated(value: Any) -> Any:
@@ -116,6 +119,12 @@ class PlannerSettings(ServerSettings):
                 "PLANGATE_MODEL_RECORD_FILE keeps prompts and replies whole, which PLANGATE_RAW_REPLIES="
                 f"{self.raw_replies.value} forbids: unset one of them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _base_url_is_one(self) -> PlannerSettings:
+        if self.model_base_url and not _HTTP_URL.fullmatch(self.model_base_url):
+            raise ValueError("PLANGATE_MODEL_BASE_URL must be http(s)://HOST[:PORT][/PATH], without a key in it")
         return self
 
     @property

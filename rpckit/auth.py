@@ -22,7 +22,7 @@ import grpc
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from rpckit.settings import ServerSettings
+from rpckit.settings import RESERVED_PREFIX, ServerSettings
 from rpckit.status import RpcFailure, invalid_field, permission_denied
 
 ACTOR_KEY = "x-plangate-actor"
@@ -32,7 +32,6 @@ AUTHORIZATION_KEY = "authorization"
 
 ANONYMOUS = "anonymous"
 _IDENTITY = re.compile(r"[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]{0,126}[^\x00-\x20\x7f])?")
-_RESERVED_PREFIX = "system:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +164,6 @@ def read_tokens_file(path: Path) -> dict[bytes, Caller]:
 def _identity(value: str | bytes, field: str) -> str:
     if not isinstance(value, str) or not _IDENTITY.fullmatch(value):
         raise invalid_field(field, "must be 1 to 128 printable characters")
-    if value.startswith(_RESERVED_PREFIX):
-        raise invalid_field(field, f"must not begin with {_RESERVED_PREFIX!r}: those are the servers' own")
+    if value.startswith(RESERVED_PREFIX):
+        raise invalid_field(field, f"must not begin with {RESERVED_PREFIX!r}: those are the servers' own")
     return value

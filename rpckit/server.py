@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import ssl
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -243,11 +245,29 @@ def _server_credentials(settings: ServerSettings) -> grpc.ServerCredentials:
     try:
         pair = (settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())
         authorities = settings.tls_client_ca_file.read_bytes() if settings.tls_client_ca_file else None
+        # gRPC says of files that it cannot use only that it could not listen.
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.tls_client_ca_file)
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password=_no_password)
+    except ssl.SSLError as error:
+        raise ServerRefused(
+            "the TLS files cannot be used: they must be PEM, the key without a password and the certificate's own: "
+            + ", ".join(str(file) for file in _tls_files(settings))
+        ) from error
     except OSError as error:
         raise ServerRefused(f"a TLS file cannot be read: {error.strerror}: {error.filename}") from error
     return grpc.ssl_server_credentials(
         [pair], root_certificates=authorities, require_client_auth=authorities is not None
     )
+
+
+def _no_password() -> str:
+    # Without this OpenSSL would ask for it at the terminal, and wait.
+    return ""
+
+
+def _tls_files(settings: ServerSettings) -> list[Path]:
+    files = (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+    return [file for file in files if file is not None]
 
 
 def _add_reflection(server: Any, service_names: list[str]) -> None:

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+RESERVED_PREFIX = "system:"
+"""What the servers' own identities begin with, and no other."""
+
+
+def _sendable(identity: str) -> str:
+    if not (identity.isascii() and identity.isprintable() and identity == identity.strip()):
+        raise ValueError("must be printable ASCII without spaces around it")
+    if identity.startswith(RESERVED_PREFIX):
+        raise ValueError(f"must not begin with {RESERVED_PREFIX!r}: those are the servers' own")
+    return identity
 
 
 class LoggingSettings(BaseSettings):
     """What goes to standard error."""
 
-    model_config = SettingsConfigDict(env_prefix="PLANGATE_", env_ignore_empty=True, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="PLANGATE_", env_ignore_empty=True, frozen=True, extra="ignore", allow_inf_nan=False
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """At "debug" every call leaves a line, otherwise only calls that failed do."""
@@ -29,7 +42,7 @@ class ServerSettings(LoggingSettings):
     """Clients must show a certificate that one of these authorities signed (mutual TLS)."""
     auth_tokens_file: Path | None = None
     """Who may call: see rpckit.auth. Without it callers name themselves, on loopback only."""
-    planner_identity: str = "planner"
+    planner_identity: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_sendable)] = "planner"
     """The identity that models act under. It has the role planner and can never approve."""
     drain_seconds: float = Field(default=20.0, ge=0, le=3600)
     """After SIGTERM: how long calls in flight may take to finish."""
@@ -56,9 +69,9 @@ class ServerSettings(LoggingSettings):
     @model_validator(mode="after")
     def _tls_is_whole(self) -> ServerSettings:
         if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            raise ValueError("tls_cert_file and tls_key_file go together")
+            raise ValueError("PLANGATE_TLS_CERT_FILE and PLANGATE_TLS_KEY_FILE go together")
         if self.tls_client_ca_file is not None and self.tls_cert_file is None:
-            raise ValueError("tls_client_ca_file needs tls_cert_file and tls_key_file")
+            raise ValueError("PLANGATE_TLS_CLIENT_CA_FILE needs PLANGATE_TLS_CERT_FILE and PLANGATE_TLS_KEY_FILE")
         return self
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
 from pathlib import Path
@@ -27,6 +28,60 @@ async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
     out, err = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"PLANGATE_POLICY_FLIE": "p"}, "PLANGATE_POLICY_FLIE is no setting: PLANGATE_POLICY_FILE is"),
+        ({"PLANGATE_AUTH_TOKENS": "t"}, "PLANGATE_AUTH_TOKENS is no setting: PLANGATE_AUTH_TOKENS_FILE is"),
+        ({"PLANGATE_MODEL_BASE_URL": "localhost:8000"}, "PLANGATE_MODEL_BASE_URL must be http(s)://"),
+        ({"PLANGATE_MODEL_BASE_URL": "https://user:key@host/v1"}, "PLANGATE_MODEL_BASE_URL must be http(s)://"),
+        ({"PLANGATE_PLANNER_IDENTITY": "system:planner"}, "PLANGATE_PLANNER_IDENTITY: Value error, must not begin"),
+        ({"PLANGATE_KEEPALIVE_SECONDS": "inf"}, "PLANGATE_KEEPALIVE_SECONDS: Input should be a finite number"),
+        ({"PLANGATE_DRAFT_CACHE_DIR": "/dev/null/drafts"}, "PLANGATE_DRAFT_CACHE_DIR: Not a directory"),
+        ({"PLANGATE_TLS_CERT_FILE": "c"}, "PLANGATE_TLS_CERT_FILE and PLANGATE_TLS_KEY_FILE go together"),
+        (
+            {"PLANGATE_TLS_CERT_FILE": "pyproject.toml", "PLANGATE_TLS_KEY_FILE": "pyproject.toml"},
+            "the TLS files cannot be used: they must be PEM",
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+async def test_what_cannot_be_meant_is_refused_in_one_line(
+    tmp_path: Path, variables: dict[str, str], said: str
+) -> None:
+    catalogue = tmp_path / "catalogue.yaml"
+    catalogue.write_text(CATALOGUE)
+    common = {
+        "PLANGATE_CATALOGUE_FILE": str(catalogue),
+        "PLANGATE_PLANNER_LISTEN": "127.0.0.1:0",
+        "PLANGATE_MODEL": "openai/x",
+        "PLANGATE_MODEL_BASE_URL": "http://127.0.0.1:1/v1",
+    }
+    status, _, err = await run(**{**common, **variables})
+    assert (status, err.count("\n")) == (1, 1), err
+    assert err.startswith(f"plangate-planner: {said}")
+
+
+@pytest.mark.asyncio
+async def test_variables_of_others_are_no_mistake(tmp_path: Path) -> None:
+    catalogue = tmp_path / "catalogue.yaml"
+    catalogue.write_text(CATALOGUE)
+    status, _, err = await run(
+        "check",
+        PLANGATE_CATALOGUE_FILE=str(catalogue),
+        PLANGATE_DATABASE_URL="sqlite:///x.db",
+        PLANGATE_HEALTH_TARGET="localhost:50052",
+        PLANGATE_PLANNER_PORT="tcp://10.0.0.1:50052",
+        PLANGATE_STORE_SERVICE_PORT_GRPC="50051",
+        PLANGATE_STORE_PORT_50051_TCP_ADDR="10.0.0.1",
+        PLANGATE_XYZZY="secret",
+    )
+    assert status == 0
+    assert [json.loads(line)["names"] for line in err.splitlines()] == [["PLANGATE_XYZZY"]]
+    assert "secret" not in err
 
 
 @pytest.mark.asyncio

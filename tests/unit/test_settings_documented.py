@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings
 from plangate_client.settings import ClientSettings
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.settings import PlannerSettings
+from rpckit.variables import SETTINGS
 from store_service.settings import StoreSettings
 
 TABLE = Path(__file__).parents[2] / "docs" / "settings.md"
@@ -35,6 +36,7 @@ def variables(settings: type[BaseSettings]) -> dict[str, object]:
 def test_no_setting_is_missing_or_invented() -> None:
     known = {name for settings in CLASSES for name in variables(settings)}
     assert set(documented()) == known
+    assert {f"PLANGATE_{name}" for name in SETTINGS} == known
 
 
 @pytest.mark.parametrize("settings", CLASSES)

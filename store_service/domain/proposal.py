@@ -119,12 +119,13 @@ class Proposal(Leased):
         )
 
     def is_claimable(self, now: Instant) -> bool:
-        """APPROVED, everything it depends on EXECUTED, not hidden, and its time has come."""
+        """APPROVED, everything it depends on EXECUTED, not hidden, and its time has come and is not over."""
         return (
             self.state is ProposalState.APPROVED
             and self.waiting_for == 0
             and self.delete_time is None
             and self.is_due(now)
+            and not self.has_expired(now)
         )
 
 

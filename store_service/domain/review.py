@@ -61,7 +61,7 @@ def create(
 
 def submit(proposal: Proposal, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:
     """Up for review."""
-    PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.SUBMIT)
+    _require(proposal, ProposalCommand.SUBMIT, now)
     return (
         proposal.changed(actor, now, state=ProposalState.PENDING, submit_time=now),
         EventKind.PROPOSAL_SUBMITTED,
@@ -72,7 +72,7 @@ def update(
     proposal: Proposal, draft: ProposalDraft, fields: frozenset[str], actor: Actor, now: Instant
 ) -> tuple[Proposal, EventKind]:
     """With the named fields of `draft`, and without approvals. It needs at least one approval from now on."""
-    PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.UPDATE)
+    _require(proposal, ProposalCommand.UPDATE, now)
     changes: dict[str, object] = {name: getattr(draft, name) for name in fields if name != "action_args"}
     if "action_args" in fields:
         changes["args_json"] = draft.args_json
@@ -91,7 +91,7 @@ def approve(
     proposal: Proposal, actor: Actor, now: Instant, rules: Rules, *, expected_args_digest: str, comment: str
 ) -> tuple[Proposal, EventKind]:
     """With the actor's yes to this version; APPROVED when that was the last one needed."""
-    PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.APPROVE)
+    _require(proposal, ProposalCommand.APPROVE, now)
     reviewer = actor.identity
     if rules.acts_for_a_model(actor):
         raise ModelApproval(actor.via or reviewer)
@@ -113,7 +113,7 @@ def approve(
 
 def withdraw_approval(proposal: Proposal, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:
     """Without the actor's own approval."""
-    PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.WITHDRAW_APPROVAL)
+    _require(proposal, ProposalCommand.WITHDRAW_APPROVAL, now)
     kept = tuple(approval for approval in proposal.approvals if approval.reviewer != actor.identity)
     if len(kept) == len(proposal.approvals):
         raise NotApprovedByCaller(actor.identity)
@@ -122,7 +122,7 @@ def withdraw_approval(proposal: Proposal, actor: Actor, now: Instant) -> tuple[P
 
 def reject(proposal: Proposal, actor: Actor, now: Instant, *, reason: str) -> tuple[Proposal, EventKind]:
     """REJECTED, for good."""
-    PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.REJECT)
+    _require(proposal, ProposalCommand.REJECT, now)
     _require_reviewer_role(proposal, actor)
     failure = Failure("REJECTED", reason)
     return (
@@ -157,6 +157,12 @@ def delete(proposal: Proposal, actor: Actor, now: Instant, *, purge: bool) -> tu
     PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.DELETE)
     kind = EventKind.PROPOSAL_PURGED if purge else EventKind.PROPOSAL_DELETED
     return proposal.changed(actor, now, delete_time=proposal.delete_time or now), kind
+
+
+def _require(proposal: Proposal, command: ProposalCommand, now: Instant) -> None:
+    """Raises IllegalTransition, also for what waited too long and which the sweeper has not come to yet."""
+    state = ProposalState.EXPIRED if proposal.has_expired(now) else proposal.state
+    PROPOSAL_LIFECYCLE.require(state, command)
 
 
 def _require_reviewer_role(proposal: Proposal, actor: Actor) -> None:

@@ -28,6 +28,7 @@ from store_service.persistence.work_signals import Wanted, WorkSignals
 _log = logging.getLogger(__name__)
 
 _DUE = "(not_before_time IS NULL OR not_before_time <= :now)"
+_IN_TIME = f"{_DUE} AND (expire_time IS NULL OR expire_time > :now)"
 # Hops from one action to the next in the index of what is ready, however many proposals each has.
 _READY_ACTIONS = (
     f"WITH RECURSIVE action(name) AS (SELECT min(action_name) FROM proposals {{ready_action}} WHERE {models.READY} "  # noqa: S608 - our own words
@@ -37,11 +38,11 @@ _READY_ACTIONS = (
 )
 _READY_OF_ACTION = (
     f"SELECT id, action_name, plan_id FROM proposals {{ready_action}} WHERE {models.READY} "  # noqa: S608 - our own words
-    f"AND action_name = :name AND {_DUE} ORDER BY priority DESC, id LIMIT :count"
+    f"AND action_name = :name AND {_IN_TIME} ORDER BY priority DESC, id LIMIT :count"
 )
 _READY_OF_PLAN = (
     f"SELECT id, action_name, plan_id FROM proposals WHERE plan_id = :plan_id AND {models.IN_A_PLAN} "  # noqa: S608 - our own words
-    f"AND {models.READY} AND {_DUE} LIMIT :count"
+    f"AND {models.READY} AND {_IN_TIME} LIMIT :count"
 )
 _QUEUED_PLANS = f"SELECT id FROM plans WHERE {models.QUEUED} AND {_DUE} LIMIT :count"  # noqa: S608 - our own words
 

@@ -45,19 +45,20 @@ _SESSION_SETTINGS = (
     "SET synchronous_commit = 'on'",
 )
 _DUE = "(not_before_time IS NULL OR not_before_time <= {now})"
+_IN_TIME = "(not_before_time IS NULL OR not_before_time <= $1) AND (expire_time IS NULL OR expire_time > $1)"
 # SKIP LOCKED: a row that somebody holds by hand (psql, a backup script) does not hold up those who claim.
 _READY = (
-    f"SELECT id FROM proposals WHERE {models.READY} AND {_DUE.format(now='$1')} "
+    f"SELECT id FROM proposals WHERE {models.READY} AND {_IN_TIME} "
     "ORDER BY priority DESC, id LIMIT $2 FOR UPDATE SKIP LOCKED"
 )
 _READY_ACTION = (
     "SELECT p.id FROM unnest($3::text[]) AS a(name) CROSS JOIN LATERAL ("
-    f"SELECT id, priority FROM proposals WHERE {models.READY} AND action_name = a.name AND {_DUE.format(now='$1')} "
+    f"SELECT id, priority FROM proposals WHERE {models.READY} AND action_name = a.name AND {_IN_TIME} "
     "ORDER BY priority DESC, id LIMIT $2 FOR UPDATE SKIP LOCKED) AS p ORDER BY p.priority DESC, p.id LIMIT $2"
 )
 _READY_PLAN = (
     f"SELECT id FROM proposals WHERE plan_id = $3 AND {models.IN_A_PLAN} AND {models.READY} "
-    f"AND {_DUE.format(now='$1')} AND (cardinality($4::text[]) = 0 OR action_name = ANY($4::text[])) "
+    f"AND {_IN_TIME} AND (cardinality($4::text[]) = 0 OR action_name = ANY($4::text[])) "
     "ORDER BY priority DESC, id LIMIT $2 FOR UPDATE SKIP LOCKED"
 )
 _DEPENDENTS = "SELECT depends_on_id, proposal_id FROM dependencies WHERE depends_on_id = ANY($1::text[])"

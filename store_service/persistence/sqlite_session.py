@@ -29,18 +29,19 @@ from store_service.persistence.write_session import (
 # SQLite allows 500 parts in a compound select.
 _ACTIONS_AT_ONCE = 100
 _DUE = "(not_before_time IS NULL OR not_before_time <= ?)"
+_IN_TIME = f"{_DUE} AND (expire_time IS NULL OR expire_time > ?)"
 # Without statistics SQLite might prefer another index, and read a million rows to find one: it is told which.
 _READY = (
-    f"SELECT id, priority FROM proposals INDEXED BY ix_proposals_ready WHERE {models.READY} AND {_DUE} "
+    f"SELECT id, priority FROM proposals INDEXED BY ix_proposals_ready WHERE {models.READY} AND {_IN_TIME} "
     "ORDER BY priority DESC, id LIMIT ?"
 )
 _READY_ACTION = (
     f"SELECT * FROM (SELECT id, priority FROM proposals INDEXED BY ix_proposals_ready_action WHERE {models.READY} "
-    f"AND action_name = ? AND {_DUE} ORDER BY priority DESC, id LIMIT ?)"
+    f"AND action_name = ? AND {_IN_TIME} ORDER BY priority DESC, id LIMIT ?)"
 )
 _READY_PLAN = (
     f"SELECT id, priority FROM proposals INDEXED BY ix_proposals_plan_id WHERE plan_id = ? AND {models.IN_A_PLAN} "
-    f"AND {models.READY} AND {_DUE} AND (?3 = '[]' OR action_name IN (SELECT value FROM json_each(?3))) "
+    f"AND {models.READY} AND {_IN_TIME} AND (?4 = '[]' OR action_name IN (SELECT value FROM json_each(?4))) "
     "ORDER BY priority DESC, id LIMIT ?"
 )
 _DEPENDENTS = (
@@ -183,15 +184,15 @@ class SqliteWriteSession:
     async def ready(self, query: ReadyQuery, now: Instant, limit: int) -> list[str]:
         if query.plan_id:
             wanted = json.dumps(sorted(query.action_names))
-            return [row[0] for row in await self._run(_READY_PLAN, query.plan_id, now, wanted, limit)]
+            return [row[0] for row in await self._run(_READY_PLAN, query.plan_id, now, now, wanted, limit)]
         if not query.action_names:
-            return [row[0] for row in await self._run(_READY, now, limit)]
+            return [row[0] for row in await self._run(_READY, now, now, limit)]
         names_left = sorted(query.action_names)
         found: list[tuple[int, str]] = []
         while names_left:
             names, names_left = names_left[:_ACTIONS_AT_ONCE], names_left[_ACTIONS_AT_ONCE:]
             statement = " UNION ALL ".join([_READY_ACTION] * len(names))
-            parameters = [value for name in names for value in (name, now, limit)]
+            parameters = [value for name in names for value in (name, now, now, limit)]
             found += [(-priority, proposal_id) for proposal_id, priority in await self._run(statement, *parameters)]
         found.sort()
         return [proposal_id for _, proposal_id in found[:limit]]

@@ -170,6 +170,37 @@ async def test_the_sweeper_takes_leases_back_and_ends_what_waited_too_long(datab
 
 
 @pytest.mark.asyncio
+async def test_what_waited_too_long_is_neither_reviewed_nor_claimed_before_the_sweeper_comes(database_url: str) -> None:
+    clock = ManualClock()
+    async with running_store(database_url, clock=clock, sweep_seconds=3600) as store:
+        in_a_minute = {"seconds": int(clock.now().timestamp()) + 60}
+        draft = await store.planner.propose("b", submit=False, expire_time=in_a_minute)
+        pending = await store.planner.propose("b", required_approvals=2, expire_time=in_a_minute)
+        pending = await store.alice.approve(pending)
+        ready = await approved(store, priority=1, expire_time=in_a_minute)
+        lasting = await approved(store)
+        clock.advance(60)
+        proposals = store.planner.proposals
+        mask = {"paths": ["description"]}
+        change = rpc.UpdateProposalRequest(proposal={"id": pending.id}, update_mask=mask, expected_version=2)
+        for call in (
+            proposals.SubmitProposal(rpc.SubmitProposalRequest(id=draft.id)),
+            proposals.UpdateProposal(change),
+            store.bob.approve(pending),
+            store.alice.proposals.WithdrawApproval(rpc.WithdrawApprovalRequest(id=pending.id)),
+            store.bob.proposals.RejectProposal(
+                rpc.RejectProposalRequest(id=pending.id, expected_version=2, reason="no")
+            ),
+        ):
+            failure = await failure_of(call)
+            assert (failure.reason, failure.metadata["state"]) == ("ILLEGAL_TRANSITION", "EXPIRED")
+        # What has expired does not stand in the way of what has not.
+        [claimed] = await store.worker.claim(action_names=[ready.action_name])
+        assert claimed.id == lasting.id
+        assert await store.worker.claim(max_proposals=10) == []
+
+
+@pytest.mark.asyncio
 async def test_what_was_not_begun_costs_no_attempt(database_url: str) -> None:
     async with running_store(database_url) as store:
         ready = await approved(store, max_attempts=1)

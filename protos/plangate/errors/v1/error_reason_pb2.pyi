@@ -30,7 +30,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
     """Never sent."""
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
-    """INVALID_ARGUMENT. A field is missing or wrong; a BadRequest detail names each field.
+    """INVALID_ARGUMENT. A field is missing or wrong; a BadRequest detail names it. A request that cannot be read as a whole
+    (too large, nested too deep) names none.
         {"reason": "INVALID_FIELD", "domain": "plangate", "metadata": {"field": "proposal.action_name"}}
     """
     ERROR_REASON_INVALID_FILTER: _ErrorReason.ValueType  # 2
@@ -199,7 +200,8 @@ class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
 """Never sent."""
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
-"""INVALID_ARGUMENT. A field is missing or wrong; a BadRequest detail names each field.
+"""INVALID_ARGUMENT. A field is missing or wrong; a BadRequest detail names it. A request that cannot be read as a whole
+(too large, nested too deep) names none.
     {"reason": "INVALID_FIELD", "domain": "plangate", "metadata": {"field": "proposal.action_name"}}
 """
 ERROR_REASON_INVALID_FILTER: ErrorReason.ValueType  # 2

@@ -224,7 +224,9 @@ class Proposal(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it expires unless it was claimed before. Absent: never."""
+        """From when on it can be neither reviewed nor claimed, and becomes EXPIRED. While it is EXECUTING it does not expire; when
+        it comes back for another attempt after this time, it does. Absent: never.
+        """
 
     @_builtins.property
     def delete_time(self) -> _timestamp_pb2.Timestamp:

@@ -3,11 +3,13 @@
 isort:skip_file
 The store: plans, proposals and the log, under optimistic locking.
 
-Every write may carry `request_id` (a UUID): repeating the call with the same id and content returns the first
-answer, also after a restart; other content under the same id is ALREADY_EXISTS, reason REQUEST_ID_REUSED. Ids are
-remembered for PLANGATE_REQUEST_RETENTION_DAYS, 30 unless the operator says otherwise.
-Every write may carry `expected_version`; a mismatch is ABORTED, reason VERSION_CONFLICT. `validate_only` checks
-and answers what the result would be, without changing anything.
+Every write but the renewal of a lease may carry `request_id` (a UUID): repeating the call with the same id and content
+returns the first answer, also after a restart; other content under the same id is ALREADY_EXISTS, reason
+REQUEST_ID_REUSED. An id belongs to its caller and method: others may use the same. A call that failed, a claim that
+got nothing and a call with `validate_only` do not use it up. Ids are remembered for PLANGATE_REQUEST_RETENTION_DAYS,
+30 unless the operator says otherwise.
+Where a write carries `expected_version`, a mismatch is ABORTED, reason VERSION_CONFLICT. Where it carries
+`validate_only`, that checks and answers what the result would be, without changing anything.
 Who acts is taken from credentials, never from a field.
 """
 

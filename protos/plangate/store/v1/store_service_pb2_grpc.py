@@ -99,7 +99,7 @@ class PlanServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetPlan(self, request, context):
-        """Returns one plan. Errors: NOT_FOUND.
+        """Returns one plan, also a soft-deleted one. Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -583,7 +583,7 @@ class ProposalServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetProposal(self, request, context):
-        """Returns one proposal. Errors: NOT_FOUND.
+        """Returns one proposal, also a soft-deleted one. Errors: NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -3,11 +3,13 @@
 isort:skip_file
 The store: plans, proposals and the log, under optimistic locking.
 
-Every write may carry `request_id` (a UUID): repeating the call with the same id and content returns the first
-answer, also after a restart; other content under the same id is ALREADY_EXISTS, reason REQUEST_ID_REUSED. Ids are
-remembered for PLANGATE_REQUEST_RETENTION_DAYS, 30 unless the operator says otherwise.
-Every write may carry `expected_version`; a mismatch is ABORTED, reason VERSION_CONFLICT. `validate_only` checks
-and answers what the result would be, without changing anything.
+Every write but the renewal of a lease may carry `request_id` (a UUID): repeating the call with the same id and content
+returns the first answer, also after a restart; other content under the same id is ALREADY_EXISTS, reason
+REQUEST_ID_REUSED. An id belongs to its caller and method: others may use the same. A call that failed, a claim that
+got nothing and a call with `validate_only` do not use it up. Ids are remembered for PLANGATE_REQUEST_RETENTION_DAYS,
+30 unless the operator says otherwise.
+Where a write carries `expected_version`, a mismatch is ABORTED, reason VERSION_CONFLICT. Where it carries
+`validate_only`, that checks and answers what the result would be, without changing anything.
 Who acts is taken from credentials, never from a field.
 """
 
@@ -50,7 +52,7 @@ class PlanServiceStub:
     Errors: INVALID_ARGUMENT, PERMISSION_DENIED, ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED.
     """
     GetPlan: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.GetPlanRequest, _plan_pb2.Plan]
-    """Returns one plan. Errors: NOT_FOUND."""
+    """Returns one plan, also a soft-deleted one. Errors: NOT_FOUND."""
     ListPlans: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.ListPlansRequest, _store_service_pb2.ListPlansResponse]
     """Lists plans, newest first unless order_by says otherwise."""
     CancelPlan: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.CancelPlanRequest, _plan_pb2.Plan]
@@ -83,7 +85,7 @@ class PlanServiceAsyncStub(PlanServiceStub):
     Errors: INVALID_ARGUMENT, PERMISSION_DENIED, ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED.
     """
     GetPlan: _aio.UnaryUnaryMultiCallable[_store_service_pb2.GetPlanRequest, _plan_pb2.Plan]  # type: ignore[assignment]
-    """Returns one plan. Errors: NOT_FOUND."""
+    """Returns one plan, also a soft-deleted one. Errors: NOT_FOUND."""
     ListPlans: _aio.UnaryUnaryMultiCallable[_store_service_pb2.ListPlansRequest, _store_service_pb2.ListPlansResponse]  # type: ignore[assignment]
     """Lists plans, newest first unless order_by says otherwise."""
     CancelPlan: _aio.UnaryUnaryMultiCallable[_store_service_pb2.CancelPlanRequest, _plan_pb2.Plan]  # type: ignore[assignment]
@@ -125,7 +127,7 @@ class PlanServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _store_service_pb2.GetPlanRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_plan_pb2.Plan, _abc.Awaitable[_plan_pb2.Plan]]:
-        """Returns one plan. Errors: NOT_FOUND."""
+        """Returns one plan, also a soft-deleted one. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListPlans(
@@ -205,7 +207,7 @@ class ProposalServiceStub:
     BatchCreateProposals: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.BatchCreateProposalsRequest, _store_service_pb2.BatchCreateProposalsResponse]
     """Stores up to 100 proposals, all or none. Only the planner's identity or an admin."""
     GetProposal: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.GetProposalRequest, _proposal_pb2.Proposal]
-    """Returns one proposal. Errors: NOT_FOUND."""
+    """Returns one proposal, also a soft-deleted one. Errors: NOT_FOUND."""
     BatchGetProposals: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.BatchGetProposalsRequest, _store_service_pb2.BatchGetProposalsResponse]
     """Returns up to 100 proposals in the order asked for. Errors: NOT_FOUND when one is missing."""
     ListProposals: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.ListProposalsRequest, _store_service_pb2.ListProposalsResponse]
@@ -262,7 +264,7 @@ class ProposalServiceAsyncStub(ProposalServiceStub):
     BatchCreateProposals: _aio.UnaryUnaryMultiCallable[_store_service_pb2.BatchCreateProposalsRequest, _store_service_pb2.BatchCreateProposalsResponse]  # type: ignore[assignment]
     """Stores up to 100 proposals, all or none. Only the planner's identity or an admin."""
     GetProposal: _aio.UnaryUnaryMultiCallable[_store_service_pb2.GetProposalRequest, _proposal_pb2.Proposal]  # type: ignore[assignment]
-    """Returns one proposal. Errors: NOT_FOUND."""
+    """Returns one proposal, also a soft-deleted one. Errors: NOT_FOUND."""
     BatchGetProposals: _aio.UnaryUnaryMultiCallable[_store_service_pb2.BatchGetProposalsRequest, _store_service_pb2.BatchGetProposalsResponse]  # type: ignore[assignment]
     """Returns up to 100 proposals in the order asked for. Errors: NOT_FOUND when one is missing."""
     ListProposals: _aio.UnaryUnaryMultiCallable[_store_service_pb2.ListProposalsRequest, _store_service_pb2.ListProposalsResponse]  # type: ignore[assignment]
@@ -334,7 +336,7 @@ class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _store_service_pb2.GetProposalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_proposal_pb2.Proposal, _abc.Awaitable[_proposal_pb2.Proposal]]:
-        """Returns one proposal. Errors: NOT_FOUND."""
+        """Returns one proposal, also a soft-deleted one. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def BatchGetProposals(

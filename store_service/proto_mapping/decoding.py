@@ -11,6 +11,7 @@ from plangate.store.v1 import proposal_pb2
 from rpckit.auth import Caller
 from rpckit.struct_codec import NumberNotExact as StructNumberNotExact
 from rpckit.struct_codec import StructRefused, struct_to_json
+from store_service.domain import limits
 from store_service.domain.actor import Actor
 from store_service.domain.canonical import canonical_object
 from store_service.domain.errors import InvalidField, NumberNotExact
@@ -37,11 +38,11 @@ def request_id_from_proto(request_id: str, path: str = "request_id") -> str:
     return request_id.lower()
 
 
-def required(text: str, path: str) -> str:
-    """The text, which must not be empty. Raises InvalidField."""
-    if not text:
-        raise InvalidField(path, "is required")
-    return text
+def resource_id_from_proto(resource_id: str, path: str = "id") -> str:
+    """An id that may exist: databases refuse to look for some texts, and one statement looks for several callers' ids.
+    Raises InvalidField."""
+    limits.resource_id(path, resource_id)
+    return resource_id
 
 
 def duration_from_proto(duration: duration_pb2.Duration, path: str) -> Micros:

@@ -8,7 +8,7 @@ from plangate.store.v1 import store_service_pb2_grpc
 from store_service.persistence.reader import Reader
 from store_service.proto_mapping import commands as decode
 from store_service.proto_mapping.answers import plan_page_to_bytes, repeated_to_bytes
-from store_service.proto_mapping.decoding import required
+from store_service.proto_mapping.decoding import resource_id_from_proto
 from store_service.proto_mapping.queries import resource_listing
 from store_service.queries import PLAN_FIELDS
 from store_service.servicers.call import Context, Encoded, Writes, allowed, deadline_of, waiting_time
@@ -28,7 +28,7 @@ class PlanServicer(store_service_pb2_grpc.PlanServiceServicer):
 
     async def GetPlan(self, request: rpc.GetPlanRequest, context: Context) -> Encoded:
         allowed("GetPlan")
-        return await self._reader.plan(required(request.id, "id"))
+        return await self._reader.plan(resource_id_from_proto(request.id))
 
     async def ListPlans(self, request: rpc.ListPlansRequest, context: Context) -> Encoded:
         allowed("ListPlans")

@@ -12,7 +12,7 @@ from store_service.filters import parse
 from store_service.persistence.reader import Reader
 from store_service.proto_mapping import commands as decode
 from store_service.proto_mapping.answers import counts_to_proto, proposal_page_to_bytes, repeated_to_bytes
-from store_service.proto_mapping.decoding import required
+from store_service.proto_mapping.decoding import resource_id_from_proto
 from store_service.proto_mapping.queries import resource_listing
 from store_service.queries import PROPOSAL_FIELDS
 from store_service.servicers.call import Context, Encoded, Writes, allowed, deadline_of, waiting_time
@@ -37,13 +37,14 @@ class ProposalServicer(store_service_pb2_grpc.ProposalServiceServicer):
 
     async def GetProposal(self, request: rpc.GetProposalRequest, context: Context) -> Encoded:
         allowed("GetProposal")
-        return await self._reader.proposal(required(request.id, "id"))
+        return await self._reader.proposal(resource_id_from_proto(request.id))
 
     async def BatchGetProposals(self, request: rpc.BatchGetProposalsRequest, context: Context) -> Encoded:
         allowed("BatchGetProposals")
         if not 1 <= len(request.ids) <= limits.MAX_BATCH:
             raise InvalidField("ids", f"must have 1 to {limits.MAX_BATCH} entries")
-        proposals = await self._reader.proposals(list(request.ids))
+        ids = [resource_id_from_proto(id_, f"ids[{position}]") for position, id_ in enumerate(request.ids)]
+        proposals = await self._reader.proposals(ids)
         return repeated_to_bytes(rpc.BatchGetProposalsResponse.PROPOSALS_FIELD_NUMBER, proposals)
 
     async def ListProposals(self, request: rpc.ListProposalsRequest, context: Context) -> Encoded:

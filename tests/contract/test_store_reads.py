@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import grpc
@@ -234,3 +235,28 @@ async def test_batch_get_keeps_the_order_and_names_what_is_missing(database_url:
             store.alice.proposals.BatchGetProposals(rpc.BatchGetProposalsRequest(ids=[made[0].id, "nope"]))
         )
         assert (failure.reason, failure.metadata) == ("PROPOSAL_NOT_FOUND", {"id": "nope", "index": "1"})
+
+
+@pytest.mark.asyncio
+async def test_an_id_that_no_database_can_look_for_does_not_disturb_other_reads(database_url: str) -> None:
+    async with running_store(database_url) as store:
+        made = await store.planner.propose("a")
+    # Another one, which does not remember it.
+    async with running_store(database_url) as store:
+        proposals, plans = store.alice.proposals, store.alice.plans
+        wrong = [
+            proposals.GetProposal(rpc.GetProposalRequest(id="a\0")),
+            plans.GetPlan(rpc.GetPlanRequest(id="a\0")),
+            proposals.BatchGetProposals(rpc.BatchGetProposalsRequest(ids=[made.id, "a\0"])),
+            proposals.GetProposal(rpc.GetProposalRequest(id="x" * 200)),
+        ]
+        answers = await asyncio.gather(
+            *(store.alice.get(made) for _ in range(3)), *(failure_of(call) for call in wrong)
+        )
+        assert [answer.id for answer in answers[:3]] == [made.id] * 3
+        assert [(failure.code, failure.metadata["field"]) for failure in answers[3:]] == [
+            (INVALID, "id"),
+            (INVALID, "id"),
+            (INVALID, "ids[1]"),
+            (INVALID, "id"),
+        ]

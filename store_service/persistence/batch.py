@@ -59,7 +59,7 @@ class Batch:
         self._event_rows: list[Row] = []
         self._answered = dict(answered)
         self._encode_snapshot = encode_snapshot
-        # Proposals of which more than PROGRESS_COLUMNS changed.
+        # Proposals of whose columns more than PROGRESS_COLUMNS may have changed.
         self._edited: set[str] = set()
 
     def apply(self, command: Command) -> Answer:
@@ -173,7 +173,7 @@ class Batch:
             elif before is None:
                 created.append(proposal_to_row(proposal))
                 needed += [(dependency_id, proposal_id) for dependency_id in proposal.depends_on]
-            elif proposal_id in self._edited:
+            elif proposal_id in self._edited or proposal.delete_time != before.delete_time:
                 edited.append((*proposal_to_row(proposal)[1:], proposal_id, before.version))
             else:
                 progressed.append((*progress_to_row(proposal), proposal_id, before.version))

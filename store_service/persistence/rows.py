@@ -75,9 +75,9 @@ def proposal_to_row(proposal: Proposal) -> Row:
     )
 
 
-# What changes while a proposal is reviewed and executed; the rest changes only when it is edited. None of these but the
-# state is in an index that all proposals are in: SQLite rewrites the entries of every index whose columns it is told to
-# set, changed or not.
+# What changes while a proposal is reviewed and executed; the rest changes only when it is edited or hidden. None of
+# these but the state is in an index that all proposals are in, or in such an index's condition: SQLite rewrites the
+# entries of every index whose columns it is told to set, changed or not.
 PROGRESS_COLUMNS = (
     "version",
     "state",
@@ -98,7 +98,6 @@ PROGRESS_COLUMNS = (
     "end_time",
     "updated_by",
     "update_time",
-    "delete_time",
 )
 
 
@@ -125,7 +124,6 @@ def progress_to_row(proposal: Proposal) -> Row:
         proposal.end_time,
         proposal.updated_by,
         proposal.update_time,
-        proposal.delete_time,
     )
 
 

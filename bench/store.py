@@ -187,10 +187,19 @@ def measure(seconds: float) -> list[Row]:
     return rows
 
 
-def main(seconds: float = 5.0) -> None:
-    """Measure and write the report."""
+def middle(rounds: list[list[Row]]) -> list[Row]:
+    """Of each measurement the one whose rate is the median of the rounds."""
+    measured: dict[tuple[str, str, int], list[Row]] = {}
+    for rows in rounds:
+        for row in rows:
+            measured.setdefault((row.scenario, row.system, row.clients), []).append(row)
+    return [sorted(same, key=lambda row: row.per_second)[len(same) // 2] for same in measured.values()]
+
+
+def main(seconds: float = 5.0, rounds: int = 1) -> None:
+    """Measure so many times, each scenario for so many seconds, and write the report of the middle values."""
     build_load()
-    rows = measure(seconds)
+    rows = middle([measure(seconds) for _ in range(rounds)])
     machine = (
         f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, "
         f"SQLite {sqlite3.sqlite_version}"
@@ -214,4 +223,4 @@ def _wait_for(port: int, seconds: float = 30) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0)
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0, int(sys.argv[2]) if len(sys.argv) > 2 else 1)

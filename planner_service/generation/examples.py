@@ -16,7 +16,19 @@ from planner_service.catalogue import Action
 from planner_service.generation.catalogue_text import clipped
 from planner_service.generation.reply_grammar import grammar_schema
 
-_WORDS = ("kestrel", "marble", "juniper", "harbor", "saffron", "walnut", "lantern", "meadow", "copper", "orchid")
+# Capitals, spaces and digits: a model that saw lower case only writes los_angeles for Los Angeles.
+_WORDS = (
+    "Kestrel",
+    "blue marble",
+    "Juniper Bay",
+    "harbor-2",
+    "Saffron",
+    "Walnut Hill",
+    "lantern",
+    "Meadow Row",
+    "Copper",
+    "orchid-7",
+)
 _NUMBERS = (7, 12, 3, 25, 4, 18, 9, 30, 6, 15)
 _OFF_TOPIC = (
     "What should I cook for dinner tonight?",
@@ -24,6 +36,7 @@ _OFF_TOPIC = (
     "Write me a poem about the sea.",
     "Tell me a joke about cats.",
 )
+_PURPOSE_ENDS = re.compile(r"(?<=[a-z)])\.\s|\.$|: |; | using | based on | given | including ")
 _MAX_ARGUMENTS = 6
 _MAX_DEPTH = 4
 
@@ -60,7 +73,8 @@ class Values:
         if "const" in schema:
             return schema["const"]
         if schema.get("enum"):
-            return schema["enum"][self.start % len(schema["enum"])]
+            self._next += 1
+            return schema["enum"][(self._next - 1) % len(schema["enum"])]
         if schema.get("anyOf"):
             return self.of(schema["anyOf"][0], depth)
         match schema.get("type"):
@@ -130,8 +144,13 @@ def example_job(action: Action, number: int, *, with_optional: bool = False) -> 
 
 
 def example_of(actions: Sequence[Action], number: int) -> Example:
-    """One request for all of these, in their order. Another `number` gives other values."""
-    jobs = tuple(example_job(action, number + index) for index, action in enumerate(actions))
+    """One request for all of these, in their order, every second with an optional argument.
+
+    Another `number` gives other values.
+    """
+    jobs = tuple(
+        example_job(action, number + index, with_optional=index % 2 == 1) for index, action in enumerate(actions)
+    )
     return Example(_sentence(" and ".join(job.request for job in jobs)), jobs)
 
 
@@ -151,7 +170,7 @@ def _sentence(request: str) -> str:
 
 def purpose_of(action: Action) -> str:
     """What an action does, as somebody would ask for it: the first words of its description."""
-    sentence = re.split(r"(?<=[a-z)])\.\s|\.$|: |; | using | based on ", clipped(action.description, 200))[0]
+    sentence = _PURPOSE_ENDS.split(clipped(action.description, 200))[0]
     words = sentence.strip(" .").split()[:14] or [action.name]
     first = words[0]
     return " ".join([first[0].lower() + first[1:] if first[1:].islower() else first, *words[1:]])

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from yaml.reader import ReaderError
 
 from planner_service.attempt_error import dotted
 
@@ -127,8 +128,13 @@ def parse_document(text: str) -> Document:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
         raise DocumentInvalid(f"not YAML: {error.problem or error.context}", line=line, column=column) from error
+    except ReaderError as error:
+        # It counts bytes of UTF-8.
+        before = text.encode("utf-8", "surrogatepass")[: error.position].decode("utf-8", "replace")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        raise DocumentInvalid(f"not YAML: {error.reason}", line=line, column=column) from error
     except yaml.YAMLError as error:
-        raise DocumentInvalid(f"not YAML: {error}") from error
+        raise DocumentInvalid("not YAML") from error
     if root is None:
         raise DocumentInvalid("the text is empty", line=1, column=1)
     reader = _Reader()

@@ -73,6 +73,7 @@ REFUSED = [
     ("version: 1\nactions: []", 2, 10, "at least 1"),
     ("version: 1\nversion: 1", 2, 1, "'version' is given twice"),
     ("version: 1\nactions: [1", 3, 1, "not YAML"),
+    ("version: 1\nä: \x1b[2J", 2, 4, "not YAML: control characters are not allowed"),
     ("version: 1\nactoins: []", 2, 10, "actoins: there is no such field"),
     ("version: 1\nactions:\n- {name: a, description: b}\n- {name: a, description: b}", 4, 10, "'a' is given twice"),
     ("version: 1\nactions:\n- {name: 1a, description: b}", 3, 10, "actions.0.name"),

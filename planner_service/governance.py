@@ -20,6 +20,11 @@ from planner_service.plan import Job
 from planner_service.policy import Policy, Subject, catalogue_policy, load_policy
 from planner_service.yaml_document import DocumentInvalid
 
+Stamps = tuple[tuple[int, int, int], ...]
+"""When each file was changed last, its size and which it is."""
+
+_STILL_SECONDS = 0.2
+
 _log = structlog.get_logger(__name__)
 
 
@@ -140,17 +145,20 @@ class GovernanceFiles:
 
         Polls: file events are lost on network file systems and on the mounts of containers. Reading and compiling
         happens in a thread, so that a large catalogue does not hold calls up.
+
+        A file that changes is let be until it is still: the first half of a policy is a policy too.
         """
+        stillness = Stillness(self._seen)
         while True:
-            await asyncio.sleep(poll_seconds)
-            if self._stamps() != self._seen:
+            await asyncio.sleep(min(poll_seconds, _STILL_SECONDS) if stillness.waiting else poll_seconds)
+            if stillness.changed(self._stamps(), self._seen):
                 on_reload(await asyncio.to_thread(self.reload))
 
     def _read(self) -> Governance:
         catalogue = load_catalogue(self._catalogue_file)
         return Governance(catalogue, load_policy(self._policy_file) if self._policy_file else catalogue_policy())
 
-    def _stamps(self) -> tuple[tuple[int, int, int], ...]:
+    def _stamps(self) -> Stamps:
         return tuple(_stamp(path) for path in (self._catalogue_file, self._policy_file) if path is not None)
 
     def _count(self, outcome: str, *, usable: bool) -> None:
@@ -161,6 +169,21 @@ class GovernanceFiles:
     def _count_warnings(self) -> None:
         if self._metrics is not None:
             self._metrics.warnings.set(len(self.current.catalogue.warnings))
+
+
+class Stillness:
+    """Tells when a change is over: the same news twice running. `waiting` while it was heard once."""
+
+    def __init__(self, stamps: Stamps) -> None:
+        self._last = stamps
+        self.waiting = False
+
+    def changed(self, stamps: Stamps, in_force: Stamps) -> bool:
+        """Whether files are not those in force any more, and nobody is writing them."""
+        still = stamps == self._last
+        self._last = stamps
+        self.waiting = stamps != in_force and not still
+        return stamps != in_force and still
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:

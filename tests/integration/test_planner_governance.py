@@ -18,6 +18,7 @@ from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 from plangate_client.client import PlannerClient
 from plangate_client.errors import InvalidField, RoleMissing
 from planner_service.bootstrap import POLICY_HEALTH, PlannerRefused, build_server
+from planner_service.governance import Stillness
 from planner_service.settings import PlannerSettings
 from rpckit.channel import open_channel
 from rpckit.settings import ChannelSettings
@@ -53,6 +54,22 @@ def replaced(path: Path, text: str) -> None:
     beside = path.with_suffix(".new")
     beside.write_text(text)
     os.replace(beside, path)
+
+
+def test_a_file_is_let_be_while_somebody_writes_it() -> None:
+    old, half, more, whole = (((number, number, 1),) for number in range(4))
+    stillness = Stillness(old)
+    assert not stillness.changed(old, old)
+    assert not stillness.waiting
+    for written in (half, more, whole):
+        assert not stillness.changed(written, old)
+        assert stillness.waiting
+    assert stillness.changed(whole, old)
+    assert not stillness.waiting
+    assert not stillness.changed(whole, whole)
+    # Written and taken back meanwhile.
+    assert not stillness.changed(half, whole)
+    assert not stillness.changed(whole, whole)
 
 
 @pytest.mark.asyncio

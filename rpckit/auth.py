@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -62,6 +63,8 @@ class _TokensFile(BaseModel):
     tokens: list[_Token] = Field(min_length=1)
 
 
+_LOOK_SECONDS = 1.0
+
 _current_caller: ContextVar[Caller] = ContextVar("plangate_caller")
 
 
@@ -78,17 +81,24 @@ def set_current_caller(caller: Caller) -> None:
 class Authenticator:
     """Turns a call's metadata into its Caller."""
 
-    def __init__(self, tokens: Mapping[bytes, Caller] | None, *, planner_identity: str) -> None:
-        """`tokens` maps SHA-256 digests to callers; None turns authentication off."""
+    def __init__(
+        self, tokens: Mapping[bytes, Caller] | None, *, planner_identity: str, tokens_file: Path | None = None
+    ) -> None:
+        """`tokens` maps SHA-256 digests to callers; None turns authentication off. `tokens_file` is where they come
+        from: when it changes it is read again."""
         self._tokens = tokens
         self._planner_identity = planner_identity
+        self._tokens_file = tokens_file
+        self._seen = None if tokens_file is None else _stamp(tokens_file)
+        self._look_at = 0.0
         self._claimed = lru_cache(maxsize=4096)(self._claim)
 
     @classmethod
     def from_settings(cls, settings: ServerSettings) -> Authenticator:
         """Read the tokens file when there is one. Raises TokensFileInvalid."""
-        tokens = None if settings.auth_tokens_file is None else read_tokens_file(settings.auth_tokens_file)
-        return cls(tokens, planner_identity=settings.planner_identity)
+        file = settings.auth_tokens_file
+        tokens = None if file is None else read_tokens_file(file)
+        return cls(tokens, planner_identity=settings.planner_identity, tokens_file=file)
 
     @property
     def authenticates(self) -> bool:
@@ -100,6 +110,7 @@ class Authenticator:
         if self._tokens is None:
             caller = self._claimed(metadata.get(ACTOR_KEY, ANONYMOUS), metadata.get(ROLES_KEY, ""))
         else:
+            self._look()
             caller = self._known(metadata.get(AUTHORIZATION_KEY))
         requester = metadata.get(ON_BEHALF_OF_KEY)
         if requester is None or requester == caller.identity:
@@ -109,6 +120,28 @@ class Authenticator:
                 "ROLE_MISSING", "only the planner may act on behalf of others", metadata={"role": "planner"}
             )
         return Caller(_identity(requester, ON_BEHALF_OF_KEY), caller.roles, caller.authenticated, via=caller.identity)
+
+    def _look(self) -> None:
+        """Read the tokens file again if it changed: who was struck off shall not get in until the next restart. A bad
+        file changes nothing."""
+        now = time.monotonic()
+        if self._tokens_file is None or now < self._look_at:
+            return
+        self._look_at = now + _LOOK_SECONDS
+        stamp = _stamp(self._tokens_file)
+        if stamp == self._seen:
+            return
+        self._seen = stamp
+        # Clients import this module too, and start faster without.
+        from structlog import get_logger
+
+        log = get_logger("rpckit")
+        try:
+            self._tokens = read_tokens_file(self._tokens_file)
+        except TokensFileInvalid as error:
+            log.error("tokens not read again: those known stay known", fault=str(error))
+        else:
+            log.info("tokens read again", tokens=len(self._tokens))
 
     def _known(self, authorization: str | bytes | None) -> Caller:
         if isinstance(authorization, str):
@@ -159,6 +192,14 @@ def read_tokens_file(path: Path) -> dict[bytes, Caller]:
             raise TokensFileInvalid(f"the tokens file: {failure.message}: {path}") from failure
         tokens[digest] = Caller(identity, entry.roles, authenticated=True)
     return tokens
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_mtime_ns, status.st_size, status.st_ino)
 
 
 def _identity(value: str | bytes, field: str) -> str:

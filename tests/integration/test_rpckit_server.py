@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -266,6 +267,46 @@ async def test_tokens_decide_who_calls(tmp_path: Path) -> None:
             assert health.status == health_pb2.HealthCheckResponse.SERVING
         async with open_channel(served.target, token="wrong") as channel:
             assert (await failure_of(get_plan(channel, "x"))).reason == "UNAUTHENTICATED"
+
+
+@pytest.mark.asyncio
+async def test_who_is_struck_off_the_tokens_file_is_out_without_restart(tmp_path: Path) -> None:
+    def written(name: str, token: str, to: Path) -> None:
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        to.write_text(f"tokens:\n  - {{sha256: {digest}, identity: {name}}}\n")
+
+    async def reason(channel: grpc.aio.Channel) -> str:
+        try:
+            await get_plan(channel, "x")
+        except grpc.aio.AioRpcError as error:
+            return from_rpc_error(error).reason
+        return "OK"
+
+    async def becomes(channel: grpc.aio.Channel, wanted: str) -> None:
+        async with asyncio.timeout(10):
+            while await reason(channel) != wanted:  # noqa: ASYNC110 - only the server knows
+                await asyncio.sleep(0.02)
+
+    tokens = tmp_path / "tokens.yaml"
+    written("bob", "old", tokens)
+    async with (
+        serving(auth_tokens_file=tokens) as served,
+        open_channel(served.target, token="old") as bob,
+        open_channel(served.target, token="new") as carol,
+    ):
+        assert (await reason(bob), await reason(carol)) == ("OK", "UNAUTHENTICATED")
+        beside = tmp_path / "beside.yaml"
+        written("carol", "new", beside)
+        os.replace(beside, tokens)
+        await becomes(bob, "UNAUTHENTICATED")
+        assert await reason(carol) == "OK"
+        assert served.plans.callers[-1].identity == "carol"
+        with structlog.testing.capture_logs() as logs:
+            tokens.write_text("tokens: []")
+            async with asyncio.timeout(10):
+                while not any("tokens not read again" in entry["event"] for entry in logs):
+                    assert await reason(carol) == "OK"
+        assert await reason(carol) == "OK"
 
 
 @pytest.mark.asyncio

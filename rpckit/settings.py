@@ -48,7 +48,7 @@ class ServerSettings(LoggingSettings):
     """After SIGTERM: how long calls in flight may take to finish."""
     metrics_listen: str | None = None
     """host:port of a Prometheus endpoint. Absent: none."""
-    otlp_endpoint: str | None = None
+    otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/@?#]+:[0-9]+/?$")
     """http(s)://host:port of an OpenTelemetry collector that takes OTLP over gRPC. Absent: no traces. Needs the extra
     otlp."""
     max_concurrent_calls: int = Field(default=1024, ge=1)

@@ -39,6 +39,7 @@ async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
         ({"PLANGATE_MODEL_BASE_URL": "localhost:8000"}, "PLANGATE_MODEL_BASE_URL must be http(s)://"),
         ({"PLANGATE_MODEL_BASE_URL": "https://user:key@host/v1"}, "PLANGATE_MODEL_BASE_URL must be http(s)://"),
         ({"PLANGATE_PLANNER_IDENTITY": "system:planner"}, "PLANGATE_PLANNER_IDENTITY: Value error, must not begin"),
+        ({"PLANGATE_OTLP_ENDPOINT": "collector"}, "PLANGATE_OTLP_ENDPOINT: String should match pattern '^https?://"),
         ({"PLANGATE_KEEPALIVE_SECONDS": "inf"}, "PLANGATE_KEEPALIVE_SECONDS: Input should be a finite number"),
         ({"PLANGATE_DRAFT_CACHE_DIR": "/dev/null/drafts"}, "PLANGATE_DRAFT_CACHE_DIR: Not a directory"),
         ({"PLANGATE_TLS_CERT_FILE": "c"}, "PLANGATE_TLS_CERT_FILE and PLANGATE_TLS_KEY_FILE go together"),

@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _REFUSALS as refused:
         return _refuse(str(refused))
     except DatabaseUnavailable as away:
-        return _refuse(f"{away}: {away.problem}")
+        # A driver's message goes on with the whole statement.
+        return _refuse(f"{away}: {away.problem.partition(chr(10))[0]}")
     except VariableMisspelt as error:
         return _refuse(str(error), status=2)
     except KeyboardInterrupt:

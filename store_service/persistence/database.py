@@ -108,6 +108,17 @@ class Database:
             self._lock = None
 
 
+def parse_url(url: str) -> URL:
+    """Raises StartRefused."""
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError) as error:
+        # Without the text: it may hold a password.
+        raise StartRefused(
+            "the database URL cannot be read: use sqlite:///path or postgresql://user@host/name"
+        ) from error
+
+
 async def open_database(url: str, options: DatabaseOptions | None = None) -> Database:
     """Opens the database, brings its schema up to date, and returns it ready for use.
 
@@ -115,13 +126,7 @@ async def open_database(url: str, options: DatabaseOptions | None = None) -> Dat
     Raises StartRefused (WAL impossible, read-only, damaged, in use, schema too new) and DatabaseUnavailable.
     """
     options = options or DatabaseOptions()
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
-        # Without the text: it may hold a password.
-        raise StartRefused(
-            "the database URL cannot be read: use sqlite:///path or postgresql://user@host/name"
-        ) from error
+    parsed = parse_url(url)
     backend = parsed.get_backend_name()
     if backend == "sqlite":
         return await _open_sqlite(parsed, options)

@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from store_service.domain.errors import DatabaseDamaged, StartRefused
 from store_service.domain.events import EventKind
 from store_service.domain.plan import Plan
 from store_service.domain.proposal import Proposal
+from store_service.persistence.database import parse_url
 from store_service.persistence.read_pool import ReadPool, Row
 from store_service.persistence.rows import PLAN_COLUMNS, PROPOSAL_COLUMNS, plan_from_row, proposal_from_row
 
@@ -32,7 +32,7 @@ class BackupRefused(Exception):
 @asynccontextmanager
 async def open_for_reading(url: str) -> AsyncIterator[ReadPool]:
     """One connection that cannot write. Raises StartRefused when there is no such database."""
-    parsed = make_url(url)
+    parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         path = sqlite_path(url)
         engine = create_async_engine(
@@ -55,7 +55,7 @@ async def open_for_reading(url: str) -> AsyncIterator[ReadPool]:
 
 def sqlite_path(url: str) -> Path:
     """The database file. Raises StartRefused when the URL names none, or none that exists."""
-    parsed = make_url(url)
+    parsed = parse_url(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         raise StartRefused("this needs a SQLite database: PLANGATE_DATABASE_URL=sqlite:///path")
     path = Path(parsed.database)
@@ -76,6 +76,8 @@ def back_up(url: str, destination: Path) -> int:
     try:
         partial.unlink(missing_ok=True)
         with closing(sqlite3.connect(f"file:{quote(str(source_path))}?mode=ro", uri=True)) as source:
+            if source.execute(_SCHEMA_TABLE["sqlite"]).fetchone() is None:
+                raise BackupRefused(f"{source_path} is not a store's database: it has no table alembic_version")
             with closing(sqlite3.connect(partial)) as copy:
                 # In one step: a copy in several starts again whenever the server commits in between. In WAL mode
                 # nobody has to wait for it.

@@ -34,7 +34,10 @@ class Select:
 
     def bind(self, value: Any) -> str:
         self.parameters.append(value)
-        return "?" if self._dialect == "sqlite" else f"${len(self.parameters)}"
+        if self._dialect == "sqlite":
+            return "?"
+        # PostgreSQL would take the column's type, and refuse a number that is too large for it instead of comparing.
+        return f"${len(self.parameters)}{'::bigint' if isinstance(value, int) else ''}"
 
     def any_of(self, column: str, texts: Sequence[str]) -> str:
         """The column has one of these texts. One parameter however many they are: the statement stays the same."""

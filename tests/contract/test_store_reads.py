@@ -69,6 +69,7 @@ async def test_filters(database_url: str) -> None:
             ('labels."cost.centre" = 1', ["b"]),
             ("labels.team != ops", ["d", "c"]),
             ("priority >= 1 AND priority < 2", ["d", "b"]),
+            ("priority > -9223372036854775808 AND attempt < 9223372036854775807", ["d", "c", "b", "a"]),
             ("action_name > b", ["d", "c"]),
             ("action_name >= b AND action_name <= c", ["c", "b"]),
             ("create_time > 2026-01-01T00:00:02Z", ["d", "c"]),

@@ -217,6 +217,21 @@ def test_the_subcommands_say_what_they_did_and_end_with_a_status(tmp_path: Path)
         assert bool(done.stderr) == bool(error), done.stderr
 
 
+@pytest.mark.parametrize("command", ["migrate", "check", "export"])
+def test_what_is_no_database_of_ours_is_refused_in_one_sentence(command: str, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.db"
+    with sqlite3.connect(foreign) as connection:
+        connection.execute("CREATE TABLE proposals (id)")
+    connection.close()
+    for url in ("nonsense", "postgresql://host:port/name", f"sqlite:///{foreign}"):
+        done = run(command, url=url)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("plangate-store: ")
+        assert done.stderr.count("\n") == 1, done.stderr
+    with pytest.raises(BackupRefused, match="not a store's database"):
+        back_up(f"sqlite:///{foreign}", tmp_path / "copy.db")
+
+
 def test_wrong_settings_are_named(sqlite_url: str) -> None:
     done = run(url=sqlite_url, PLANGATE_LEASE_SECONDS="soon")
     assert done.returncode == 2

@@ -153,7 +153,7 @@ def measure(seconds: float) -> list[Row]:
         for clients in CLIENTS:
             note("bare grpc.aio echo", load("echo", target, clients, seconds))
     with tempfile.TemporaryDirectory() as directory, store(Path(directory)) as (target, pid):
-        for scenario in ("create", "batch-create", "approve", "cycle"):
+        for scenario in ("create", "approve", "cycle", "batch-create"):
             for clients in CLIENTS:
                 before = cpu_seconds(pid)
                 if scenario == "batch-create" and clients > 64:

@@ -9,7 +9,7 @@ from planner_service.attempt_error import AttemptError
 from planner_service.checks import check_args, check_jobs
 from planner_service.clock import Clock
 from planner_service.decision import Effect
-from planner_service.errors import JobsInvalid, PolicyDenied, RequestIdReused, TooManyPlans
+from planner_service.errors import JobsInvalid, PolicyDenied, RequestIdReused, RoleMissing, TooManyPlans
 from planner_service.generation.attempts import GenerationReport
 from planner_service.governance import Governance, GovernanceFiles
 from planner_service.plan import (
@@ -25,6 +25,8 @@ from planner_service.planning_metrics import PlanningMetrics
 from planner_service.policy import most_severe
 from planner_service.repeats import asks_the_same, identified, revises_the_same, says_the_same
 from planner_service.streaming import PlanObserver
+
+_REVISING_ROLES = ("reviewer", "admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +175,10 @@ class Planning:
                 return governed
             return await self._commit(governed, requester, request_id, same, deadline)
 
-    async def revise(self, revision: Revision, *, requester: str, deadline: float) -> Proposal:
+    async def revise(self, revision: Revision, *, requester: str, roles: frozenset[str], deadline: float) -> Proposal:
         """Edit a proposal: new arguments are checked, and policy is asked again. Raises JobsInvalid, PolicyDenied.
+
+        Its creator, reviewers and admins may, as they may cancel it. Raises RoleMissing for everybody else.
 
         Policy is asked about the one who wanted the proposal and about the one who edits it, and both answers count.
         Words may be mended where the action has left the catalogue since: then there is nothing to check or to ask
@@ -187,6 +191,8 @@ class Planning:
                     raise RequestIdReused(revision.request_id)
                 return earlier
         proposal = await self._store.get_proposal(revision.proposal_id, deadline)
+        if requester != proposal.created_by and roles.isdisjoint(_REVISING_ROLES):
+            raise RoleMissing(_REVISING_ROLES)
         governance = self._governance.current
         args = proposal.action_args
         if revision.action_args is not None and revision.action_args != args:

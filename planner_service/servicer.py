@@ -125,6 +125,7 @@ class PlannerServicer(PlannerServiceServicer):
         revised = await self._planning.revise(
             requests.revision_from_proto(request),
             requester=current_caller().identity,
+            roles=current_caller().roles,
             deadline=self._deadline(context),
         )
         assert isinstance(revised.answer, proposal_pb2.Proposal)

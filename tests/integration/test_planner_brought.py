@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,14 +12,18 @@ import pytest_asyncio
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
+from plangate_client.client import PlannerClient
 from plangate_client.errors import (
     IllegalTransition,
     InvalidField,
     JobInvalid,
     PolicyDenied,
     ProposalNotFound,
+    RoleMissing,
     VersionConflict,
 )
+from rpckit.channel import open_channel
+from rpckit.settings import ChannelSettings
 from tests.support.planner_house import CATALOGUE, PlannerHouse, job, open_house, struct
 
 
@@ -130,6 +136,36 @@ async def test_validate_only_answers_without_storing(house: PlannerHouse) -> Non
 async def proposed(house: PlannerHouse, action_name: str, **args: object) -> proposal_pb2.Proposal:
     plan = await house.planner("alice").submit_plan("Do it", [job(action_name, **args)])
     return await house.store().proposals.get(plan.jobs[0].proposal_id)
+
+
+@pytest.mark.asyncio
+async def test_only_creators_and_reviewers_revise(tmp_path: Path) -> None:
+    roles = {"alice": "[]", "mallory": "[executor]", "bob": "[reviewer]"}
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(
+        "tokens:\n"
+        + "".join(
+            f"  - {{sha256: {hashlib.sha256(name.encode()).hexdigest()}, identity: {name}, roles: {held}}}\n"
+            for name, held in roles.items()
+        )
+    )
+    async with open_house(tmp_path, auth_tokens_file=tokens) as house, contextlib.AsyncExitStack() as stack:
+        alice, mallory, bob = [
+            await stack.enter_async_context(
+                PlannerClient(open_channel(house.planners[0].grpc.address, ChannelSettings(), token=name))
+            )
+            for name in roles
+        ]
+        plan = await alice.submit_plan("Do it.", [job("restart_service", service="web")])
+        identifier = plan.jobs[0].proposal_id
+        with pytest.raises(RoleMissing):
+            await mallory.revise_proposal(identifier, expected_version=1, action_args=struct(service="db"))
+        with pytest.raises(RoleMissing):
+            await mallory.revise_proposal(identifier, expected_version=1, priority=1, validate_only=True)
+        revised = await alice.revise_proposal(identifier, expected_version=1, action_args=struct(service="db"))
+        assert (revised.version, revised.revised_by) == (2, "alice")
+        revised = await bob.revise_proposal(identifier, expected_version=2, priority=1)
+        assert (revised.version, revised.revised_by) == (3, "bob")
 
 
 @pytest.mark.asyncio

@@ -128,9 +128,10 @@ class PlannerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReviseProposal(self, request, context):
-        """Edits a proposal before it is approved: checked and governed again, then stored; approvals are voided.
+        """Edits a proposal before it is approved: checked and governed again, then stored; approvals are voided. For its
+        creator, and the roles reviewer and admin.
         Errors: NOT_FOUND, INVALID_ARGUMENT, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION),
-        PERMISSION_DENIED (POLICY_DENIED).
+        PERMISSION_DENIED (POLICY_DENIED, ROLE_MISSING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -51,9 +51,10 @@ class PlannerServiceStub:
     SubmitPlan: _grpc.UnaryUnaryMultiCallable[_planner_service_pb2.SubmitPlanRequest, _plan_pb2.Plan]
     """Stores a plan you bring, checked and governed. No model is asked. Errors as CreatePlan, without the model's."""
     ReviseProposal: _grpc.UnaryUnaryMultiCallable[_planner_service_pb2.ReviseProposalRequest, _proposal_pb2.Proposal]
-    """Edits a proposal before it is approved: checked and governed again, then stored; approvals are voided.
+    """Edits a proposal before it is approved: checked and governed again, then stored; approvals are voided. For its
+    creator, and the roles reviewer and admin.
     Errors: NOT_FOUND, INVALID_ARGUMENT, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION),
-    PERMISSION_DENIED (POLICY_DENIED).
+    PERMISSION_DENIED (POLICY_DENIED, ROLE_MISSING).
     """
     ListActions: _grpc.UnaryUnaryMultiCallable[_planner_service_pb2.ListActionsRequest, _planner_service_pb2.ListActionsResponse]
     """Lists the catalogue, by name."""
@@ -82,9 +83,10 @@ class PlannerServiceAsyncStub(PlannerServiceStub):
     SubmitPlan: _aio.UnaryUnaryMultiCallable[_planner_service_pb2.SubmitPlanRequest, _plan_pb2.Plan]  # type: ignore[assignment]
     """Stores a plan you bring, checked and governed. No model is asked. Errors as CreatePlan, without the model's."""
     ReviseProposal: _aio.UnaryUnaryMultiCallable[_planner_service_pb2.ReviseProposalRequest, _proposal_pb2.Proposal]  # type: ignore[assignment]
-    """Edits a proposal before it is approved: checked and governed again, then stored; approvals are voided.
+    """Edits a proposal before it is approved: checked and governed again, then stored; approvals are voided. For its
+    creator, and the roles reviewer and admin.
     Errors: NOT_FOUND, INVALID_ARGUMENT, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION),
-    PERMISSION_DENIED (POLICY_DENIED).
+    PERMISSION_DENIED (POLICY_DENIED, ROLE_MISSING).
     """
     ListActions: _aio.UnaryUnaryMultiCallable[_planner_service_pb2.ListActionsRequest, _planner_service_pb2.ListActionsResponse]  # type: ignore[assignment]
     """Lists the catalogue, by name."""
@@ -146,9 +148,10 @@ class PlannerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _planner_service_pb2.ReviseProposalRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_proposal_pb2.Proposal, _abc.Awaitable[_proposal_pb2.Proposal]]:
-        """Edits a proposal before it is approved: checked and governed again, then stored; approvals are voided.
+        """Edits a proposal before it is approved: checked and governed again, then stored; approvals are voided. For its
+        creator, and the roles reviewer and admin.
         Errors: NOT_FOUND, INVALID_ARGUMENT, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION),
-        PERMISSION_DENIED (POLICY_DENIED).
+        PERMISSION_DENIED (POLICY_DENIED, ROLE_MISSING).
         """
 
     @_abc_1.abstractmethod

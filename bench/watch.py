@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from google.protobuf import duration_pb2
 from plangate.store.v1 import store_service_pb2 as rpc
 from plangate.store.v1 import store_service_pb2_grpc
 
@@ -102,7 +103,7 @@ async def idle(target: str, pid: int, seconds: float, action_sets: int) -> Idle:
         asyncio.ensure_future(
             stubs[number % len(stubs)].ClaimProposals(
                 rpc.ClaimProposalsRequest(
-                    action_names=[f"action-{number % action_sets}"], wait_duration={"seconds": 60}
+                    action_names=[f"action-{number % action_sets}"], wait_duration=duration_pb2.Duration(seconds=60)
                 )
             )
         )

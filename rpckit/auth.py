@@ -32,7 +32,8 @@ ON_BEHALF_OF_KEY = "x-plangate-on-behalf-of"
 AUTHORIZATION_KEY = "authorization"
 
 ANONYMOUS = "anonymous"
-_IDENTITY = re.compile(r"[^\x00-\x20\x7f](?:[^\x00-\x1f\x7f]{0,126}[^\x00-\x20\x7f])?")
+# ASCII: the planner sends its callers' identities on as metadata, which cannot hold anything else.
+_IDENTITY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +205,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 def _identity(value: str | bytes, field: str) -> str:
     if not isinstance(value, str) or not _IDENTITY.fullmatch(value):
-        raise invalid_field(field, "must be 1 to 128 printable characters")
+        raise invalid_field(field, "must be 1 to 128 printable ASCII characters")
     if value.startswith(RESERVED_PREFIX):
         raise invalid_field(field, f"must not begin with {RESERVED_PREFIX!r}: those are the servers' own")
     return value

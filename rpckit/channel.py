@@ -57,6 +57,11 @@ def open_channel(
     secure = settings.tls or settings.tls_ca_file is not None
     if token and not secure and not is_local(target):
         raise ChannelRefused(f"a token is not sent without TLS to {target}: set PLANGATE_TLS_CA_FILE")
+    roles = tuple(roles)
+    for what, text in (("token", token or ""), ("identity (PLANGATE_ACTOR)", actor or ""), ("roles", "".join(roles))):
+        # gRPC would refuse each call, in words of its own.
+        if not (text.isascii() and text.isprintable()):
+            raise ChannelRefused(f"cannot send a name or token that is not printable ASCII: the {what}")
     metadata: list[tuple[str, str]] = []
     if token:
         metadata.append((AUTHORIZATION_KEY, f"Bearer {token}"))

@@ -51,8 +51,6 @@ def _advice(error: errors.PlangateError) -> str:
     match error:
         case errors.VersionConflict():
             return ": look at it again with `plangate show`, and decide again"
-        case errors.IllegalTransition() if error.allowed_commands:
-            return f"; possible now: {', '.join(error.allowed_commands)}"
         case errors.SelfApproval() | errors.ModelApproval():
             return ": somebody else must (--as NAME where the servers do not authenticate)"
         case errors.ReviewerRoleMissing() | errors.RoleMissing():

@@ -175,7 +175,8 @@ class _Printer:
 
 
 def _terms(filter: str, start: int) -> str:
-    terms = [f"({filter})"] if filter else []
+    # AND binds weakest: the filter needs no parentheses. First, so that positions in errors are its own.
+    terms = [filter] if filter.strip() else []
     if start:
         terms.append(f"revision >= {start}")
     return " AND ".join(terms)

@@ -36,7 +36,8 @@ def proposals(
 ) -> None:
     """List proposals, newest first."""
     session = session_of(context)
-    terms = [f"({filter})"] if filter else []
+    # AND binds weakest: the filter needs no parentheses. First, so that positions in errors are its own.
+    terms = [filter] if filter.strip() else []
     if state:
         terms.append(f"({' OR '.join(f'state = {name.upper()}' for name in state)})")
 

@@ -72,7 +72,14 @@ async def test_from_review_to_proof(pair: Pair) -> None:
     assert approved.stdout.strip().endswith("is APPROVED, version 2")
     again = await pair.command("approve", yes.id, actor="carol")
     assert again.status == 5
-    assert "possible now" in again.stderr
+    assert again.stderr.count("possible") == 2, again.stderr
+    unsendable = await pair.command("proposals", actor="ülrich")
+    assert (unsendable.status, unsendable.stderr) == (
+        2,
+        "plangate: cannot send a name or token that is not printable ASCII: the identity (PLANGATE_ACTOR)\n",
+    )
+    misread = await pair.command("proposals", "--filter", "state PENDING", "--state", "pending")
+    assert misread.stderr.startswith("plangate: filter at position 6: ")
 
     rejected = await pair.command("reject", no.id, "--reason", "bad name", "--json", "--as", "bob")
     assert json.loads(rejected.stdout)["failure"]["message"] == "bad name"
@@ -123,6 +130,8 @@ async def test_revise_and_cancel(pair: Pair) -> None:
     revised = await pair.command("revise", first.id, "--args", '{"name": "c"}', "--comment", "better")
     assert revised.status == 0
     assert "version 2" in revised.stdout
+    shown = await pair.command("show", first.id)
+    assert ["changed", "by", "alice"] in [line.split() for line in shown.stdout.splitlines()]
     denied, invalid, no_json, nothing = await asyncio.gather(
         pair.command("revise", first.id, "--args", '{"name": "forbidden"}'),
         pair.command("revise", first.id, "--args", '{"name": 3}'),

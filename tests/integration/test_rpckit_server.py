@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import store_service_pb2, store_service_pb2_grpc
 
-from rpckit.auth import Caller, current_caller
+from rpckit.auth import Caller, TokensFileInvalid, current_caller, read_tokens_file
 from rpckit.channel import open_channel
 from rpckit.correlation import current_request_id
 from rpckit.server import GrpcServer, ServerRefused
@@ -250,6 +250,13 @@ async def test_both_reflections_list_and_describe(version: str) -> None:
             await reflect.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=name))
             assert (await reflect.read()).file_descriptor_response.file_descriptor_proto, name
         await reflect.done_writing()
+
+
+def test_an_identity_that_the_planner_could_not_send_on_is_refused(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(f"tokens:\n  - sha256: {'a' * 64}\n    identity: ülrich\n")
+    with pytest.raises(TokensFileInvalid, match="printable ASCII"):
+        read_tokens_file(tokens)
 
 
 @pytest.mark.asyncio

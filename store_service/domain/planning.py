@@ -111,7 +111,8 @@ def delete(plan: Plan, open_proposals: int, actor: Actor, now: Instant, *, purge
     """Hidden, or ready to be removed for good. Not while proposals of it are open."""
     PLAN_LIFECYCLE.require(plan.state, PlanCommand.DELETE)
     if open_proposals:
-        raise IllegalTransition(plan.state.value, PlanCommand.DELETE.value, [PlanCommand.CANCEL.value])
+        possible = [name for name in PLAN_LIFECYCLE.allowed(plan.state) if name != PlanCommand.DELETE.value]
+        raise IllegalTransition(plan.state.value, PlanCommand.DELETE.value, possible)
     kind = EventKind.PLAN_PURGED if purge else EventKind.PLAN_DELETED
     return plan.changed(actor, now, delete_time=plan.delete_time or now), kind
 

@@ -242,7 +242,7 @@ class Plan(_message.Message):
 
     @_builtins.property
     def failure(self) -> Global___Failure:
-        """Why planning ended without a plan. Set in state FAILED, and between attempts of a queued plan."""
+        """Why planning ended without a plan. Set in states FAILED and CANCELLED, and between attempts of a queued plan."""
 
     @_builtins.property
     def lease(self) -> Global___Lease:

@@ -196,7 +196,7 @@ class Proposal(_message.Message):
 
     @_builtins.property
     def result(self) -> _struct_pb2.Struct:
-        """What the executor reported. At most 64 KiB of JSON. Set in state EXECUTED."""
+        """What the executor reported last, with its success or its failure. At most 64 KiB of JSON."""
 
     @_builtins.property
     def failure(self) -> _plan_pb2.Failure:

@@ -161,7 +161,8 @@ async def _open_sqlite(url: URL, options: DatabaseOptions) -> Database:
 
 def _lock(path: str) -> int:
     """An exclusive lock on `path`.lock, held until closed. The operating system gives it free when the process dies."""
-    lock_path = f"{path}.lock"
+    # Beside the file itself: it may be reached by links of several names.
+    lock_path = f"{os.path.realpath(path)}.lock"
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -88,7 +88,7 @@ def store_url(database_url: str) -> str:
 
 
 @pytest.mark.asyncio
-async def test_one_process_per_file(sqlite_url: str) -> None:
+async def test_one_process_per_file(sqlite_url: str, tmp_path: Path) -> None:
     database = await open_database(sqlite_url)
     # Another process, as locks of one process do not exclude each other everywhere.
     program = (
@@ -106,6 +106,11 @@ async def test_one_process_per_file(sqlite_url: str) -> None:
     assert b"another store process serves" in said
     with pytest.raises(DatabaseInUse):
         await open_database(sqlite_url)
+    link = tmp_path / "elsewhere" / "link.db"
+    link.parent.mkdir()
+    link.symlink_to(sqlite_url.removeprefix("sqlite:///"))
+    with pytest.raises(DatabaseInUse):
+        await open_database(f"sqlite:///{link}")
     await database.close()
     await (await open_database(sqlite_url)).close()
 

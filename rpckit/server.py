@@ -28,6 +28,8 @@ _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 
+_MAX_PENDING_CALLS = 50_000
+
 _log = structlog.get_logger("rpckit")
 
 
@@ -96,6 +98,10 @@ class GrpcServer:
                 # Above our own limit, which answers with a reason; gRPC's own bare refusal is the backstop.
                 ("grpc.max_receive_message_length", 2 * settings.max_request_bytes),
                 ("grpc.max_send_message_length", -1),
+                # Of more than 1,000 calls that wait to be looked at, gRPC ends some by chance, as CANCELLED, which no
+                # client repeats. They are looked at, and what is too much is refused with OVERLOADED.
+                ("grpc.server.max_pending_requests", _MAX_PENDING_CALLS),
+                ("grpc.server.max_pending_requests_hard_limit", 2 * _MAX_PENDING_CALLS),
                 # Clients may ping every 10 s, also without calls; we ping to find peers that vanished.
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
                 ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),

@@ -184,6 +184,15 @@ async def test_too_many_calls_and_too_little_time_are_refused() -> None:
 
 
 @pytest.mark.asyncio
+async def test_every_call_of_a_flood_is_answered_in_our_words() -> None:
+    async with serving(max_concurrent_calls=10) as served, open_channel(served.target) as channel:
+        answers = await asyncio.gather(*(get_plan(channel, "x") for _ in range(2_000)), return_exceptions=True)
+    reasons = {from_rpc_error(error).reason for error in answers if isinstance(error, grpc.aio.AioRpcError)}
+    assert reasons <= {"OVERLOADED"}
+    assert not [answer for answer in answers if isinstance(answer, asyncio.CancelledError)]
+
+
+@pytest.mark.asyncio
 async def test_a_client_that_goes_away_cancels_its_call_and_frees_its_place() -> None:
     async with serving(max_concurrent_calls=1) as served, open_channel(served.target) as channel:
         call = get_plan(channel, "wait")

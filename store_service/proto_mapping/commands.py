@@ -307,8 +307,15 @@ def _key(request: Message, request_id: str) -> RequestKey | None:
     """What makes a repeated call recognizable; None when the client sent no request_id."""
     if not request_id:
         return None
+    known_as = request_id_from_proto(request_id)
+    if known_as != request_id:
+        # Written in capitals it is the same id, and the same request.
+        copy = type(request)()
+        copy.CopyFrom(request)
+        copy.request_id = known_as  # type: ignore[attr-defined]  # every request that has a key has the field
+        request = copy
     content = request.SerializeToString(deterministic=True)
-    return RequestKey(request_id_from_proto(request_id), hashlib.sha256(content).digest())
+    return RequestKey(known_as, hashlib.sha256(content).digest())
 
 
 def _refuse_own_options(request_id: str, validate_only: bool, position: int) -> None:

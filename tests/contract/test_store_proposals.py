@@ -137,6 +137,7 @@ async def test_the_same_request_id_gives_the_same_answer_also_after_a_restart(da
     async with running_store(database_url) as store:
         first = await store.planner.propose(request_id=request_id)
         assert await store.planner.propose(request_id=request_id) == first
+        assert await store.planner.propose(request_id=request_id.upper()) == first
         other = await failure_of(store.planner.propose("other_action", request_id=request_id))
         assert (other.code, other.reason) == (grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED")
         assert other.metadata == {"request_id": request_id}

@@ -40,7 +40,7 @@ class StoreSettings(ServerSettings):
 
     lease_seconds: float = Field(default=60.0, ge=1, le=3600)
     """How long a lease holds when a claim does not say."""
-    approval_ttl_seconds: float | None = Field(default=None, gt=0)
+    approval_ttl_seconds: float | None = Field(default=None, gt=0, le=36_500 * 86_400)
     """How long a proposal waits before it expires when its decision does not say. Absent: for ever."""
     plan_max_attempts: int = Field(default=3, ge=1, le=100)
     """Planning attempts of a queued plan when its request does not say."""

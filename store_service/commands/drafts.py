@@ -47,8 +47,8 @@ def check_decision(decision: Decision, path: str) -> None:
     limits.text(f"{path}.rule", decision.rule, limits.MAX_NAME)
     limits.text(f"{path}.reviewer_role", decision.reviewer_role, limits.MAX_NAME)
     limits.number(f"{path}.required_approvals", decision.required_approvals, 0, limits.MAX_REQUIRED_APPROVALS)
-    if decision.approval_ttl is not None and decision.approval_ttl <= 0:
-        raise InvalidField(f"{path}.approval_ttl", "must be more than nothing")
+    if decision.approval_ttl is not None and not 0 < decision.approval_ttl <= limits.MAX_APPROVAL_TTL:
+        raise InvalidField(f"{path}.approval_ttl", "must be more than nothing and at most 36,500 days")
 
 
 def check_plan(draft: PlanDraft) -> None:

@@ -26,6 +26,8 @@ MAX_GENERATION_BYTES = 1024 * 1024
 MAX_ACTION_NAMES = 1_000
 MIN_LEASE: Micros = SECOND
 MAX_LEASE: Micros = 3_600 * SECOND
+# A Timestamp ends with the year 9999; nobody can write a later one as JSON.
+MAX_APPROVAL_TTL: Micros = 36_500 * 86_400 * SECOND
 
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

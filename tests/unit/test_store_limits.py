@@ -50,6 +50,7 @@ def _update(*fields: str, **values: Any) -> Command:
 
 _approve = ApproveProposal(actor=BOB, proposal_id="p", expected_version=1)
 _ttl = Decision(Effect.REQUIRE_APPROVAL, approval_ttl=0)
+_endless_ttl = Decision(Effect.REQUIRE_APPROVAL, approval_ttl=36_500 * 86_400 * 1_000_000 + 1)
 
 FITTING: list[Command] = [
     _create(description="x" * 2000, evidence="x" * 4000, priority=1000, required_approvals=100, max_attempts=100),
@@ -80,6 +81,7 @@ TOO_MUCH: list[tuple[Command, str]] = [
     (_create(depends_on=("a", "a")), "proposal.depends_on"),
     (_create(decision=Decision(Effect.DENY)), "proposal.decision.effect"),
     (_create(decision=_ttl), "proposal.decision.approval_ttl"),
+    (_create(decision=_endless_ttl), "proposal.decision.approval_ttl"),
     (_update("state"), "update_mask"),
     (_update(description="x" * 2001), "proposal.description"),
     (_plan(prompt="x" * 32_769), "plan.prompt"),

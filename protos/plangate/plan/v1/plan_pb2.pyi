@@ -426,7 +426,7 @@ class Decision(_message.Message):
     """Role that a reviewer must have. Empty: any reviewer."""
     @_builtins.property
     def approval_ttl(self) -> _duration_pb2.Duration:
-        """How long the proposal may wait before it expires. Absent: the store's default."""
+        """How long the proposal may wait before it expires, at most 36,500 days. Absent: the store's default."""
 
     def __init__(
         self,

@@ -55,6 +55,23 @@ async def test_a_retry_neither_plans_nor_stores_again(house: PlannerHouse) -> No
 
 
 @pytest.mark.asyncio
+async def test_retries_and_new_requests_at_the_same_time_each_get_their_own(house: PlannerHouse) -> None:
+    # So many proposals that the log's events of these requests do not fit on one page.
+    house.answers(*[LOOK] * 60)
+    requests = [asking(f"look at web {number}") for number in range(3)]
+    first = [await house.planner().create_plan(request) for request in requests]
+    await house.add_planner()
+    house.answers(OTHER)
+    planner = house.planner(number=1)
+    fresh = [asking(f"look at db {number}") for number in range(3)]
+    again = await asyncio.gather(*(planner.create_plan(request) for request in [*requests, *fresh]))
+    assert again[:3] == first
+    assert [plan.prompt for plan in again[3:]] == [request.prompt for request in fresh]
+    assert len(house.model.requests) == 6
+    assert len(await house.stored_plans()) == 6
+
+
+@pytest.mark.asyncio
 async def test_other_content_under_the_same_id_is_refused(house: PlannerHouse) -> None:
     planner = house.planner("alice")
     request = asking("look at web")

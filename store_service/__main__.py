@@ -104,7 +104,13 @@ def _check(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
 
 
 def _export(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
-    asyncio.run(administration.export(settings.database_url, sys.stdout))
+    try:
+        # Whatever this terminal's encoding: the log's texts are hashed as UTF-8. Closed here, as Python says nothing of
+        # use about what it could not write at its end.
+        with open(sys.stdout.fileno(), "w", encoding="utf-8", newline="\n", closefd=False) as output:
+            asyncio.run(administration.export(settings.database_url, output))
+    except OSError as error:
+        return _refuse(f"the log cannot be written: {error.strerror}")
     return 0
 
 

@@ -217,6 +217,30 @@ def test_the_subcommands_say_what_they_did_and_end_with_a_status(tmp_path: Path)
         assert bool(done.stderr) == bool(error), done.stderr
 
 
+def test_an_export_is_utf8_everywhere_and_says_when_it_could_not_be_written(sqlite_url: str, tmp_path: Path) -> None:
+    asyncio.run(filled(sqlite_url))
+    log = tmp_path / "log.jsonl"
+    log.write_text(run("export", url=sqlite_url, PYTHONIOENCODING="utf-8").stdout, encoding="utf-8")
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PLANGATE_")}
+    for output, status, said in (
+        (tmp_path / "other.jsonl", 0, ""),
+        (Path("/dev/full"), 1, "plangate-store: the log cannot be written: No space left on device\n"),
+    ):
+        with output.open("wb") as file:
+            done = subprocess.run(
+                [sys.executable, "-m", "store_service", "export"],
+                env={**clean, "PLANGATE_DATABASE_URL": sqlite_url, "PYTHONIOENCODING": "latin-1"},
+                stdout=file,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=60,
+                cwd=ROOT,
+            )
+        assert (done.returncode, done.stderr) == (status, said)
+    assert (tmp_path / "other.jsonl").read_bytes() == log.read_bytes()
+    assert verify(log)[0] == 0
+
+
 @pytest.mark.parametrize("command", ["migrate", "check", "export"])
 def test_what_is_no_database_of_ours_is_refused_in_one_sentence(command: str, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.db"

@@ -190,8 +190,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return internal(request_id)
         if failure is not error and failure.code in _ABOUT_US:
             # The client is told that something was away, the log why.
-            cause = error.__cause__ or error
-            _log.warning("call failed", method=method, reason=failure.reason, cause=f"{type(cause).__name__}: {cause}")
+            _log.warning("call failed", method=method, reason=failure.reason, cause=_cause(error))
         return failure
 
     def _ended(self, method: str, code: str, failure: RpcFailure | None, seconds: float) -> None:
@@ -252,6 +251,13 @@ def _request_ids() -> Iterator[str]:
     """Ids that nobody else gives: drawing each from the system would take longer than all else around a call."""
     process = uuid.uuid4().hex[:20]
     return (f"{process}-{number}" for number in itertools.count(1))
+
+
+def _cause(error: Exception) -> str:
+    """For the log. Errors may carry it as `problem` where there is no exception behind them."""
+    cause = error.__cause__ or error
+    problem = getattr(error, "problem", "") if cause is error else ""
+    return f"{type(cause).__name__}: {problem or cause}"
 
 
 def _code_name(code: object) -> str:

@@ -178,10 +178,12 @@ def _lock(path: str) -> int:
 
 def _sqlite_writer(url: URL, options: DatabaseOptions) -> Engine:
     """Not an async one: the connection that writes gets a thread in which whole batches run."""
+    # Parameters are hidden everywhere: errors, which are logged, would hold prompts and arguments.
     engine = create_engine(
         url.set(drivername="sqlite"),
         pool_size=1,
         max_overflow=0,
+        hide_parameters=True,
         connect_args={**_connect_args(options), "check_same_thread": False},
     )
     # IMMEDIATE takes the write lock before anything is read. A read transaction that turns into a write later fails
@@ -195,6 +197,7 @@ def _sqlite_reader(url: URL, options: DatabaseOptions) -> AsyncEngine:
         url.set(drivername="sqlite+aiosqlite"),
         pool_size=options.read_connections,
         max_overflow=0,
+        hide_parameters=True,
         pool_timeout=options.pool_seconds,
         connect_args=_connect_args(options),
     )
@@ -257,6 +260,7 @@ async def _open_postgres(url: URL, options: DatabaseOptions) -> Database:
         url,
         pool_size=1,
         max_overflow=0,
+        hide_parameters=True,
         pool_timeout=options.pool_seconds,
         connect_args={"timeout": options.connect_seconds},
     )
@@ -264,6 +268,7 @@ async def _open_postgres(url: URL, options: DatabaseOptions) -> Database:
         url,
         pool_size=options.read_connections,
         max_overflow=0,
+        hide_parameters=True,
         pool_timeout=options.pool_seconds,
         pool_pre_ping=True,
         connect_args={

@@ -17,6 +17,7 @@ from store_service.persistence.offline import (
     integrity_problems,
     known_schema_revision,
     lost_resources,
+    miscounted_proposals,
     open_for_reading,
     resources,
     schema_revision,
@@ -74,6 +75,9 @@ async def check(url: str) -> Health:
                 break
         for resource_id, version in await lost_resources(pool, max(0, _PROBLEMS_SHOWN - len(problems))):
             problems.append(f"{resource_id} version {version} is the log's last word of it, and no row says so")
+        if not problems:
+            for proposal_id in await miscounted_proposals(pool, _PROBLEMS_SHOWN):
+                problems.append(f"{proposal_id}: its row waits for another number of proposals than it depends on")
         return Health(schema, finding.head.revision, finding.events_checked, count, tuple(problems))
 
 

@@ -18,6 +18,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from plangate.store.v1 import store_service_pb2 as rpc
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from store_service import administration
 from store_service.persistence.offline import BackupRefused, back_up
@@ -139,8 +141,8 @@ def test_a_tampered_export_is_found(
 
 def test_what_is_not_a_log_is_said_to_be_none(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
-    for text in ("nonsense\n", "[]\n", '{"revision": 1}\n'):
-        log.write_text(text)
+    for content in ("nonsense\n", "[]\n", '{"revision": 1}\n'):
+        log.write_text(content)
         assert verify(log)[0] == 2
     assert verify(tmp_path / "absent")[0] == 2
 
@@ -171,6 +173,29 @@ def test_check_finds_what_was_changed_behind_the_store(statement: str, problem: 
     connection.close()
     health = asyncio.run(administration.check(sqlite_url))
     assert any(problem in found for found in health.problems)
+
+
+def test_check_finds_a_proposal_that_would_run_too_early(database_url: str) -> None:
+    async def waiting() -> None:
+        async with running_store(database_url) as store:
+            plan = planned(job("a"), job("b"), job("c", depends_on=["a", "b"]))
+            await store.planner.plans.CreatePlan(rpc.CreatePlanRequest(plan=plan))
+            [first] = await store.worker.claim()
+            await store.worker.proposals.CompleteProposal(rpc.CompleteProposalRequest(id=first.id, attempt=1))
+
+    async def tamper() -> None:
+        url = make_url(database_url)
+        driver = "sqlite+aiosqlite" if url.get_backend_name() == "sqlite" else "postgresql+asyncpg"
+        engine = create_async_engine(url.set(drivername=driver))
+        async with engine.begin() as connection:
+            await connection.execute(text("UPDATE proposals SET waiting_for = 0 WHERE job_id = 'c'"))
+        await engine.dispose()
+
+    asyncio.run(waiting())
+    assert asyncio.run(administration.check(database_url)).problems == ()
+    asyncio.run(tamper())
+    [problem] = asyncio.run(administration.check(database_url)).problems
+    assert "waits for another number of proposals" in problem
 
 
 def test_a_backup_of_a_database_in_use_is_whole(sqlite_url: str, tmp_path: Path) -> None:

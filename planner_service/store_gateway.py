@@ -6,7 +6,7 @@ Repeating calls is the client's business; every write carries a request_id, so t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,7 +27,6 @@ from plangate_client.errors import (
 from plangate_client.errors import RequestIdReused as StoreSaysReused
 from planner_service import errors
 from planner_service.decision import Decision
-from planner_service.gathered_lookups import GatheredLookups
 from planner_service.generation.attempts import GenerationReport
 from planner_service.plan import ClaimedPlan, Plan, PlanRequest, Proposal, StoredPlan
 from planner_service.plan_store import FirstAnswer, Queueing, Revision
@@ -71,15 +70,20 @@ class StoreGateway:
         self._planner_identity = planner_identity
         # Making one takes as long as a call: a stub with all methods for each of its parts.
         self._on_behalf_of = lru_cache(maxsize=_REQUESTERS_REMEMBERED)(client.on_behalf_of)
-        self._events = GatheredLookups(self._events_of)
 
     async def first_answer(self, request_id: str, deadline: float) -> FirstAnswer | None:
         """What was stored under a request_id: the plan as its first event shows it. None when nothing was."""
         with _translated(request_id):
-            events = await self._events.find(request_id, deadline)
-        if not events:
+            page = await self._client.events.list_page(
+                filter=f'request_id = "{request_id}"',
+                order_by="revision",
+                page_size=_EVENTS_OF_ONE_REQUEST,
+                view=event_pb2.EVENT_VIEW_FULL,
+                timeout_seconds=_seconds_to(deadline),
+            )
+        if not page.events:
             return None
-        for event in events:
+        for event in page.events:
             if event.entity_type == event_pb2.ENTITY_TYPE_PLAN and event.kind == "plan.created":
                 message = plan_pb2.Plan.FromString(event.snapshot)
                 return FirstAnswer(
@@ -90,28 +94,6 @@ class StoreGateway:
                     max_planning_attempts=message.max_attempts,
                 )
         return FirstAnswer(None, None)
-
-    async def _events_of(self, request_ids: Sequence[str], deadline: float) -> dict[str, list[event_pb2.Event]]:
-        """The first events of each request that has any."""
-        events, complete = await self._event_page(request_ids, deadline)
-        if not complete and len(request_ids) > 1:
-            # Several of them were here before. It is rare, so one after the other will do.
-            return {each: (await self._event_page([each], deadline))[0] for each in request_ids}
-        found: dict[str, list[event_pb2.Event]] = {}
-        for event in events:
-            found.setdefault(event.request_id, []).append(event)
-        return found
-
-    async def _event_page(self, request_ids: Sequence[str], deadline: float) -> tuple[list[event_pb2.Event], bool]:
-        """Events in the log's order, and whether these are all."""
-        page = await self._client.events.list_page(
-            filter=" OR ".join(f'request_id = "{request_id}"' for request_id in request_ids),
-            order_by="revision",
-            page_size=_EVENTS_OF_ONE_REQUEST,
-            view=event_pb2.EVENT_VIEW_FULL,
-            timeout_seconds=_seconds_to(deadline),
-        )
-        return list(page.events), not page.next_page_token
 
     async def create_plan(self, plan: Plan, *, requester: str, request_id: str, deadline: float) -> StoredPlan:
         """Store a governed plan and its proposals, in one transaction."""
@@ -296,7 +278,7 @@ def _translated(request_id: str = "") -> Iterator[None]:
         raise errors.RequestIdReused(request_id) from error
     except Unavailable as error:
         raise errors.StoreAway(error.retry_after_seconds) from error
-    except (DeadlineExceeded, TimeoutError) as error:
+    except DeadlineExceeded as error:
         raise errors.StoreOutOfTime from error
 
 

@@ -68,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def _serve(settings: PlannerSettings) -> int:
     # Two seconds of SDKs: whoever only asks, or is refused, need not wait for them.
     from planner_service.bootstrap import PlannerRefused, build_server
+    from planner_service.generation.providers import load_ahead
     from rpckit.auth import TokensFileInvalid
     from rpckit.server import ServerRefused, run_until_signal
     from rpckit.telemetry import TracingRefused, configure_tracing
@@ -75,6 +76,7 @@ async def _serve(settings: PlannerSettings) -> int:
     try:
         configure_tracing(settings.otlp_endpoint, "plangate-planner")
         planner = build_server(settings)
+        load_ahead()
         await planner.start()
     except (PlannerRefused, ServerRefused, TokensFileInvalid, TracingRefused) as error:
         return _refused(str(error))

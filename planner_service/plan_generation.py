@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -123,8 +123,18 @@ class PlanGeneration:
             prompt_template_version=self._template,
         )
 
-        async def finished(draft: PlanDraft) -> tuple[tuple[Job, ...], list[AttemptError]]:
+        checked: list[tuple[PlanDraft, tuple[Job, ...], list[AttemptError]]] = []
+
+        def check(draft: PlanDraft) -> list[AttemptError]:
             jobs, errors = check_jobs(jobs_of_draft(draft), governance.catalogue)
+            checked[:] = [(draft, jobs, errors)]
+            return errors
+
+        async def finished(draft: PlanDraft) -> tuple[tuple[Job, ...], list[AttemptError]]:
+            # The generator has asked already, unless it did so for another request that shares the draft.
+            if not checked or checked[0][0] is not draft:
+                check(draft)
+            _, jobs, errors = checked[0]
             if errors:
                 return (), errors
             explained = [_explained(job, request.prompt, governance) for job in jobs]
@@ -152,7 +162,7 @@ class PlanGeneration:
             )
         else:
             self._metrics.cache_miss()
-            draft, report = await self._ask(key, request, models, governance, deadline, told)
+            draft, report = await self._ask(key, request, models, governance, check, deadline, told)
             jobs, errors = await finished(draft)
             assert not errors, "the generator returns drafts that passed the checks"
         if told:
@@ -175,6 +185,7 @@ class PlanGeneration:
         request: PlanRequest,
         models: tuple[str, ...],
         governance: Governance,
+        check: Callable[[PlanDraft], list[AttemptError]],
         deadline: float,
         observer: GenerationObserver | None,
     ) -> tuple[PlanDraft, GenerationReport]:
@@ -188,7 +199,7 @@ class PlanGeneration:
             max_attempts=options.max_attempts or self._limits.max_attempts,
             token_budget=options.token_budget or self._limits.token_budget,
             deadline=deadline,
-            check=lambda draft: check_jobs(jobs_of_draft(draft), governance.catalogue)[1],
+            check=check,
         )
         # What bounds the effort does not change a right answer, but it does change who may share a wrong one.
         flight_key = f"{key} {asked.max_attempts} {asked.token_budget}"

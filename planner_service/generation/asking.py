@@ -103,15 +103,16 @@ class Exchange:
     async def _whole(self, messages: list[dict[str, str]], options: dict[str, Any]) -> PlanReply:
         hooks = Hooks()
         hooks.on("completion:response", self._hear_response)
-        create: Any = self.client.instructor.create
+        instructor = self.client.instructor
+        # Not `instructor.create`: it only walks the response model, as `create_fn` does again, and adds its defaults.
         # No `context=`: Instructor would render every message as a Jinja template, the user's words included.
-        instance: PlanReply = await create(
+        instance: PlanReply = await instructor.create_fn(
             response_model=self.form.whole,
             messages=messages,
             max_retries=0,
             strict=True,
-            hooks=hooks,
-            **options,
+            hooks=instructor.hooks + hooks,
+            **{**instructor.kwargs, **options},
         )
         if self.client.row.wire == "instructor" and self.reply is not None and not self.reply.recognised:
             self.reply = Reply(text=instance.model_dump_json(), finish="stop")

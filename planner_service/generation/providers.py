@@ -7,6 +7,7 @@ costs: its SDK makes its own HTTP client, so replies are bounded by that SDK and
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Mapping
@@ -293,6 +294,16 @@ def _open_anthropic(
         http_client=open_http_client(settings, recorder),
     )
     return instructor.from_anthropic(client, model=endpoint.model_name, mode=mode)
+
+
+def load_ahead() -> None:
+    """Import what Instructor would import with the first reply, also one that is not Anthropic's.
+
+    In the middle of the first plans it held all of them up for half a second. And what is imported after the collector
+    was told what stays (see __main__) is walked again and again: 0.1 s each time, which sends plans off in waves.
+    """
+    with contextlib.suppress(ImportError):
+        import anthropic.types  # noqa: F401
 
 
 def _first_line(error: Exception) -> str:

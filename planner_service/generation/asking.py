@@ -15,6 +15,7 @@ import pydantic
 from instructor.core.exceptions import IncompleteOutputException
 from instructor.core.hooks import Hooks
 from pydantic_core import from_json
+from tenacity import AsyncRetrying, retry_never, stop_after_attempt
 
 from planner_service.catalogue import Catalogue
 from planner_service.generation.attempts import AttemptError
@@ -40,6 +41,15 @@ from planner_service.generation.reply import Reply, hear_event, read_reply
 from planner_service.generation.streaming import StreamedForms, plan_form
 
 
+def let_go(retrying: AsyncRetrying) -> None:
+    """Break the circle in which tenacity's objects refer to each other, when they have done their work.
+
+    Else all that a plan was made of stays until the garbage collector comes, which with many plans in flight then took
+    0.2 s at once.
+    """
+    vars(retrying).clear()
+
+
 class DraftForm:
     """A catalogue's reply model as Instructor wants it. Made once per catalogue; Instructor would make it per call.
 
@@ -56,10 +66,11 @@ class DraftForm:
 
 @dataclasses.dataclass(slots=True)
 class Exchange:
-    """One call and what is known of it, also when it fails."""
+    """One call and what is known of it, also when it fails. `prompt`: the request in plain words."""
 
     client: ModelClient
     form: DraftForm
+    prompt: str
     reply: Reply | None = None
     repaired: bool = False
 
@@ -98,7 +109,7 @@ class Exchange:
         """Positions of the jobs, of those that have come, whose action the model was not sure of."""
         if self.reply is None or not self.reply.token_odds:
             return frozenset()
-        return doubted_jobs(self.reply.token_odds, self.form.action_names)
+        return doubted_jobs(self.reply.token_odds, self.form.action_names, self.prompt)
 
     async def _whole(self, messages: list[dict[str, str]], options: dict[str, Any]) -> PlanReply:
         hooks = Hooks()
@@ -106,14 +117,18 @@ class Exchange:
         instructor = self.client.instructor
         # Not `instructor.create`: it only walks the response model, as `create_fn` does again, and adds its defaults.
         # No `context=`: Instructor would render every message as a Jinja template, the user's words included.
-        instance: PlanReply = await instructor.create_fn(
-            response_model=self.form.whole,
-            messages=messages,
-            max_retries=0,
-            strict=True,
-            hooks=instructor.hooks + hooks,
-            **{**instructor.kwargs, **options},
-        )
+        once = AsyncRetrying(stop=stop_after_attempt(1), retry=retry_never, reraise=True)
+        try:
+            instance: PlanReply = await instructor.create_fn(
+                response_model=self.form.whole,
+                messages=messages,
+                max_retries=once,
+                strict=True,
+                hooks=instructor.hooks + hooks,
+                **{**instructor.kwargs, **options},
+            )
+        finally:
+            let_go(once)
         if self.client.row.wire == "instructor" and self.reply is not None and not self.reply.recognised:
             self.reply = Reply(text=instance.model_dump_json(), finish="stop")
         return instance

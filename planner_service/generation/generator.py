@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
+from planner_service.generation.asking import let_go
 from planner_service.generation.circuit import CircuitState
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.healing import Healing
@@ -53,20 +54,23 @@ class Generator:
         :raises GenerationFailed: a subclass per cause, carrying the report of all attempts
         """
         healing = Healing(self._workshop, request, observer)
+        # The only retry layer: Instructor and the SDKs under it make one call each.
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(request.max_attempts),
+            retry=retry_if_exception(healing.worth_another),
+            wait=healing.delay_seconds,
+            sleep=self._sleep,
+            reraise=True,
+        )
         try:
-            # The only retry layer: Instructor and the SDKs under it make one call each.
-            async for attempt in AsyncRetrying(
-                stop=stop_after_attempt(request.max_attempts),
-                retry=retry_if_exception(healing.worth_another),
-                wait=healing.delay_seconds,
-                sleep=self._sleep,
-                reraise=True,
-            ):
+            async for attempt in retrying:
                 with attempt:
                     return await healing.attempt()
         except GenerationFailed as failure:
             failure.report = healing.report()
             raise
+        finally:
+            let_go(retrying)
         raise AssertionError("unreachable: the last attempt's failure is raised again")
 
     async def aclose(self) -> None:

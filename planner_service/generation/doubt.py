@@ -2,7 +2,8 @@
 
 A small model seldom refuses: it finds a use for any action. But where it writes an action's name, the probability that
 it gave to `no_matching_action` instead tells wanted refusals from right plans well (docs/plan-quality.md has the
-figures). A server that tells its tokens' probabilities (`logprobs` of OpenAI's protocol) lets us read it at no cost.
+figures), unless the request uses the very words of that name. A server that tells its tokens' probabilities (`logprobs`
+of OpenAI's protocol) lets us read it at no cost.
 """
 
 from __future__ import annotations
@@ -13,40 +14,55 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from planner_service.generation.draft import NO_MATCHING_ACTION
+from planner_service.generation.selection import stems
 
 MAX_REFUSAL_PROBABILITY = 0.1
 """From here on a job counts as refused. Measured, see docs/plan-quality.md; it belongs to the embedded model."""
 ALTERNATIVES = 8
 """How many candidates a server is asked to tell for each token."""
+_NAMED_WORDS = 2
 
 _NAME_BEGINS = re.compile(r'(?<!\\)"action_name"\s*:\s*"\Z')
+_NAME = re.compile(r'(?:[^"\\]|\\.)*')
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\]]', re.DOTALL)
 _DEPTH_OF_A_JOB = 3
 
 
-def doubted_jobs(tokens: Sequence[Any], action_names: Sequence[str]) -> frozenset[int]:
+def doubted_jobs(tokens: Sequence[Any], action_names: Sequence[str], prompt: str) -> frozenset[int]:
     """Positions (from 0) in `jobs` whose action the model was not sure of.
 
     tokens: the reply's tokens so far, as `choices[0].logprobs.content` has them. What is not of that form counts as
     certainty.
     """
+    asked = frozenset(stems(prompt))
     return frozenset(
         position
-        for position, candidates in enumerate(_name_candidates(tokens))
-        if _refusal_probability(candidates, action_names) >= MAX_REFUSAL_PROBABILITY
+        for position, (name, candidates) in enumerate(_names(tokens))
+        if _refusal_probability(candidates, action_names) >= MAX_REFUSAL_PROBABILITY and not _is_named(name, asked)
     )
 
 
-def _name_candidates(tokens: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    """The candidates for the first token of each job's action name."""
+def _is_named(action_name: str, asked: frozenset[str]) -> bool:
+    """Whether the request says half of the words of an action's name, and no fewer than two."""
+    words = set(stems(action_name))
+    said = len(words & asked)
+    return said >= _NAMED_WORDS and said * 2 >= len(words)
+
+
+def _names(tokens: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
+    """Each job's action name, as far as it has come, and the candidates for its first token."""
     text = ""
+    found: list[tuple[int, Sequence[Any]]] = []
     for token in tokens:
         if not isinstance(token, Mapping):
-            return
+            break
         if _NAME_BEGINS.search(text[-40:]) and _depth(text) == _DEPTH_OF_A_JOB:
             listed = token.get("top_logprobs")
-            yield listed if isinstance(listed, list) else ()
+            found.append((len(text), listed if isinstance(listed, list) else ()))
         text += str(token.get("token") or "")
+    for start, candidates in found:
+        name = _NAME.match(text, start)
+        yield name.group() if name else "", candidates
 
 
 def _depth(text: str) -> int:

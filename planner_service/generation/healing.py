@@ -101,7 +101,7 @@ class Healing:
                 seed=self._settings.seed + (len(self._attempts) if self._step.vary else 0),
                 stream=self._observer is not None and client.streams,
             )
-            exchange = Exchange(client, self._form)
+            exchange = Exchange(client, self._form, self._request.prompt)
             teller = JobTeller(self._observer, self._form, exchange.doubted) if self._observer is not None else None
             number = len(self._attempts) + 1
             if self._observer is not None:

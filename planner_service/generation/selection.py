@@ -31,12 +31,12 @@ def shown_actions(catalogue: Catalogue, prompt: str, context: Mapping[str, Any])
     texts = _texts(catalogue)
     if sum(map(len, texts)) <= MAX_WHOLE_CHARACTERS:
         return catalogue
-    asked = set(_stems(f"{prompt} {json.dumps(context, ensure_ascii=False)}"))
-    words = [Counter(_stems(text)) for text in texts]
+    asked = set(stems(f"{prompt} {json.dumps(context, ensure_ascii=False)}"))
+    words = [Counter(stems(text)) for text in texts]
     known = Counter(stem for counted in words for stem in counted)
 
     def likeness(index: int) -> float:
-        named = set(_stems(catalogue.actions[index].name))
+        named = set(stems(catalogue.actions[index].name))
         return sum(
             math.log(1 + len(texts) / known[stem]) * (_NAME_WEIGHT if stem in named else 1.0)
             for stem in asked & words[index].keys()
@@ -57,7 +57,7 @@ def _texts(catalogue: Catalogue) -> tuple[str, ...]:
     return tuple(action_text(action) for action in catalogue.actions)
 
 
-def _stems(text: str) -> list[str]:
+def stems(text: str) -> list[str]:
     """Words without their endings, roughly: restart, restarting and RestartService begin alike."""
     words = re.findall(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])|\d+", text)
     return [word.casefold()[:_STEM_CHARACTERS] for word in words if len(word) > 2]

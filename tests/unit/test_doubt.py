@@ -11,6 +11,7 @@ import pytest
 from planner_service.generation.doubt import MAX_REFUSAL_PROBABILITY, doubted_jobs
 
 ACTIONS = ("restart_service", "notify_team")
+PROMPT = "bounce nginx"
 
 
 def token(text: str, *candidates: tuple[str, float]) -> dict[str, Any]:
@@ -30,23 +31,37 @@ def reply(*refusal_probabilities: float, word: str = "no", separator: str = "") 
 
 
 def test_a_job_is_doubted_from_the_measured_probability_on() -> None:
-    assert doubted_jobs(reply(0.001, 0.5, 0.09, MAX_REFUSAL_PROBABILITY), ACTIONS) == {1, 3}
+    assert doubted_jobs(reply(0.001, 0.5, 0.09, MAX_REFUSAL_PROBABILITY), ACTIONS, PROMPT) == {1, 3}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "doubted"),
+    [
+        ("Restart the service nginx", False),
+        ("restarting a few services", False),
+        ("restart nginx", True),
+        ("the service is bad", True),
+        ("", True),
+    ],
+)
+def test_a_request_in_the_words_of_the_actions_name_is_not_doubted(prompt: str, doubted: bool) -> None:
+    assert doubted_jobs(reply(0.4), ACTIONS, prompt) == ({0} if doubted else frozenset())
 
 
 def test_white_space_and_the_tokens_limits_do_not_matter() -> None:
-    assert doubted_jobs(reply(0.5, separator=" "), ACTIONS) == {0}
-    assert doubted_jobs(reply(0.5, word="no_match"), ACTIONS) == {0}
+    assert doubted_jobs(reply(0.5, separator=" "), ACTIONS, PROMPT) == {0}
+    assert doubted_jobs(reply(0.5, word="no_match"), ACTIONS, PROMPT) == {0}
 
 
 def test_several_tokens_that_begin_the_refusal_count_together() -> None:
     tokens = [token('{"jobs":[{"action_name":"'), token("x", ("x", 0.88), ("no", 0.06), ("no_", 0.06))]
-    assert doubted_jobs(tokens, ACTIONS) == {0}
+    assert doubted_jobs(tokens, ACTIONS, PROMPT) == {0}
 
 
 def test_a_token_that_may_begin_an_action_is_no_doubt() -> None:
-    assert doubted_jobs(reply(0.5), (*ACTIONS, "no_op")) == frozenset()
-    assert doubted_jobs(reply(0.5), ("notify_team",)) == {0}, "notify is a word of its own"
-    assert doubted_jobs(reply(0.5, word="n"), ACTIONS) == frozenset()
+    assert doubted_jobs(reply(0.5), (*ACTIONS, "no_op"), PROMPT) == frozenset()
+    assert doubted_jobs(reply(0.5), ("notify_team",), PROMPT) == {0}, "notify is a word of its own"
+    assert doubted_jobs(reply(0.5, word="n"), ACTIONS, PROMPT) == frozenset()
 
 
 def test_names_inside_arguments_are_not_jobs() -> None:
@@ -54,7 +69,7 @@ def test_names_inside_arguments_are_not_jobs() -> None:
     tokens = [token('{"jobs":[{"action_name":"'), token("restart_service"), token('","action_args":{"action_name":"')]
     tokens.append(token("x", ("x", 0.5), ("no", 0.5)))
     tokens += [token(f'","more":{inner}'), token("y", ("y", 0.5), ("no", 0.5))]
-    assert doubted_jobs(tokens, ACTIONS) == frozenset()
+    assert doubted_jobs(tokens, ACTIONS, PROMPT) == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -70,4 +85,4 @@ def test_names_inside_arguments_are_not_jobs() -> None:
     ],
 )
 def test_what_is_not_of_the_protocol_is_no_doubt(tokens: list[Any]) -> None:
-    assert doubted_jobs(tokens, ACTIONS) == frozenset()
+    assert doubted_jobs(tokens, ACTIONS, PROMPT) == frozenset()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import instructor
 import pytest
 
 from planner_service.generation import errors
+from planner_service.generation.attempts import AttemptError
+from planner_service.generation.draft import PlanDraft
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.generator import Generator
 from planner_service.generation.providers import KEY_VARIABLES, PROVIDERS, ModelClients
@@ -101,6 +105,26 @@ async def test_connections_are_used_again(protocol: str, streamed: bool) -> None
         client = bench.clients.client(bench.model)
         assert client is bench.clients.client(bench.model)
     assert server.connections == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_nothing_of_a_generation_waits_for_the_garbage_collector(streamed: bool) -> None:
+    async with ModelServer(default=says(PLAN)) as server, Bench(server) as bench:
+        await bench.generator.generate(bench.request())
+        gc.collect()
+        gc.disable()
+        try:
+
+            def check(_: PlanDraft) -> list[AttemptError]:
+                return []
+
+            held = weakref.ref(check)
+            await bench.generator.generate(bench.request(check=check), Observed() if streamed else None)
+            del check
+            assert held() is None
+        finally:
+            gc.enable()
 
 
 @pytest.mark.asyncio

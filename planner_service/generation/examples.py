@@ -16,17 +16,18 @@ from planner_service.catalogue import Action
 from planner_service.generation.catalogue_text import clipped
 from planner_service.generation.reply_grammar import grammar_schema
 
-# Capitals, spaces and digits: a model that saw lower case only writes los_angeles for Los Angeles.
+# Small and capital letters, spaces and digits: a model that saw lower case only writes los_angeles for Los Angeles, and
+# one that saw capitals only writes Payments for payments. The last example has the first word: as identifiers are.
 _WORDS = (
-    "Kestrel",
-    "blue marble",
-    "Juniper Bay",
-    "harbor-2",
-    "Saffron",
+    "kestrel",
+    "Blue Marble",
+    "juniper-2",
+    "Harbor",
+    "saffron",
     "Walnut Hill",
     "lantern",
     "Meadow Row",
-    "Copper",
+    "copper",
     "orchid-7",
 )
 _NUMBERS = (7, 12, 3, 25, 4, 18, 9, 30, 6, 15)
@@ -127,14 +128,14 @@ class Values:
         return {name: self.of(properties[name], depth + 1) for name in properties if name in required}
 
 
-def example_job(action: Action, number: int, *, with_optional: bool = False) -> ExampleJob:
-    """The `number`-th example of an action: its required arguments, and one optional one if wanted."""
+def example_job(action: Action, number: int) -> ExampleJob:
+    """The `number`-th example of an action: its required arguments, or one optional one if none is."""
     schema = grammar_schema(action.parameters)
     properties: Mapping[str, Any] = schema.get("properties") or {}
     required = schema.get("required") or []
     optional = [name for name in properties if name not in required]
     names = set(required[:_MAX_ARGUMENTS])
-    if optional and (with_optional or not names):
+    if optional and not names:
         names.add(optional[number % len(optional)])
     values = Values(start=number * 3)
     args = {name: values.of(argument) for name, argument in properties.items() if name in names}
@@ -144,13 +145,8 @@ def example_job(action: Action, number: int, *, with_optional: bool = False) -> 
 
 
 def example_of(actions: Sequence[Action], number: int) -> Example:
-    """One request for all of these, in their order, every second with an optional argument.
-
-    Another `number` gives other values.
-    """
-    jobs = tuple(
-        example_job(action, number + index, with_optional=index % 2 == 1) for index, action in enumerate(actions)
-    )
+    """One request for all of these, in their order. Another `number` gives other values."""
+    jobs = tuple(example_job(action, number + index) for index, action in enumerate(actions))
     return Example(_sentence(" and ".join(job.request for job in jobs)), jobs)
 
 

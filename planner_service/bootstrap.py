@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from planner_service.store_gateway import StoreGateway
 from rpckit.channel import ChannelRefused, open_channel
 from rpckit.server import GrpcServer
 from rpckit.settings import ChannelSettings
+from rpckit.tasks import end_task
 from rpckit.telemetry import RpcMetrics
 
 SERVICE_NAME = planner_pb2.DESCRIPTOR.services_by_name["PlannerService"].full_name
@@ -180,10 +180,7 @@ class PlannerServer:
                 remaining = max(0.0, self._drain_ends - asyncio.get_running_loop().time())
             await asyncio.wait((self._kernel_run,), timeout=remaining)
         for task in (self._kernel_run, self._watching, *self._side_tasks):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            await end_task(task)
         if self._generator is not None:
             await self._generator.aclose()
         if self._engine is not None:

@@ -1,10 +1,10 @@
 """Takes back leases that ran out, ends proposals that waited too long, and forgets requests of long ago."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Iterator
 
+from rpckit.tasks import end_task
 from store_service.clock import Clock
 from store_service.commands import Command, ExpireLease, ExpirePlanLease, ExpireProposal
 from store_service.domain.actor import SWEEPER
@@ -49,10 +49,7 @@ class Sweeper:
 
     async def stop(self) -> None:
         """Ends the task. Commands it gave to the writer are carried out."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end_task(self._task)
 
     async def sweep(self) -> int:
         """One round: everything that is due now. Returns how many things were changed.

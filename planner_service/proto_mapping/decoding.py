@@ -63,7 +63,7 @@ def stored_plan_from_proto(message: plan_pb2.Plan) -> Plan:
         jobs=tuple(_stored_job_from_proto(job, index) for index, job in enumerate(message.jobs)),
         context=json_from_proto(message.context, "context"),
         labels=dict(message.labels),
-        options=Options(message.options.model, message.options.max_attempts, message.options.token_budget),
+        options=_stored_options(message),
     )
 
 
@@ -77,9 +77,13 @@ def claimed_plan_from_proto(message: plan_pb2.Plan) -> ClaimedPlan:
             prompt=message.prompt,
             context=json_from_proto(message.context, "context"),
             labels=dict(message.labels),
-            options=Options(message.options.model, message.options.max_attempts, message.options.token_budget),
+            options=_stored_options(message),
         ),
     )
+
+
+def _stored_options(plan: plan_pb2.Plan) -> Options:
+    return Options(plan.options.model, plan.options.max_attempts, plan.options.token_budget)
 
 
 def proposal_from_proto(message: proposal_pb2.Proposal) -> Proposal:

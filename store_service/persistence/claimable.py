@@ -7,7 +7,6 @@ is one look per interval; while nothing is claimable it is one statement.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from rpckit.tasks import end_task
 from store_service.clock import Clock
 from store_service.domain import limits
 from store_service.domain.errors import DatabaseUnavailable
@@ -67,10 +67,7 @@ class ClaimableLookout:
 
     async def stop(self) -> None:
         """Ends the task."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await end_task(self._task)
 
     async def look(self) -> None:
         """One look. Raises DatabaseUnavailable."""

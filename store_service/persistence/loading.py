@@ -1,12 +1,11 @@
 """Reading what a batch needs: each table once, whatever the number of commands."""
 
 from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 
 from store_service.commands.working_set import Needs, WorkingSet
-from store_service.domain.plan import Plan
-from store_service.domain.proposal import Proposal
-from store_service.persistence.row_cache import CommittedRows, RowCache
-from store_service.persistence.rows import plan_from_row, proposal_from_row
+from store_service.persistence.row_cache import CommittedRows, E, RowCache
+from store_service.persistence.rows import Row, plan_from_row, proposal_from_row
 from store_service.persistence.write_session import WriteSession
 
 
@@ -41,36 +40,27 @@ async def load(session: WriteSession, needs: Needs, working_set: WorkingSet, com
                 working_set.plan_queue.add(candidates.priority, candidates.requester, plan_id)
             plan_ids.update(candidates.plan_ids)
     if proposal_ids:
-        await _load_proposals(session, working_set, proposal_ids, committed.proposals)
+        await _take(proposal_ids, committed.proposals, session.proposals, proposal_from_row, working_set.proposals)
     if plan_ids:
-        await _load_plans(session, working_set, plan_ids, committed.plans)
+        await _take(plan_ids, committed.plans, session.plans, plan_from_row, working_set.plans)
 
 
-async def _load_proposals(
-    session: WriteSession, working_set: WorkingSet, ids: set[str], committed: RowCache[Proposal]
+async def _take(
+    ids: set[str],
+    committed: RowCache[E],
+    read: Callable[[Sequence[str]], Awaitable[list[Row]]],
+    from_row: Callable[[Row], E],
+    into: dict[str, E | None],
 ) -> None:
+    """Entities as they were committed last: those that are remembered from memory, the others from the database."""
     missing: list[str] = []
-    for proposal_id in ids:
-        remembered = committed.get(proposal_id)
+    for entity_id in ids:
+        remembered = committed.get(entity_id)
         if remembered is None:
-            missing.append(proposal_id)
+            missing.append(entity_id)
         else:
-            working_set.proposals[proposal_id] = remembered
+            into[entity_id] = remembered
     if missing:
-        for row in await session.proposals(missing):
-            proposal = proposal_from_row(row)
-            working_set.proposals[proposal.id] = proposal
-
-
-async def _load_plans(session: WriteSession, working_set: WorkingSet, ids: set[str], committed: RowCache[Plan]) -> None:
-    missing: list[str] = []
-    for plan_id in ids:
-        remembered = committed.get(plan_id)
-        if remembered is None:
-            missing.append(plan_id)
-        else:
-            working_set.plans[plan_id] = remembered
-    if missing:
-        for row in await session.plans(missing):
-            plan = plan_from_row(row)
-            working_set.plans[plan.id] = plan
+        for row in await read(missing):
+            entity = from_row(row)
+            into[entity.id] = entity

@@ -17,7 +17,9 @@ from store_service.domain.instant import Instant
 from store_service.persistence import models
 from store_service.persistence.rows import PLAN_COLUMNS, PROPOSAL_COLUMNS, Row
 from store_service.persistence.write_session import (
+    ABOVE_ALL,
     FORGET,
+    PLANS_IN_WORK,
     Candidates,
     Conflict,
     ConnectionLost,
@@ -76,7 +78,6 @@ _END_OF_COMMIT = (
     "SELECT coalesce((SELECT revision - 1 FROM events WHERE revision > $1 AND time <> $2 ORDER BY revision LIMIT 1), "
     "(SELECT revision FROM log_head WHERE id = 1))"
 )
-_PLANS_IN_WORK = f"SELECT created_by, count(*) FROM plans WHERE {models.PLANNING} GROUP BY created_by"
 _QUEUED = f"FROM plans WHERE {models.QUEUED}"
 _NEXT_PRIORITY = (
     f"SELECT priority {_QUEUED} AND priority < $1 AND {_DUE.format(now='$2')} ORDER BY priority DESC LIMIT 1"
@@ -90,7 +91,6 @@ _QUEUED_PLANS = (
     f"SELECT id {_QUEUED} AND priority = $1 AND created_by = requester.name AND {_DUE.format(now='$2')} "
     "ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED) AS p WHERE requester.name IS NOT NULL ORDER BY p.id"
 )
-_ABOVE_ALL = 1_000_000
 
 
 class PostgresWriteSession:
@@ -192,11 +192,11 @@ class PostgresWriteSession:
         return [row[0] for row in rows]
 
     async def plans_in_work(self) -> list[tuple[str, int]]:
-        return await self._fetch(_PLANS_IN_WORK)
+        return await self._fetch(PLANS_IN_WORK)
 
     async def queued_plans(self, now: Instant, limit: int) -> list[Candidates]:
         found: list[Candidates] = []
-        count, priority = 0, _ABOVE_ALL
+        count, priority = 0, ABOVE_ALL
         while count < limit:
             top = await self._fetch(_NEXT_PRIORITY, priority, now)
             if not top:

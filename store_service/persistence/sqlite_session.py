@@ -18,7 +18,9 @@ from store_service.persistence.rows import PLAN_COLUMNS, PROPOSAL_COLUMNS, Row
 from store_service.persistence.sqlite_thread import SqliteThread
 from store_service.persistence.sqlite_writes import CommitFailed, RowsWrite, delete, insert, roll_back, update, write
 from store_service.persistence.write_session import (
+    ABOVE_ALL,
     FORGET,
+    PLANS_IN_WORK,
     Candidates,
     Conflict,
     ConnectionLost,
@@ -61,7 +63,6 @@ _END_OF_COMMIT = (
     "SELECT coalesce((SELECT revision - 1 FROM events WHERE revision > ? AND time <> ? ORDER BY revision LIMIT 1), "
     "(SELECT revision FROM log_head WHERE id = 1))"
 )
-_PLANS_IN_WORK = f"SELECT created_by, count(*) FROM plans WHERE {models.PLANNING} GROUP BY created_by"
 _QUEUED = f"FROM plans INDEXED BY ix_plans_queue WHERE {models.QUEUED}"
 _NEXT_PRIORITY = f"SELECT priority {_QUEUED} AND priority < ? AND {_DUE} ORDER BY priority DESC LIMIT 1"
 # Hops from one requester to the next in the index, however many plans each has.
@@ -72,7 +73,6 @@ _REQUESTERS = (
 )
 _OLDEST_PLANS = f"SELECT id {_QUEUED} AND priority = ? AND created_by = ? AND {_DUE} ORDER BY id LIMIT ?"
 _SET_HEAD = "UPDATE log_head SET revision = ?, hash = ? WHERE id = 1 AND revision = ? AND hash = ?"
-_ABOVE_ALL = 1_000_000
 _UNWRITABLE = {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -198,11 +198,11 @@ class SqliteWriteSession:
         return [proposal_id for _, proposal_id in found[:limit]]
 
     async def plans_in_work(self) -> list[tuple[str, int]]:
-        return await self._run(_PLANS_IN_WORK)
+        return await self._run(PLANS_IN_WORK)
 
     async def queued_plans(self, now: Instant, limit: int) -> list[Candidates]:
         found: list[Candidates] = []
-        count, priority = 0, _ABOVE_ALL
+        count, priority = 0, ABOVE_ALL
         while count < limit:
             top = await self._run(_NEXT_PRIORITY, priority, now)
             if not top:

@@ -14,6 +14,7 @@ from sqlalchemy import Table
 from store_service.commands.working_set import ReadyQuery
 from store_service.domain.events import LogHead
 from store_service.domain.instant import Instant
+from store_service.persistence.models import PLANNING
 from store_service.persistence.orm import Base
 from store_service.persistence.rows import Row
 
@@ -116,6 +117,9 @@ class WriteSession(Protocol):
         """Moves the head of the log. Raises Conflict when it is not where it was."""
 
 
+PLANS_IN_WORK = f"SELECT created_by, count(*) FROM plans WHERE {PLANNING} GROUP BY created_by"  # noqa: S608 - our own words
+# A priority that none has.
+ABOVE_ALL = 1_000_000
 # These columns are not hashed: the log stays as it was.
 FORGET = "UPDATE events SET method = '', fingerprint = NULL, answer = NULL WHERE answer IS NOT NULL AND"
 

@@ -23,6 +23,7 @@ from planner_service.generation.embedded.machine import available_memory_bytes, 
 from planner_service.generation.embedded.read_prompts import forget_oldest, state_name
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.settings import ModelEndpoint
+from rpckit.tasks import end_task
 
 _LOG = logging.getLogger(__name__)
 
@@ -104,10 +105,7 @@ class EmbeddedEngine:
     async def close(self) -> None:
         """End the process. Calls in flight are cut off."""
         self._closed = True
-        if self._supervisor:
-            self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
+        await end_task(self._supervisor)
         process = self._process
         if process is None or process.returncode is not None:
             return

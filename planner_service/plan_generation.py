@@ -26,6 +26,9 @@ from planner_service.planning_metrics import PlanningMetrics
 from planner_service.single_flight import SingleFlight
 from planner_service.streaming import PlanObserver, Told
 
+# How much of a prompt is the objective, where the model states none.
+_OBJECTIVE_OF_PROMPT_CHARACTERS = 200
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationLimits:
@@ -123,18 +126,17 @@ class PlanGeneration:
             prompt_template_version=self._template,
         )
 
-        checked: list[tuple[PlanDraft, tuple[Job, ...], list[AttemptError]]] = []
+        last: tuple[PlanDraft, tuple[Job, ...], list[AttemptError]] | None = None
 
-        def check(draft: PlanDraft) -> list[AttemptError]:
-            jobs, errors = check_jobs(jobs_of_draft(draft), governance.catalogue)
-            checked[:] = [(draft, jobs, errors)]
-            return errors
+        def checked(draft: PlanDraft) -> tuple[tuple[Job, ...], list[AttemptError]]:
+            nonlocal last
+            # The generator has asked already, unless it did so for another request that shares the draft.
+            if last is None or last[0] is not draft:
+                last = (draft, *check_jobs(jobs_of_draft(draft), governance.catalogue))
+            return last[1], last[2]
 
         async def finished(draft: PlanDraft) -> tuple[tuple[Job, ...], list[AttemptError]]:
-            # The generator has asked already, unless it did so for another request that shares the draft.
-            if not checked or checked[0][0] is not draft:
-                check(draft)
-            _, jobs, errors = checked[0]
+            jobs, errors = checked(draft)
             if errors:
                 return (), errors
             explained = [_explained(job, request.prompt, governance) for job in jobs]
@@ -162,7 +164,9 @@ class PlanGeneration:
             )
         else:
             self._metrics.cache_miss()
-            draft, report = await self._ask(key, request, models, governance, check, deadline, told)
+            draft, report = await self._ask(
+                key, request, models, governance, lambda draft: checked(draft)[1], deadline, told
+            )
             jobs, errors = await finished(draft)
             assert not errors, "the generator returns drafts that passed the checks"
         if told:
@@ -219,10 +223,6 @@ class PlanGeneration:
         return (asked, *fallbacks) if asked else self._limits.models
 
 
-MAX_TITLE_CHARACTERS = 200
-"""Of the request, where the model states no objective of its own."""
-
-
 def generation_deadline(deadline: float) -> float:
     """When a generation must end so that its plan can still be committed, or its report still be told."""
     remaining = deadline - asyncio.get_running_loop().time()
@@ -239,7 +239,7 @@ def _explained(job: Job, prompt: str, governance: Governance) -> Job:
 
 
 def _objective(objective: str, prompt: str) -> str:
-    text = _clean(objective) or clipped(_clean(prompt), MAX_TITLE_CHARACTERS)
+    text = _clean(objective) or clipped(_clean(prompt), _OBJECTIVE_OF_PROMPT_CHARACTERS)
     return text if len(text) <= MAX_OBJECTIVE_CHARACTERS else text[: MAX_OBJECTIVE_CHARACTERS - 1] + "…"
 
 

@@ -107,9 +107,9 @@ class Exchange:
 
     def doubted(self) -> frozenset[int]:
         """Positions of the jobs, of those that have come, whose action the model was not sure of."""
-        if self.reply is None or not self.reply.token_odds:
+        if self.reply is None or not self.reply.token_logprobs:
             return frozenset()
-        return doubted_jobs(self.reply.token_odds, self.form.action_names, self.prompt)
+        return doubted_jobs(self.reply.token_logprobs, self.form.action_names, self.prompt)
 
     async def _whole(self, messages: list[dict[str, str]], options: dict[str, Any]) -> PlanReply:
         hooks = Hooks()

@@ -39,7 +39,7 @@ class Provider:
     key_variable: environment variable that customarily holds the key; empty: none is needed.
     output_limit: name of the parameter that limits the reply's tokens.
     seed: name of the parameter, empty when there is none. temperature: False when the SDK no longer has it.
-    tells_odds: ask for the probabilities of tokens, because what doubt.py reads from them was measured for this model.
+    tells_logprobs: ask for the probabilities of tokens: what doubt.py reads from them was measured for this model.
     """
 
     wire: str
@@ -52,7 +52,7 @@ class Provider:
     temperature: bool = True
     stream_options: bool = True
     single_tool_call: bool = False
-    tells_odds: bool = False
+    tells_logprobs: bool = False
 
 
 _TOOLS = instructor.Mode.TOOLS
@@ -60,7 +60,7 @@ _SCHEMA = instructor.Mode.JSON_SCHEMA
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     {
-        EMBEDDED: Provider(wire="openai", mode=_SCHEMA, tells_odds=True),
+        EMBEDDED: Provider(wire="openai", mode=_SCHEMA, tells_logprobs=True),
         "openai": Provider(
             wire="openai",
             mode=_TOOLS,
@@ -155,7 +155,7 @@ class ModelClient:
             options["seed"] = seed
         elif row.seed:
             options["extra_body"] = {row.seed: seed}
-        if row.tells_odds:
+        if row.tells_logprobs:
             options.update(logprobs=True, top_logprobs=ALTERNATIVES)
         if stream:
             options["stream"] = True

@@ -17,7 +17,7 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -257,7 +257,7 @@ class Expected:
 
     replies: deque[Exchange]
     changed: int = 0
-    exhausted: bool = field(default=False)
+    exhausted: bool = False
 
     def next(self, key: str) -> Exchange:
         """The next one. Raises ReplayMissing."""

@@ -4,9 +4,6 @@ What holds values together is mended, never a value: the /var/lo of a reply that
 an unquoted /var/log, would be another order than the one that was meant. Each text and number of what came of it must
 stand in the reply, whole.
 
-What holds values together is mended, never a value: `/var/lo` of a reply that stopped there, or 1 of `1,000`, would be
-another order than the one that was meant. Each text and number of what came of it must stand in the reply, whole.
-
 json_repair's time grows with the square of hostile input (16 KB of alternating quotes take 8 s), so what it is given is
 bounded in length and nesting, and longer pieces are repaired beside the event loop.
 """
@@ -50,8 +47,6 @@ async def repaired_object(text: str) -> dict[str, Any] | None:
         value = json.JSONDecoder().raw_decode(text)[0]
     except (ValueError, RecursionError):
         if len(text) > MAX_REPAIRED or _nesting(text) > MAX_NESTING or _stops_within(text):
-            return None
-        if _stops_within(text):
             return None
         value = _mend(text) if len(text) <= _INLINE else await asyncio.to_thread(_mend, text)
     return value if isinstance(value, dict) else None

@@ -14,8 +14,8 @@ class Reply:
     text: the JSON that was asked for (a tool's arguments, or the content), or whatever came instead.
     finish: "stop", "length" (cut off at the output limit), or "" (the stream broke off before it said).
     tool_names: tools called, in order. recognised: False when the answer is not of any protocol we know.
-    Tokens as the provider counted them, 0 when it did not say. token_odds: each token with its likeliest alternatives,
-    in the provider's form, where they were asked for.
+    Tokens as the provider counted them, 0 when it did not say.
+    token_logprobs: each token with its likeliest alternatives, in the provider's form, where they were asked for.
     """
 
     text: str = ""
@@ -25,7 +25,7 @@ class Reply:
     input_tokens: int = 0
     output_tokens: int = 0
     recognised: bool = True
-    token_odds: list[Any] = dataclasses.field(default_factory=list)
+    token_logprobs: list[Any] = dataclasses.field(default_factory=list)
 
 
 def read_reply(response: Any) -> Reply:
@@ -49,8 +49,8 @@ def _read_completion(response: Any, choice: Any) -> Reply:
         tool_names=[_text(call.function.name) for call in calls],
     )
     _count(reply, getattr(response, "usage", None))
-    if isinstance(odds := getattr(choice, "logprobs", None), dict):
-        reply.token_odds.extend(odds.get("content") or ())
+    if isinstance(logprobs := getattr(choice, "logprobs", None), dict):
+        reply.token_logprobs.extend(logprobs.get("content") or ())
     return reply
 
 
@@ -87,8 +87,8 @@ def _hear_chunk(reply: Reply, chunk: dict[str, Any]) -> str:
         return ""
     choice = choices[0]
     reply.recognised = True
-    if odds := choice.get("logprobs"):
-        reply.token_odds.extend(odds.get("content") or ())
+    if logprobs := choice.get("logprobs"):
+        reply.token_logprobs.extend(logprobs.get("content") or ())
     if reason := choice.get("finish_reason"):
         reply.finish = _finish(reason)
         reply.refused = reply.refused or reason == "content_filter"

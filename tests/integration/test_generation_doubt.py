@@ -13,7 +13,7 @@ from tests.support.model_server import ModelServer, says
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_doubted_job_is_left_out_with_the_reason(streamed: bool) -> None:
     observer = Observed()
-    reply = says(PLAN, refusal_odds=(0.4, 0.01))
+    reply = says(PLAN, refusal_probabilities=(0.4, 0.01))
     async with ModelServer(default=reply) as server, Bench(server) as bench:
         result = await bench.generator.generate(bench.request(model=EMBEDDED), observer if streamed else None)
     assert [job.action_name for job in result.draft.jobs] == ["delete_file"]
@@ -27,7 +27,7 @@ async def test_a_doubted_job_is_left_out_with_the_reason(streamed: bool) -> None
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_a_plan_of_doubted_jobs_is_a_refusal(streamed: bool) -> None:
     observer = Observed()
-    reply = says(PLAN, refusal_odds=(0.4, 0.2))
+    reply = says(PLAN, refusal_probabilities=(0.4, 0.2))
     async with ModelServer(default=reply) as server, Bench(server) as bench:
         result = await bench.generator.generate(bench.request(model=EMBEDDED), observer if streamed else None)
     assert result.draft.jobs == ()
@@ -38,7 +38,7 @@ async def test_a_plan_of_doubted_jobs_is_a_refusal(streamed: bool) -> None:
 
 @pytest.mark.asyncio
 async def test_only_the_model_it_was_measured_for_is_asked_for_probabilities() -> None:
-    reply = says(PLAN, refusal_odds=(0.4, 0.4))
+    reply = says(PLAN, refusal_probabilities=(0.4, 0.4))
     async with ModelServer(default=reply) as server, Bench(server) as bench:
         others = await bench.generator.generate(bench.request())
         embedded = await bench.generator.generate(bench.request(model=EMBEDDED))

@@ -17,7 +17,7 @@ class ModelReply:
 
     tool_names: None answers in the way that was asked for (a call of the one tool given, or text).
     drop_after: bytes of the body after which the connection is reset; 0 drops it before the status line.
-    refusal_odds: for each job the probability of "no_matching_action" where its name begins; said to who asks for it.
+    refusal_probabilities: of "no_matching_action" where each job's name begins; said to who asks for it.
     gate: the answer, or what follows `gate_after` characters of a streamed one, waits for this event.
     """
 
@@ -26,7 +26,7 @@ class ModelReply:
     headers: tuple[tuple[str, str], ...] = ()
     finish: str = "stop"
     refusal: str | None = None
-    refusal_odds: tuple[float, ...] = ()
+    refusal_probabilities: tuple[float, ...] = ()
     tool_names: tuple[str, ...] | None = None
     input_tokens: int = 50
     output_tokens: int = 20
@@ -109,7 +109,7 @@ class OpenAISpeech(Speech):
             "object": "chat.completion",
             "created": 0,
             "model": self.received.body.get("model", ""),
-            "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": self._odds()}],
+            "choices": [{"index": 0, "message": message, "finish_reason": finish, "logprobs": self._logprobs()}],
             "usage": self._usage(),
         }
 
@@ -129,9 +129,9 @@ class OpenAISpeech(Speech):
                 async for piece in self._pieces():
                     delta = {"tool_calls": [{"index": index, "function": {"arguments": piece}}]}
                     yield self._chunk(delta), len(piece)
-        elif odds := self._odds():
-            for token in odds["content"]:
-                yield self._chunk({"content": token["token"]}, odds={"content": [token]}), len(token["token"])
+        elif logprobs := self._logprobs():
+            for token in logprobs["content"]:
+                yield self._chunk({"content": token["token"]}, logprobs={"content": [token]}), len(token["token"])
         else:
             async for piece in self._pieces():
                 yield self._chunk({"content": piece}), len(piece)
@@ -141,19 +141,19 @@ class OpenAISpeech(Speech):
             yield self._event({"choices": [], "usage": self._usage()}), 0
         yield b"data: [DONE]\n\n", 0
 
-    def _chunk(self, delta: dict[str, Any], finish: str | None = None, odds: dict[str, Any] | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": odds}
+    def _chunk(self, delta: dict[str, Any], finish: str | None = None, logprobs: dict[str, Any] | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": logprobs}
         return self._event({"choices": [choice], "usage": None})
 
-    def _odds(self) -> dict[str, Any] | None:
+    def _logprobs(self) -> dict[str, Any] | None:
         """The reply's tokens with their alternatives; a token ends where an action's name begins."""
-        odds = self.reply.refusal_odds
-        if not odds or not self.received.body.get("logprobs"):
+        probabilities = self.reply.refusal_probabilities
+        if not probabilities or not self.received.body.get("logprobs"):
             return None
         before, *after = re.split(r'(?<="action_name": ")', self.reply.text)
         tokens: list[dict[str, Any]] = [_token(before, [(before, 1.0)])]
-        for part, odd in zip(after, odds, strict=True):
-            tokens.append(_token(part[:2], [(part[:2], 1 - odd), ("no", odd)]))
+        for part, probability in zip(after, probabilities, strict=True):
+            tokens.append(_token(part[:2], [(part[:2], 1 - probability), ("no", probability)]))
             tokens.append(_token(part[2:], [(part[2:], 1.0)]))
         return {"content": tokens}
 
@@ -163,7 +163,7 @@ class OpenAISpeech(Speech):
 
 
 def _token(text: str, candidates: list[tuple[str, float]]) -> dict[str, Any]:
-    top = [{"token": token, "logprob": math.log(odd)} for token, odd in candidates if odd > 0]
+    top = [{"token": token, "logprob": math.log(probability)} for token, probability in candidates if probability > 0]
     return {"token": text, "logprob": top[0]["logprob"], "top_logprobs": top}
 
 

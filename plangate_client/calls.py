@@ -72,20 +72,23 @@ class Calls:
         *,
         repeatable: bool,
         timeout_seconds: float | None = None,
+        first_metadata: tuple[tuple[str, str], ...] = (),
     ) -> ResponseT:
         """Call and wait for the answer.
 
         :param repeatable: True for reads and for writes that carry a request_id.
         :param timeout_seconds: for all attempts together; None means the patience's.
+        :param first_metadata: sent with the first attempt only.
         :raises PlangateError: what the server said, as its type.
         """
         deadline = time.monotonic() + (self.patience.timeout_seconds if timeout_seconds is None else timeout_seconds)
         failed_attempts = 0
         away: PlangateError | None = None
+        metadata = self.metadata + first_metadata
         while True:
             try:
                 remaining_seconds = max(0.001, deadline - time.monotonic())
-                return await rpc(request, timeout=remaining_seconds, metadata=self.metadata or None)
+                return await rpc(request, timeout=remaining_seconds, metadata=metadata or None)
             except grpc.aio.AioRpcError as rpc_error:
                 error = error_from_rpc(rpc_error, self.service)
                 failed_attempts += 1
@@ -99,6 +102,7 @@ class Calls:
                 if time.monotonic() + delay_seconds >= deadline:
                     raise error from rpc_error
             await asyncio.sleep(delay_seconds)
+            metadata = self.metadata
 
     async def stream(
         self,

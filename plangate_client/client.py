@@ -26,6 +26,7 @@ from plangate_client.calls import Calls, Patience, new_request_id
 from plangate_client.events import Events
 from plangate_client.plans import Plans
 from plangate_client.proposals import Proposals
+from rpckit.correlation import NEW_REQUEST_KEY
 
 ON_BEHALF_OF_KEY = "x-plangate-on-behalf-of"
 
@@ -84,13 +85,14 @@ class PlannerClient:
             _identified(request),
             repeatable=True,
             timeout_seconds=self._planning_seconds(timeout_seconds),
+            first_metadata=_news(request),
         )
 
     def stream_plan(
         self, request: planner_pb2.CreatePlanRequest, *, timeout_seconds: float | None = None
     ) -> AsyncIterator[planner_pb2.PlanUpdate]:
         """As create_plan, telling of attempts and jobs as they come; the last update is the plan as stored."""
-        return self._calls.stream(
+        return self._calls.with_metadata(*_news(request)).stream(
             self._stub.StreamPlan, _identified(request), timeout_seconds=self._planning_seconds(timeout_seconds)
         )
 
@@ -204,6 +206,11 @@ class PlannerClient:
 
     def _planning_seconds(self, timeout_seconds: float | None) -> float:
         return self._calls.patience.planning_timeout_seconds if timeout_seconds is None else timeout_seconds
+
+
+def _news(request: planner_pb2.CreatePlanRequest) -> tuple[tuple[str, str], ...]:
+    """Tells the planner of a request_id that is ours and new, which spares it a question to the store."""
+    return () if request.request_id else ((NEW_REQUEST_KEY, "true"),)
 
 
 def _identified(request: planner_pb2.CreatePlanRequest) -> planner_pb2.CreatePlanRequest:

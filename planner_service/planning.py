@@ -72,9 +72,13 @@ class Planning:
         request_id: str,
         validate_only: bool,
         deadline: float,
+        is_new: bool = False,
         observer: PlanObserver | None = None,
     ) -> StoredPlan | Plan:
         """Prompt in, governed plan out: stored, or as it is with `validate_only`.
+
+        is_new: the caller says that the request_id never came before, so the model is asked at once. If it did come,
+        the answer is the earlier one all the same; only the model was asked for nothing.
 
         Raises PlanningRefused and GenerationFailed in their kinds.
         """
@@ -85,7 +89,8 @@ class Planning:
 
         with self._metrics.counting_failures():
             self._generation.check_model(request.options.model)
-            if not validate_only and (earlier := await self._earlier(request_id, requester, same, deadline)):
+            look_back = not (validate_only or is_new)
+            if look_back and (earlier := await self._earlier(request_id, requester, same, deadline)):
                 return earlier
             if self._in_flight >= self._max_in_flight:
                 raise TooManyPlans(self._max_in_flight)

@@ -25,6 +25,7 @@ from planner_service.proto_mapping import decoding, encoding, requests
 from planner_service.store_gateway import StoreGateway
 from planner_service.yaml_document import DocumentInvalid
 from rpckit.auth import current_caller
+from rpckit.correlation import NEW_REQUEST_KEY
 
 _DEFAULT_PAGE = 50
 _LARGEST_PAGE = 1000
@@ -53,6 +54,7 @@ class PlannerServicer(PlannerServiceServicer):
                 request_id=requests.request_id_from_proto(request.request_id),
                 validate_only=request.validate_only,
                 deadline=self._deadline(context),
+                is_new=_is_new(context),
             )
         )
 
@@ -67,6 +69,7 @@ class PlannerServicer(PlannerServiceServicer):
                 request_id=requests.request_id_from_proto(request.request_id),
                 validate_only=request.validate_only,
                 deadline=self._deadline(context),
+                is_new=_is_new(context),
                 observer=updates,
             )
         )
@@ -226,6 +229,10 @@ class _Updates:
 
     def _put(self, update: planner_pb2.PlanUpdate) -> None:
         self.queue.put_nowait(update)
+
+
+def _is_new(context: Context) -> bool:
+    return (NEW_REQUEST_KEY, "true") in (context.invocation_metadata() or ())
 
 
 def _answer(plan: StoredPlan | Plan) -> plan_pb2.Plan:

@@ -8,6 +8,9 @@ from opentelemetry import propagate, trace
 
 REQUEST_ID_KEY = "x-request-id"
 
+# Metadata of a call whose request_id was made for it: nobody sent it before, so there is no earlier answer to look for.
+NEW_REQUEST_KEY = "x-plangate-new-request"
+
 _current_request_id: ContextVar[str] = ContextVar("plangate_request_id", default="")
 
 

@@ -11,14 +11,18 @@ import pytest
 import pytest_asyncio
 from google.rpc import status_pb2
 from grpc_status.rpc_status import to_status
+from plangate.plan.v1 import plan_pb2
+from plangate.planner.v1 import planner_service_pb2 as planner_pb2
+from plangate.planner.v1.planner_service_pb2_grpc import PlannerServiceServicer, add_PlannerServiceServicer_to_server
 from plangate.store.v1 import proposal_pb2
 from plangate.store.v1 import store_service_pb2 as store_pb2
 from plangate.store.v1.store_service_pb2_grpc import ProposalServiceServicer, add_ProposalServiceServicer_to_server
 
 from plangate_client.calls import Patience, new_request_id
-from plangate_client.client import StoreClient
+from plangate_client.client import PlannerClient, StoreClient
 from plangate_client.errors import DeadlineExceeded, Draining, Overloaded, Unavailable, VersionConflict
 from rpckit.channel import open_channel
+from rpckit.correlation import NEW_REQUEST_KEY
 from rpckit.settings import ChannelSettings
 from rpckit.status import RpcFailure, to_rpc_status
 
@@ -51,6 +55,19 @@ class Moody(ProposalServiceServicer):
             await context.abort_with_status(to_status(status))
 
 
+class Drained(PlannerServiceServicer):
+    """Refuses the first call, answers the second. Notes of each whether its request_id was said to be new."""
+
+    def __init__(self) -> None:
+        self.said_new: list[bool] = []
+
+    async def CreatePlan(self, request, context):  # type: ignore[no-untyped-def]
+        self.said_new.append((NEW_REQUEST_KEY, "true") in context.invocation_metadata())
+        if len(self.said_new) == 1:
+            await context.abort_with_status(to_status(to_rpc_status(RpcFailure(UNAVAILABLE, "DRAINING", "x"))))
+        return plan_pb2.Plan()
+
+
 @pytest_asyncio.fixture
 async def moody() -> AsyncIterator[tuple[Moody, StoreClient]]:
     server = grpc.aio.server()
@@ -77,6 +94,20 @@ async def test_repeats_with_one_request_id_while_nothing_was_done(moody: tuple[M
     assert len(servicer.request_ids) == 4
     assert len(set(servicer.request_ids)) == 1
     assert servicer.request_ids[0]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("request_id", "said_new"), [("", [True, False]), (new_request_id(), [False, False])])
+async def test_says_which_request_ids_nobody_sent_before(request_id: str, said_new: list[bool]) -> None:
+    server = grpc.aio.server()
+    servicer = Drained()
+    add_PlannerServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with PlannerClient(open_channel(f"127.0.0.1:{port}", ChannelSettings())) as planner:
+        await planner.create_plan(planner_pb2.CreatePlanRequest(prompt="look", request_id=request_id))
+    await server.stop(None)
+    assert servicer.said_new == said_new
 
 
 @pytest.mark.asyncio

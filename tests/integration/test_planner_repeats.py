@@ -12,8 +12,10 @@ import grpc
 import pytest
 import pytest_asyncio
 from plangate.plan.v1 import plan_pb2
+from plangate.planner.v1.planner_service_pb2_grpc import PlannerServiceStub
 
 from plangate_client.errors import PlangateError, RequestIdReused, StoreUnavailable
+from rpckit.correlation import NEW_REQUEST_KEY
 from store_service import bootstrap as store_bootstrap
 from store_service.settings import StoreSettings
 from tests.support.model_server import says
@@ -69,6 +71,21 @@ async def test_retries_and_new_requests_at_the_same_time_each_get_their_own(hous
     assert [plan.prompt for plan in again[3:]] == [request.prompt for request in fresh]
     assert len(house.model.requests) == 6
     assert len(await house.stored_plans()) == 6
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("answer", [LOOK, OTHER])
+async def test_a_retry_that_says_it_is_new_gets_the_first_answer_all_the_same(
+    house: PlannerHouse, answer: tuple[str, dict[str, str]]
+) -> None:
+    request = asking("look at web")
+    first = await house.planner().create_plan(request)
+    await house.add_planner()
+    house.answers(answer)
+    stub = PlannerServiceStub(house.planner(number=1).channel)
+    assert await stub.CreatePlan(request, metadata=((NEW_REQUEST_KEY, "true"),)) == first
+    assert len(house.model.requests) == 2
+    assert len(await house.stored_plans()) == 1
 
 
 @pytest.mark.asyncio

@@ -117,10 +117,10 @@ def revision_from_proto(message: planner_pb2.ReviseProposalRequest) -> Revision:
 
 
 def request_id_from_proto(text: str, path: str = "request_id") -> str:
-    """Empty, or a UUID as it was sent: the store compares it by letter."""
+    """Empty, or a UUID in small letters, as the store keeps it: in capitals it is the same one."""
     if text and not _UUID.fullmatch(text):
         raise FieldInvalid(path, "must be a UUID")
-    return text
+    return text.lower()
 
 
 def labels_from_proto(labels: Mapping[str, str], path: str) -> dict[str, str]:

@@ -57,6 +57,19 @@ async def test_a_retry_neither_plans_nor_stores_again(house: PlannerHouse) -> No
 
 
 @pytest.mark.asyncio
+async def test_an_id_in_capitals_is_the_same_id(house: PlannerHouse) -> None:
+    planner = house.planner()
+    request_id = str(uuid.uuid4())
+    in_capitals = asking("look at web", request_id=request_id.upper())
+    first = await planner.create_plan(in_capitals)
+    assert await planner.create_plan(in_capitals) == first
+    assert await planner.create_plan(asking("look at web", request_id=request_id)) == first
+    with pytest.raises(RequestIdReused):
+        await planner.create_plan(asking("look at db", request_id=request_id.upper()))
+    assert len(house.model.requests) == 1
+
+
+@pytest.mark.asyncio
 async def test_retries_and_new_requests_at_the_same_time_each_get_their_own(house: PlannerHouse) -> None:
     # So many proposals that the log's events of these requests do not fit on one page.
     house.answers(*[LOOK] * 60)

@@ -41,6 +41,10 @@ from planner_service.generation.reply import Reply, hear_event, read_reply
 from planner_service.generation.streaming import StreamedForms, plan_form
 
 
+# The second: halves of surrogate pairs, which a reply may hold and UTF-8 does not.
+_UNREADABLE = frozenset({"json_invalid", "string_unicode"})
+
+
 def let_go(retrying: AsyncRetrying) -> None:
     """Break the circle in which tenacity's objects refer to each other, when they have done their work.
 
@@ -187,7 +191,7 @@ class Exchange:
             instance = form.model.model_validate_json(reply.text, strict=True)
         except pydantic.ValidationError as invalid:
             first = invalid.errors(include_url=False, include_context=False, include_input=False)[0]
-            if first["type"] != "json_invalid":
+            if first["type"] not in _UNREADABLE:
                 raise self._violation(invalid, from_json(reply.text)) from None
             return await self._repair(reply.text, first["msg"])
         # Whole and valid: it was streamed. Else it came as text where a tool call was asked for.

@@ -87,10 +87,15 @@ def bounded_errors(errors: Sequence[AttemptError]) -> tuple[AttemptError, ...]:
     """The first errors, as many and as long as an attempt may carry."""
     return tuple(
         error
-        if len(error.message) <= MESSAGE_LIMIT
-        else dataclasses.replace(error, message=error.message[: MESSAGE_LIMIT - 1] + "…")
+        if len(error.message) <= MESSAGE_LIMIT and len(error.path) <= MESSAGE_LIMIT
+        # A path is made of names that the model chose.
+        else dataclasses.replace(error, path=_cut(error.path), message=_cut(error.message))
         for error in errors[:MAX_ERRORS]
     )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
 
 
 def recorded_text(text: str, setting: RawText) -> str:

@@ -15,6 +15,8 @@ MAX_ERRORS_TOLD = 5
 MAX_REASK = MAX_REPLY_SHOWN + MAX_COMPLAINT
 """Characters by which a re-ask may be longer than the first prompt."""
 
+_LEAST_PER_CHARACTER, _MOST_PER_CHARACTER = 1 / 16, 2.0
+
 Messages = list[dict[str, str]]
 
 
@@ -52,4 +54,5 @@ class TokenEstimate:
     def learn(self, characters: int, tokens: int) -> None:
         """A provider counted so many tokens in so many characters."""
         if characters and tokens:
-            self._tokens_per_character = tokens / characters
+            # Within what texts have: a provider that counts something else besides would keep us from asking it again.
+            self._tokens_per_character = min(_MOST_PER_CHARACTER, max(_LEAST_PER_CHARACTER, tokens / characters))

@@ -151,7 +151,7 @@ def retry_after(headers: Any, now: dt.datetime | None = None) -> float | None:
         return seconds
     try:
         moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=dt.UTC)

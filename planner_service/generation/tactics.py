@@ -118,11 +118,13 @@ class Tactics:
         return Step(self._index, delay_seconds=delay) if delay <= self._settings.max_wait_seconds else None
 
     def _after_outage(self, failure: GenerationFailed) -> Step | None:
-        delay = self._backoff()
+        asked = failure.retry_after_seconds or 0.0
+        delay = max(self._backoff(), asked)
         self._outages += 1
-        if self._outages >= _PATIENCE and (other := self._next_model()) is not None:
+        impatient = self._outages >= _PATIENCE or asked > self._settings.rate_limit_patience_seconds
+        if impatient and (other := self._next_model()) is not None:
             return other
-        return Step(self._index, delay_seconds=max(delay, failure.retry_after_seconds or 0.0))
+        return Step(self._index, delay_seconds=delay) if delay <= self._settings.max_wait_seconds else None
 
     def _backoff(self) -> float:
         full = self._settings.backoff_seconds * 2.0**self._outages

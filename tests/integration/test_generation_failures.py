@@ -375,6 +375,8 @@ ODD_BODIES = [
     '{"choices": [{"message": {"tool_calls": [{"function": {"name": 1, "arguments": {}}}]}, "finish_reason": 7}]}',
     '{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": 5}',
     '{"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": "many"}}',
+    '{"choices": [{"message": {"content": "{\\"jobs\\": \\"\\ud800\\"}"}, "finish_reason": "stop"}]}',
+    '{"choices": [{"message": {"content": "\\udc00"}, "finish_reason": "stop"}]}',
     '{"content": 5}',
     '{"content": [null]}',
     '{"content": [{"type": "tool_use"}], "stop_reason": "tool_use"}',

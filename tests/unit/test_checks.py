@@ -58,6 +58,7 @@ def test_right_jobs_get_their_defaults() -> None:
         ([a("one", action_args={"thing": "\ud800"})], [("jobs.0.action_args.thing", "unicode")]),
         ([a("one", action_args={"\udfff": 1})], [("jobs.0.action_args", "unicode")]),
         ([a("one", action_args={"thing": "x", "depth": 2**53})], [("jobs.0.action_args.depth", "number")]),
+        ([a("one", action_args={"thing": "x", "depth": -(10**4_000)})], [("jobs.0.action_args.depth", "number")]),
         ([a("one", action_args={"thing": "x", "depth": float("nan")})], [("jobs.0.action_args.depth", "number")]),
         ([a("one", action_name="anything", action_args={"x": "y" * 70_000})], [("jobs.0.action_args", "too_large")]),
         ([a("one", description="x" * 2001)], [("jobs.0.description", "too_long")]),

@@ -39,6 +39,7 @@ NOW = dt.datetime(2026, 11, 23, 12, 0, 0, tzinfo=dt.UTC)
         ({"retry-after": "1e300"}, None),
         ({"retry-after": "Mon, 23 Nov 2026 12:00:30 GMT"}, 30.0),
         ({"retry-after": "Mon, 23 Nov 2026 11:00:00 GMT"}, 0.0),
+        ({"retry-after": "Mon, 23 Nov 2026 12:00:30 +999999999999999"}, None),
         ({"retry-after": "9", "retry-after-ms": "250"}, 0.25),
     ],
 )
@@ -105,6 +106,7 @@ def test_errors_and_texts_are_bounded() -> None:
     kept = bounded_errors([AttemptError("", "x", "y" * 9_999)] * 99)
     assert len(kept) == 20
     assert all(len(error.message) <= 500 for error in kept)
+    assert len(bounded_errors([AttemptError("jobs.0.action_args." + "k" * 99_999, "x", "y")])[0].path) == 500
     assert len(recorded_text("x" * 99_999, RawText.KEEP)) == 16_384
     assert recorded_text("secret", RawText.REDACT) == "[6 characters redacted]"
     assert recorded_text("secret", RawText.DROP) == ""
@@ -144,6 +146,13 @@ def test_tokens_are_estimated_until_they_are_counted() -> None:
     assert estimate.of(400) == 100
     estimate.learn(1_000, 500)
     assert estimate.of(400) == 200
+
+
+@pytest.mark.parametrize(("counted", "estimated"), [(2**53, 800), (1, 25)])
+def test_a_provider_that_counts_wrongly_does_not_decide_what_is_asked_of_it(counted: int, estimated: int) -> None:
+    estimate = TokenEstimate()
+    estimate.learn(1_000, counted)
+    assert estimate.of(400) == estimated
 
 
 @pytest.mark.asyncio

@@ -122,6 +122,12 @@ def test_a_servers_wish_to_wait_is_granted() -> None:
     assert tactics().after(errors.ServerFailed(M, retry_after_seconds=2.0), None) == Step(0, delay_seconds=2.0)
 
 
+def test_a_server_that_wishes_to_be_left_alone_for_long_is() -> None:
+    assert tactics(2).after(errors.ServerFailed(M, retry_after_seconds=6.0), 300.0) == Step(1)
+    assert tactics(1).after(errors.ServerFailed(M, retry_after_seconds=60.0), 300.0) == Step(0, delay_seconds=60.0)
+    assert tactics(1).after(errors.ServerFailed(M, retry_after_seconds=61.0), 300.0) is None
+
+
 def test_jitter_takes_up_to_half_off() -> None:
     hasty = Tactics(GenerationSettings(), 1, lambda: 0.0)
     assert hasty.after(errors.ServerFailed(M), None) == Step(0, delay_seconds=0.125)

@@ -40,7 +40,6 @@ from planner_service.generation.repair import repaired_object
 from planner_service.generation.reply import Reply, hear_event, read_reply
 from planner_service.generation.streaming import StreamedForms, plan_form
 
-
 # The second: halves of surrogate pairs, which a reply may hold and UTF-8 does not.
 _UNREADABLE = frozenset({"json_invalid", "string_unicode"})
 

@@ -23,7 +23,8 @@ from planner_service.attempt_error import dotted
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
 MAX_DEPTH = 64
-EXACT_INTEGER_LIMIT = 2**53
+# From here on a double, which is what a number becomes on the wire, may have been rounded.
+INEXACT_FROM = 2**53
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -208,10 +209,14 @@ class _Reader:
         if kind == "bool" and node.value.lower() in ("true", "false"):
             return node.value.lower() == "true"
         if kind == "int" and _INTEGER.fullmatch(node.value):
-            number = int(node.value)
-            if abs(number) > EXACT_INTEGER_LIMIT:
-                raise _at(node, f"{node.value!r} is beyond 2^53 and cannot be kept exactly: put it in quotes")
-            return number
+            # Python makes no number of thousands of digits.
+            return _exact(node, int(node.value) if len(node.value) < 20 else INEXACT_FROM)
         if kind == "float" and _FLOAT.fullmatch(node.value) and math.isfinite(float(node.value)):
-            return float(node.value)
+            return _exact(node, float(node.value))
         raise _at(node, f"{node.value!r} would be read as {kind}: put it in quotes")
+
+
+def _exact(node: yaml.Node, number: int | float) -> int | float:
+    if abs(number) >= INEXACT_FROM and float(number).is_integer():
+        raise _at(node, "a whole number of 2^53 or more cannot be kept exactly: put it in quotes")
+    return number

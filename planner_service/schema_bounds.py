@@ -66,7 +66,7 @@ class SchemaGraph:
     def check(self) -> None:
         """Raises SchemaRefused."""
         self._walk(self._root, (), 0)
-        self._check_references(self._root, (), 0)
+        self._check_references(self._root, ())
         if self._weigh(self._root, MAX_ARGUMENT_DEPTH, frozenset()) > MAX_CHECKS_PER_VALUE:
             raise SchemaRefused(
                 (),
@@ -108,14 +108,14 @@ class SchemaGraph:
                     "look-around or back references, whose time has no bound",
                 ) from None
 
-    def _check_references(self, schema: Any, path: JsonPath, depth: int) -> None:
+    def _check_references(self, schema: Any, path: JsonPath) -> None:
         if not isinstance(schema, dict):
             return
         for keyword in _REFERENCES:
             if keyword in schema:
                 self._targets(schema, keyword, path)
         for keyword, key, child in subschemas(schema):
-            self._check_references(child, (*path, keyword, *key), depth + 1)
+            self._check_references(child, (*path, keyword, *key))
 
     def _targets(self, schema: dict[str, Any], keyword: str, path: JsonPath) -> list[Any]:
         reference = schema[keyword]

@@ -11,7 +11,8 @@ PlanningRefused
 ├── RequestIdReused         the same request_id came with other content
 ├── TooManyPlans            as many plans are in the making as may be
 ├── PlanningTimedOut        the call's time ran out
-└── StoreAway               the store cannot be reached or cannot work now; nothing was stored
+├── StoreAway               the store cannot be reached or cannot work now; nothing was stored
+└── StoreOutOfTime          time ran out while the store was asked: what was to be stored may or may not be there
 """
 
 from __future__ import annotations

@@ -155,7 +155,7 @@ class PlannerServer:
         )
         port = await self.grpc.start()
         if settings.kernel_concurrency:
-            self._kernel = Kernel(generation, store, _kernel_settings(settings), self._metrics)
+            self._kernel = Kernel(generation, store, _kernel_settings(settings), self._metrics, reason_of)
             self._kernel_run = self._in_background(self._kernel.run(), "the kernel loop")
         self._watching = self._in_background(
             self.governance.watch(settings.reload_poll_seconds, self._reloaded), "watching the files"

@@ -17,16 +17,14 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from planner_service.errors import ModelNotAllowed, PlanningRefused, PlanningTimedOut, StoreAway, StoreOutOfTime
+from planner_service.errors import ModelNotAllowed, PlanningRefused, StoreAway, StoreOutOfTime
 from planner_service.generation.attempts import GenerationReport
 from planner_service.generation.errors import (
     BudgetExhausted,
     GenerationFailed,
     ModelRefused,
+    PlanInvalid,
     PromptTooLong,
-    ProviderFailed,
-    ProviderTimedOut,
-    RateLimited,
 )
 from planner_service.plan import ClaimedPlan, Plan
 from planner_service.plan_generation import PlanGeneration, generation_deadline
@@ -41,6 +39,10 @@ _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 15.0
 # Time for the store to take the result after planning ended.
 _COMMIT_SECONDS = 20.0
+# Another try would end the same way: a model that answers wrongly at temperature 0 will do so again, and the attempts
+# within one planning have already tried to mend that. Whatever else went wrong, a provider that is away above all, may
+# be over by then.
+_FINAL = (PlanInvalid, ModelRefused, BudgetExhausted, PromptTooLong, ModelNotAllowed)
 
 
 class PlanQueue(Protocol):
@@ -82,12 +84,19 @@ class Kernel:
     """One loop in one planner. `run` until `stop`."""
 
     def __init__(
-        self, generation: PlanGeneration, queue: PlanQueue, settings: KernelSettings, metrics: PlanningMetrics
+        self,
+        generation: PlanGeneration,
+        queue: PlanQueue,
+        settings: KernelSettings,
+        metrics: PlanningMetrics,
+        reason_of: Callable[[Exception], str],
     ) -> None:
+        """`reason_of`: the contract's reason for a failure."""
         self._generation = generation
         self._queue = queue
         self._settings = settings
         self._metrics = metrics
+        self._reason_of = reason_of
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Semaphore(settings.concurrency)
@@ -226,7 +235,9 @@ class Kernel:
 
     async def _give_up(self, claimed: ClaimedPlan, error: Exception) -> str:
         self._metrics.failed(error)
-        reason, message, retryable = failure_of(error)
+        reason, message, retryable = "INTERNAL", "the planner failed; its log says why", not isinstance(error, _FINAL)
+        if isinstance(error, (GenerationFailed, PlanningRefused)):
+            reason, message = self._reason_of(error), str(error)
         report = error.report if isinstance(error, GenerationFailed) else None
         retry_after = error.retry_after_seconds if isinstance(error, GenerationFailed) else None
         _log.info("plan not made", plan_id=claimed.id, attempt=claimed.attempt, reason=reason, retryable=retryable)
@@ -251,30 +262,3 @@ class Kernel:
             except (StoreAway, StoreOutOfTime):
                 await asyncio.sleep(pause)
                 pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
-
-
-def failure_of(error: Exception) -> tuple[str, str, bool]:
-    """Reason and message for the plan's failure, and whether another try may help.
-
-    A provider that is away may be back, a model that answers wrongly at temperature 0 will do so again: the attempts
-    within one planning have already tried to mend that.
-    """
-    if isinstance(error, RateLimited):
-        return "PROVIDER_RATE_LIMITED", error.message, True
-    if isinstance(error, ModelRefused):
-        return "MODEL_REFUSED", error.message, False
-    if isinstance(error, ProviderTimedOut):
-        return "PROVIDER_TIMEOUT", error.message, True
-    if isinstance(error, BudgetExhausted):
-        return "BUDGET_EXHAUSTED", error.message, False
-    if isinstance(error, PromptTooLong):
-        return "PROMPT_TOO_LONG", error.message, False
-    if isinstance(error, ProviderFailed):
-        return "PROVIDER_UNAVAILABLE", error.message, True
-    if isinstance(error, PlanningTimedOut):
-        return "PROVIDER_TIMEOUT", str(error), True
-    if isinstance(error, GenerationFailed):
-        return "PLAN_INVALID", error.message, False
-    if isinstance(error, ModelNotAllowed):
-        return "MODEL_NOT_ALLOWED", str(error), False
-    return "INTERNAL", "the planner failed; its log says why", True

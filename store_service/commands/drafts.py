@@ -121,7 +121,7 @@ def _check_job(job: Job, path: str) -> None:
     limits.priority(f"{path}.priority", job.priority)
     limits.number(f"{path}.max_attempts", job.max_attempts, 0, limits.MAX_ATTEMPTS)
     if job.decision is None:
-        raise InvalidField(f"{path}.decision", "must be given")
+        raise InvalidField(f"{path}.decision", "is required")
     check_decision(job.decision, f"{path}.decision")
 
 

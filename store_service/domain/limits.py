@@ -38,7 +38,7 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 def text(path: str, value: str, limit: int, *, required: bool = False) -> None:
     """At most `limit` characters, no NUL (PostgreSQL cannot store it)."""
     if required and not value:
-        raise InvalidField(path, "must be given")
+        raise InvalidField(path, "is required")
     if len(value) > limit:
         raise InvalidField(path, f"must be at most {limit} characters")
     if "\0" in value:

@@ -12,6 +12,7 @@ from typing import Any
 
 import jsonschema_rs
 
+from plangate_client.executor.arguments import OPEN_KEYWORDS
 from planner_service.attempt_error import AttemptError, dotted
 from planner_service.schema_bounds import (
     MAX_ARGUMENT_DEPTH,
@@ -139,19 +140,7 @@ def closed(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
     JSON Schema lets unknown names pass; a reviewer would then agree to arguments that nobody described.
     """
-    speaks_for_itself = {
-        "additionalProperties",
-        "unevaluatedProperties",
-        "patternProperties",
-        "allOf",
-        "anyOf",
-        "oneOf",
-        "if",
-        "$ref",
-        "$dynamicRef",
-        "$recursiveRef",
-    }
-    if speaks_for_itself & parameters.keys():
+    if OPEN_KEYWORDS & parameters.keys():
         return dict(parameters)
     return {**parameters, "additionalProperties": False}
 

@@ -11,8 +11,7 @@ import jsonschema_rs
 from plangate_client.executor.template import Placeholder, TemplateInvalid
 from rpckit.struct_codec import JsonObject
 
-# Where one of these stands, the top level of the schema does not say by itself which arguments there are.
-_OPEN_KEYWORDS = frozenset(
+OPEN_KEYWORDS = frozenset(
     {
         "additionalProperties",
         "unevaluatedProperties",
@@ -26,6 +25,7 @@ _OPEN_KEYWORDS = frozenset(
         "$recursiveRef",
     }
 )
+"""Where one of these stands, the schema says itself what becomes of arguments that `properties` does not name."""
 _PATTERN_BYTES = 1 << 20
 _MESSAGE_CHARACTERS = 400
 _LONGEST_CHAIN = 16
@@ -42,13 +42,13 @@ class ArgumentSchema:
     def __init__(self, parameters: Mapping[str, Any]) -> None:
         """Raises SchemaInvalid. References stay inside the document: nothing is ever fetched."""
         schema = {"type": "object", **parameters}
-        self._speaks_for_itself = bool(_OPEN_KEYWORDS & schema.keys())
-        if not self._speaks_for_itself:
+        if not OPEN_KEYWORDS & schema.keys():
             schema["additionalProperties"] = False
         self._schema = schema
         try:
             self._validator = jsonschema_rs.validator_for(
                 schema,
+                validate_formats=True,
                 # An automaton without back references: no pattern can take longer than its text is long.
                 pattern_options=jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES, dfa_size_limit=_PATTERN_BYTES),
                 retriever=_refuse_to_fetch,
@@ -72,7 +72,7 @@ class ArgumentSchema:
         """
         schema: Any = self._schema
         for depth, name in enumerate(placeholder.path):
-            if not isinstance(schema, dict) or (_OPEN_KEYWORDS & schema.keys()) - {"additionalProperties"}:
+            if not isinstance(schema, dict) or (OPEN_KEYWORDS & schema.keys()) - {"additionalProperties"}:
                 return
             properties = schema.get("properties", {})
             if name not in properties:

@@ -72,3 +72,11 @@ def test_keys_are_what_is_written(tmp_path: Path) -> None:
     action = load_bound_catalogue(file).actions["a"]
     assert action.arguments.fault({"on": "x"}) == ""
     assert action.arguments.fault({"off": "x"}) != ""
+
+
+def test_formats_are_checked_as_the_planner_checks_them(tmp_path: Path) -> None:
+    file = tmp_path / "catalogue.yaml"
+    file.write_text("actions: [{name: a, parameters: {properties: {host: {format: hostname}}}, command: {argv: [ls]}}]")
+    arguments = load_bound_catalogue(file).actions["a"].arguments
+    assert arguments.fault({"host": "web-01.example"}) == ""
+    assert arguments.fault({"host": "-rf /"}).startswith("host: ")

@@ -112,7 +112,8 @@ def _check_dependencies(jobs: Sequence[Job]) -> list[AttemptError]:
             errors.append(AttemptError(f"jobs.{index}.id", "not_unique", f"job {positions[job.id]} has the same id"))
         positions.setdefault(job.id, index)
     for index, job in enumerate(jobs):
-        for place, name in enumerate(job.depends_on):
+        # Of more than may be, which has been said, the rest is not looked at: it may be a million.
+        for place, name in enumerate(job.depends_on[:MAX_REFERENCES]):
             path = f"jobs.{index}.depends_on.{place}"
             if name not in positions:
                 errors.append(AttemptError(path, "unknown_job", "no job of this plan has this id"))

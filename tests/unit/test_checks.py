@@ -73,6 +73,12 @@ def test_what_is_wrong_is_named(jobs: list[Job], errors: list[tuple[str, str]]) 
     assert found(*jobs) == errors
 
 
+def test_a_million_dependencies_are_not_a_million_errors() -> None:
+    errors = found(a("one", *["nobody"] * 1_000_000))
+    assert errors[0] == ("jobs.0.depends_on", "too_long")
+    assert len(errors) == 65
+
+
 def test_arguments_nested_too_deep_are_named_before_anything_recurses() -> None:
     value: dict[str, Any] = {}
     for _ in range(5000):

@@ -1,5 +1,8 @@
-"""`python -m planner_service`: serve. Also `... model pull|status`: the embedded model; `... check`: try the files;
+"""`python -m planner_service` serves. Also `... check`: try the files; `... model pull|status`: the embedded model;
 `... replay`: make recorded plans again.
+
+Exit status: 0 done; 1 refused or found a problem, said on standard error in one line; 2 wrong arguments or settings.
+`replay` has its own (replay_command.py).
 """
 
 from __future__ import annotations
@@ -11,16 +14,15 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from pydantic import ValidationError
-
 from planner_service.governance import GovernanceRefused, read_governance
 from planner_service.settings import PlannerSettings
+from rpckit.settings import ChannelSettings, SettingsRefused, read_settings
 from rpckit.telemetry import configure_logging
 from rpckit.variables import VariableMisspelt, check_variables
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit code: 0 after an orderly end, 1 refused, 2 wrong usage."""
+    """Run one subcommand; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["model"]:
         # Before the settings: fetching a model needs no catalogue, no store and no valid server settings.
@@ -31,23 +33,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb")
     verbs.add_parser("serve", help="take calls (the default); settings come from the environment")
     verbs.add_parser("check", help="read catalogue and policy, say what is wrong with them, and exit")
-    verbs.add_parser("model", help="pull or status: the embedded model")
+    verbs.add_parser("model", help="fetch the embedded model (pull), or say whether it is there (status)")
     verbs.add_parser("replay", help="make the plans of a recorded run again, without a model, and compare them")
     replaying = arguments[:1] == ["replay"]
     verb = "replay" if replaying else parser.parse_args(arguments).verb
     try:
-        settings = PlannerSettings()
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        name = "_".join(str(part) for part in first["loc"])
-        return _refused(
-            f"PLANGATE_{name.upper()}: {first['msg']}" if name else str(first["msg"]).removeprefix("Value error, ")
-        )
+        settings = read_settings(PlannerSettings)
+    except SettingsRefused as error:
+        return _refused(str(error), status=2)
     configure_logging(settings)
     try:
         check_variables()
     except VariableMisspelt as error:
-        return _refused(str(error))
+        return _refused(str(error), status=2)
     if replaying:
         from planner_service.replay_command import run as replay
 
@@ -68,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def _serve(settings: PlannerSettings) -> int:
     # Two seconds of SDKs: whoever only asks, or is refused, need not wait for them.
     from planner_service.bootstrap import PlannerRefused, build_server
+    from planner_service.generation.embedded.settings import EmbeddedSettings
     from planner_service.generation.providers import load_ahead
     from rpckit.auth import TokensFileInvalid
     from rpckit.server import ServerRefused, run_until_signal
@@ -75,9 +74,15 @@ async def _serve(settings: PlannerSettings) -> int:
 
     try:
         configure_tracing(settings.otlp_endpoint, "plangate-planner")
-        planner = build_server(settings)
+        planner = build_server(
+            settings,
+            channel_settings=read_settings(ChannelSettings),
+            embedded_settings=read_settings(EmbeddedSettings),
+        )
         load_ahead()
         await planner.start()
+    except SettingsRefused as error:
+        return _refused(str(error), status=2)
     except (PlannerRefused, ServerRefused, TokensFileInvalid, TracingRefused) as error:
         return _refused(str(error))
     # What was made so far stays. Looking it all through again, as the collector would every few hundred plans, stalled
@@ -95,9 +100,9 @@ async def _serve(settings: PlannerSettings) -> int:
     return 0
 
 
-def _refused(sentence: str) -> int:
+def _refused(sentence: str, *, status: int = 1) -> int:
     print(f"plangate-planner: {sentence}", file=sys.stderr)
-    return 1
+    return status
 
 
 if __name__ == "__main__":

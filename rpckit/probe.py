@@ -12,13 +12,15 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from rpckit.channel import ChannelRefused, open_channel
+from rpckit.settings import ChannelSettings, SettingsRefused, read_settings
 
 TIMEOUT_SECONDS = 3.0
 
 
 async def probe(target: str, service: str = "") -> str:
-    """Return the serving status by name, for example "SERVING". Raises grpc.aio.AioRpcError, ChannelRefused."""
-    async with open_channel(target) as channel:
+    """Return the serving status by name, for example "SERVING". Raises grpc.aio.AioRpcError, ChannelRefused,
+    SettingsRefused."""
+    async with open_channel(target, read_settings(ChannelSettings)) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         response = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_SECONDS)
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
@@ -33,7 +35,7 @@ def main(arguments: list[str]) -> int:
         status = asyncio.run(probe(*arguments))
     except grpc.aio.AioRpcError as error:
         status = error.code().name
-    except ChannelRefused as error:
+    except (ChannelRefused, SettingsRefused) as error:
         status = str(error)
     print(status)
     return 0 if status == "SERVING" else 1

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 RESERVED_PREFIX = "system:"
 """What the servers' own identities begin with, and no other."""
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+class SettingsRefused(Exception):
+    """A variable has a value that cannot be used; the message names it and says why, on one line, without the value."""
+
+
+def read_settings(kind: type[SettingsT], **given: Any) -> SettingsT:
+    """Settings from the environment, but for those that are given. Raises SettingsRefused."""
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        fault = str(first["msg"]).removeprefix("Value error, ")
+        name = "_".join(str(part) for part in first["loc"])
+        raise SettingsRefused(
+            f"{kind.model_config['env_prefix']}{name}".upper() + f": {fault}" if name else fault
+        ) from None
 
 
 def _sendable(identity: str) -> str:

@@ -13,10 +13,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from rpckit.auth import TokensFileInvalid
 from rpckit.server import ServerRefused, run_until_signal
+from rpckit.settings import SettingsRefused, read_settings
 from rpckit.telemetry import TracingRefused, configure_logging, configure_tracing
 from rpckit.variables import VariableMisspelt, check_variables
 from store_service import administration
@@ -33,11 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status."""
     chosen = _arguments().parse_args(arguments)
     try:
-        settings = StoreSettings()
-    except ValidationError as wrong:
-        first = wrong.errors(include_input=False, include_url=False)[0]
-        name = "_".join(str(part) for part in first["loc"]).upper()
-        return _refuse(f"PLANGATE_{name}: {first['msg']}" if name else first["msg"], status=2)
+        settings = read_settings(StoreSettings)
+    except SettingsRefused as refused:
+        return _refuse(str(refused), status=2)
     configure_logging(settings)
     try:
         check_variables()

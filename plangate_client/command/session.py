@@ -72,9 +72,10 @@ class Session:
 
 def session_of(context: typer.Context) -> Session:
     """The session that the options and the environment describe. Ends the command when they are wrong."""
-    from pydantic import SecretStr, ValidationError
+    from pydantic import SecretStr
 
     from plangate_client.settings import ClientSettings
+    from rpckit.settings import SettingsRefused, read_settings
 
     options: GlobalOptions = context.obj
     given: dict[str, Any] = {
@@ -90,11 +91,11 @@ def session_of(context: typer.Context) -> Session:
         "planning_timeout_seconds": options.timeout_seconds,
     }
     try:
-        return Session(ClientSettings(**{name: value for name, value in given.items() if value is not None}))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        name = f"PLANGATE_{'_'.join(str(part) for part in first['loc']).upper()}"
-        raise CommandFailed(f"{name}: {first['msg']}", ExitStatus.USAGE) from error
+        return Session(
+            read_settings(ClientSettings, **{name: value for name, value in given.items() if value is not None})
+        )
+    except SettingsRefused as error:
+        raise CommandFailed(str(error), ExitStatus.USAGE) from error
 
 
 def run_async(context: typer.Context, work: Coroutine[Any, Any, T]) -> T:

@@ -19,27 +19,28 @@ from planner_service.generation.embedded.weights import (
     find_weights,
     sha256_of,
 )
+from rpckit.settings import SettingsRefused, read_settings
 
 
 def run(argv: Sequence[str], *, settings: EmbeddedSettings | None = None, weights: Weights = QWEN_CODER_1_5B) -> int:
     """The exit code of `model <argv>`: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     arguments = _parser().parse_args(list(argv))
-    settings = settings or EmbeddedSettings()
     console = Console(stderr=True)
     try:
+        settings = settings or read_settings(EmbeddedSettings)
         if arguments.verb == "status":
             return _status(console, settings, weights, verify=arguments.verify)
         return _pull(console, settings, weights, arguments)
-    except (PullFailed, ModelMissing) as error:
+    except (PullFailed, ModelMissing, SettingsRefused) as error:
         console.print(f"plangate: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        return 1
+        return 2 if isinstance(error, SettingsRefused) else 1
     except KeyboardInterrupt:
         console.print("plangate: stopped. Pull again to go on where it stopped", soft_wrap=True)
         return 130
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="model", description="The embedded language model's weights.")
+    parser = argparse.ArgumentParser(prog="plangate model", description="The embedded language model's weights.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     fetch = verbs.add_parser("pull", help="fetch the weights, or go on fetching them")
     origin = fetch.add_mutually_exclusive_group()

@@ -18,7 +18,7 @@ class EmbeddedSettings(BaseSettings):
     """Read from PLANGATE_MODEL_PATH, PLANGATE_MODEL_DIR, PLANGATE_MODEL_THREADS and so on."""
 
     model_config = SettingsConfigDict(
-        env_prefix="PLANGATE_MODEL_", frozen=True, extra="ignore", protected_namespaces=()
+        env_prefix="PLANGATE_MODEL_", env_ignore_empty=True, frozen=True, extra="ignore", protected_namespaces=()
     )
 
     path: Path | None = None

@@ -161,6 +161,7 @@ class Exchange:
                 # Events that are no JSON, or of another form than the protocol says.
                 reply.recognised = False
             finally:
+                reply.joined()
                 await stream.close()
         finally:
             self.form.streamed.give_back(response_model)

@@ -106,10 +106,16 @@ class ChatEvents:
 
 async def _events(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """The data of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
-    rest = b""
+    # A line that has not ended, in pieces: joined anew with each, megabytes of one line take minutes.
+    begun: list[bytes] = []
     data: list[bytes] = []
     async for part in parts:
-        *lines, rest = (rest + part).split(b"\n")
+        end, *lines = part.split(b"\n")
+        begun.append(end)
+        if not lines:
+            continue
+        lines.insert(0, b"".join(begun))
+        begun = [lines.pop()]
         for line in lines:
             if line.startswith(b"data:"):
                 data.append(line[5:].strip())

@@ -12,6 +12,7 @@ class Reply:
     """What was said, and how it ended.
 
     text: the JSON that was asked for (a tool's arguments, or the content), or whatever came instead.
+    pieces: what came of it in a stream since `joined` was called last: joined with each piece, megabytes take seconds.
     finish: "stop", "length" (cut off at the output limit), or "" (the stream broke off before it said).
     tool_names: tools called, in order. recognised: False when the answer is not of any protocol we know.
     Tokens as the provider counted them, 0 when it did not say.
@@ -19,6 +20,7 @@ class Reply:
     """
 
     text: str = ""
+    pieces: list[str] = dataclasses.field(default_factory=list)
     finish: str = ""
     refused: bool = False
     tool_names: list[str] = dataclasses.field(default_factory=list)
@@ -26,6 +28,11 @@ class Reply:
     output_tokens: int = 0
     recognised: bool = True
     token_logprobs: list[Any] = dataclasses.field(default_factory=list)
+
+    def joined(self) -> None:
+        """Take the pieces into the text."""
+        self.text += "".join(self.pieces)
+        self.pieces.clear()
 
 
 def read_reply(response: Any) -> Reply:
@@ -105,7 +112,7 @@ def _hear_chunk(reply: Reply, chunk: dict[str, Any]) -> str:
             piece += _text(function.get("arguments"))
     if not reply.tool_names:
         piece += _text(delta.get("content"))
-    reply.text += piece
+    reply.pieces.append(piece)
     return piece
 
 
@@ -116,7 +123,7 @@ def _hear_message_event(reply: Reply, event: Any) -> str:
             _count(reply, event.message.usage)
         case "content_block_start" if event.content_block.type == "tool_use":
             if not reply.tool_names:
-                reply.text = ""  # what was said before the call is not part of it
+                reply.pieces.clear()  # what was said before the call is not part of it
             reply.tool_names.append(_text(event.content_block.name))
         case "content_block_delta":
             delta = event.delta
@@ -125,7 +132,7 @@ def _hear_message_event(reply: Reply, event: Any) -> str:
                 piece = _text(delta.partial_json)
             elif delta.type == "text_delta" and not reply.tool_names:
                 piece = _text(delta.text)
-            reply.text += piece
+            reply.pieces.append(piece)
             return piece
         case "message_delta":
             reply.finish = _finish(event.delta.stop_reason)

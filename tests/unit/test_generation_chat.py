@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import openai
 import pytest
 
 from planner_service.generation.chat import ChatCompletions, ChatEvents, ChatRefused
+from planner_service.generation.reply import Reply, hear_event
 
 REPLY = {"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}
 
@@ -120,6 +122,25 @@ async def test_events_are_the_same_however_they_are_cut(size: int) -> None:
     assert [event async for event in events] == [{"n": 1}, {"n": 2}, {"n": "é"}]
     await events.close()
     assert server.stream.closed
+
+
+@pytest.mark.asyncio
+async def test_a_line_without_end_in_many_pieces_takes_no_more_than_its_length() -> None:
+    server = _Server(b'data: {"n": "', *[b"x" * 100] * 40_000, b'"}\n\n')
+    events = await _chat(server).create(model="m", stream=True)
+    started = time.process_time()
+    assert len((await anext(events))["n"]) == 4_000_000
+    assert time.process_time() - started < 2
+
+
+def test_a_reply_of_many_pieces_takes_no_more_than_its_length() -> None:
+    reply = Reply()
+    started = time.process_time()
+    for _ in range(40_000):
+        hear_event(reply, {"choices": [{"delta": {"content": "x" * 50}}]})
+    reply.joined()
+    assert len(reply.text) == 2_000_000
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.asyncio

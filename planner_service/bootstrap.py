@@ -30,6 +30,7 @@ from planner_service.plan_generation import PlanGeneration
 from planner_service.plan_recording import PlanRecorder
 from planner_service.planning import Planning
 from planner_service.planning_metrics import CountedGeneration, PlanningMetrics
+from planner_service.policy_simulation import Simulations
 from planner_service.servicer import PlannerServicer
 from planner_service.settings import PlannerSettings
 from planner_service.single_flight import SingleFlight
@@ -148,6 +149,7 @@ class PlannerServer:
             PlannerServicer(
                 planning,
                 store,
+                Simulations(settings.max_simulations),
                 max_prompt_characters=settings.max_prompt_characters,
                 plan_timeout_seconds=settings.plan_timeout_seconds,
             ),

@@ -10,6 +10,7 @@ PlanningRefused
 ├── RoleMissing             the caller may not ask for this
 ├── RequestIdReused         the same request_id came with other content
 ├── TooManyPlans            as many plans are in the making as may be
+├── TooManySimulations      as many policies are tried on history as may be
 ├── PlanningTimedOut        the call's time ran out
 ├── StoreAway               the store cannot be reached or cannot work now; nothing was stored
 └── StoreOutOfTime          time ran out while the store was asked: what was to be stored may or may not be there
@@ -97,6 +98,14 @@ class TooManyPlans(PlanningRefused):
 
     def __init__(self, limit: int) -> None:
         super().__init__("the planner is making as many plans as it may")
+        self.limit = limit
+
+
+class TooManySimulations(PlanningRefused):
+    """`limit` policies are being tried on history."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__("the planner is trying as many policies on history as it may")
         self.limit = limit
 
 

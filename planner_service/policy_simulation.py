@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,9 +11,12 @@ from typing import Protocol
 
 from planner_service.catalogue import Catalogue
 from planner_service.decision import Decision
+from planner_service.errors import TooManySimulations
 from planner_service.governance import Governance
 from planner_service.plan import Plan
-from planner_service.policy import Policy
+from planner_service.policy import Policy, parse_policy
+
+_LONG_THOUGHT_SECONDS = 0.001
 
 
 class Past(Protocol):
@@ -48,6 +52,36 @@ class Simulation:
     differences: tuple[Difference, ...]
 
 
+class Simulations:
+    """Simulations of one planner: each reads all of history, and asks a policy that may think long."""
+
+    def __init__(self, limit: int) -> None:
+        """`limit`: how many there may be at once."""
+        self._limit = limit
+        self._running = 0
+
+    async def run(
+        self, policy_yaml: str, history: AsyncIterator[Past], catalogue: Catalogue, max_differences: int
+    ) -> tuple[Policy, Simulation]:
+        """The candidate and what it would have decided. Raises TooManySimulations, PolicyInvalid."""
+        if self._running >= self._limit:
+            raise TooManySimulations(self._limit)
+        self._running += 1
+        parsing = asyncio.create_task(asyncio.to_thread(parse_policy, policy_yaml))
+        try:
+            candidate = await asyncio.shield(parsing)
+            return candidate, await simulate(history, catalogue, candidate, max_differences)
+        finally:
+            # A thread cannot be stopped, and reads a large policy for seconds: it counts until it is done, or callers
+            # who give up and come again would fill all threads there are.
+            parsing.add_done_callback(self._ended)
+
+    def _ended(self, parsing: asyncio.Task[Policy]) -> None:
+        self._running -= 1
+        if not parsing.cancelled():
+            parsing.exception()
+
+
 async def simulate(
     history: AsyncIterator[Past], catalogue: Catalogue, candidate: Policy, max_differences: int
 ) -> Simulation:
@@ -64,9 +98,11 @@ async def simulate(
             if job.decision is None:
                 continue
             evaluated += 1
-            # A candidate may think long about each, and history is long.
-            await asyncio.sleep(0)
+            started = time.perf_counter()
             decision = governance.decide(job, past.plan.labels, past.created_by, past.create_time)
+            # A candidate may think long about each, and history is long: half of the time is everybody else's.
+            took = time.perf_counter() - started
+            await asyncio.sleep(took if took > _LONG_THOUGHT_SECONDS else 0)
             if _demands(decision) != _demands(job.decision):
                 different += 1
                 if len(differences) < max_differences:

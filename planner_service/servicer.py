@@ -19,8 +19,7 @@ from planner_service.errors import ActionNotFound, FieldInvalid, PageTokenInvali
 from planner_service.generation.attempts import Attempt
 from planner_service.plan import Job, Plan, PlanRequest, StoredPlan
 from planner_service.planning import Planning
-from planner_service.policy import parse_policy
-from planner_service.policy_simulation import simulate
+from planner_service.policy_simulation import Simulations
 from planner_service.proto_mapping import decoding, encoding, requests
 from planner_service.store_gateway import StoreGateway
 from planner_service.yaml_document import DocumentInvalid
@@ -39,10 +38,17 @@ class PlannerServicer(PlannerServiceServicer):
     """plangate.planner.v1.PlannerService."""
 
     def __init__(
-        self, planning: Planning, store: StoreGateway, *, max_prompt_characters: int, plan_timeout_seconds: float
+        self,
+        planning: Planning,
+        store: StoreGateway,
+        simulations: Simulations,
+        *,
+        max_prompt_characters: int,
+        plan_timeout_seconds: float,
     ) -> None:
         self._planning = planning
         self._store = store
+        self._simulations = simulations
         self._max_prompt_characters = max_prompt_characters
         self._plan_timeout_seconds = plan_timeout_seconds
 
@@ -167,18 +173,17 @@ class PlannerServicer(PlannerServiceServicer):
             raise RoleMissing(_SIMULATION_ROLES)
         if request.max_differences < 0:
             raise FieldInvalid("max_differences", "must not be negative")
-        try:
-            candidate = await asyncio.to_thread(parse_policy, request.policy_yaml)
-        except DocumentInvalid as error:
-            raise FieldInvalid("policy_yaml", f"is no policy: {error}") from None
         start = decoding.time_from_proto(request.start_time, "start_time") if request.HasField("start_time") else None
         end = decoding.time_from_proto(request.end_time, "end_time") if request.HasField("end_time") else None
-        simulation = await simulate(
-            self._store.past_plans(start, end),
-            self._planning.governance.catalogue,
-            candidate,
-            min(request.max_differences or _DEFAULT_DIFFERENCES, _LARGEST_PAGE),
-        )
+        try:
+            candidate, simulation = await self._simulations.run(
+                request.policy_yaml,
+                self._store.past_plans(start, end),
+                self._planning.governance.catalogue,
+                min(request.max_differences or _DEFAULT_DIFFERENCES, _LARGEST_PAGE),
+            )
+        except DocumentInvalid as error:
+            raise FieldInvalid("policy_yaml", f"is no policy: {error}") from None
         return planner_pb2.SimulatePolicyResponse(
             jobs_evaluated=simulation.jobs_evaluated,
             jobs_different=simulation.jobs_different,

@@ -98,6 +98,8 @@ class PlannerSettings(ServerSettings):
     max_prompt_characters: int = Field(default=MAX_PROMPT_CHARACTERS, ge=1, le=MAX_PROMPT_CHARACTERS)
     max_plans_in_flight: int = Field(default=256, ge=1)
     """Plans made at once for callers that wait; more are refused with OVERLOADED."""
+    max_simulations: int = Field(default=2, ge=1)
+    """Policies tried on history at once; more are refused with OVERLOADED."""
 
     draft_cache_megabytes: int = Field(default=64, ge=0)
     """Memory for models' answers to requests that come again. 0: none are kept."""

@@ -100,6 +100,10 @@ _TABLE: dict[type, Callable[[Any], RpcFailure]] = {
     errors.TooManyPlans: _failure(
         _CODE.RESOURCE_EXHAUSTED, "OVERLOADED", lambda e: {"limit": str(e.limit)}, lambda e: 1.0
     ),
+    # One looks at all of history: seconds, not milliseconds.
+    errors.TooManySimulations: _failure(
+        _CODE.RESOURCE_EXHAUSTED, "OVERLOADED", lambda e: {"limit": str(e.limit)}, lambda e: 5.0
+    ),
     errors.PlanningTimedOut: _failure(_CODE.DEADLINE_EXCEEDED, "PROVIDER_TIMEOUT", lambda e: {"model": e.model}),
     errors.StoreAway: _failure(
         _CODE.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after_seconds=lambda e: e.retry_after_seconds or 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
@@ -16,9 +17,12 @@ from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 
 from plangate_client.client import PlannerClient
-from plangate_client.errors import InvalidField, RoleMissing
+from plangate_client.errors import InvalidField, Overloaded, RoleMissing
 from planner_service.bootstrap import POLICY_HEALTH, PlannerRefused, build_server
+from planner_service.catalogue import parse_catalogue
+from planner_service.errors import TooManySimulations
 from planner_service.governance import Stillness
+from planner_service.policy_simulation import Past, Simulations
 from planner_service.settings import PlannerSettings
 from rpckit.channel import open_channel
 from rpckit.settings import ChannelSettings
@@ -184,6 +188,59 @@ async def test_a_candidate_that_is_no_policy_is_refused(house: PlannerHouse) -> 
         await house.planner().simulate_policy(planner_pb2.SimulatePolicyRequest(policy_yaml="version: 2\nrules: []"))
     assert caught.value.metadata["field"] == "policy_yaml"
     assert "1:10" in caught.value.message
+
+
+@pytest.mark.asyncio
+async def test_policies_tried_at_once_are_bounded(tmp_path: Path) -> None:
+    rules = "\n".join(f"- {{name: r{n}, effect: allow, when: 'args.a == {n} || args.b == {n}'}}" for n in range(300))
+    request = planner_pb2.SimulatePolicyRequest(policy_yaml=f"version: 1\nrules:\n{rules}")
+    async with open_house(tmp_path, max_simulations=1) as house:
+        planner = house.planner()
+        await planner.submit_plan("Look", [job("read_status", service="web")])
+        impatient = asyncio.create_task(planner.simulate_policy(request))
+        answers = await asyncio.gather(*(planner.simulate_policy(request) for _ in range(4)), return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, Overloaded)]
+        assert refused
+        assert refused[0].metadata["limit"] == "1"
+        assert refused[0].retry_after_seconds == 5.0
+        await asyncio.gather(impatient, return_exceptions=True)
+        for _ in range(3):
+            assert (await planner.simulate_policy(request)).jobs_evaluated == 1
+
+
+@pytest.mark.asyncio
+async def test_who_gives_up_a_simulation_gives_its_place_back_when_its_policy_is_read() -> None:
+    simulations = Simulations(1)
+    catalogue = parse_catalogue(CATALOGUE)
+    began = asyncio.Event()
+
+    async def endless() -> AsyncIterator[Past]:
+        began.set()
+        await asyncio.Event().wait()
+        yield  # never reached: it makes this a generator
+
+    async def nothing() -> AsyncIterator[Past]:
+        return
+        yield
+
+    for wait in (False, True):
+        began.clear()
+        first = asyncio.create_task(simulations.run("version: 1\nrules: []", endless(), catalogue, 1))
+        await (began.wait() if wait else asyncio.sleep(0))
+        with pytest.raises(TooManySimulations):
+            await simulations.run("version: 1\nrules: []", nothing(), catalogue, 1)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+
+        async def has_room() -> bool:
+            with contextlib.suppress(TooManySimulations):
+                _, simulation = await simulations.run("version: 1\nrules: []", nothing(), catalogue, 1)
+                return simulation.jobs_evaluated == 0
+            return False
+
+        async with asyncio.timeout(5):
+            while not await has_room():  # noqa: ASYNC110 - only a thread knows
+                await asyncio.sleep(0)
 
 
 REFUSED: list[tuple[Callable[[Path], dict[str, object]], str]] = [

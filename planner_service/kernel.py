@@ -39,6 +39,8 @@ _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 15.0
 # Time for the store to take the result after planning ended.
 _COMMIT_SECONDS = 20.0
+# A provider may ask to be left alone for longer than the store would have a plan wait (a year), or than anybody meant.
+_LONGEST_DELAY_SECONDS = 86_400.0
 # Another try would end the same way: a model that answers wrongly at temperature 0 will do so again, and the attempts
 # within one planning have already tried to mend that. Whatever else went wrong, a provider that is away above all, may
 # be over by then.
@@ -239,7 +241,7 @@ class Kernel:
         if isinstance(error, (GenerationFailed, PlanningRefused)):
             reason, message = self._reason_of(error), str(error)
         report = error.report if isinstance(error, GenerationFailed) else None
-        retry_after = error.retry_after_seconds if isinstance(error, GenerationFailed) else None
+        delay = error.retry_after_seconds if isinstance(error, GenerationFailed) else None
         _log.info("plan not made", plan_id=claimed.id, attempt=claimed.attempt, reason=reason, retryable=retryable)
         held = await self._until_taken(
             lambda deadline: self._queue.fail_planning(
@@ -248,7 +250,7 @@ class Kernel:
                 message=message,
                 report=report,
                 retryable=retryable,
-                retry_delay=None if retry_after is None else timedelta(seconds=retry_after),
+                retry_delay=None if delay is None else timedelta(seconds=min(delay, _LONGEST_DELAY_SECONDS)),
             )
         )
         return ("failed" if not retryable else "put back") if held else "lost"

@@ -18,10 +18,12 @@ from plangate.store.v1 import event_pb2, proposal_pb2
 from plangate_client.calls import new_request_id
 from plangate_client.client import StoreClient
 from plangate_client.errors import (
+    CommitUnknown,
     DeadlineExceeded,
     IllegalTransition,
     LeaseLost,
     NotFound,
+    Overloaded,
     Unavailable,
 )
 from plangate_client.errors import RequestIdReused as StoreSaysReused
@@ -267,6 +269,9 @@ def _while_leased() -> Iterator[_Lease]:
     except (LeaseLost, NotFound, IllegalTransition):
         # NotFound: the plan was deleted. IllegalTransition: somebody cancelled it.
         lease.held = False
+    except (Overloaded, CommitUnknown) as error:
+        # Nobody waits for the answer, and what is handed over was paid for: it is done again, as after an outage.
+        raise errors.StoreAway(error.retry_after_seconds) from error
 
 
 @contextmanager

@@ -16,6 +16,9 @@ MAX_ERRORS = 20
 MAX_RAW_TEXT = 16_384
 """Characters of a reply kept per attempt, as the contract promises."""
 
+# Of names that the model chose: without a limit ten attempts' errors were more than the store keeps (1 MiB).
+_PATH_LIMIT = 200
+
 
 class AttemptOutcome(enum.StrEnum):
     """How a call to a model ended. Values are the names of the contract's enum without its prefix."""
@@ -87,15 +90,14 @@ def bounded_errors(errors: Sequence[AttemptError]) -> tuple[AttemptError, ...]:
     """The first errors, as many and as long as an attempt may carry."""
     return tuple(
         error
-        if len(error.message) <= MESSAGE_LIMIT and len(error.path) <= MESSAGE_LIMIT
-        # A path is made of names that the model chose.
-        else dataclasses.replace(error, path=_cut(error.path), message=_cut(error.message))
+        if len(error.message) <= MESSAGE_LIMIT and len(error.path) <= _PATH_LIMIT
+        else dataclasses.replace(error, path=_cut(error.path, _PATH_LIMIT), message=_cut(error.message, MESSAGE_LIMIT))
         for error in errors[:MAX_ERRORS]
     )
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MESSAGE_LIMIT else text[: MESSAGE_LIMIT - 1] + "…"
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def recorded_text(text: str, setting: RawText) -> str:
@@ -104,4 +106,4 @@ def recorded_text(text: str, setting: RawText) -> str:
         return ""
     if setting is RawText.REDACT:
         return f"[{len(text)} characters redacted]"
-    return text if len(text) <= MAX_RAW_TEXT else text[: MAX_RAW_TEXT - 1] + "…"
+    return _cut(text, MAX_RAW_TEXT)

@@ -6,12 +6,23 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import NoReturn
 
+import grpc
 import pytest
 import pytest_asyncio
 from plangate.plan.v1 import plan_pb2
+from plangate.store.v1.store_service_pb2_grpc import PlanServiceServicer, add_PlanServiceServicer_to_server
 
+from plangate_client.calls import Patience
+from plangate_client.client import StoreClient
 from plangate_client.errors import InvalidField
+from planner_service.errors import StoreAway
+from planner_service.plan import ClaimedPlan, Plan, PlanRequest
+from planner_service.store_gateway import StoreGateway
+from rpckit.channel import open_channel
+from rpckit.settings import ChannelSettings
+from rpckit.status import STATUS_DETAILS_KEY, RpcFailure, to_rpc_status
 from store_service import bootstrap as store_bootstrap
 from store_service.settings import StoreSettings
 from tests.support.model_server import fails, hangs, refuses, says
@@ -88,6 +99,19 @@ async def test_a_provider_that_comes_back_is_asked_again(house: PlannerHouse) ->
     assert len(waiting.generation.attempts) == 3
     planned = await plan_that(house, queued.id, PLANNED)
     assert planned.attempt == 2
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("retry_after", ["999999999", "Fri, 31 Dec 9999 23:59:59 GMT"])
+async def test_a_provider_that_asks_for_eternity_is_asked_again_the_next_day(
+    house: PlannerHouse, retry_after: str
+) -> None:
+    house.model.default = fails(429, retry_after=retry_after)
+    queued = await house.planner().enqueue_plan(asking("look"), max_planning_attempts=3)
+    await house.add_planner(**LOOPING)
+    waiting = await plan_that(house, queued.id, lambda plan: plan.HasField("failure"))
+    assert (waiting.state, waiting.failure.reason) == (plan_pb2.PLAN_STATE_QUEUED, "PROVIDER_RATE_LIMITED")
+    assert waiting.not_before_time.seconds - waiting.update_time.seconds == 86_400
 
 
 @pytest.mark.asyncio
@@ -174,6 +198,42 @@ async def test_a_result_waits_for_a_store_that_restarts(house: PlannerHouse) -> 
     plan = await plan_that(house, queued.id, PLANNED)
     assert plan.attempt == 1
     assert len(house.model.requests) == 1
+
+
+class _Strained(PlanServiceServicer):
+    """A store that does not take what is handed over to it, for now."""
+
+    def __init__(self, failure: RpcFailure) -> None:
+        self.failure = failure
+
+    async def _refuse(self, _: object, context: grpc.aio.ServicerContext[object, object]) -> NoReturn:
+        details = (STATUS_DETAILS_KEY, to_rpc_status(self.failure).SerializeToString())
+        await context.abort(self.failure.code, self.failure.message, (details,))
+
+    CompletePlanning = FailPlanning = _refuse  # type: ignore[assignment]  # both answer the same
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"), (grpc.StatusCode.UNKNOWN, "COMMIT_UNKNOWN")],
+)
+async def test_a_result_waits_for_a_store_that_is_strained(code: grpc.StatusCode, reason: str) -> None:
+    server = grpc.aio.server()
+    add_PlanServiceServicer_to_server(_Strained(RpcFailure(code, reason, "not now")), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    claimed = ClaimedPlan(id="x", attempt=1, requester="alice", request=PlanRequest(prompt="look"))
+    async with StoreClient(
+        open_channel(f"127.0.0.1:{port}", ChannelSettings()), patience=Patience(attempts=1)
+    ) as client:
+        gateway = StoreGateway(client, planner_identity="planner")
+        deadline = asyncio.get_running_loop().time() + 5
+        with pytest.raises(StoreAway):
+            await gateway.complete_planning(claimed, Plan(objective="look"), request_id="", deadline=deadline)
+        with pytest.raises(StoreAway):
+            await gateway.fail_planning(claimed, reason="X", message="x", report=None, retryable=True, retry_delay=None)
+    await server.stop(0)
 
 
 @pytest.mark.asyncio

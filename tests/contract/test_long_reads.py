@@ -25,7 +25,8 @@ from tests.support.served_store import Client, RunningStore, failure_of, running
 
 # No row fits, every row is looked at, and a hundred times at that.
 EVERYTHING = " OR ".join(f'labels.key{number} = "x"' for number in range(100))
-ROWS = 20_000
+# Left alone such a list takes two seconds or so.
+ROWS = {"sqlite": 100_000, "postgresql": 4_000}
 _NUMBERS = {
     "sqlite": "(WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < :rows) SELECT n FROM n)",
     "postgresql": "generate_series(1, :rows) AS numbers(n)",
@@ -47,7 +48,11 @@ async def fill(url: str) -> None:
                 "update_time) SELECT CAST(n AS TEXT), 1, '', '', 'act', '{}', '', '', '', 0, :labels, 'EXECUTED', 1, "
                 f"'', '[]', '[]', :no, 0, 1, 'alice', 'alice', n, n FROM {numbers}"
             ),
-            {"rows": ROWS, "no": False, "labels": json.dumps({f"label{number}": "value" for number in range(60)})},
+            {
+                "rows": ROWS[engine.dialect.name],
+                "no": False,
+                "labels": json.dumps({f"label{number}": "value" for number in range(60)}),
+            },
         )
     await engine.dispose()
 
@@ -69,8 +74,8 @@ def listing(client: Client, **options: Any) -> grpc.aio.UnaryUnaryCall:
 async def assert_reads_are_quick(client: Client) -> None:
     begun = time.perf_counter()
     count = await client.proposals.CountProposals(rpc.CountProposalsRequest())
-    assert count.total == ROWS + 1
-    # The statement alone would have gone on for longer.
+    assert count.total in {rows + 1 for rows in ROWS.values()}
+    # The list, had it not been stopped, would have gone on for longer.
     assert time.perf_counter() - begun < 0.5
 
 
@@ -87,7 +92,7 @@ async def test_a_read_that_takes_too_long_ends_with_its_name(database_url: str) 
             assert (failure.code, failure.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "READ_TIMED_OUT")
             assert failure.metadata == {"timeout_seconds": "0.2"}
         assert (await failure_of(listing(store.bob))).reason == "READ_TIMED_OUT"
-        assert time.perf_counter() - begun < 1.5
+        assert time.perf_counter() - begun < 3
         await assert_reads_are_quick(store.bob)
 
 

@@ -169,7 +169,7 @@ async def test_requests_that_cannot_be_read_are_refused_with_a_reason() -> None:
 @pytest.mark.asyncio
 async def test_too_many_calls_and_too_little_time_are_refused() -> None:
     async with (
-        serving(max_concurrent_calls=2, min_remaining_seconds=0.2) as served,
+        serving(max_concurrent_calls=2, min_remaining_seconds=30) as served,
         open_channel(served.target) as channel,
     ):
         waiting = [asyncio.ensure_future(get_plan(channel, "wait")) for _ in range(2)]
@@ -179,7 +179,7 @@ async def test_too_many_calls_and_too_little_time_are_refused() -> None:
         assert overload.retry_after_seconds
         served.plans.release.set()
         assert [plan.id for plan in await asyncio.gather(*waiting)] == ["wait", "wait"]
-        short = await failure_of(get_plan(channel, "x", timeout=0.15))
+        short = await failure_of(get_plan(channel, "x", timeout=20))
         assert (short.code, short.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT")
 
 

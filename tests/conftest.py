@@ -2,7 +2,7 @@
 
 import signal
 
-# Shells start what runs in the background with SIGINT ignored, and children inherit that: tests that interrupt one could not.
+# Shells start what runs in the background with SIGINT ignored, and children inherit that: tests could interrupt none.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from planner_service.generation.attempts import RawText
@@ -58,6 +58,8 @@ class PlannerSettings(ServerSettings):
     """Where the model's provider answers, for servers of your own."""
     model_api_key: SecretStr | None = None
     """The provider's key. Keys of further providers are read from OPENAI_API_KEY and the like."""
+    model_api_key_file: Path | None = None
+    """A file that holds that key instead, as containers are given secrets. Read at start."""
     fallback_models: _Models = ()
     """Models to ask when the first is away or keeps answering wrongly, separated by commas."""
     allowed_models: _Models = ()
@@ -114,6 +116,23 @@ class PlannerSettings(ServerSettings):
     kernel_wait_seconds: float = Field(default=20.0, ge=0, le=60)
     """How long one claim waits for a plan."""
 
+    _key_in_file: str = PrivateAttr(default="")
+
+    @model_validator(mode="after")
+    def _key_is_one(self) -> PlannerSettings:
+        if self.model_api_key_file is None:
+            return self
+        if self.model_api_key is not None:
+            raise ValueError("PLANGATE_MODEL_API_KEY and PLANGATE_MODEL_API_KEY_FILE say the same: unset one of them")
+        try:
+            self._key_in_file = self.model_api_key_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "not a text"
+            raise ValueError(f"PLANGATE_MODEL_API_KEY_FILE cannot be read: {why}: {self.model_api_key_file}") from error
+        if not self._key_in_file:
+            raise ValueError(f"PLANGATE_MODEL_API_KEY_FILE is empty: {self.model_api_key_file}")
+        return self
+
     @model_validator(mode="after")
     def _recordings_are_whole(self) -> PlannerSettings:
         if self.model_record_file is not None and self.raw_replies is not RawText.KEEP:
@@ -159,7 +178,7 @@ class PlannerSettings(ServerSettings):
         return GenerationSettings(
             model=self.model,
             base_url=self.model_base_url,
-            api_key=self.model_api_key.get_secret_value() if self.model_api_key else "",
+            api_key=self.model_api_key.get_secret_value() if self.model_api_key else self._key_in_file,
             provider_keys=_provider_keys() if provider_keys is None else provider_keys,
             mode=self.model_mode,
             temperature=self.model_temperature,

@@ -227,11 +227,16 @@ class ModelClients:
             raise ProviderNotUsable("the embedded model is not running: fetch it with `plangate model pull`")
         own = prefix == settings.model.partition("/")[0]
         base_url = (settings.base_url if own else "") or row.base_url
-        key = (settings.api_key if own else "") or settings.provider_keys.get(row.key_variable, "")
+        # A line feed at the end comes of how secrets are written to files.
+        key = ((settings.api_key if own else "") or settings.provider_keys.get(row.key_variable, "")).strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ProviderNotUsable(
+                f"the key for the provider {prefix} cannot be sent: a key is printable ASCII, on one line"
+            )
         if not key and row.key_variable and not (own and settings.base_url) and settings.replay_file is None:
             raise ProviderNotUsable(
                 f"the provider {prefix} needs a key: set {row.key_variable}"
-                + (", or PLANGATE_MODEL_API_KEY" if own else "")
+                + (", PLANGATE_MODEL_API_KEY, or PLANGATE_MODEL_API_KEY_FILE" if own else "")
             )
         # Servers that need no key still get a header; the SDKs insist on one.
         return ModelEndpoint(base_url, key or "none", name)

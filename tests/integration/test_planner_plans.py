@@ -188,6 +188,15 @@ async def test_only_allowed_models_may_be_named(house: PlannerHouse) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_key_in_a_file_is_sent_without_the_line_feed_at_its_end(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk-in-a-file\n")
+    async with open_house(tmp_path, model_api_key=None, model_api_key_file=tmp_path / "key") as house:
+        house.answers(("read_status", {"service": "web"}))
+        await house.planner().create_plan(asking("look"))
+        assert house.model.requests[0].headers["authorization"] == "Bearer sk-in-a-file"
+
+
+@pytest.mark.asyncio
 async def test_each_failure_of_a_provider_has_its_status(house: PlannerHouse) -> None:
     planner = house.planner()
     cases: list[tuple[object, type[PlangateError], dict[str, object]]] = [

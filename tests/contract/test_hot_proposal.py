@@ -200,7 +200,7 @@ async def test_everybody_gets_their_turn(database_url: str) -> None:
         async def contend(who: int) -> None:
             nonlocal calls
             version = 1
-            while sum(wins.values()) < 160:
+            while min(wins.values()) < 3:
                 calls += 1
                 try:
                     await store.writer.execute(change(proposal, version, f"by {who}"))
@@ -211,6 +211,5 @@ async def test_everybody_gets_their_turn(database_url: str) -> None:
                     wins[who] += 1
 
         await asyncio.wait_for(asyncio.gather(*(contend(who) for who in wins)), 60)
-        assert min(wins.values()) >= 4
         # Told all at once, each change would cost eight.
-        assert calls < 4 * sum(wins.values())
+        assert calls < 3 * sum(wins.values())

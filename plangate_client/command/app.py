@@ -22,8 +22,9 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Turns a request in plain words into a plan, and lets no risky step run until the right people agreed to it.",
-    epilog="Exit status: 0 done, 2 wrong usage, 3 not found, 4 somebody was faster, 5 denied or not in this state, "
-    "6 unavailable, 7 too slow, 1 anything else. The options above may also follow the subcommand.",
+    epilog="Exit status: 0 done, 2 wrong usage, 3 not found, 4 it changed since you saw it, 5 denied or not in this "
+    "state, 6 unavailable, 7 took too long, 130 Ctrl-C, 1 anything else. "
+    "The options above may also follow the subcommand.",
 )
 
 
@@ -38,9 +39,11 @@ def _tell_version(wanted: bool) -> None:
 @app.callback()
 def options(
     context: typer.Context,
-    store: Annotated[str | None, typer.Option("--store", metavar="HOST:PORT", help="PLANGATE_STORE_TARGET")] = None,
+    store: Annotated[
+        str | None, typer.Option("--store", metavar="HOST:PORT", help="Where the store is. PLANGATE_STORE_TARGET")
+    ] = None,
     planner: Annotated[
-        str | None, typer.Option("--planner", metavar="HOST:PORT", help="PLANGATE_PLANNER_TARGET")
+        str | None, typer.Option("--planner", metavar="HOST:PORT", help="Where the planner is. PLANGATE_PLANNER_TARGET")
     ] = None,
     actor: Annotated[
         str | None,
@@ -50,14 +53,21 @@ def options(
         str | None, typer.Option("--roles", metavar="A,B", help="Roles to claim on such servers. PLANGATE_ROLES")
     ] = None,
     token: Annotated[
-        str | None, typer.Option("--token", help="Others see it in the process list: better PLANGATE_TOKEN.")
+        str | None, typer.Option("--token", help="Who acts. Others see it in the process list: better PLANGATE_TOKEN.")
     ] = None,
-    token_file: Annotated[Path | None, typer.Option("--token-file", metavar="FILE", help="PLANGATE_TOKEN_FILE")] = None,
-    tls: Annotated[bool, typer.Option("--tls", help="With the system's authorities. PLANGATE_TLS")] = False,
-    tls_ca_file: Annotated[Path | None, typer.Option("--tls-ca", metavar="FILE", help="PLANGATE_TLS_CA_FILE")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", metavar="FILE", help="Holds the token. PLANGATE_TOKEN_FILE")
+    ] = None,
+    tls: Annotated[bool, typer.Option("--tls", help="Use TLS with the system's authorities. PLANGATE_TLS")] = False,
+    tls_ca_file: Annotated[
+        Path | None,
+        typer.Option("--tls-ca", metavar="FILE", help="Use TLS with these authorities. PLANGATE_TLS_CA_FILE"),
+    ] = None,
     timeout_seconds: Annotated[
         float | None,
-        typer.Option("--timeout", metavar="SECONDS", min=0.001, help="For a call. PLANGATE_TIMEOUT_SECONDS"),
+        typer.Option(
+            "--timeout", metavar="SECONDS", min=0.001, help="How long a call may take. PLANGATE_TIMEOUT_SECONDS"
+        ),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Say the version and end.")

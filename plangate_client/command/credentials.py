@@ -22,9 +22,15 @@ def init(
     directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Where to write them; made when missing.")],
     hosts: Annotated[
         list[str] | None,
-        typer.Option("--host", metavar="NAME", help="A name or address of the servers. Repeatable."),
+        typer.Option(
+            "--host",
+            metavar="NAME",
+            help="A name or address of the servers; may be repeated. Default: localhost and 127.0.0.1.",
+        ),
     ] = None,
-    if_missing: Annotated[bool, typer.Option("--if-missing", help="Credentials that are there are no error.")] = False,
+    if_missing: Annotated[
+        bool, typer.Option("--if-missing", help="Do nothing, and succeed, where there are some already.")
+    ] = False,
 ) -> None:
     """Write ca.pem, server.pem, server-key.pem, tokens.yaml, and a token for each kind of identity."""
     from plangate_client.command.console import answers

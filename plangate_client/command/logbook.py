@@ -24,13 +24,17 @@ def log(
         str, typer.Option("--filter", "-f", help='For example: actor = "alice" AND kind = "proposal.approved"')
     ] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The last so many.")] = 50,
-    start: Annotated[int, typer.Option("--from", metavar="REVISION", min=0, help="From this revision on.")] = 0,
+    start: Annotated[
+        int, typer.Option("--from", metavar="REVISION", min=0, show_default=False, help="From this revision on.")
+    ] = 0,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what happens; Ctrl-C ends it.")] = False,
     export: Annotated[
         Path | None,
-        typer.Option("--export", metavar="FILE", help="As JSON lines for docs/verify_log.py; - is standard output."),
+        typer.Option(
+            "--export", metavar="FILE", help="Write it as JSON lines for docs/verify_log.py; - is standard output."
+        ),
     ] = None,
-    verify: Annotated[bool, typer.Option("--verify", help="Let the store walk its hash chain.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Have the store check its chain of hashes.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the log: who did what, when, and to which version."""

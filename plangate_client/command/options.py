@@ -11,7 +11,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Whole id, or a beginning or end of it that is unique.")]
 RequestIdOption = Annotated[
     str | None,
-    typer.Option("--request-id", metavar="UUID", help="Repeat a call with the id it had: it happens once."),
+    typer.Option("--request-id", metavar="UUID", help="An id of your own: the same id again gives the first answer."),
 ]
 
 

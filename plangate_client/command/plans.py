@@ -31,8 +31,19 @@ def plan(
     ] = False,
     queue: Annotated[bool, typer.Option("--queue", help="Store the request durably and return at once.")] = False,
     model: Annotated[str, typer.Option("--model", help="Another model, if the planner allows it.")] = "",
-    max_attempts: Annotated[int, typer.Option("--max-attempts", min=0, max=10, help="Model calls; 0: as set.")] = 0,
-    token_budget: Annotated[int, typer.Option("--token-budget", min=0, help="Tokens over all calls; 0: as set.")] = 0,
+    max_attempts: Annotated[
+        int,
+        typer.Option(
+            "--max-attempts",
+            min=0,
+            max=10,
+            show_default=False,
+            help="Calls to the model at most; 0: as the planner is set.",
+        ),
+    ] = 0,
+    token_budget: Annotated[
+        int, typer.Option("--token-budget", min=0, show_default=False, help="Tokens over all calls at most; 0: as set.")
+    ] = 0,
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Wait for the whole plan.")] = False,
     request_id: RequestIdOption = None,
     as_json: JsonOption = False,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from plangate.store.v1 import proposal_pb2
 
 VersionOption = Annotated[
-    int, typer.Option("--version", metavar="N", min=0, help="Only if it is still at this version.")
+    int, typer.Option("--version", metavar="N", min=0, show_default=False, help="Only if it is still at this version.")
 ]
 
 

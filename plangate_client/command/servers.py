@@ -22,18 +22,29 @@ PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_
 def up(
     context: typer.Context,
     store_listen: Annotated[
-        str | None, typer.Option("--store-listen", metavar="HOST:PORT", help="PLANGATE_STORE_LISTEN")
+        str | None,
+        typer.Option("--store-listen", metavar="HOST:PORT", help="Where the store listens. PLANGATE_STORE_LISTEN"),
     ] = None,
     planner_listen: Annotated[
-        str | None, typer.Option("--planner-listen", metavar="HOST:PORT", help="PLANGATE_PLANNER_LISTEN")
+        str | None,
+        typer.Option(
+            "--planner-listen", metavar="HOST:PORT", help="Where the planner listens. PLANGATE_PLANNER_LISTEN"
+        ),
     ] = None,
     free_ports: Annotated[bool, typer.Option("--free-ports", help="Any free ports on loopback.")] = False,
-    database: Annotated[str | None, typer.Option("--database", metavar="URL", help="PLANGATE_DATABASE_URL")] = None,
-    catalogue: Annotated[
-        Path | None, typer.Option("--catalogue", metavar="FILE", help="PLANGATE_CATALOGUE_FILE")
+    database: Annotated[
+        str | None, typer.Option("--database", metavar="URL", help="The store's database. PLANGATE_DATABASE_URL")
     ] = None,
-    policy: Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="PLANGATE_POLICY_FILE")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="PLANGATE_MODEL")] = None,
+    catalogue: Annotated[
+        Path | None,
+        typer.Option("--catalogue", metavar="FILE", help="The actions that may be planned. PLANGATE_CATALOGUE_FILE"),
+    ] = None,
+    policy: Annotated[
+        Path | None, typer.Option("--policy", metavar="FILE", help="Who must agree to what. PLANGATE_POLICY_FILE")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="For example openai/gpt-4o; default: embedded. PLANGATE_MODEL")
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print what the servers log.")] = False,
 ) -> None:
     """Run both servers until Ctrl-C or SIGTERM. If one ends, the other is stopped."""
@@ -62,13 +73,14 @@ def model(context: typer.Context) -> None:
 
 
 def replay(context: typer.Context) -> None:
-    """Make the plans of a recorded run again, without a model, and compare them: RECORDING, `--json`."""
+    """Make the plans of a recorded run again, without a model, and compare them."""
     _run_module("planner_service", ["replay", *context.args])
 
 
 def store(context: typer.Context) -> None:
-    """The store's database: `migrate`, `backup`, `check`."""
-    _run_module("store_service", context.args)
+    """The store's database: `migrate`, `backup`, `check`, `export`."""
+    # Without a subcommand the store's own program would serve.
+    _run_module("store_service", context.args or ["--help"])
 
 
 def _run_module(module: str, arguments: list[str]) -> None:

@@ -34,7 +34,7 @@ def work(
     ] = None,
     action: Annotated[list[str] | None, typer.Option("--action", help="Only this action; may be repeated.")] = None,
     plan: Annotated[str, typer.Option("--plan", metavar="ID", help="Only proposals of this plan (whole id).")] = "",
-    parallel: Annotated[int, typer.Option("--parallel", min=1, max=100, help="So many at once.")] = 4,
+    parallel: Annotated[int, typer.Option("--parallel", min=1, max=100, help="How many at once.")] = 4,
     lease_seconds: Annotated[
         float,
         typer.Option("--lease", min=1, max=3600, help="Seconds until a crashed executor's work is given away."),

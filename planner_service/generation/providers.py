@@ -7,9 +7,9 @@ costs: its SDK makes its own HTTP client, so replies are bounded by that SDK and
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -307,8 +307,11 @@ def load_ahead() -> None:
     In the middle of the first plans it held all of them up for half a second. And what is imported after the collector
     was told what stays (see __main__) is walked again and again: 0.1 s each time, which sends plans off in waves.
     """
-    with contextlib.suppress(ImportError):
+    try:
         import anthropic.types  # noqa: F401
+    except ImportError:
+        # Instructor tries again with every reply: two searches of all that is installed, a tenth of what a plan costs.
+        sys.modules["anthropic"] = None  # type: ignore[assignment]  # how Python notes that there is none
 
 
 def _first_line(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import sys
 import weakref
@@ -17,7 +18,7 @@ from planner_service.generation.attempts import AttemptError
 from planner_service.generation.draft import PlanDraft
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.generator import Generator
-from planner_service.generation.providers import KEY_VARIABLES, PROVIDERS, ModelClients
+from planner_service.generation.providers import KEY_VARIABLES, PROVIDERS, ModelClients, load_ahead
 from planner_service.generation.settings import GenerationSettings, ModelEndpoint
 from tests.support.generation import PLAN, PROTOCOLS, Bench, Observed
 from tests.support.model_server import ModelServer, drops, fails, says
@@ -190,6 +191,21 @@ async def test_a_missing_sdk_names_the_extra(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "anthropic", None)  # as if it were not installed
     with pytest.raises(ProviderNotUsable, match=r"pip install 'plangate\[anthropic\]'"):
         _clients("anthropic/claude", api_key="k").client("anthropic/claude")
+
+
+class _FindsNothing:
+    @staticmethod
+    def find_spec(*_: object) -> None:
+        return None
+
+
+def test_a_sdk_that_is_not_there_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    importlib.import_module("anthropic.types")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "anthropic"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(sys, "meta_path", [_FindsNothing])
+    load_ahead()
+    assert sys.modules["anthropic"] is None
 
 
 @pytest.mark.asyncio

@@ -1,4 +1,8 @@
-"""`python -m bench [SECONDS]`: every benchmark, results to bench/results and docs."""
+"""`python -m bench [SECONDS]`: the store, watching it, and generation; results to bench/results and docs.
+
+By themselves run `bench.growth` (a store with a million proposals), `bench.plan_quality` (the embedded model's plans)
+and `bench.write_path` (the writer without gRPC). SECONDS: how long each scenario is measured.
+"""
 
 from __future__ import annotations
 

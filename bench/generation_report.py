@@ -34,6 +34,8 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True)
 class FirstJob:
+    """median_ms: from asking for a plan to being told of its first job."""
+
     way: str
     in_flight: int
     median_ms: float

@@ -1,6 +1,7 @@
 """The store's write path alone: commands through the writer to a SQLite file with synchronous=FULL, without gRPC.
 
-    python -m bench.write_path [--seconds 3] [--url URL] [--profile create|approve]
+    python -m bench.write_path [--seconds 3] [--url URL] [--in-flight 1 32 256] [--request-ids]
+                               [--profile create|approve]
 
 Prints commands per second, the process's CPU time per command and the median time per call, for creates and approves at
 1, 32 and 256 commands in flight.
@@ -53,15 +54,13 @@ class Measured:
         )
 
 
-async def _measure(
-    what: str, in_flight: int, seconds: float, step: Callable[[], Awaitable[bool]], limit: int
-) -> Measured:
-    """Runs `step` in `in_flight` tasks until the time is over or `limit` steps were made or it has no more to do."""
+async def _measure(what: str, in_flight: int, seconds: float, step: Callable[[], Awaitable[bool]]) -> Measured:
+    """Runs `step` in `in_flight` tasks until the time is over or it has no more to do."""
     times: list[float] = []
     end = time.perf_counter() + seconds
 
     async def worker() -> None:
-        while len(times) < limit:
+        while True:
             started = time.perf_counter()
             if started >= end or not await step():
                 return
@@ -117,11 +116,11 @@ async def _run(url: str, seconds: float, profiled: str, sizes: list[int], with_r
             if what == profiled:
                 profile = cProfile.Profile()
                 profile.enable()
-                print(await _measure(what, in_flight, seconds, step, 10**9))
+                print(await _measure(what, in_flight, seconds, step))
                 profile.disable()
                 pstats.Stats(profile).sort_stats("tottime").print_stats(45)
             else:
-                print(await _measure(what, in_flight, seconds, step, 10**9), flush=True)
+                print(await _measure(what, in_flight, seconds, step), flush=True)
     await writer.stop()
     await database.close()
 

@@ -25,7 +25,7 @@ _PATTERN_BYTES = 1 << 20
 _EVALUATION = 10_000.0
 _OPERATION = 150.0
 _UNIT = 5.0
-"""Of one unit of a value's weight, to look at it."""
+"""Looking at one unit of a value's weight (_Shape)."""
 _ELEMENT_COPIED = 60.0
 _NEEDLE = 0.04
 """`contains`: one byte of the text looked at for one byte of what is looked for."""
@@ -67,7 +67,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What is known of a value before it is there: any of `values`, or, without those, as large as the numbers say."""
+    """What is known of a value before it is there: any of `values`, or, without those, as large as the numbers say.
+
+    weight: about the bytes it takes with all that it holds. count: its elements or entries.
+    """
 
     weight: float
     count: float

@@ -83,7 +83,8 @@ class RecordedFailure(_Entry):
 
 
 class PlanRecord(_Entry):
-    """One request, under what it was planned, and the outcome: `plan` as plan_json gives it, or `failure`.
+    """One request, the settings and files it was planned under, and the outcome: `plan` as plan_json gives it, or
+    `failure`.
 
     exchanges: ids, in order; empty for a request that shared the generation of an identical one.
     """

@@ -34,6 +34,7 @@ from planner_service.generation.request import GenerationObserver, GenerationReq
 from planner_service.generation.selection import shown_actions
 from planner_service.generation.tactics import Step, Tactics
 from planner_service.generation.telling import JobTeller
+from planner_service.generation.tracing import attempt_span, tell_outcome
 from planner_service.generation.workshop import Workshop
 
 MIN_OUTPUT_TOKENS = 32
@@ -109,12 +110,14 @@ class Healing:
             start_time, started = self._workshop.now(), self._loop.time()
             failure: GenerationFailed | None = None
             draft: PlanDraft | None = None
-            try:
-                draft = await self._ask(exchange, messages, options, teller)
-                if errors := self._request.check(draft):
-                    failure = MeaningViolated(client.model, errors=bounded_errors(errors))
-            except GenerationFailed as raised:
-                failure = raised
+            with attempt_span(client, number) as span:
+                try:
+                    draft = await self._ask(exchange, messages, options, teller)
+                    if errors := self._request.check(draft):
+                        failure = MeaningViolated(client.model, errors=bounded_errors(errors))
+                except GenerationFailed as raised:
+                    failure = raised
+                tell_outcome(span, exchange.reply, failure)
             self._settle(permit, failure)
             self._enter(
                 Attempt(

@@ -152,6 +152,7 @@ class PlannerServer:
                 Simulations(settings.max_simulations),
                 max_prompt_characters=settings.max_prompt_characters,
                 plan_timeout_seconds=settings.plan_timeout_seconds,
+                stream_stall_seconds=settings.stream_stall_seconds,
             ),
             self._server,
         )

@@ -12,6 +12,7 @@ PlanningRefused
 ├── TooManyPlans            as many plans are in the making as may be
 ├── TooManySimulations      as many policies are tried on history as may be
 ├── PlanningTimedOut        the call's time ran out
+├── StreamNotRead           the client takes no more of the plan's stream
 ├── StoreAway               the store cannot be reached or cannot work now; nothing was stored
 └── StoreOutOfTime          time ran out while the store was asked: what was to be stored may or may not be there
 """
@@ -115,6 +116,13 @@ class PlanningTimedOut(PlanningRefused):
     def __init__(self, model: str) -> None:
         super().__init__("the time of the call ran out before there was a plan")
         self.model = model
+
+
+class StreamNotRead(PlanningRefused):
+    """The plan may be stored or not: the same call with the same request_id finds out."""
+
+    def __init__(self) -> None:
+        super().__init__("the stream was not read: repeat with the same request_id to find out whether there is a plan")
 
 
 class StoreAway(PlanningRefused):

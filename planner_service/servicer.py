@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import grpc
 from plangate.plan.v1 import plan_pb2
@@ -15,7 +15,7 @@ from plangate.planner.v1.planner_service_pb2_grpc import PlannerServiceServicer
 from plangate.store.v1 import proposal_pb2
 
 from planner_service.catalogue import Catalogue
-from planner_service.errors import ActionNotFound, FieldInvalid, PageTokenInvalid, RoleMissing
+from planner_service.errors import ActionNotFound, FieldInvalid, PageTokenInvalid, RoleMissing, StreamNotRead
 from planner_service.generation.attempts import Attempt
 from planner_service.plan import Job, Plan, PlanRequest, StoredPlan
 from planner_service.planning import Planning
@@ -45,12 +45,14 @@ class PlannerServicer(PlannerServiceServicer):
         *,
         max_prompt_characters: int,
         plan_timeout_seconds: float,
+        stream_stall_seconds: float,
     ) -> None:
         self._planning = planning
         self._store = store
         self._simulations = simulations
         self._max_prompt_characters = max_prompt_characters
         self._plan_timeout_seconds = plan_timeout_seconds
+        self._stream_stall_seconds = stream_stall_seconds
 
     async def CreatePlan(self, request: planner_pb2.CreatePlanRequest, context: Context) -> plan_pb2.Plan:
         return _answer(
@@ -64,9 +66,10 @@ class PlannerServicer(PlannerServiceServicer):
             )
         )
 
-    async def StreamPlan(
+    # grpc.aio takes a coroutine that writes as well as a generator; the stubs know generators only.
+    async def StreamPlan(  # type: ignore[override]
         self, request: planner_pb2.CreatePlanRequest, context: Context
-    ) -> AsyncIterator[planner_pb2.PlanUpdate]:
+    ) -> None:
         updates = _Updates()
         planning = asyncio.create_task(
             self._planning.create(
@@ -82,12 +85,21 @@ class PlannerServicer(PlannerServiceServicer):
         planning.add_done_callback(updates.end)
         try:
             while (update := await updates.queue.get()) is not None:
-                yield update
-            yield planner_pb2.PlanUpdate(plan=_answer(await planning))
+                await self._write(context, update)
+            await self._write(context, planner_pb2.PlanUpdate(plan=_answer(await planning)))
         finally:
             # The caller went away, or this call was cut off: nobody waits for the model any more.
             planning.cancel()
             await asyncio.gather(planning, return_exceptions=True)
+
+    async def _write(self, context: Context, update: planner_pb2.PlanUpdate) -> None:
+        """Returns when the message has left, which it cannot while the client's window is full."""
+        try:
+            async with asyncio.timeout(self._stream_stall_seconds):
+                await context.write(update)
+        except TimeoutError:
+            # A client that is there but does not read would hold its plan in memory, and one of the streams, for ever.
+            raise StreamNotRead from None
 
     async def EnqueuePlan(self, request: planner_pb2.EnqueuePlanRequest, context: Context) -> plan_pb2.Plan:
         wanted = self._plan_request(request.request, "request.")

@@ -97,6 +97,8 @@ class PlannerSettings(ServerSettings):
     """Input plus output tokens for one plan, unless the request says otherwise. 0: no limit."""
     plan_timeout_seconds: float = Field(default=300.0, gt=0)
     """The longest that planning may take, also when a caller would wait longer."""
+    stream_stall_seconds: float = Field(default=30.0, gt=0)
+    """How long a client may take no message of a plan's stream before it is ended."""
     max_prompt_characters: int = Field(default=MAX_PROMPT_CHARACTERS, ge=1, le=MAX_PROMPT_CHARACTERS)
     max_plans_in_flight: int = Field(default=256, ge=1)
     """Plans made at once for callers that wait; more are refused with OVERLOADED."""

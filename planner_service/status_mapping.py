@@ -105,6 +105,7 @@ _TABLE: dict[type, Callable[[Any], RpcFailure]] = {
         _CODE.RESOURCE_EXHAUSTED, "OVERLOADED", lambda e: {"limit": str(e.limit)}, lambda e: 5.0
     ),
     errors.PlanningTimedOut: _failure(_CODE.DEADLINE_EXCEEDED, "PROVIDER_TIMEOUT", lambda e: {"model": e.model}),
+    errors.StreamNotRead: _failure(_CODE.RESOURCE_EXHAUSTED, "WATCH_TOO_SLOW"),
     errors.StoreAway: _failure(
         _CODE.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after_seconds=lambda e: e.retry_after_seconds or 1.0
     ),

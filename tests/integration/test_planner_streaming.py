@@ -7,12 +7,15 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import pytest
 import pytest_asyncio
 from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1 import planner_service_pb2 as planner_pb2
+from plangate.planner.v1.planner_service_pb2_grpc import PlannerServiceStub
 
-from plangate_client.errors import PlanInvalid
+from plangate_client.errors import Overloaded, PlanInvalid, WatchTooSlow
+from rpckit.status import from_rpc_error
 from tests.support.model_server import hangs, says
 from tests.support.planner_house import PlannerHouse, asking, draft, open_house
 
@@ -154,3 +157,27 @@ async def test_leaving_the_stream_stops_the_model_call(house: PlannerHouse) -> N
     await house.model.until(lambda: house.model.in_flight == 1)
     await stream.aclose()  # type: ignore[attr-defined]  # an async generator behind the iterator's type
     await house.model.until(lambda: house.model.in_flight == 0)
+
+
+@pytest.mark.asyncio
+async def test_a_stream_that_is_not_read_ends_and_gives_its_place_back(tmp_path: Path) -> None:
+    large = [("read_status", {"service": "w" * 40_000})] * 90  # more than gRPC takes ahead of its reader
+    async with open_house(tmp_path, stream_stall_seconds=0.2, max_concurrent_streams=1) as house:
+        house.model.default = says(json.dumps(draft(*large)), chunk_size=100_000)
+        request = asking("look everywhere")
+        async with grpc.aio.insecure_channel(house.planners[0].grpc.address) as channel:
+            stream = PlannerServiceStub(channel).StreamPlan(request, metadata=(("x-plangate-actor", "alice"),))
+            await anext(aiter(stream))
+            async with asyncio.timeout(10):
+                while True:
+                    try:
+                        plan = [update async for update in house.planner().stream_plan(request)][-1].plan
+                    except (Overloaded, WatchTooSlow):
+                        await asyncio.sleep(0.05)
+                    else:
+                        break
+            assert len(plan.jobs) == 90
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                [_ async for _ in stream]
+            assert ended.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert from_rpc_error(ended.value).reason == "WATCH_TOO_SLOW"

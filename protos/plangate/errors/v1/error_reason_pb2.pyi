@@ -149,7 +149,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "PROVIDER_RATE_LIMITED", "domain": "plangate", "metadata": {"model": "openai/gpt-4o"}}
     """
     ERROR_REASON_WATCH_TOO_SLOW: _ErrorReason.ValueType  # 63
-    """RESOURCE_EXHAUSTED. A watcher did not read fast enough; resume from `revision`.
+    """RESOURCE_EXHAUSTED. A watcher did not read fast enough; resume from `revision`. Or who reads a plan's stream did not,
+    without `revision`: repeat with the same request_id.
         {"reason": "WATCH_TOO_SLOW", "domain": "plangate", "metadata": {"revision": "1234"}}
     """
     ERROR_REASON_PROVIDER_UNAVAILABLE: _ErrorReason.ValueType  # 70
@@ -319,7 +320,8 @@ ERROR_REASON_PROVIDER_RATE_LIMITED: ErrorReason.ValueType  # 62
     {"reason": "PROVIDER_RATE_LIMITED", "domain": "plangate", "metadata": {"model": "openai/gpt-4o"}}
 """
 ERROR_REASON_WATCH_TOO_SLOW: ErrorReason.ValueType  # 63
-"""RESOURCE_EXHAUSTED. A watcher did not read fast enough; resume from `revision`.
+"""RESOURCE_EXHAUSTED. A watcher did not read fast enough; resume from `revision`. Or who reads a plan's stream did not,
+without `revision`: repeat with the same request_id.
     {"reason": "WATCH_TOO_SLOW", "domain": "plangate", "metadata": {"revision": "1234"}}
 """
 ERROR_REASON_PROVIDER_UNAVAILABLE: ErrorReason.ValueType  # 70

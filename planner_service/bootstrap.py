@@ -191,8 +191,8 @@ class PlannerServer:
         await self._store_client.close()
 
     def reload(self) -> None:
-        """Read catalogue and policy again now; a bad file keeps what is in force."""
-        self._reloaded(self.governance.reload())
+        """Read catalogue and policy again, beginning now; a bad file keeps what is in force."""
+        self._aside(self._reload())
 
     def _find_weights(self) -> Path | None:
         """The embedded model's file, None when it is not wanted. Raises PlannerRefused."""
@@ -254,6 +254,10 @@ class PlannerServer:
     async def _warm_up(self) -> None:
         if self._engine is not None:
             await self._engine.warm_up(build_messages("Say hello.", {}, self.governance.current.catalogue))
+
+    async def _reload(self) -> None:
+        # A large policy takes seconds.
+        self._reloaded(await asyncio.to_thread(self.governance.reload))
 
     def _reloaded(self, usable: bool) -> None:
         self._aside(self.grpc.set_health(POLICY_HEALTH, usable))

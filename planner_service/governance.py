@@ -6,6 +6,7 @@ A plan is made, checked and decided under one `Governance`, whatever is reloaded
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -109,6 +110,8 @@ class GovernanceFiles:
         self._catalogue_file = catalogue_file
         self._policy_file = policy_file
         self._metrics = metrics
+        # Who reads last has read the newest: two at once might put the older files in force.
+        self._reading = threading.Lock()
         self._seen = self._stamps()
         self.current = self._read()
         self.fault = ""
@@ -120,7 +123,14 @@ class GovernanceFiles:
             _log.warning("in the catalogue", what=warning)
 
     def reload(self) -> bool:
-        """Read both again and put them in force. Returns False, and says why in `fault`, when one cannot be used."""
+        """Read both again and put them in force. Returns False, and says why in `fault`, when one cannot be used.
+
+        Takes seconds for a large policy; may be called in any thread.
+        """
+        with self._reading:
+            return self._reload()
+
+    def _reload(self) -> bool:
         self._seen = self._stamps()
         try:
             fresh = self._read()

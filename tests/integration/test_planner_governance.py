@@ -120,6 +120,22 @@ async def test_a_bad_file_keeps_what_was_in_force_and_says_so(house: PlannerHous
 
 
 @pytest.mark.asyncio
+async def test_calls_go_on_while_a_large_policy_is_read_by_command(tmp_path: Path) -> None:
+    condition = " && ".join(f"args.a{n} == {n}" for n in range(30))
+    rules = "\n".join(f"- {{name: r{n}, effect: allow, when: '{condition}'}}" for n in range(400))
+    async with open_house(tmp_path, reload_poll_seconds=3_600.0) as house:
+        governance, planner = house.planners[0].governance, house.planner()
+        replaced(house.policy_file, f"version: 1\nrules:\n{rules}")
+        house.planners[0].reload()
+        answered_meanwhile = 0
+        async with asyncio.timeout(20):
+            while len(governance.current.policy.rules) != 400:
+                await planner.list_actions()
+                answered_meanwhile += 1
+        assert answered_meanwhile > 3
+
+
+@pytest.mark.asyncio
 async def test_a_default_that_does_not_fit_is_warned_of_and_not_filled_in(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

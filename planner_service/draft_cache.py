@@ -23,6 +23,8 @@ import structlog
 from planner_service.generation.draft import JobDraft, PlanDraft
 
 _PRUNE_EVERY = 64
+# What the key and the entry take in memory beside the answer itself.
+_ENTRY_BYTES = 220
 
 _log = structlog.get_logger(__name__)
 
@@ -94,11 +96,13 @@ class DraftCache:
             _log.warning("the cache directory does not take an answer", error=error.strerror)
 
     def _keep(self, key: str, data: bytes) -> None:
-        self._bytes += len(data) - len(self._entries.pop(key, b""))
+        if (known := self._entries.pop(key, None)) is not None:
+            self._bytes -= len(known) + _ENTRY_BYTES
         self._entries[key] = data
+        self._bytes += len(data) + _ENTRY_BYTES
         while self._bytes > self._max_bytes:
             _, oldest = self._entries.popitem(last=False)
-            self._bytes -= len(oldest)
+            self._bytes -= len(oldest) + _ENTRY_BYTES
 
 
 def _encoded(cached: CachedDraft) -> bytes:

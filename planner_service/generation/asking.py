@@ -110,7 +110,8 @@ class Exchange:
 
     def doubted(self) -> frozenset[int]:
         """Positions of the jobs, of those that have come, whose action the model was not sure of."""
-        if self.reply is None or not self.reply.token_logprobs:
+        # Some servers tell them unasked; what is read from them was measured for the models that are asked.
+        if self.reply is None or not self.reply.token_logprobs or not self.client.row.tells_logprobs:
             return frozenset()
         return doubted_jobs(self.reply.token_logprobs, self.form.action_names, self.prompt)
 

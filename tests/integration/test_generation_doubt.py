@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from planner_service.generation.providers import EMBEDDED
 from tests.support.generation import PLAN, Bench, Observed
-from tests.support.model_server import ModelServer, says
+from tests.support.model_server import ModelReply, ModelServer, says
 
 
 @pytest.mark.asyncio
@@ -45,3 +47,18 @@ async def test_only_the_model_it_was_measured_for_is_asked_for_probabilities() -
     assert len(others.draft.jobs) == 2
     assert len(embedded.draft.jobs) == 0
     assert ["logprobs" in request.body for request in server.requests] == [False, True]
+
+
+@pytest.mark.asyncio
+async def test_probabilities_that_nobody_asked_for_are_not_read() -> None:
+    doubted = {"token": "measure", "top_logprobs": [{"token": "no_matching_action", "logprob": -0.1}]}
+    choice = {
+        "message": {"content": json.dumps(PLAN)},
+        "finish_reason": "stop",
+        "logprobs": {"content": [{"token": '{"jobs": [{"action_name": "'}, doubted]},
+    }
+    reply = ModelReply(raw_body=json.dumps({"choices": [choice]}).encode())
+    async with ModelServer(default=reply) as server, Bench(server) as bench:
+        others = await bench.generator.generate(bench.request())
+        embedded = await bench.generator.generate(bench.request(model=EMBEDDED))
+    assert (len(others.draft.jobs), len(embedded.draft.jobs)) == (2, 1)

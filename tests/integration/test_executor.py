@@ -179,7 +179,7 @@ async def test_several_run_at_once_and_leases_are_renewed(pair: Pair) -> None:
     proposals = await pair.submit(
         *(("wait", {"name": "go", "pid": f"pid{number}"}) for number in range(3)), max_attempts=1
     )
-    worker = Worker(pair, lease_seconds=1.0, parallel=3)
+    worker = Worker(pair, lease_seconds=2.0, parallel=3)
     async with worker.running(), pair.store() as store:
         await until(lambda: all((pair.directory / f"pid{number}").exists() for number in range(3)))
         first_end = (await store.proposals.get(proposals[0].id)).lease.expire_time.ToMicroseconds()
@@ -200,7 +200,7 @@ async def test_several_run_at_once_and_leases_are_renewed(pair: Pair) -> None:
 @pytest.mark.asyncio
 async def test_a_requested_cancel_stops_the_work(pair: Pair) -> None:
     [proposal] = await pair.submit(("wait", {"name": "never", "pid": "pid"}))
-    worker = Worker(pair, lease_seconds=1.0)
+    worker = Worker(pair, lease_seconds=2.0)
     async with worker.running(), pair.store() as store:
         await until(lambda: (pair.directory / "pid").exists())
         asked = await store.proposals.cancel(proposal.id, reason="changed my mind")

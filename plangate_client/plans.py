@@ -186,10 +186,14 @@ class Plans:
         generation: plan_pb2.GenerationReport | None = None,
         retryable: bool = False,
         retry_delay_seconds: float | None = None,
+        interrupted: bool = False,
         request_id: str | None = None,
         timeout_seconds: float | None = None,
     ) -> plan_pb2.Plan:
-        """Give a claimed plan up."""
+        """Give a claimed plan up.
+
+        :param interrupted: the planner is stopped: QUEUED again, and the attempt does not count.
+        """
         request = store_pb2.FailPlanningRequest(
             id=plan_id,
             attempt=attempt,
@@ -197,6 +201,7 @@ class Plans:
             generation=generation,
             retryable=retryable,
             retry_delay=duration(retry_delay_seconds),
+            interrupted=interrupted,
             request_id=request_id or new_request_id(),
         )
         return await self._calls.unary(

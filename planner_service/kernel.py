@@ -39,6 +39,8 @@ _FIRST_PAUSE_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 15.0
 # Time for the store to take the result after planning ended.
 _COMMIT_SECONDS = 20.0
+# Time for the store to take back what a planner that is stopped could not finish.
+_GIVE_BACK_SECONDS = 2.0
 # A provider may ask to be left alone for longer than the store would have a plan wait (a year), or than anybody meant.
 _LONGEST_DELAY_SECONDS = 86_400.0
 # Another try would end the same way: a model that answers wrongly at temperature 0 will do so again, and the attempts
@@ -70,6 +72,9 @@ class PlanQueue(Protocol):
         retry_delay: timedelta | None,
     ) -> bool:
         """Give a plan up, for now or for good. Returns False when the lease is lost."""
+
+    async def give_back(self, claimed: ClaimedPlan, *, reason: str, message: str) -> None:
+        """Let another planner have the plan, at once; the attempt does not count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +114,8 @@ class Kernel:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Claim and plan until stop_claiming(), then finish what is in flight. Cancel it to drop that instead: the
-        store gives those plans to another planner when their leases run out."""
+        """Claim and plan until stop_claiming(), then finish what is in flight. Cancel it to give that back instead: to
+        another planner at once, or, where the store is away, when their leases run out."""
         try:
             await self._claim_until_stopped()
             if self._tasks:
@@ -186,10 +191,21 @@ class Kernel:
                 # Only a lost lease ends the renewals: somebody cancelled the plan, or another planner has it.
                 _log.warning("lease lost", plan_id=claimed.id, attempt=claimed.attempt)
                 self._metrics.queued_plan("lost")
+        except asyncio.CancelledError:
+            await _ended_all(planning, renewing)
+            await self._give_back(claimed)
+            raise
         finally:
-            for task in (planning, renewing):
-                task.cancel()
-            await asyncio.gather(planning, renewing, return_exceptions=True)
+            await _ended_all(planning, renewing)
+
+    async def _give_back(self, claimed: ClaimedPlan) -> None:
+        """This planner is stopped in the middle of it."""
+        self._metrics.queued_plan("given back")
+        try:
+            async with asyncio.timeout(_GIVE_BACK_SECONDS):
+                await self._queue.give_back(claimed, reason="PLANNER_STOPPED", message="the planner was stopped")
+        except Exception as error:
+            _log.warning("plan not given back: its lease will run out", plan_id=claimed.id, error=type(error).__name__)
 
     async def _renew(self, claimed: ClaimedPlan) -> None:
         """Returns when the lease is lost."""
@@ -264,3 +280,9 @@ class Kernel:
             except (StoreAway, StoreOutOfTime):
                 await asyncio.sleep(pause)
                 pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
+
+
+async def _ended_all(*tasks: asyncio.Task[object]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

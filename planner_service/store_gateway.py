@@ -230,6 +230,16 @@ class StoreGateway:
             )
         return lease.held
 
+    async def give_back(self, claimed: ClaimedPlan, *, reason: str, message: str) -> None:
+        """Let somebody else plan it, as if it had not been claimed."""
+        with _while_leased(), _translated():
+            await self._client.plans.fail_planning(
+                claimed.id,
+                attempt=claimed.attempt,
+                failure=plan_pb2.Failure(reason=reason, message=message),
+                interrupted=True,
+            )
+
     # --- history ---
 
     async def past_plans(self, start: datetime | None, end: datetime | None) -> AsyncIterator[PastPlan]:

@@ -126,13 +126,14 @@ class CompletePlanning(OnPlan):
 
 @dataclass(frozen=True, kw_only=True)
 class FailPlanning(OnPlan):
-    """Gives a claimed plan up. `retry_delay` None means the store's backoff."""
+    """Gives a claimed plan up, or, when `interrupted`, back. `retry_delay` None means the store's backoff, or none."""
 
     attempt: int
     failure: Failure
     generation: bytes | None = None
     retryable: bool = False
     retry_delay: Micros | None = None
+    interrupted: bool = False
 
     @property
     def size(self) -> int:
@@ -146,17 +147,29 @@ class FailPlanning(OnPlan):
             limits.number("retry_delay", self.retry_delay, 0, 365 * 86_400 * 1_000_000)
 
     def apply(self, transaction: Transaction) -> None:
-        change = planning.fail(
-            self.target(transaction),
-            self.actor,
-            self.attempt,
-            transaction.now,
-            transaction.rules,
-            failure=self.failure,
-            generation=self.generation,
-            retryable=self.retryable,
-            retry_delay=self.retry_delay,
-        )
+        plan = self.target(transaction)
+        if self.interrupted:
+            change = planning.give_back(
+                plan,
+                self.actor,
+                self.attempt,
+                transaction.now,
+                failure=self.failure,
+                generation=self.generation,
+                retry_delay=self.retry_delay,
+            )
+        else:
+            change = planning.fail(
+                plan,
+                self.actor,
+                self.attempt,
+                transaction.now,
+                transaction.rules,
+                failure=self.failure,
+                generation=self.generation,
+                retryable=self.retryable,
+                retry_delay=self.retry_delay,
+            )
         transaction.save_plan(change, comment=self.failure.message[: limits.MAX_COMMENT], answers=True)
 
 

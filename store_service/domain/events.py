@@ -31,6 +31,7 @@ class EventKind(StrEnum):
     PLAN_LEASE_RENEWED = "plan.lease_renewed"
     PLAN_PLANNED = "plan.planned"
     PLAN_REQUEUED = "plan.requeued"
+    PLAN_RETURNED = "plan.returned"
     PLAN_FAILED = "plan.failed"
     PLAN_CANCELLED = "plan.cancelled"
     PLAN_DELETED = "plan.deleted"

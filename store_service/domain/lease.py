@@ -34,13 +34,15 @@ class Leased(Entity):
     # Attempts begun so far.
     attempt: int = 0
     max_attempts: int = 1
+    # Attempts that were given back: they do not count.
+    returned_attempts: int = 0
     # Not claimed before this time.
     not_before_time: Instant | None = None
     failure: Failure | None = field(default=None)
 
     @property
     def attempts_left(self) -> bool:
-        return self.attempt < self.max_attempts
+        return self.attempt - self.returned_attempts < self.max_attempts
 
     def is_due(self, now: Instant) -> bool:
         """Whether the time to be claimed again has come."""

@@ -93,6 +93,25 @@ def fail(
     return _given_back(reported, planner, now, failure, retryable=retryable, pause=pause)
 
 
+def give_back(
+    plan: Plan,
+    planner: Actor,
+    attempt: int,
+    now: Instant,
+    *,
+    failure: Failure,
+    generation: bytes | None,
+    retry_delay: Micros | None,
+) -> tuple[Plan, EventKind]:
+    """QUEUED again, whatever attempts are left: the planner was stopped, so this one does not count."""
+    plan.held(planner, attempt)
+    PLAN_LIFECYCLE.require(plan.state, PlanCommand.FAIL)
+    uncounted = plan.evolve(returned_attempts=plan.returned_attempts + 1)
+    reported = uncounted if generation is None else uncounted.evolve(generation=generation)
+    queued, _ = _given_back(reported, planner, now, failure, retryable=True, pause=retry_delay or 0)
+    return queued, EventKind.PLAN_RETURNED
+
+
 def expire_lease(plan: Plan, actor: Actor, now: Instant) -> tuple[Plan, EventKind]:
     """As after a failure that may be retried at once."""
     PLAN_LIFECYCLE.require(plan.state, PlanCommand.EXPIRE_LEASE)

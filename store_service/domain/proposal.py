@@ -97,12 +97,6 @@ class Proposal(Leased):
     end_time: Instant | None = None
     # Who last edited what it says: nobody approves their own words.
     revised_by: str = ""
-    # Attempts that were given back before the work began.
-    returned_attempts: int = 0
-
-    @property
-    def attempts_left(self) -> bool:
-        return self.attempt - self.returned_attempts < self.max_attempts
 
     @property
     def has_ended(self) -> bool:

@@ -108,6 +108,7 @@ class PlanRow(VersionedBase):
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     max_attempts: Mapped[int] = mapped_column(Integer, default=1)
     not_before_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    returned_attempts: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
 
 
 class DependencyRow(Base):

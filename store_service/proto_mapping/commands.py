@@ -104,6 +104,7 @@ def fail_planning(request: rpc.FailPlanningRequest, actor: Actor) -> commands.Fa
         retry_delay=(
             duration_from_proto(request.retry_delay, "retry_delay") if request.HasField("retry_delay") else None
         ),
+        interrupted=request.interrupted,
     )
 
 

@@ -104,6 +104,7 @@ def plan_to_bytes(plan: Plan) -> bytes:
         warnings=plan.warnings,
         attempt=plan.attempt,
         max_attempts=plan.max_attempts,
+        returned_attempts=plan.returned_attempts,
         priority=plan.priority,
     )
     if plan.lease is not None:

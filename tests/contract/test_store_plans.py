@@ -143,6 +143,28 @@ async def test_the_queue_from_request_to_plan(database_url: str) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_planner_that_is_stopped_costs_no_attempt(database_url: str) -> None:
+    async with running_store(database_url) as store:
+        queued = await create(store.planner, plan_pb2.Plan(state=QUEUED, prompt="look", max_attempts=1))
+        stopped = {"reason": "PLANNER_STOPPED", "message": "the planner was stopped"}
+        for attempt in (1, 2, 3):
+            # At once: nothing is wrong with it.
+            [claimed] = (await store.planner.plans.ClaimPlans(rpc.ClaimPlansRequest())).plans
+            assert (claimed.id, claimed.attempt, claimed.returned_attempts) == (queued.id, attempt, attempt - 1)
+            back = rpc.FailPlanningRequest(id=queued.id, attempt=attempt, failure=stopped, interrupted=True)
+            given = await store.planner.plans.FailPlanning(back)
+            assert (given.state, given.attempt, given.returned_attempts) == (QUEUED, attempt, attempt)
+            assert (given.failure.reason, given.HasField("not_before_time")) == ("PLANNER_STOPPED", False)
+            # The token of the attempt is worth nothing any more.
+            assert (await failure_of(store.planner.plans.FailPlanning(back))).reason == "LEASE_LOST"
+        await store.planner.plans.ClaimPlans(rpc.ClaimPlansRequest())
+        failing = rpc.FailPlanningRequest(id=queued.id, attempt=4, failure={"reason": "NO_LUCK"}, retryable=True)
+        assert (await store.planner.plans.FailPlanning(failing)).state == FAILED
+        events = await store.alice.events.ListEvents(rpc.ListEventsRequest(filter='kind = "plan.returned"'))
+        assert len(events.events) == 3
+
+
+@pytest.mark.asyncio
 async def test_a_claim_waits_for_a_plan(database_url: str) -> None:
     async with running_store(database_url) as store:
         request = rpc.ClaimPlansRequest(wait_duration={"seconds": 20})

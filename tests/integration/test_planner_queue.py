@@ -145,12 +145,31 @@ async def test_another_planner_takes_over_when_one_dies(house: PlannerHouse) -> 
     queued = await house.planner().enqueue_plan(asking("look"), max_planning_attempts=5)
     dying = await house.add_planner(**LOOPING)
     await house.model.until(lambda: house.model.in_flight == 1)
-    # Stopped without grace while it works: it hands nothing back, as after a kill.
     house.planners.remove(dying)
+    # It cannot hand anything back, as after a kill.
+    await dying._store_client.close()
     await dying.stop(0)
     await house.add_planner(**LOOPING)
     plan = await plan_that(house, queued.id, PLANNED)
-    assert plan.attempt == 2
+    assert (plan.attempt, plan.returned_attempts) == (2, 0)
+
+
+@pytest.mark.asyncio
+async def test_a_planner_that_is_stopped_gives_back_what_it_could_not_finish(house: PlannerHouse) -> None:
+    house.model.script(hangs(), hangs())
+    plans = [await house.planner().enqueue_plan(asking(f"look at {n}"), max_planning_attempts=1) for n in range(2)]
+    stopped = await house.add_planner(**{**LOOPING, "kernel_lease_seconds": 600.0})
+    await house.model.until(lambda: house.model.in_flight == 2)
+    house.planners.remove(stopped)
+    await stopped.stop(0)
+    assert house.model.in_flight == 0
+    for plan in plans:
+        waiting = await house.store().plans.get(plan.id)
+        assert (waiting.state, waiting.failure.reason) == (plan_pb2.PLAN_STATE_QUEUED, "PLANNER_STOPPED")
+    await house.add_planner(**LOOPING)
+    for plan in plans:
+        planned = await plan_that(house, plan.id, PLANNED, seconds=10)
+        assert (planned.attempt, planned.returned_attempts, planned.max_attempts) == (2, 1, 1)
 
 
 @pytest.mark.asyncio

@@ -101,6 +101,7 @@ def test_a_plan_with_everything() -> None:
         jobs=(job,),
         state=PlanState.PLANNING,
         version=2,
+        returned_attempts=1,
         generation=report,
         created_by="alice",
         create_time=SECOND,

@@ -192,6 +192,7 @@ class Plan(_message.Message):
     NOT_BEFORE_TIME_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     DELETE_TIME_FIELD_NUMBER: _builtins.int
+    RETURNED_ATTEMPTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7, given by the store. Empty in plans that were only evaluated."""
     objective: _builtins.str
@@ -212,6 +213,8 @@ class Plan(_message.Message):
     """Planning attempts allowed before a queued plan becomes FAILED (a dead letter). 1 to 100."""
     priority: _builtins.int
     """Queued plans with a higher number are claimed first. -1000 to 1000."""
+    returned_attempts: _builtins.int
+    """Planning attempts that planners gave back because they were stopped; these do not count against max_attempts."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Job]:
         """The steps, in the order the model gave them. Empty when no action fits: see no_action_reason. At most 100."""
@@ -285,10 +288,11 @@ class Plan(_message.Message):
         not_before_time: _timestamp_pb2.Timestamp | None = ...,
         options: Global___GenerationOptions | None = ...,
         delete_time: _timestamp_pb2.Timestamp | None = ...,
+        returned_attempts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "create_time", b"create_time", "delete_time", b"delete_time", "failure", b"failure", "generation", b"generation", "lease", b"lease", "not_before_time", b"not_before_time", "options", b"options", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "context", b"context", "create_time", b"create_time", "created_by", b"created_by", "delete_time", b"delete_time", "failure", b"failure", "generation", b"generation", "id", b"id", "jobs", b"jobs", "labels", b"labels", "lease", b"lease", "max_attempts", b"max_attempts", "no_action_reason", b"no_action_reason", "not_before_time", b"not_before_time", "objective", b"objective", "options", b"options", "priority", b"priority", "prompt", b"prompt", "state", b"state", "update_time", b"update_time", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "context", b"context", "create_time", b"create_time", "created_by", b"created_by", "delete_time", b"delete_time", "failure", b"failure", "generation", b"generation", "id", b"id", "jobs", b"jobs", "labels", b"labels", "lease", b"lease", "max_attempts", b"max_attempts", "no_action_reason", b"no_action_reason", "not_before_time", b"not_before_time", "objective", b"objective", "options", b"options", "priority", b"priority", "prompt", b"prompt", "returned_attempts", b"returned_attempts", "state", b"state", "update_time", b"update_time", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -382,6 +382,7 @@ class FailPlanningRequest(_message.Message):
     RETRYABLE_FIELD_NUMBER: _builtins.int
     RETRY_DELAY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    INTERRUPTED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Plan id."""
     attempt: _builtins.int
@@ -390,6 +391,10 @@ class FailPlanningRequest(_message.Message):
     """Whether another try may help."""
     request_id: _builtins.str
     """UUID that makes a repeated call return the first answer."""
+    interrupted: _builtins.bool
+    """The planner is stopped before it is done: the attempt does not count against max_attempts. `retryable` is taken as
+    true, and without `retry_delay` the plan may be claimed again at once.
+    """
     @_builtins.property
     def failure(self) -> _plan_pb2.Failure:
         """What went wrong."""
@@ -412,10 +417,11 @@ class FailPlanningRequest(_message.Message):
         retryable: _builtins.bool = ...,
         retry_delay: _duration_pb2.Duration | None = ...,
         request_id: _builtins.str = ...,
+        interrupted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "generation", b"generation", "retry_delay", b"retry_delay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "failure", b"failure", "generation", b"generation", "id", b"id", "request_id", b"request_id", "retry_delay", b"retry_delay", "retryable", b"retryable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "failure", b"failure", "generation", b"generation", "id", b"id", "interrupted", b"interrupted", "request_id", b"request_id", "retry_delay", b"retry_delay", "retryable", b"retryable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,6 +16,7 @@ from typing import Any
 from cel_expr_python import cel
 
 from planner_service.condition_cost import Cost, PatternRefused, Weights
+from rpckit.shortening import shortened
 
 MAX_LENGTH = 2_000
 MAX_MACRO_NESTING = 2
@@ -144,4 +145,4 @@ def _first_fault(message: str) -> str:
     first = re.sub(r"^ERROR: <input>:(\d+):(\d+): ", r"at \1:\2: ", first)
     first = re.sub(r" \(in container ''\)$", "", first)
     first = re.sub(r" \[[A-Z_]+\]$", "", first)
-    return first if len(first) <= 300 else first[:299] + "…"
+    return shortened(first, 300)

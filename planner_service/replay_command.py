@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from plangate_client.command.text import shortened, visible
+from plangate_client.command.text import visible
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.recording import RecordingInvalid
 from planner_service.governance import GovernanceFiles, GovernanceRefused, read_governance
 from planner_service.replay import Difference, RecordedRun, Replayed
 from planner_service.settings import PlannerSettings
+from rpckit.shortening import shortened
 
 _TEXT_CHARACTERS = 160
 _DIGEST_CHARACTERS = 12

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import jsonschema_rs
 
 from planner_service.attempt_error import MESSAGE_LIMIT
+from rpckit.shortening import shortened
 
 MAX_SUBSCHEMAS = 5_000
 MAX_SCHEMA_DEPTH = 48
@@ -201,5 +202,5 @@ def resolve(root: Any, reference: str) -> Any:
 
 
 def clip(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """The text, cut to so many characters."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """The text, cut to what a message holds, or to so many characters."""
+    return shortened(text, limit)

@@ -15,6 +15,8 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
+from rpckit.shortening import shortened
+
 DOMAIN = "plangate"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 
@@ -76,10 +78,10 @@ def not_found(reason: str, resource_type: str, resource_name: str) -> RpcFailure
     return RpcFailure(
         grpc.StatusCode.NOT_FOUND,
         reason,
-        f"{resource_type} {shorten(resource_name, 100)} does not exist",
-        metadata={"id": shorten(resource_name, 100)},
+        f"{resource_type} {shortened(resource_name, 100)} does not exist",
+        metadata={"id": shortened(resource_name, 100)},
         details=(
-            error_details_pb2.ResourceInfo(resource_type=resource_type, resource_name=shorten(resource_name, 100)),
+            error_details_pb2.ResourceInfo(resource_type=resource_type, resource_name=shortened(resource_name, 100)),
         ),
     )
 
@@ -104,7 +106,7 @@ def to_rpc_status(failure: RpcFailure) -> status_pb2.Status:
     ErrorInfo's metadata under "details_left_out"."""
     info = error_details_pb2.ErrorInfo(reason=failure.reason, domain=DOMAIN)
     for key, value in failure.metadata.items():
-        info.metadata[key] = shorten(value, 256)
+        info.metadata[key] = shortened(value, 256)
     status = status_pb2.Status(code=failure.code.value[0], message=_status_text(failure.message))
     details = list(failure.details)
     if failure.retry_after_seconds is not None:
@@ -161,11 +163,6 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> RpcFailure:
     return RpcFailure(error.code(), "", error.details() or error.code().name)
 
 
-def shorten(text: str, characters: int) -> str:
-    """Cut text to at most so many characters, the last of which is then an ellipsis."""
-    return text if len(text) <= characters else text[: characters - 1] + "\u2026"
-
-
 def _status_text(text: str) -> str:
     data = text.encode()
     return text if len(data) <= MESSAGE_BYTES_LIMIT else data[:MESSAGE_BYTES_LIMIT].decode(errors="ignore") + "\u2026"
@@ -192,11 +189,11 @@ def _fitted(detail: Message, byte_limit: int) -> Message | None:
     if detail.ByteSize() <= byte_limit:
         return detail
     for characters, elements in ((1024, 20), (256, 20), (256, 5), (64, 5), (64, 1)):
-        shortened = type(detail)()
-        shortened.CopyFrom(detail)
-        _cut(shortened, characters, elements)
-        if shortened.ByteSize() <= byte_limit:
-            return shortened
+        smaller = type(detail)()
+        smaller.CopyFrom(detail)
+        _cut(smaller, characters, elements)
+        if smaller.ByteSize() <= byte_limit:
+            return smaller
     return None
 
 
@@ -212,8 +209,8 @@ def _cut(message: Message, characters: int, elements: int) -> None:
                 for element in value:
                     _cut(element, characters, elements)
             elif field.type == FieldDescriptor.TYPE_STRING:
-                value[:] = [shorten(element, characters) for element in value]
+                value[:] = [shortened(element, characters) for element in value]
         elif field.type == FieldDescriptor.TYPE_MESSAGE:
             _cut(value, characters, elements)
         elif field.type == FieldDescriptor.TYPE_STRING:
-            setattr(message, field.name, shorten(value, characters))
+            setattr(message, field.name, shortened(value, characters))

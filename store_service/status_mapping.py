@@ -9,7 +9,8 @@ from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from plangate.errors.v1 import error_reason_pb2
 
-from rpckit.status import RpcFailure, shorten
+from rpckit.shortening import shortened
+from rpckit.status import RpcFailure
 from store_service.domain import errors
 from store_service.filters import FilterInvalid
 from store_service.page_tokens import PageTokenInvalid
@@ -75,7 +76,7 @@ def _sentence(error: Exception) -> str:
         return f"filter {error}"
     if isinstance(error, PageTokenInvalid):
         return "page_token is not one of ours, or another field changed since the page before"
-    return shorten(str(error), 400)
+    return shortened(str(error), 400)
 
 
 def _facts(error: Exception) -> tuple[dict[str, str], list[Message]]:

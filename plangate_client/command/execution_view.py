@@ -5,8 +5,9 @@ from __future__ import annotations
 from plangate.store.v1 import proposal_pb2
 from rich.text import Text
 
-from plangate_client.command.text import short_id, shortened, struct_text, visible
+from plangate_client.command.text import short_id, struct_text, visible
 from plangate_client.executor.execution import Ending, Execution
+from rpckit.shortening import shortened
 from rpckit.struct_codec import JsonValue
 
 _STYLES = {

@@ -54,11 +54,6 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
-def shortened(text: str, characters: int) -> str:
-    """At most so many characters, the last one an ellipsis when something was left out."""
-    return text if len(text) <= characters else text[: characters - 1] + "…"
-
-
 def struct_text(struct: Struct, *, indent: int | None = None) -> str:
     """JSON of a Struct as it is stored: whole numbers without a point, keys sorted, every character visible."""
     from rpckit.struct_codec import StructRefused, struct_to_json

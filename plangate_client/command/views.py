@@ -11,7 +11,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from plangate_client.command.text import name_of, short_id, shortened, struct_text, time_text, visible
+from plangate_client.command.text import name_of, short_id, struct_text, time_text, visible
+from rpckit.shortening import shortened
 from rpckit.struct_codec import struct_to_json
 
 _STATE_STYLES = {

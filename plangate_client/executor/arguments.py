@@ -9,6 +9,7 @@ from urllib.parse import unquote
 import jsonschema_rs
 
 from plangate_client.executor.template import Placeholder, TemplateInvalid
+from rpckit.shortening import shortened
 from rpckit.struct_codec import JsonObject
 
 OPEN_KEYWORDS = frozenset(
@@ -119,4 +120,4 @@ def _refuse_to_fetch(uri: str) -> Any:
 def _first_line(error: Exception) -> str:
     text = getattr(error, "message", None) or str(error)
     line = str(text).strip().splitlines()[0] if str(text).strip() else type(error).__name__
-    return line if len(line) <= _MESSAGE_CHARACTERS else line[: _MESSAGE_CHARACTERS - 1] + "…"
+    return shortened(line, _MESSAGE_CHARACTERS)

@@ -29,6 +29,7 @@ from plangate_client.executor.template import (
     TemplateInvalid,
     Values,
 )
+from rpckit.shortening import shortened
 from rpckit.struct_codec import JsonValue
 
 _INTERPRETER = re.compile(
@@ -268,4 +269,4 @@ def _program_name(template: Template) -> str | None:
 
 
 def _quoted(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:79] + "…")
+    return repr(shortened(text, 80))

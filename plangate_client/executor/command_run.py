@@ -13,6 +13,7 @@ from typing import IO
 from plangate_client.executor.binding_forms import CommandForm
 from plangate_client.executor.command_binding import CommandLine
 from plangate_client.executor.outcome import Outcome
+from rpckit.shortening import shortened
 from rpckit.struct_codec import JsonObject
 
 # Between asking a process group to end and ending it.
@@ -169,5 +170,4 @@ def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
     if not lines:
         return ""
-    line = lines[-1].strip()
-    return f": {line if len(line) <= 300 else line[:299] + '…'}"
+    return f": {shortened(lines[-1].strip(), 300)}"

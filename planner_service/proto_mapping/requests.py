@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 
+from planner_service.checks import MAX_PRIORITY
 from planner_service.errors import FieldInvalid
 from planner_service.plan import (
     MAX_DESCRIPTION_CHARACTERS,
@@ -30,7 +31,6 @@ MAX_MODEL_CHARACTERS = 128
 MAX_MODEL_CALLS = 10
 MAX_TOKEN_BUDGET = 2**53
 MAX_COMMENT_CHARACTERS = 2_000
-MAX_PRIORITY = 1_000
 MAX_PLANNING_ATTEMPTS = 100
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,62}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 import pytest
 from plangate.store.v1.proposal_pb2 import Proposal
@@ -13,6 +13,7 @@ from store_service.domain.errors import VersionConflict
 from store_service.domain.proposal import ProposalDraft
 from store_service.persistence.turns import TurnOptions
 from store_service.persistence.writer import WriterOptions
+from tests.support.polling import until
 from tests.support.proposals import ALICE
 from tests.support.serverless_store import Store, opened, outcomes
 
@@ -46,12 +47,6 @@ async def _outcome(call: Awaitable[object]) -> object:
         return error
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
-
-
 @pytest.mark.asyncio
 async def test_losers_are_told_in_turn_with_the_version_of_that_moment(database_url: str) -> None:
     async with opened(database_url, options=SLOW) as store:
@@ -62,7 +57,7 @@ async def test_losers_are_told_in_turn_with_the_version_of_that_moment(database_
         for position in (2, 3, 4):
             # Each change lets the one go that waits longest.
             await store.writer.execute(change(proposal, position))
-            await _until(calls[position].done)
+            await until(calls[position].done)
             told = calls[position].result()
             assert isinstance(told, VersionConflict)
             assert (told.expected_version, told.current_version) == (1, position + 1)
@@ -73,7 +68,7 @@ async def returning(store: Store, proposal: Proposal) -> list[asyncio.Task[objec
     """A race in which one lost who knew the newest version: two calls that wait, and version 3."""
     calls = await race(store, proposal, 4)
     await store.writer.execute(change(proposal, 2))
-    await _until(calls[2].done)
+    await until(calls[2].done)
     late = asyncio.ensure_future(_outcome(store.writer.execute(change(proposal, 2))))
     # What comes after it in the queue is answered after it was looked at.
     await store.created()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TextIO
 from wsgiref.simple_server import WSGIServer
 
 import structlog
@@ -57,6 +59,19 @@ def configure_logging(settings: LoggingSettings) -> None:
     root.handlers[:] = [handler]
     # Libraries speak at warning and above: their info lines may hold SQL and arguments.
     root.setLevel(max(level, logging.WARNING))
+    warnings.showwarning = _log_warning
+
+
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Where Python warns, and of what kind. Not its text: pydantic's warnings quote the values they are about."""
+    structlog.get_logger("rpckit").warning("python warns", kind=category.__name__, place=f"{filename}:{lineno}")
 
 
 def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

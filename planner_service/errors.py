@@ -82,7 +82,7 @@ class RoleMissing(PlanningRefused):
     """The caller needs one of `roles`."""
 
     def __init__(self, roles: Sequence[str]) -> None:
-        super().__init__(f"this needs the role {' or '.join(roles)}")
+        super().__init__(f"the role {' or '.join(roles)} is needed")
         self.roles = tuple(roles)
 
 
@@ -90,7 +90,7 @@ class RequestIdReused(PlanningRefused):
     """The first call with `request_id` said something else, or was somebody else's."""
 
     def __init__(self, request_id: str) -> None:
-        super().__init__("this request_id came before with other content")
+        super().__init__(f"request_id {request_id} was used before for another request")
         self.request_id = request_id
 
 

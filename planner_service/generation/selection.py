@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -31,20 +31,15 @@ def shown_actions(catalogue: Catalogue, prompt: str, context: Mapping[str, Any])
     texts = _texts(catalogue)
     if sum(map(len, texts)) <= MAX_WHOLE_CHARACTERS:
         return catalogue
-    asked = set(stems(f"{prompt} {json.dumps(context, ensure_ascii=False)}"))
-    words = [Counter(stems(text)) for text in texts]
-    known = Counter(stem for counted in words for stem in counted)
-
-    def likeness(index: int) -> float:
-        named = set(stems(catalogue.actions[index].name))
-        return sum(
-            math.log(1 + len(texts) / known[stem]) * (_NAME_WEIGHT if stem in named else 1.0)
-            for stem in asked & words[index].keys()
-        )
-
+    likeness = [0.0] * len(texts)
+    weights = _weights(catalogue)
+    # In order: sums of floats depend on it, and so would which of two that are alike comes first.
+    for stem in sorted(set(stems(f"{prompt} {json.dumps(context, ensure_ascii=False)}"))):
+        for index, weight in weights.get(stem, ()):
+            likeness[index] += weight
     room = MAX_SELECTED_CHARACTERS
     chosen: list[int] = []
-    for index in sorted(range(len(texts)), key=lambda index: (-likeness(index), index)):
+    for index in sorted(range(len(texts)), key=lambda index: (-likeness[index], index)):
         if len(texts[index]) <= room:
             room -= len(texts[index])
             chosen.append(index)
@@ -55,6 +50,20 @@ def shown_actions(catalogue: Catalogue, prompt: str, context: Mapping[str, Any])
 @lru_cache(maxsize=8)
 def _texts(catalogue: Catalogue) -> tuple[str, ...]:
     return tuple(action_text(action) for action in catalogue.actions)
+
+
+@lru_cache(maxsize=8)
+def _weights(catalogue: Catalogue) -> Mapping[str, Sequence[tuple[int, float]]]:
+    """For each word the positions of the actions that have it, and what it counts for each."""
+    words = [set(stems(text)) for text in _texts(catalogue)]
+    known = Counter(stem for each in words for stem in each)
+    weights: dict[str, list[tuple[int, float]]] = {}
+    for index, (action, each) in enumerate(zip(catalogue.actions, words, strict=True)):
+        named = set(stems(action.name))
+        for stem in each:
+            weight = math.log(1 + len(words) / known[stem]) * (_NAME_WEIGHT if stem in named else 1.0)
+            weights.setdefault(stem, []).append((index, weight))
+    return weights
 
 
 def stems(text: str) -> list[str]:

@@ -25,6 +25,7 @@ from rpckit.channel import open_channel
 from rpckit.correlation import NEW_REQUEST_KEY
 from rpckit.settings import ChannelSettings
 from rpckit.status import RpcFailure, to_rpc_status
+from tests.support.served_store import running_store
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 
@@ -180,3 +181,23 @@ async def test_nobody_there() -> None:
         with pytest.raises(Unavailable) as refused:
             await store.proposals.get("p")
     assert (refused.value.service, refused.value.reason) == ("store", "")
+
+
+@pytest.mark.asyncio
+async def test_batches_are_one_call(sqlite_url: str) -> None:
+    async with running_store(sqlite_url) as running:
+        planner, bob = (StoreClient(running.as_(name).channel) for name in ("planner", "bob"))
+        wanted = [
+            store_pb2.CreateProposalRequest(proposal=proposal_pb2.Proposal(action_name=name), submit=True)
+            for name in ("a", "b")
+        ]
+        made = await planner.proposals.batch_create(wanted)
+        assert [proposal.action_name for proposal in made] == ["a", "b"]
+        yes = [store_pb2.ApproveProposalRequest(id=proposal.id, expected_version=1) for proposal in made]
+        with pytest.raises(VersionConflict):
+            await bob.proposals.batch_approve(
+                [yes[0], store_pb2.ApproveProposalRequest(id=made[1].id, expected_version=7)]
+            )
+        approved = await bob.proposals.batch_approve(yes)
+        assert [proposal.state for proposal in approved] == [proposal_pb2.PROPOSAL_STATE_APPROVED] * 2
+        assert await bob.proposals.batch_get([proposal.id for proposal in made]) == approved

@@ -16,8 +16,3 @@ _MICROSECOND = timedelta(microseconds=1)
 def instant_of(moment: datetime) -> Instant:
     """The instant of an aware datetime, exact to the microsecond."""
     return (moment - _EPOCH) // _MICROSECOND
-
-
-def datetime_of(instant: Instant) -> datetime:
-    """The aware UTC datetime of an instant."""
-    return _EPOCH + timedelta(microseconds=instant)

@@ -25,20 +25,26 @@ class Row:
     remark: str = ""
 
 
-def write_report(name: str, title: str, machine: str, rows: Sequence[Row], *, ceiling: str, ours: str) -> None:
-    """Write bench/results/NAME.json, docs/benchmarks-NAME.md and docs/benchmarks-NAME.svg."""
+def write_report(
+    name: str, title: str, machine: str, how: str, rows: Sequence[Row], legend: str, *, ceiling: str, ours: str
+) -> None:
+    """Write bench/results/NAME.json, docs/benchmarks-NAME.md and docs/benchmarks-NAME.svg.
+
+    `how`: of what the rows were made, as a clause: "medians of 3 rounds of 1.5 s". `legend`: what the scenarios are.
+    `ceiling` and `ours`: systems.
+    """
     date = datetime.now(UTC).strftime("%Y-%m-%d")
     results = ROOT / "bench" / "results"
     results.mkdir(exist_ok=True)
-    document = {"date": date, "machine": machine, "rows": [asdict(row) for row in rows]}
+    document = {"date": date, "machine": machine, "how": how, "rows": [asdict(row) for row in rows]}
     (results / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
     ceilings = {row.clients: row.per_second for row in rows if row.system == ceiling}
     lines = [
         f"# {title}",
         "",
-        f"Measured on {date} in one run of `make bench` on {machine}. Numbers of different runs or machines do not",
-        'compare; ratios within this one do. "Of ceiling" is the rate as a part of what the',
-        f"{ceiling} does with as many clients.",
+        f"Measured on {date} by `python -m bench.{name}` on {machine}: {how}.",
+        "Numbers of different runs or machines do not compare; ratios within this one do.",
+        f'"Of ceiling" is the rate as a part of what the {ceiling} does with as many clients.',
         "",
         f"![{title}](benchmarks-{name}.svg)",
         "",
@@ -50,6 +56,7 @@ def write_report(name: str, title: str, machine: str, rows: Sequence[Row], *, ce
         cells = [row.scenario, row.system, str(row.clients), f"{row.per_second:,.0f}"]
         cells += [f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}", ratio, row.remark]
         lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *legend.splitlines()]
     page = ROOT / "docs" / f"benchmarks-{name}.md"
     page.write_text("\n".join(lines) + "\n" + _written_by_hand(page))
     (ROOT / "docs" / f"benchmarks-{name}.svg").write_text(picture(rows, ours))

@@ -1,5 +1,7 @@
 """The store's write path against its ceiling and its peers, all in one run on one machine.
 
+    python -m bench.store [SECONDS [ROUNDS]]
+
 Writes bench/results/store.json, docs/benchmarks-store.md and docs/benchmarks-store.svg.
 """
 
@@ -25,6 +27,10 @@ from bench.report import Row, write_report
 
 LOAD = ROOT / "build" / "load" / "load"
 CLIENTS = (1, 8, 64, 256)
+SCENARIOS = """\
+`create`: one pending proposal a call. `approve`: one approval a call. `cycle`: create, approve, claim and complete, one
+after the other. `batch-create`: 50 proposals a call, counted one by one; latencies are those of calls. `hot`: all
+clients change one proposal, each under the version that its last answer named."""
 
 
 def build_load() -> None:
@@ -204,7 +210,10 @@ def main(seconds: float = 5.0, rounds: int = 1) -> None:
         f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, "
         f"SQLite {sqlite3.sqlite_version}"
     )
-    write_report("store", "Benchmarks: the store", machine, rows, ceiling="bare grpc.aio echo", ours="plangate")
+    how = f"{seconds:g} s a line" if rounds == 1 else f"medians of {rounds} rounds of {seconds:g} s a line"
+    write_report(
+        "store", "Benchmarks: the store", machine, how, rows, SCENARIOS, ceiling="bare grpc.aio echo", ours="plangate"
+    )
 
 
 def _free_port() -> int:

@@ -158,7 +158,15 @@ class PlannerServer:
         )
         port = await self.grpc.start()
         if settings.kernel_concurrency:
-            self._kernel = Kernel(generation, store, _kernel_settings(settings), self._metrics, reason_of)
+            generator = self._generator
+            self._kernel = Kernel(
+                generation,
+                store,
+                _kernel_settings(settings),
+                self._metrics,
+                reason_of,
+                lambda: generator.seconds_until_usable(settings.models),
+            )
             self._kernel_run = self._in_background(self._kernel.run(), "the kernel loop")
         self._watching = self._in_background(
             self.governance.watch(settings.reload_poll_seconds, self._reloaded), "watching the files"

@@ -21,6 +21,7 @@ from planner_service.errors import ModelNotAllowed, PlanningRefused, StoreAway, 
 from planner_service.generation.attempts import GenerationReport
 from planner_service.generation.errors import (
     BudgetExhausted,
+    CircuitOpen,
     GenerationFailed,
     ModelRefused,
     PlanInvalid,
@@ -43,6 +44,7 @@ _COMMIT_SECONDS = 20.0
 _GIVE_BACK_SECONDS = 2.0
 # A provider may ask to be left alone for longer than the store would have a plan wait (a year), or than anybody meant.
 _LONGEST_DELAY_SECONDS = 86_400.0
+_LEAST_DELAY_SECONDS = 1.0
 # Another try would end the same way: a model that answers wrongly at temperature 0 will do so again, and the attempts
 # within one planning have already tried to mend that. Whatever else went wrong, a provider that is away above all, may
 # be over by then.
@@ -73,8 +75,11 @@ class PlanQueue(Protocol):
     ) -> bool:
         """Give a plan up, for now or for good. Returns False when the lease is lost."""
 
-    async def give_back(self, claimed: ClaimedPlan, *, reason: str, message: str) -> None:
-        """Let another planner have the plan, at once; the attempt does not count."""
+    async def give_back(
+        self, claimed: ClaimedPlan, *, reason: str, message: str, retry_delay: timedelta | None
+    ) -> bool:
+        """Let somebody else plan it, at once or later; the attempt does not count. Returns False when the lease is
+        lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +102,15 @@ class Kernel:
         settings: KernelSettings,
         metrics: PlanningMetrics,
         reason_of: Callable[[Exception], str],
+        seconds_until_model: Callable[[], float],
     ) -> None:
-        """`reason_of`: the contract's reason for a failure."""
+        """`reason_of`: the contract's reason for a failure. `seconds_until_model`: how long no model may be asked."""
         self._generation = generation
         self._queue = queue
         self._settings = settings
         self._metrics = metrics
         self._reason_of = reason_of
+        self._seconds_until_model = seconds_until_model
         self._lease = timedelta(seconds=settings.lease_seconds)
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Semaphore(settings.concurrency)
@@ -131,6 +138,10 @@ class Kernel:
             if not await self._until_stopped(self._free.acquire()):
                 return
             self._free.release()
+            if (pause := self._seconds_until_model()) > 0:
+                # What is claimed now would only be given back.
+                await self._until_stopped(asyncio.sleep(pause))
+                continue
             room = max(1, self._settings.concurrency - len(self._tasks))
             try:
                 claiming = self._queue.claim_plans(
@@ -203,7 +214,9 @@ class Kernel:
         self._metrics.queued_plan("given back")
         try:
             async with asyncio.timeout(_GIVE_BACK_SECONDS):
-                await self._queue.give_back(claimed, reason="PLANNER_STOPPED", message="the planner was stopped")
+                await self._queue.give_back(
+                    claimed, reason="PLANNER_STOPPED", message="the planner was stopped", retry_delay=None
+                )
         except Exception as error:
             _log.warning("plan not given back: its lease will run out", plan_id=claimed.id, error=type(error).__name__)
 
@@ -258,6 +271,13 @@ class Kernel:
             reason, message = self._reason_of(error), str(error)
         report = error.report if isinstance(error, GenerationFailed) else None
         delay = error.retry_after_seconds if isinstance(error, GenerationFailed) else None
+        if isinstance(error, CircuitOpen) and (report is None or not report.attempts):
+            # Nobody was asked. An outage should not make dead letters of all that waits.
+            pause = timedelta(seconds=max(_LEAST_DELAY_SECONDS, delay or 0.0))
+            held = await self._until_taken(
+                lambda _: self._queue.give_back(claimed, reason=reason, message=message, retry_delay=pause)
+            )
+            return "given back" if held else "lost"
         _log.info("plan not made", plan_id=claimed.id, attempt=claimed.attempt, reason=reason, retryable=retryable)
         held = await self._until_taken(
             lambda deadline: self._queue.fail_planning(

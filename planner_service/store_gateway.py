@@ -230,15 +230,19 @@ class StoreGateway:
             )
         return lease.held
 
-    async def give_back(self, claimed: ClaimedPlan, *, reason: str, message: str) -> None:
-        """Let somebody else plan it, as if it had not been claimed."""
-        with _while_leased(), _translated():
+    async def give_back(
+        self, claimed: ClaimedPlan, *, reason: str, message: str, retry_delay: timedelta | None
+    ) -> bool:
+        """Let somebody else plan it, as if it had not been claimed. Returns False when the lease is lost."""
+        with _while_leased() as lease, _translated():
             await self._client.plans.fail_planning(
                 claimed.id,
                 attempt=claimed.attempt,
                 failure=plan_pb2.Failure(reason=reason, message=message),
+                retry_delay_seconds=None if retry_delay is None else retry_delay.total_seconds(),
                 interrupted=True,
             )
+        return lease.held
 
     # --- history ---
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 
+_TRIAL_SECONDS = 1.0
+
 
 class CircuitState(enum.Enum):
     """CLOSED: calls go through. OPEN: none do. HALF_OPEN: one does, and decides."""
@@ -43,6 +45,11 @@ class Circuit:
         if self._opened_at is None:
             return 0.0
         return max(0.0, self._opened_at + self._open_seconds - self._clock())
+
+    @property
+    def seconds_until_admission(self) -> float:
+        """0 when a call would be let through now. While one is trying it is a guess: what it finds decides."""
+        return _TRIAL_SECONDS if self._probe is not None else self.seconds_until_probe
 
     def admit(self) -> Permit | None:
         """Leave to make one call now, or None. Whoever gets it must settle it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
@@ -45,6 +45,11 @@ class Generator:
     def circuits(self) -> dict[str, CircuitState]:
         """The circuit of every provider that was asked so far, by the provider's name."""
         return self._workshop.circuit_states
+
+    def seconds_until_usable(self, models: Sequence[str]) -> float:
+        """How long the providers of all of these models are left alone; 0 when one may be asked now."""
+        circuits = (self._workshop.circuit(model.partition("/")[0]) for model in models)
+        return min((circuit.seconds_until_admission for circuit in circuits), default=0.0)
 
     async def generate(
         self, request: GenerationRequest, observer: GenerationObserver | None = None

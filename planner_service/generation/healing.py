@@ -169,7 +169,8 @@ class Healing:
                 self._tactics.asked(index)
                 self._model = model
                 return client, permit
-            wait = min(circuit.seconds_until_probe, wait or circuit.seconds_until_probe)
+            seconds = circuit.seconds_until_admission
+            wait = seconds if wait is None else min(wait, seconds)
         raise CircuitOpen(self._model, retry_after_seconds=wait) if unusable is None else unusable
 
     def _messages(self) -> Messages:

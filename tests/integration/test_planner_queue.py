@@ -115,6 +115,24 @@ async def test_a_provider_that_asks_for_eternity_is_asked_again_the_next_day(
 
 
 @pytest.mark.asyncio
+async def test_an_outage_makes_no_dead_letters_of_what_waits(house: PlannerHouse) -> None:
+    house.model.default = fails(500)
+    plans = [
+        await house.planner().enqueue_plan(asking(f"look {n}", max_attempts=1), max_planning_attempts=1)
+        for n in range(8)
+    ]
+    await house.add_planner(**LOOPING, model_circuit_failures=2, model_circuit_open_seconds=0.3)
+    await house.model.until(lambda: len(house.model.requests) >= 3)
+    house.answers(LOOK)
+    # Those that were asked about in the outage spent their attempt; the others waited.
+    ended = [await plan_that(house, plan.id, lambda it: PLANNED(it) or FAILED(it), seconds=20) for plan in plans]
+    failed = [plan for plan in ended if FAILED(plan)]
+    assert 3 <= len(failed) <= 5
+    assert {plan.failure.reason for plan in failed} == {"PROVIDER_UNAVAILABLE"}
+    assert all(len(plan.generation.attempts) == 1 for plan in ended)
+
+
+@pytest.mark.asyncio
 async def test_what_another_try_cannot_mend_is_a_dead_letter(house: PlannerHouse) -> None:
     house.model.script(refuses())
     refused = await house.planner().enqueue_plan(asking("do harm"))

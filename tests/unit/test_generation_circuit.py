@@ -83,6 +83,20 @@ def test_a_call_from_before_does_not_take_the_probes_place() -> None:
     assert it.admit() is None
 
 
+def test_who_asks_hears_when_to_come_again() -> None:
+    it, clock = circuit(failures=1)
+    assert it.seconds_until_admission == 0.0
+    admitted(it).failed()
+    clock.now += 4
+    assert it.seconds_until_admission == 6.0
+    clock.now += 6
+    assert it.seconds_until_admission == 0.0
+    trying = admitted(it)
+    assert it.seconds_until_admission > 0.0
+    trying.succeeded()
+    assert it.seconds_until_admission == 0.0
+
+
 def test_a_permit_is_settled_once() -> None:
     it, _ = circuit(failures=1)
     permit = admitted(it)

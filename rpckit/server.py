@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from grpc_channelz.v1 import channelz, channelz_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
 
+from rpckit.accepting import open_server
 from rpckit.address import AddressInvalid, is_local, split_host_port, with_port
 from rpckit.auth import Authenticator
 from rpckit.calls import CallsInFlight
@@ -80,7 +81,7 @@ class GrpcServer:
         self._drain_callbacks: list[Callable[[], None]] = []
         self._stop_requested = asyncio.Event()
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(
+        self._server: grpc.aio.Server = open_server(
             interceptors=[
                 CallInterceptor(
                     authenticator=authenticator,
@@ -114,14 +115,13 @@ class GrpcServer:
                 ("grpc.http2.max_pings_without_data", 0),
             ],
         )
-        registry: Any = _GenericOnly(self._server)
-        register(registry)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, registry)
+        register(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [*self._service_names, _HEALTH]
         if settings.channelz:
-            channelz.add_channelz_servicer(registry)
+            channelz.add_channelz_servicer(self._server)
             names.append(channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name)
-        _add_reflection(registry, names)
+        _add_reflection(self._server, names)
 
     @property
     def metrics(self) -> RpcMetrics | None:
@@ -198,24 +198,6 @@ class GrpcServer:
         if self._metrics_endpoint:
             await asyncio.to_thread(self._metrics_endpoint.close)
             self._metrics_endpoint = None
-
-
-class _GenericOnly:
-    """What the generated add_..._to_server functions see of a grpc.aio.Server.
-
-    They add each method twice: to a generic handler, and as a registered method. For every call that arrives, grpc.aio
-    waits for all registered methods anew (one asyncio.wait over a task per method), which with the store's forty took a
-    tenth of the loop's time. The generic handler alone serves the same calls.
-    """
-
-    def __init__(self, server: grpc.aio.Server) -> None:
-        self._server = server
-
-    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
-        self._server.add_generic_rpc_handlers(handlers)
-
-    def add_registered_method_handlers(self, service_name: str, handlers: object) -> None:
-        """Nothing: see above."""
 
 
 async def run_until_signal(server: GrpcServer, stop: Callable[[], Awaitable[None]] | None = None) -> None:

@@ -101,9 +101,11 @@ def _mentions(prompt: str, job_count: int) -> list[str]:
 
 def _is_identifier(word: str) -> bool:
     """web-01, INC-1234, /var/log/app, user_id, checkout.api; not follow-up, e.g. or 3.5."""
+    if len(word) < 3 or word.isalnum():
+        return False
     letters = any(character.isalpha() for character in word)
     digits = any(character.isdigit() for character in word)
-    if not letters or len(word) < 3:
+    if not letters:
         return False
     if "_" in word or "/" in word.strip("/") or word.startswith(("/", "~/")):
         return True

@@ -23,6 +23,7 @@ MAX_PRIORITY = 1_000
 MAX_EXECUTIONS = 100
 MAX_REFERENCES = 64
 MAX_NAME_CHARACTERS = 128
+_TOO_LARGE = AttemptError("action_args", "too_large", f"more than {MAX_ARGS_BYTES} bytes of JSON")
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -73,12 +74,19 @@ def check_args(
         return args, [AttemptError("action_name", "unknown_action", f"the catalogue has no such action{hint}")]
     if deeper_than(args, MAX_ARGUMENT_DEPTH):
         return args, [AttemptError("action_args", "too_deep", f"nested deeper than {MAX_ARGUMENT_DEPTH}")]
+    if len(_json_text(args)) > MAX_ARGS_BYTES:
+        # Before anything looks at each value: a model's reply may hold megabytes of them.
+        return args, [_TOO_LARGE]
     if unfit := _unfit_value(args, ()):
         return args, [unfit.under("action_args")]
     complete, errors = catalogue.check_args(action, args)
-    if not errors and len(json.dumps(complete, ensure_ascii=False, separators=(",", ":")).encode()) > MAX_ARGS_BYTES:
-        errors = [AttemptError("", "too_large", f"more than {MAX_ARGS_BYTES} bytes of JSON")]
+    if not errors and len(_json_text(complete).encode()) > MAX_ARGS_BYTES:
+        return complete, [_TOO_LARGE]
     return complete, [error.under("action_args") for error in errors]
+
+
+def _json_text(args: Mapping[str, Any]) -> str:
+    return json.dumps(args, ensure_ascii=False, separators=(",", ":"))
 
 
 def _check_fields(job: Job) -> Iterable[AttemptError]:

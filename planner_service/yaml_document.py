@@ -23,6 +23,7 @@ from planner_service.attempt_error import dotted
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
 MAX_DEPTH = 64
+_MESSAGE_LIMIT = 1_000
 # From here on a double, which is what a number becomes on the wire, may have been rounded.
 INEXACT_FROM = 2**53
 
@@ -45,8 +46,9 @@ class DocumentInvalid(Exception):
     """The text cannot be used. `line` and `column` count from 1; 0 when the fault has no place in the text."""
 
     def __init__(self, message: str, *, line: int = 0, column: int = 0, source: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        # It may quote what is wrong, which may be long.
+        self.message = message if len(message) <= _MESSAGE_LIMIT else message[: _MESSAGE_LIMIT - 1] + "…"
+        super().__init__(self.message)
         self.line = line
         self.column = column
         self.source = source
@@ -167,11 +169,14 @@ class _Reader:
     def __init__(self) -> None:
         self.places: dict[YamlPath, tuple[int, int]] = {}
         self._nodes = 0
+        self._characters = 0
 
     def read(self, node: yaml.Node, path: YamlPath) -> Any:
         self._nodes += 1
         if self._nodes > MAX_NODES:
             raise _at(node, f"more than {MAX_NODES} values, counting what aliases repeat")
+        if isinstance(node, yaml.ScalarNode):
+            self._count_text(node)
         if len(path) > MAX_DEPTH:
             raise _at(node, f"nested deeper than {MAX_DEPTH}, counting what aliases repeat")
         self.places[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
@@ -185,6 +190,12 @@ class _Reader:
             return [self.read(value, (*path, index)) for index, value in enumerate(node.value)]
         return self._scalar(node)
 
+    def _count_text(self, node: yaml.ScalarNode) -> None:
+        # A long text that is repeated takes no memory here, but where it is written out: as the digest's input.
+        self._characters += len(node.value)
+        if self._characters > MAX_BYTES:
+            raise _at(node, f"more than {MAX_BYTES} characters, counting what aliases repeat")
+
     def _pairs(self, node: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node]]:
         seen: set[str] = set()
         for key_node, value_node in node.value:
@@ -197,6 +208,7 @@ class _Reader:
             if key in seen:
                 raise _at(key_node, f"the key {key!r} is given twice")
             seen.add(key)
+            self._count_text(key_node)
             yield key, value_node
 
     def _scalar(self, node: yaml.Node) -> Any:

@@ -9,6 +9,8 @@ import pytest
 
 from planner_service.catalogue import BindingKind, CatalogueInvalid, Risk, load_catalogue, parse_catalogue
 from planner_service.decision import Effect
+from planner_service.policy import parse_policy
+from planner_service.yaml_document import DocumentInvalid
 
 GOOD = """
 version: 1
@@ -140,6 +142,24 @@ def test_bombs_are_refused_quickly() -> None:
     for bomb in bombs:
         with pytest.raises(CatalogueInvalid):
             parse_catalogue(bomb)
+
+
+def test_a_long_text_that_is_repeated_counts_as_often_as_it_is() -> None:
+    rules = "".join(f"- {{name: r{n}, effect: allow, description: *text}}\n" for n in range(900))
+    text = f"version: 1\nrules:\n- {{name: r, effect: deny, description: &text '{'x' * 900_000}'}}\n{rules}"
+    with pytest.raises(DocumentInvalid) as caught:
+        parse_policy(text)
+    assert (caught.value.line, caught.value.message) == (
+        3,
+        "more than 1048576 characters, counting what aliases repeat",
+    )
+
+
+def test_a_fault_quotes_no_more_than_a_line_holds() -> None:
+    with pytest.raises(DocumentInvalid) as caught:
+        parse_catalogue(f"version: 1\n? {'k' * 1_000}\n: 1\n? {'k' * 1_000}\n: 2")
+    assert caught.value.message.startswith("the key 'kkk")
+    assert len(caught.value.message) == 1_000
 
 
 def test_a_file_is_named_in_its_faults(tmp_path: Path) -> None:

@@ -112,6 +112,17 @@ async def test_says_which_request_ids_nobody_sent_before(request_id: str, said_n
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("reason", ["PROVIDER_UNAVAILABLE", "STORE_UNAVAILABLE"])
+async def test_leaves_to_the_planner_what_the_planner_repeats(moody: tuple[Moody, StoreClient], reason: str) -> None:
+    servicer, store = moody
+    servicer.failures = [RpcFailure(UNAVAILABLE, reason, "x")]
+    with pytest.raises(Unavailable) as refused:
+        await store.proposals.approve("p", expected_version=3)
+    assert refused.value.reason == reason
+    assert len(servicer.request_ids) == 1
+
+
+@pytest.mark.asyncio
 async def test_gives_up_after_so_many_attempts(moody: tuple[Moody, StoreClient]) -> None:
     servicer, store = moody
     servicer.failures = [RpcFailure(UNAVAILABLE, "DRAINING", "x")] * 20

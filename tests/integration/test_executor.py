@@ -243,6 +243,21 @@ async def test_what_was_leased_but_not_begun_costs_no_attempt(pair: Pair) -> Non
 
 
 @pytest.mark.asyncio
+async def test_a_lease_that_may_be_old_is_renewed_before_anything_begins(pair: Pair) -> None:
+    [proposal] = await pair.submit(("touch", {"name": "begun"}))
+    async with pair.store("worker") as store:
+        catalogue = load_bound_catalogue(pair.catalogue_file)
+        surroundings = Surroundings({"PATH": "/usr/bin:/bin"}, pair.directory, sys.executable, pair.directory)
+        holder = LeaseHolder(store, catalogue.actions, surroundings, lease_seconds=30.0)
+        [leased] = await store.proposals.claim(lease_seconds=30.0)
+        # Its claim was asked for twenty seconds ago: the answer to the first try was lost.
+        execution = await holder.run(leased, leased_at=time.monotonic() - 20, hand_back=asyncio.Event())
+        assert execution.ending is Ending.EXECUTED
+        kinds = [event.kind async for event in store.events.list_all(filter=f'entity_id = "{proposal.id}"')]
+    assert kinds[-3:] == ["proposal.claimed", "proposal.lease_renewed", "proposal.executed"]
+
+
+@pytest.mark.asyncio
 async def test_what_runs_is_finished_within_the_drain_time(pair: Pair) -> None:
     [proposal] = await pair.submit(("wait", {"name": "go", "pid": "pid"}))
     worker = Worker(pair)

@@ -149,6 +149,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"prompt": "look\0"}, "prompt"),
     ({"labels": {"Team": "ops"}}, "labels"),
     ({"labels": {"team": "x" * 257}}, "labels.team"),
+    ({"labels": {f"label{number}": "x" for number in range(65)}}, "labels"),
     ({"request_id": "not-a-uuid"}, "request_id"),
     ({"max_attempts": 11}, "max_attempts"),
     ({"max_attempts": -1}, "max_attempts"),

@@ -147,6 +147,21 @@ async def test_what_another_try_cannot_mend_is_a_dead_letter(house: PlannerHouse
 
 
 @pytest.mark.asyncio
+async def test_no_more_is_claimed_than_is_worked_on(house: PlannerHouse) -> None:
+    gate = asyncio.Event()
+    house.model.default = says(json.dumps(draft(LOOK)), gate=gate)
+    plans = [await house.planner().enqueue_plan(asking(f"look {number}")) for number in range(5)]
+    await house.add_planner(**LOOPING)
+    await house.model.until(lambda: house.model.in_flight == 2)
+    # The others wait in the store, where other planners find them.
+    states = [(await house.store().plans.get(plan.id)).state for plan in plans]
+    assert sorted(states) == sorted([plan_pb2.PLAN_STATE_PLANNING] * 2 + [plan_pb2.PLAN_STATE_QUEUED] * 3)
+    gate.set()
+    for plan in plans:
+        await plan_that(house, plan.id, PLANNED)
+
+
+@pytest.mark.asyncio
 async def test_cancelling_a_plan_ends_the_work_on_it(house: PlannerHouse) -> None:
     house.model.default = hangs()
     queued = await house.planner().enqueue_plan(asking("look"))

@@ -157,6 +157,24 @@ async def test_identical_requests_at_the_same_time_share_one_generation(house: P
 
 
 @pytest.mark.asyncio
+async def test_who_may_ask_the_model_more_or_longer_shares_no_generation(house: PlannerHouse) -> None:
+    gate = asyncio.Event()
+    house.model.default = says(json.dumps(draft(LOOK)), gate=gate)
+    planner = house.planner()
+    calls = [
+        asyncio.create_task(planner.create_plan(asking("look"), timeout_seconds=20)),
+        asyncio.create_task(planner.create_plan(asking("look", max_attempts=5), timeout_seconds=20)),
+        asyncio.create_task(planner.create_plan(asking("look", token_budget=9_000), timeout_seconds=20)),
+    ]
+    await house.model.until(lambda: house.model.in_flight == 3)
+    # The first would be cut off long before this one has to be.
+    calls.append(asyncio.create_task(planner.create_plan(asking("look"), timeout_seconds=60)))
+    await house.model.until(lambda: house.model.in_flight == 4)
+    gate.set()
+    await asyncio.gather(*calls)
+
+
+@pytest.mark.asyncio
 async def test_the_cache_answers_with_the_same_bytes_and_says_so(house: PlannerHouse) -> None:
     planner = house.planner()
     fresh = await planner.create_plan(asking("look", context=struct(a=[1, "x"])))

@@ -18,6 +18,8 @@ from planner_service.plan import MAX_DESCRIPTION_CHARACTERS, MAX_EVIDENCE_CHARAC
 from planner_service.schema_bounds import MAX_ARGUMENT_DEPTH
 
 MAX_ARGS_BYTES = 64 * 1024
+MAX_ARGS_BYTES_TOGETHER = 3 * 1024 * 1024
+"""Of all jobs of a plan: with the rest of the plan less than a message to the store may have (4 MiB)."""
 MAX_EXACT = 2**53 - 1
 MAX_PRIORITY = 1_000
 MAX_EXECUTIONS = 100
@@ -58,6 +60,11 @@ def check_jobs(jobs: Sequence[Job], catalogue: Catalogue) -> tuple[tuple[Job, ..
         args, found = check_args(job.action_name, job.action_args, catalogue)
         errors.extend(error.under(f"jobs.{index}") for error in [*_check_fields(job), *found])
         complete.append(replace(job, action_args=args))
+    if len(jobs) * MAX_ARGS_BYTES > MAX_ARGS_BYTES_TOGETHER and not errors:
+        together = sum(len(_json_text(job.action_args).encode()) for job in complete)
+        if together > MAX_ARGS_BYTES_TOGETHER:
+            what = f"their arguments are more than {MAX_ARGS_BYTES_TOGETHER} bytes of JSON together"
+            errors.append(AttemptError("jobs", "too_large", what))
     errors.extend(_check_dependencies(jobs))
     return tuple(complete), errors
 

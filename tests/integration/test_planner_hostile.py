@@ -15,7 +15,7 @@ from plangate.store.v1 import proposal_pb2
 
 from plangate_client.errors import PlanInvalid, SelfApproval
 from tests.support.model_server import ModelRequest, says
-from tests.support.planner_house import PlannerHouse, asking, open_house, struct
+from tests.support.planner_house import PlannerHouse, asking, draft, open_house, struct
 
 RESTART = {"action_name": "restart_service", "action_args": {"service": "web"}}
 DROP = {"action_name": "drop_database", "action_args": {"name": "orders"}}
@@ -136,6 +136,16 @@ async def test_halves_of_characters_and_huge_numbers_from_a_model_are_errors_not
     plan = await planner.create_plan(asking("look"))
     assert plan.objective == "x  y"
     assert plan.jobs[0].action_args == merged(struct(service="web"), depth=1)
+
+
+@pytest.mark.asyncio
+async def test_a_plan_that_the_store_could_not_take_is_the_models_fault(house: PlannerHouse) -> None:
+    steps = [("read_status", {"service": "w" * 41_000})] * 100
+    house.model.default = says(json.dumps(draft(*steps)))
+    with pytest.raises(PlanInvalid) as caught:
+        await house.planner().create_plan(asking("look everywhere", max_attempts=1))
+    assert caught.value.generation is not None
+    assert caught.value.generation.attempts[0].errors[0].path == "jobs"
 
 
 def said_last(request: ModelRequest) -> str:

@@ -161,7 +161,7 @@ async def test_leaving_the_stream_stops_the_model_call(house: PlannerHouse) -> N
 
 @pytest.mark.asyncio
 async def test_a_stream_that_is_not_read_ends_and_gives_its_place_back(tmp_path: Path) -> None:
-    large = [("read_status", {"service": "w" * 40_000})] * 90  # more than gRPC takes ahead of its reader
+    large = [("read_status", {"service": "w" * 40_000})] * 75  # more than gRPC takes ahead of its reader
     async with open_house(tmp_path, stream_stall_seconds=0.2, max_concurrent_streams=1) as house:
         house.model.default = says(json.dumps(draft(*large)), chunk_size=100_000)
         request = asking("look everywhere")
@@ -176,7 +176,7 @@ async def test_a_stream_that_is_not_read_ends_and_gives_its_place_back(tmp_path:
                         await asyncio.sleep(0.05)
                     else:
                         break
-            assert len(plan.jobs) == 90
+            assert len(plan.jobs) == 75
             with pytest.raises(grpc.aio.AioRpcError) as ended:
                 [_ async for _ in stream]
             assert ended.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -67,6 +67,7 @@ def test_right_jobs_get_their_defaults() -> None:
         ([a("one", max_attempts=101)], [("jobs.0.max_attempts", "range")]),
         ([a("one", input_context=("x",) * 65)], [("jobs.0.input_context", "too_long")]),
         ([a(f"j{number}") for number in range(101)], [("jobs", "too_long")]),
+        ([a(f"j{number}", action_args={"thing": "x" * 32_000}) for number in range(99)], [("jobs", "too_large")]),
     ],
 )
 def test_what_is_wrong_is_named(jobs: list[Job], errors: list[tuple[str, str]]) -> None:

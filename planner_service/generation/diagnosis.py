@@ -60,6 +60,7 @@ _TOO_LONG_WORDS = re.compile(
 )
 
 _EXPECTED_SHOWN = 300
+_PROBLEM_CHARACTERS = 500
 
 
 def provider_failure(model: str, error: BaseException) -> GenerationFailed | None:
@@ -77,7 +78,9 @@ def provider_failure(model: str, error: BaseException) -> GenerationFailed | Non
         if isinstance(status, int):
             return _status_failure(model, status, cause)
         if isinstance(cause, httpx2.TransportError | OSError):
-            return ConnectionLost(model)
+            lost = ConnectionLost(model)
+            lost.problem = _connection_problem(cause)
+            return lost
         if _is_too_long(cause):
             return PromptTooLong(model)
         # Told inside a stream: Anthropic's SDK raises its bare APIError for that.
@@ -95,6 +98,15 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             return
         yield current
         current = current.__cause__ or current.__context__
+
+
+def _connection_problem(error: BaseException) -> str:
+    """Which exceptions they were, and what the system said: of hosts, ports and certificates, not of what was sent."""
+    said = [
+        f"{type(cause).__name__}: {cause}" if isinstance(cause, OSError) else type(cause).__name__
+        for cause in _causes(error)
+    ]
+    return " < ".join(said)[:_PROBLEM_CHARACTERS]
 
 
 def _status_failure(model: str, status: int, error: BaseException) -> ProviderFailed:

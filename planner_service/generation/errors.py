@@ -153,9 +153,13 @@ class BudgetExhausted(GenerationFailed):
 
 
 class ProviderFailed(GenerationFailed):
-    """There is no answer to judge. `status` is the HTTP status, 0 when there was none."""
+    """There is no answer to judge. `status` is the HTTP status, 0 when there was none.
+
+    problem: what was wrong with the connection, for the log only.
+    """
 
     default_message = "the provider failed"
+    problem: str = ""
 
     def __init__(self, model: str, message: str = "", *, status: int = 0, retry_after_seconds: float | None = None):
         super().__init__(model, message, retry_after_seconds=retry_after_seconds)

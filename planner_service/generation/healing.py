@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import structlog
 from tenacity import RetryCallState
 
 from planner_service.generation.asking import Exchange
@@ -36,6 +37,8 @@ from planner_service.generation.tactics import Step, Tactics
 from planner_service.generation.telling import JobTeller
 from planner_service.generation.tracing import attempt_span, tell_outcome
 from planner_service.generation.workshop import Workshop
+
+_log = structlog.get_logger(__name__)
 
 MIN_OUTPUT_TOKENS = 32
 """A call that could not say more than this is not made."""
@@ -216,6 +219,9 @@ class Healing:
     def _settle(self, permit: Permit, failure: GenerationFailed | None) -> None:
         if isinstance(failure, ProviderUnavailable) or (isinstance(failure, ProviderTimedOut) and not failure.deadline):
             permit.failed()
+            if failure.problem:
+                # Nobody else may hear of it: another model may answer in its place.
+                _log.warning("a provider failed", model=failure.model, what=failure.message, problem=failure.problem)
         elif not isinstance(failure, ProviderTimedOut):
             permit.succeeded()
 

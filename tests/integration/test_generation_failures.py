@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+import structlog.testing
 
 from planner_service.generation import errors
 from planner_service.generation.attempts import AttemptError, AttemptOutcome, RawText
@@ -154,6 +155,19 @@ async def test_every_misbehaviour_has_its_error(
         assert observer.kinds[0] == "started"
         assert ("finished", attempt) in observer.news
         assert observer.jobs == {}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_why_a_connection_failed_is_told_to_the_log_alone(protocol: str) -> None:
+    async with ModelServer() as server, Bench(server, protocol) as bench:
+        await server.stop()
+        with structlog.testing.capture_logs() as logged, pytest.raises(errors.ConnectionLost) as caught:
+            await bench.generator.generate(bench.request(max_attempts=1))
+    [line] = logged
+    assert (line["event"], line["model"]) == ("a provider failed", bench.model)
+    assert "ConnectionRefusedError: [Errno 111]" in line["problem"]
+    assert "Errno" not in f"{caught.value} {caught.value.report}"
 
 
 def complains(http_status: int, /, **details: object) -> ModelReply:

@@ -172,6 +172,17 @@ async def test_http_answers_become_the_result(service: tuple[str, list[web.Reque
 
 
 @pytest.mark.asyncio
+async def test_http_requests_go_where_the_catalogue_says_whatever_the_environment(
+    service: tuple[str, list[web.Request]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert (await ask(f"{service[0]}/ok")).succeeded
+
+
+@pytest.mark.asyncio
 async def test_http_failures_are_told_apart(service: tuple[str, list[web.Request]]) -> None:
     origin, _ = service
     busy = await ask(f"{origin}/busy", retry_on_status=[429])

@@ -202,6 +202,25 @@ rules:
 
 
 @pytest.mark.asyncio
+async def test_what_was_revised_needs_a_person_also_where_policy_would_allow_it(house: PlannerHouse) -> None:
+    house.policy_file.write_text(
+        """
+version: 1
+resolution: first_match
+rules:
+  - {name: small-change, match: {action: refund_order}, when: args.amount <= 5, effect: allow}
+"""
+    )
+    assert house.planners[0].governance.reload()
+    proposal = await proposed(house, "refund_order", order="A-1", amount=10)
+    revised = await house.planner("bob").revise_proposal(
+        proposal.id, expected_version=1, action_args=struct(order="A-1", amount=5)
+    )
+    assert revised.decision.effect == plan_pb2.EFFECT_ALLOW
+    assert (revised.state, revised.required_approvals) == (proposal_pb2.PROPOSAL_STATE_PENDING, 1)
+
+
+@pytest.mark.asyncio
 async def test_a_revision_that_the_policy_denies_changes_nothing(house: PlannerHouse) -> None:
     proposal = await proposed(house, "refund_order", order="A-1", amount=10)
     planner = house.planner("bob")

@@ -86,6 +86,16 @@ async def test_a_recording_holds_no_secrets_and_is_its_owners(tmp_path: Path) ->
 
 
 @pytest.mark.asyncio
+async def test_each_recorded_plan_has_exchanges_of_its_own(tmp_path: Path) -> None:
+    async with open_house(tmp_path, model_record_file=tmp_path / "run.jsonl") as house:
+        house.answers(LOOK)
+        plans = [await house.planner().create_plan(asking("look")) for _ in range(2)]
+    assert not any(plan.generation.cached for plan in plans)
+    assert len(house.model.requests) == 2
+    assert [len(record.exchanges) for record in RecordedRun(tmp_path / "run.jsonl").records] == [1, 1]
+
+
+@pytest.mark.asyncio
 async def test_identical_requests_at_once_are_recorded_with_one_exchange(tmp_path: Path) -> None:
     recording = tmp_path / "run.jsonl"
     gate = asyncio.Event()

@@ -127,6 +127,18 @@ async def test_who_calls_and_under_which_request_id() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_request_id_that_is_none_is_replaced() -> None:
+    async with serving() as served, open_channel(served.target) as channel:
+        for wrong in ("", "x" * 129):
+            await get_plan(channel, "x", metadata=(("x-request-id", wrong),))
+        await get_plan(channel, "x", metadata=(("x-request-id", "x" * 128),))
+    first, second, third = served.plans.request_ids
+    assert len({first, second}) == 2
+    assert all(0 < len(made) <= 128 for made in (first, second))
+    assert third == "x" * 128
+
+
+@pytest.mark.asyncio
 async def test_only_the_planner_acts_on_behalf_of_others() -> None:
     async with serving() as served, open_channel(served.target, actor="planner") as channel:
         await get_plan(channel, "x", metadata=(("x-plangate-on-behalf-of", "alice"),))

@@ -53,6 +53,17 @@ def let_go(retrying: AsyncRetrying) -> None:
     vars(retrying).clear()
 
 
+class TellingFailed(Exception):
+    """Whoever hears of the reply failed: a fault of ours, which must not count against the provider."""
+
+
+def _tell(hear: Callable[[str], None], piece: str) -> None:
+    try:
+        hear(piece)
+    except Exception as error:
+        raise TellingFailed from error
+
+
 class DraftForm:
     """A catalogue's reply model as Instructor wants it. Made once per catalogue; Instructor would make it per call.
 
@@ -97,6 +108,8 @@ class Exchange:
             pass  # read again below, where it can be repaired
         except IncompleteOutputException:
             raise ReplyTruncated(model) from None
+        except TellingFailed:
+            raise
         except Exception as error:
             failure = provider_failure(model, error)
             if failure is not None:
@@ -157,7 +170,7 @@ class Exchange:
             try:
                 async for event in stream:
                     if piece := hear_event(reply, event):
-                        hear(piece)
+                        _tell(hear, piece)
             except (TypeError, AttributeError, LookupError, ValueError):
                 # Events that are no JSON, or of another form than the protocol says.
                 reply.recognised = False

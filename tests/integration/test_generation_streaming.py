@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from planner_service.generation import errors
+from planner_service.generation.asking import TellingFailed
 from planner_service.generation.attempts import AttemptError, AttemptOutcome
-from planner_service.generation.draft import PlanDraft
+from planner_service.generation.draft import JobDraft, PlanDraft
 from tests.support.generation import PLAN, PROTOCOLS, Bench, Observed
 from tests.support.model_server import ModelReply, ModelRequest, ModelServer, drops, hangs, says
 from tests.support.polling import until
@@ -184,3 +185,18 @@ async def test_a_flood_never_fills_the_memory(streamed: bool) -> None:
         finally:
             tracemalloc.stop()
     assert peak < 12_000_000
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_fault_of_who_listens_is_not_the_providers(protocol: str) -> None:
+    class Faulty(Observed):
+        def job(self, job: JobDraft, index: int) -> None:
+            raise ValueError("a fault of ours")
+
+    async with ModelServer(default=says(PLAN)) as server, Bench(server, protocol, circuit_failures=1) as bench:
+        with pytest.raises(TellingFailed) as caught:
+            await bench.generator.generate(bench.request(), Faulty())
+        assert isinstance(caught.value.__cause__, ValueError)
+        assert len((await bench.generator.generate(bench.request())).draft.jobs) == 2
+    assert len(server.requests) == 2

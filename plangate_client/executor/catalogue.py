@@ -63,7 +63,7 @@ def load_bound_catalogue(path: Path) -> BoundCatalogue:
     try:
         # _JsonLoader extends the safe loader.
         document = yaml.load(data.decode("utf-8-sig"), Loader=_JsonLoader)  # noqa: S506
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CatalogueInvalid(f"the catalogue is not YAML: {' '.join(str(error).split())}: {path}") from error
     entries = document.get("actions") if isinstance(document, dict) else None
     if not isinstance(entries, list):

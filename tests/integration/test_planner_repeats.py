@@ -14,7 +14,7 @@ import pytest_asyncio
 from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1.planner_service_pb2_grpc import PlannerServiceStub
 
-from plangate_client.errors import PlangateError, RequestIdReused, StoreUnavailable
+from plangate_client.errors import RequestIdReused, StoreUnavailable
 from rpckit.correlation import NEW_REQUEST_KEY
 from store_service import bootstrap as store_bootstrap
 from store_service.settings import StoreSettings
@@ -276,11 +276,9 @@ async def test_brought_plans_and_revisions_may_be_repeated(house: PlannerHouse) 
         proposal_id, expected_version=1, action_args=struct(service="db"), request_id=revision
     )
     assert again == revised
-    with pytest.raises(PlangateError) as caught:
-        await planner.revise_proposal(
-            proposal_id, expected_version=1, action_args=struct(service="mail"), request_id=revision
-        )
-    assert caught.value.reason == "REQUEST_ID_REUSED"
+    for other in ({"action_args": struct(service="mail")}, {"priority": 7}, {"description": "Something else."}):
+        with pytest.raises(RequestIdReused):
+            await planner.revise_proposal(proposal_id, expected_version=1, request_id=revision, **other)
 
 
 @pytest.mark.asyncio

@@ -280,6 +280,15 @@ def test_an_identity_that_the_planner_could_not_send_on_is_refused(tmp_path: Pat
         read_tokens_file(tokens)
 
 
+def test_one_token_for_two_identities_is_refused(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(
+        "tokens:\n" + "".join(f"  - {{sha256: {'a' * 64}, identity: {name}}}\n" for name in ("bob", "eve"))
+    )
+    with pytest.raises(TokensFileInvalid, match="one token to two identities"):
+        read_tokens_file(tokens)
+
+
 @pytest.mark.asyncio
 async def test_tokens_decide_who_calls(tmp_path: Path) -> None:
     digest = hashlib.sha256(b"s3cret").hexdigest()

@@ -53,6 +53,7 @@ def test_the_examples_of_the_repository(name: str) -> None:
         ("actions: [{name: a, 2: b, <<: {}}]", "a key must be text"),
         ("actions: [!!python/object/apply:os.system [ls]]", "not YAML"),
         ("actions: [", "not YAML"),
+        ("[" * 20_000, "not YAML"),
     ],
 )
 def test_refuses(tmp_path: Path, text: str, message: str) -> None:

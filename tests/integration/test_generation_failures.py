@@ -68,7 +68,7 @@ MISBEHAVIOURS: list[tuple[str, ModelReply, type[errors.GenerationFailed], str, t
     ),
     ("empty reply", says(""), errors.ReplyEmpty, "EMPTY", ("", "empty"), PROTOCOLS),
     ("blank reply", says("  \n "), errors.ReplyEmpty, "EMPTY", ("", "empty"), PROTOCOLS),
-    ("10 MB reply", floods(10_000_000), errors.ReplyTooLarge, "TOO_LARGE", ("", "too_large"), PROTOCOLS),
+    ("40 MB reply", floods(40_000_000), errors.ReplyTooLarge, "TOO_LARGE", ("", "too_large"), PROTOCOLS),
     ("prose", says(f"Sure, {SECRET}!"), errors.ReplyNotJson, "INVALID_SCHEMA", ("", "json_invalid"), PROTOCOLS),
     (
         "missing jobs",
@@ -142,7 +142,7 @@ async def test_every_misbehaviour_has_its_error(
     assert type(failure) is expected
     assert len(server.requests) == 1, "one attempt is one HTTP request: no SDK retries"
     assert server.requests[0].streamed is streamed
-    assert server.bytes_sent < 9_000_000, "a flood is not read to its end"
+    assert server.bytes_sent < 30_000_000, "a flood is not read to its end, but for what the system buffers"
     assert failure.report is not None
     (attempt,) = failure.report.attempts
     assert attempt.outcome is AttemptOutcome(outcome)

@@ -23,12 +23,12 @@ import grpc
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from rpckit.correlation import ON_BEHALF_OF_KEY
 from rpckit.settings import RESERVED_PREFIX, ServerSettings
 from rpckit.status import RpcFailure, invalid_field, permission_denied
 
 ACTOR_KEY = "x-plangate-actor"
 ROLES_KEY = "x-plangate-roles"
-ON_BEHALF_OF_KEY = "x-plangate-on-behalf-of"
 AUTHORIZATION_KEY = "authorization"
 
 ANONYMOUS = "anonymous"

@@ -1,4 +1,4 @@
-"""What ties a call to the one that caused it: the request id and the trace context. Light: every client loads it."""
+"""What ties a call to the one that caused it: request id, requester, trace context. Light: every client loads it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from contextvars import ContextVar
 from opentelemetry import propagate, trace
 
 REQUEST_ID_KEY = "x-request-id"
+
+# Metadata of a service's call: the person it is made for.
+ON_BEHALF_OF_KEY = "x-plangate-on-behalf-of"
 
 # Metadata of a call whose request_id was made for it: nobody sent it before, so there is no earlier answer to look for.
 NEW_REQUEST_KEY = "x-plangate-new-request"

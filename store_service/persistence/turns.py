@@ -22,7 +22,7 @@ class TurnOptions:
     """Bounds of waiting for one's turn.
 
     turn_seconds: how long the others wait for the one who was told, or for those who change it again and again, before
-    the next one is told.
+    the next one is told. The latter less when many wait.
     return_seconds: how long one who changed it may take to come back and change it again.
     max_seconds: how long anybody waits.
     max_held: how many may wait, for all proposals together; those beyond are told at once.
@@ -95,7 +95,9 @@ class Turns:
         if race.return_timer is not None:
             race.return_timer.cancel()
             race.return_timer = None
-        if race.held and race.they_return and loop.time() - race.told_at < self._options.turn_seconds:
+        # Everybody's turn is to come before they waited too long.
+        turn_seconds = min(self._options.turn_seconds, self._options.max_seconds / (len(race.held) + 1))
+        if race.held and race.they_return and loop.time() - race.told_at < turn_seconds:
             race.return_timer = loop.call_later(self._options.return_seconds, self._stayed_away, proposal_id, race)
         else:
             self._go_on(proposal_id, race)

@@ -11,7 +11,7 @@ There is no public way to ask for more. So this reaches into grpcio, and only in
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import grpc
@@ -21,8 +21,8 @@ from grpc.aio import _server as grpc_server
 TRIED = ("1.85",)
 """Versions of grpcio, without their patch number."""
 
-_MOST_ASKED_FOR = 128
-"""Calls of one method that are asked for at the same time. It begins with one, and is as many as ever came at once."""
+_ASKED_FOR = 64
+"""Calls of a method that are asked for at the same time, once the first one came. Each takes some four kilobytes."""
 
 Option = tuple[str, Any]
 
@@ -62,8 +62,7 @@ class _PromptCore(cygrpc.AioServer):  # type: ignore[misc]
         self._event_loop = loop
         self._call_interceptors = interceptors
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
-        self._asked_for: dict[bytes, int] = {}
-        self._idle: dict[bytes, int] = {}
+        self._resolver = cygrpc._MethodResolver([], self._handlers)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def add_registered_method_handlers(self, method_handlers: dict[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
@@ -75,32 +74,36 @@ class _PromptCore(cygrpc.AioServer):  # type: ignore[misc]
         if method is None:
             calls: asyncio.Future[Any] = super()._make_request_call_future(None)
             return calls
-        self._asked_for[method] = self._idle[method] = 0
-        self._ask_for_more(method)
+        self._ask_for(method, self._take_all)
         return self._event_loop.create_future()
 
-    def _ask_for_more(self, method: bytes) -> None:
-        self._asked_for[method] += 1
-        self._keep(self._take(method)).add_done_callback(self._serving_task_crash_handler)
+    def _ask_for(self, method: bytes, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
+        self._keep(take(method)).add_done_callback(self._serving_task_crash_handler)
+
+    async def _take_all(self, method: bytes) -> None:
+        """Takes the method's first call; then many at once. Most methods of a server are never called."""
+        if await self._take_one(method):
+            for _ in range(_ASKED_FOR - 1):
+                self._ask_for(method, self._take)
+            await self._take(method)
 
     async def _take(self, method: bytes) -> None:
-        """Takes one call of the method after the other, as long as the server runs."""
-        name = method.decode()
-        resolver = cygrpc._MethodResolver([], self._handlers)
+        while await self._take_one(method):
+            pass
+
+    async def _take_one(self, method: bytes) -> bool:
+        """Takes a call of the method when one comes, and begins to serve it. False when the server stops."""
         while self.is_running():
-            self._idle[method] += 1
             try:
                 call = await self._request_registered_call(method)
             except cygrpc._RequestCallError:
                 # The server stops, or the call was gone before it was taken.
                 continue
-            finally:
-                self._idle[method] -= 1
-            if not self._idle[method] and self._asked_for[method] < _MOST_ASKED_FOR:
-                self._ask_for_more(method)
-            loop = self._event_loop
-            handling = cygrpc._handle_rpc(name, resolver, self._call_interceptors, call, loop, False)
+            name, loop = method.decode(), self._event_loop
+            handling = cygrpc._handle_rpc(name, self._resolver, self._call_interceptors, call, loop, False)
             self._keep(cygrpc._schedule_rpc_coro(handling, call, loop, name))
+            return True
+        return False
 
     def _keep(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # The loop itself holds tasks only weakly.

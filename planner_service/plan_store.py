@@ -13,10 +13,10 @@ from planner_service.plan import Plan, PlanRequest, Proposal, StoredPlan
 
 @dataclass(frozen=True, slots=True)
 class FirstAnswer:
-    """What the first call with a request_id stored. `plan` is None when it stored something else than a plan."""
+    """The plan that a requester's first call with a request_id stored."""
 
-    stored: StoredPlan | None
-    plan: Plan | None
+    stored: StoredPlan
+    plan: Plan
     queued: bool = False
     priority: int = 0
     max_planning_attempts: int = 0
@@ -28,8 +28,8 @@ class PlanStore(Protocol):
     `requester` is the identity that the store's log will show. Deadlines are on the event loop's clock.
     """
 
-    async def first_answer(self, request_id: str, deadline: float) -> FirstAnswer | None:
-        """What was stored under a request_id, None when nothing was."""
+    async def first_answer(self, request_id: str, requester: str, deadline: float) -> FirstAnswer | None:
+        """What a requester stored under a request_id, None when nothing was."""
 
     async def create_plan(self, plan: Plan, *, requester: str, request_id: str, deadline: float) -> StoredPlan:
         """Store a governed plan and its proposals, in one transaction."""
@@ -47,8 +47,8 @@ class PlanStore(Protocol):
     ) -> Proposal:
         """Store a revision and what policy decided of it; None: what was decided before still holds."""
 
-    async def first_revision(self, request_id: str, deadline: float) -> Proposal | None:
-        """The proposal as the first revision with this request_id left it, None when there was none."""
+    async def first_revision(self, request_id: str, requester: str, deadline: float) -> Proposal | None:
+        """The proposal as a requester's first revision with this request_id left it, None when there was none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,8 +84,7 @@ class Planning:
         """
 
         def same(first: FirstAnswer) -> bool:
-            plan = first.plan
-            return plan is not None and not first.queued and asks_the_same(plan, request)
+            return not first.queued and asks_the_same(first.plan, request)
 
         with self._metrics.counting_failures():
             self._generation.check_model(request.options.model)
@@ -123,7 +122,7 @@ class Planning:
             same_queue = queued.priority == queue.priority and (
                 not queue.max_planning_attempts or queued.max_planning_attempts == queue.max_planning_attempts
             )
-            return first.plan is not None and first.queued and same_queue and asks_the_same(first.plan, request)
+            return first.queued and same_queue and asks_the_same(first.plan, request)
 
         self._generation.check_model(request.options.model)
         if validate_only:
@@ -153,7 +152,7 @@ class Planning:
         """Store a plan that somebody brings, checked and governed. Raises JobsInvalid."""
 
         def same(first: FirstAnswer) -> bool:
-            return first.plan is not None and not first.queued and says_the_same(first.plan, plan)
+            return not first.queued and says_the_same(first.plan, plan)
 
         with self._metrics.counting_failures():
             if not validate_only and (earlier := await self._earlier(request_id, requester, same, deadline)):
@@ -190,9 +189,9 @@ class Planning:
         about, and what was decided stays.
         """
         if revision.request_id and not revision.validate_only:
-            earlier = await self._store.first_revision(revision.request_id, deadline)
+            earlier = await self._store.first_revision(revision.request_id, requester, deadline)
             if earlier is not None:
-                if earlier.updated_by != requester or not revises_the_same(earlier, revision):
+                if not revises_the_same(earlier, revision):
                     raise RequestIdReused(revision.request_id)
                 return earlier
         proposal = await self._store.get_proposal(revision.proposal_id, deadline)
@@ -229,10 +228,10 @@ class Planning:
         """
         if not request_id:
             return None
-        first = await self._store.first_answer(request_id, deadline)
+        first = await self._store.first_answer(request_id, requester, deadline)
         if first is None:
             return None
-        if first.stored is None or first.stored.created_by != requester or not same(first):
+        if not same(first):
             raise RequestIdReused(request_id)
         return first.stored
 

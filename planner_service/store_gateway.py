@@ -47,8 +47,6 @@ from planner_service.proto_mapping.encoding import (
     time_to_proto,
 )
 
-# Enough for the plan's own event to be among them whatever the order in its transaction: a plan has at most 100 jobs.
-_EVENTS_OF_ONE_REQUEST = 128
 _LONGEST_CALL_SECONDS = 30.0
 _HISTORY_PAGE = 100
 _REQUESTERS_REMEMBERED = 256
@@ -73,29 +71,19 @@ class StoreGateway:
         # Making one takes as long as a call: a stub with all methods for each of its parts.
         self._on_behalf_of = lru_cache(maxsize=_REQUESTERS_REMEMBERED)(client.on_behalf_of)
 
-    async def first_answer(self, request_id: str, deadline: float) -> FirstAnswer | None:
-        """What was stored under a request_id: the plan as its first event shows it. None when nothing was."""
-        with _translated(request_id):
-            page = await self._client.events.list_page(
-                filter=f'request_id = "{request_id}"',
-                order_by="revision",
-                page_size=_EVENTS_OF_ONE_REQUEST,
-                view=event_pb2.EVENT_VIEW_FULL,
-                timeout_seconds=_seconds_to(deadline),
-            )
-        if not page.events:
+    async def first_answer(self, request_id: str, requester: str, deadline: float) -> FirstAnswer | None:
+        """What a requester stored under a request_id: the plan as its first event shows it. None when nothing was."""
+        snapshot = await self._first_snapshot("plan.created", request_id, requester, deadline)
+        if snapshot is None:
             return None
-        for event in page.events:
-            if event.entity_type == event_pb2.ENTITY_TYPE_PLAN and event.kind == "plan.created":
-                message = plan_pb2.Plan.FromString(event.snapshot)
-                return FirstAnswer(
-                    stored=StoredPlan(message.id, message.created_by, message),
-                    plan=stored_plan_from_proto(message),
-                    queued=message.state == plan_pb2.PLAN_STATE_QUEUED,
-                    priority=message.priority,
-                    max_planning_attempts=message.max_attempts,
-                )
-        return FirstAnswer(None, None)
+        message = plan_pb2.Plan.FromString(snapshot)
+        return FirstAnswer(
+            stored=StoredPlan(message.id, message.created_by, message),
+            plan=stored_plan_from_proto(message),
+            queued=message.state == plan_pb2.PLAN_STATE_QUEUED,
+            priority=message.priority,
+            max_planning_attempts=message.max_attempts,
+        )
 
     async def create_plan(self, plan: Plan, *, requester: str, request_id: str, deadline: float) -> StoredPlan:
         """Store a governed plan and its proposals, in one transaction."""
@@ -159,21 +147,22 @@ class StoreGateway:
             )
         return proposal_from_proto(revised)
 
-    async def first_revision(self, request_id: str, deadline: float) -> Proposal | None:
-        """The proposal as the first revision with this request_id left it, None when there was none."""
+    async def first_revision(self, request_id: str, requester: str, deadline: float) -> Proposal | None:
+        """The proposal as a requester's first revision with this request_id left it, None when there was none."""
+        snapshot = await self._first_snapshot("proposal.updated", request_id, requester, deadline)
+        return None if snapshot is None else proposal_from_proto(proposal_pb2.Proposal.FromString(snapshot))
+
+    async def _first_snapshot(self, kind: str, request_id: str, requester: str, deadline: float) -> bytes | None:
+        quoted = requester.replace("\\", "\\\\").replace('"', '\\"')
         with _translated(request_id):
             page = await self._client.events.list_page(
-                filter=f'request_id = "{request_id}"',
+                filter=f'request_id = "{request_id}" AND actor = "{quoted}" AND kind = "{kind}"',
                 order_by="revision",
                 page_size=1,
                 view=event_pb2.EVENT_VIEW_FULL,
                 timeout_seconds=_seconds_to(deadline),
             )
-        for event in page.events:
-            if event.kind != "proposal.updated":
-                raise errors.RequestIdReused(request_id)
-            return proposal_from_proto(proposal_pb2.Proposal.FromString(event.snapshot))
-        return None
+        return page.events[0].snapshot if page.events else None
 
     # --- the queue ---
 

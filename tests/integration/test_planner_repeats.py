@@ -116,12 +116,21 @@ async def test_other_content_under_the_same_id_is_refused(house: PlannerHouse) -
             await planner.create_plan(changed)
         assert caught.value.metadata["request_id"] == request.request_id
     with pytest.raises(RequestIdReused):
-        await house.planner("mallory").create_plan(request)
-    with pytest.raises(RequestIdReused):
         await planner.enqueue_plan(request)
     with pytest.raises(RequestIdReused):
         await planner.submit_plan("look at web", [job("read_status", service="web")], request_id=request.request_id)
     assert len(await house.stored_plans()) == 1
+
+
+@pytest.mark.asyncio
+async def test_an_id_belongs_to_its_caller(house: PlannerHouse) -> None:
+    request = asking("look at web")
+    first = await house.planner("alice").create_plan(request)
+    odd = house.planner('o\'"brien\\')
+    other = await odd.create_plan(request)
+    assert (other.created_by, other.id != first.id) == ('o\'"brien\\', True)
+    assert await odd.create_plan(request) == other
+    assert await house.planner("alice").create_plan(request) == first
 
 
 @pytest.mark.asyncio

@@ -38,7 +38,7 @@ PROMPT = "free some space in /var/log, but look at what takes it first"
 CATALOGUE = parse_catalogue(CATALOGUE_TEXT)
 IN_FLIGHT = (1, 64, 256)
 LATENCIES_MS = (0, 200)
-ROUNDS = 2
+ROUNDS = 3
 
 
 class _Deaf:

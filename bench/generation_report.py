@@ -45,7 +45,7 @@ def write_report(
     rounds: Sequence[Sequence[Measured]], memory: Mapping[str, float], peak_mib: int, first_jobs: Sequence[FirstJob]
 ) -> str:
     """Write both files; returns the page."""
-    rows = [_mean(same) for same in zip(*rounds, strict=True)]
+    rows = [_middle(same) for same in zip(*rounds, strict=True)]
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     load, date = os.getloadavg()[0], time.strftime("%Y-%m-%d")
     written = PAGE.read_text() if PAGE.exists() else ""
@@ -55,12 +55,12 @@ def write_report(
             "# Benchmarks: asking a model",
             "",
             f"Measured on {date} by `python -m bench.generation` on {machine}, with a load of {load:.1f} at the end.",
-            f"Means of {len(rounds)} rounds; compare only within this page. Every way ends with a validated plan from",
-            "the same stub, a process of its own. The first four ask it from the measuring process. `CreatePlan` and",
-            "`StreamPlan` are asked over gRPC of a planner, which looks for the request_id in the store before and",
-            "commits the plan with two proposals after, on SQLite with every commit synced; there the two cores are",
-            "shared by stub, planner, store and client. CPU is that of the process that asks the model, user and",
-            "system. The ideal at 200 ms is 5 plans/s for each in flight: 320 with 64.",
+            f"Of {len(rounds)} rounds the one with the middle rate, line by line; compare only within this page. Every way",
+            "ends with a validated plan from the same stub, a process of its own. The first four ask it from the",
+            "measuring process. `CreatePlan` and `StreamPlan` are asked over gRPC of a planner, by a client that makes",
+            "the request_ids, and the planner commits each plan with two proposals on SQLite with every commit synced;",
+            "there the two cores are shared by stub, planner, store and client. CPU is that of the process that asks the",
+            "model, user and system. The ideal at 200 ms is 5 plans/s for each in flight: 320 with 64.",
             "",
             *_speed(rows),
             "",
@@ -92,12 +92,8 @@ def write_report(
     return page
 
 
-def _mean(same: Sequence[Measured]) -> Measured:
-    def mean(values: Sequence[float]) -> float:
-        return sum(values) / len(values)
-
-    cpu_ms = {process: mean([m.cpu_ms[process] for m in same]) for process in same[0].cpu_ms}
-    return dataclasses.replace(same[0], plans_per_second=mean([m.plans_per_second for m in same]), cpu_ms=cpu_ms)
+def _middle(same: Sequence[Measured]) -> Measured:
+    return sorted(same, key=lambda measured: measured.plans_per_second)[len(same) // 2]
 
 
 def _speed(rows: Sequence[Measured]) -> list[str]:

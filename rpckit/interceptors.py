@@ -11,9 +11,8 @@ import inspect
 import itertools
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
-from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import grpc
@@ -46,7 +45,6 @@ _STRAINS = {
 _EVERYDAY = {grpc.StatusCode.ABORTED, grpc.StatusCode.NOT_FOUND}
 
 _log = structlog.get_logger("rpckit")
-_arrived_with: ContextVar[Iterable[tuple[str, str | bytes]] | None] = ContextVar("plangate_metadata", default=None)
 
 
 class _Unreadable:
@@ -86,17 +84,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler | None:
         method = handler_call_details.method
-        # The handler runs in the same task; asking its context would make the metadata a second time.
-        _arrived_with.set(handler_call_details.invocation_metadata)
         wrapped = self._wrapped.get(method)
         if wrapped is None:
             handler = await continuation(handler_call_details)
             if handler is None:
                 return None
-            wrapped = self._wrapped[method] = self._wrap(method, handler)
+            wrapped = self._wrapped[method] = self.wrapped(method, handler)
         return wrapped
 
-    def _wrap(self, method: str, handler: _Handler) -> _Handler:
+    def wrapped(self, method: str, handler: _Handler) -> _Handler:
+        """The handler with everything around it."""
         encode = _bytes_or(handler.response_serializer)
         decode = self._decoding(handler.request_deserializer)
         kinds: Any = handler
@@ -137,7 +134,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             started = time.perf_counter()
-            metadata: dict[str, str | bytes] = dict(_arrived_with.get() or ())
+            metadata: dict[str, str | bytes] = dict(context.invocation_metadata() or ())
             request_id = metadata.get(REQUEST_ID_KEY)
             if not isinstance(request_id, str) or not 0 < len(request_id) <= _REQUEST_ID_CHARACTERS:
                 request_id = new_request_id()

@@ -82,17 +82,15 @@ class GrpcServer:
         self._stop_requested = asyncio.Event()
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server = open_server(
-            interceptors=[
-                CallInterceptor(
-                    authenticator=authenticator,
-                    map_error=map_error,
-                    calls=self._calls,
-                    metrics=self._metrics,
-                    endless_methods=frozenset(endless_methods),
-                    min_remaining_seconds=settings.min_remaining_seconds,
-                    max_request_bytes=settings.max_request_bytes,
-                )
-            ],
+            CallInterceptor(
+                authenticator=authenticator,
+                map_error=map_error,
+                calls=self._calls,
+                metrics=self._metrics,
+                endless_methods=frozenset(endless_methods),
+                min_remaining_seconds=settings.min_remaining_seconds,
+                max_request_bytes=settings.max_request_bytes,
+            ),
             options=[
                 # A second server on the same port must fail instead of silently sharing it.
                 ("grpc.so_reuseport", 0),

@@ -126,9 +126,9 @@ async def test_other_content_under_the_same_id_is_refused(house: PlannerHouse) -
 async def test_an_id_belongs_to_its_caller(house: PlannerHouse) -> None:
     request = asking("look at web")
     first = await house.planner("alice").create_plan(request)
-    odd = house.planner('o\'"brien\\')
+    odd = house.planner("o'\"brien\\")
     other = await odd.create_plan(request)
-    assert (other.created_by, other.id != first.id) == ('o\'"brien\\', True)
+    assert (other.created_by, other.id != first.id) == ("o'\"brien\\", True)
     assert await odd.create_plan(request) == other
     assert await house.planner("alice").create_plan(request) == first
 

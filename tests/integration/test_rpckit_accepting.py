@@ -21,6 +21,16 @@ from tests.support.polling import until
 BOTH_WAYS = pytest.mark.parametrize("tried", [TRIED, ()], ids=["ours", "grpc.aio's"])
 
 
+class Plain(grpc.aio.ServerInterceptor):
+    """Leaves every handler as it is."""
+
+    async def intercept_service(self, continuation: Any, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        return await continuation(handler_call_details)
+
+    def wrapped(self, method: str, handler: Any) -> Any:
+        return handler
+
+
 class Servicer(store_service_pb2_grpc.PlanServiceServicer, store_service_pb2_grpc.EventServiceServicer):
     """GetPlan waits until it is let go; WatchEvents counts to three."""
 
@@ -61,7 +71,7 @@ class Served:
 @asynccontextmanager
 async def serving(tried: Sequence[str]) -> AsyncIterator[Served]:
     servicer = Servicer()
-    server = open_server([], [("grpc.so_reuseport", 0)], tried)
+    server = open_server(Plain(), [("grpc.so_reuseport", 0)], tried)
     store_service_pb2_grpc.add_PlanServiceServicer_to_server(servicer, server)
     store_service_pb2_grpc.add_EventServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -58,11 +58,11 @@ def write_report(
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *legend.splitlines()]
     page = ROOT / "docs" / f"benchmarks-{name}.md"
-    page.write_text("\n".join(lines) + "\n" + _written_by_hand(page))
+    page.write_text("\n".join(lines) + "\n" + written_by_hand(page))
     (ROOT / "docs" / f"benchmarks-{name}.svg").write_text(picture(rows, ours))
 
 
-def _written_by_hand(page: Path) -> str:
+def written_by_hand(page: Path) -> str:
     """What people added below the table: from the first heading of second rank on."""
     _, heading, text = page.read_text().partition("\n## ") if page.exists() else ("", "", "")
     return heading + text

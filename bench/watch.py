@@ -27,7 +27,7 @@ from plangate.store.v1 import store_service_pb2 as rpc
 from plangate.store.v1 import store_service_pb2_grpc
 
 from bench.processes import ROOT, cpu_seconds, server
-from bench.report import Row, picture
+from bench.report import Row, picture, written_by_hand
 from bench.store import build_load, store
 from rpckit.channel import open_channel
 from rpckit.settings import ChannelSettings
@@ -183,7 +183,8 @@ def write(runs: Sequence[Watched], waits: Sequence[Idle]) -> None:
         "| ---: | ---: | ---: |",
     ]
     lines += [f"| {wait.claimers:,} | {wait.action_sets:,} | {wait.cpu_share:.1%} |" for wait in waits]
-    (ROOT / "docs" / "benchmarks-watch.md").write_text("\n".join(lines) + "\n")
+    page = ROOT / "docs" / "benchmarks-watch.md"
+    page.write_text("\n".join(lines) + "\n" + written_by_hand(page))
     bars = [
         Row(f"deliveries, {run.scenario}", run.system, WATCHERS, run.deliveries_per_second, run.p50_ms, run.p99_ms)
         for run in runs

@@ -83,14 +83,14 @@ class PlannerClient:
             _identified(request),
             repeatable=True,
             timeout_seconds=self._planning_seconds(timeout_seconds),
-            first_metadata=_news(request),
+            first_metadata=_first_metadata(request),
         )
 
     def stream_plan(
         self, request: planner_pb2.CreatePlanRequest, *, timeout_seconds: float | None = None
     ) -> AsyncIterator[planner_pb2.PlanUpdate]:
         """As create_plan, telling of attempts and jobs as they come; the last update is the plan as stored."""
-        return self._calls.with_metadata(*_news(request)).stream(
+        return self._calls.with_metadata(*_first_metadata(request)).stream(
             self._stub.StreamPlan, _identified(request), timeout_seconds=self._planning_seconds(timeout_seconds)
         )
 
@@ -206,7 +206,7 @@ class PlannerClient:
         return self._calls.patience.planning_timeout_seconds if timeout_seconds is None else timeout_seconds
 
 
-def _news(request: planner_pb2.CreatePlanRequest) -> tuple[tuple[str, str], ...]:
+def _first_metadata(request: planner_pb2.CreatePlanRequest) -> tuple[tuple[str, str], ...]:
     """Tells the planner of a request_id that is ours and new, which spares it a question to the store."""
     return () if request.request_id else ((NEW_REQUEST_KEY, "true"),)
 

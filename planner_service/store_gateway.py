@@ -208,6 +208,25 @@ class StoreGateway:
         retry_delay: timedelta | None,
     ) -> bool:
         """Give a plan up, for now or for good. Returns False when the lease is lost."""
+        return await self._end_planning(claimed, reason, message, retry_delay, report=report, retryable=retryable)
+
+    async def give_back(
+        self, claimed: ClaimedPlan, *, reason: str, message: str, retry_delay: timedelta | None
+    ) -> bool:
+        """Let somebody else plan it, as if it had not been claimed. Returns False when the lease is lost."""
+        return await self._end_planning(claimed, reason, message, retry_delay, interrupted=True)
+
+    async def _end_planning(
+        self,
+        claimed: ClaimedPlan,
+        reason: str,
+        message: str,
+        retry_delay: timedelta | None,
+        *,
+        report: GenerationReport | None = None,
+        retryable: bool = False,
+        interrupted: bool = False,
+    ) -> bool:
         with _while_leased() as lease, _translated():
             await self._client.plans.fail_planning(
                 claimed.id,
@@ -216,20 +235,7 @@ class StoreGateway:
                 generation=None if report is None else report_to_proto(report),
                 retryable=retryable,
                 retry_delay_seconds=None if retry_delay is None else retry_delay.total_seconds(),
-            )
-        return lease.held
-
-    async def give_back(
-        self, claimed: ClaimedPlan, *, reason: str, message: str, retry_delay: timedelta | None
-    ) -> bool:
-        """Let somebody else plan it, as if it had not been claimed. Returns False when the lease is lost."""
-        with _while_leased() as lease, _translated():
-            await self._client.plans.fail_planning(
-                claimed.id,
-                attempt=claimed.attempt,
-                failure=plan_pb2.Failure(reason=reason, message=message),
-                retry_delay_seconds=None if retry_delay is None else retry_delay.total_seconds(),
-                interrupted=True,
+                interrupted=interrupted,
             )
         return lease.held
 

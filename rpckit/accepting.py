@@ -80,38 +80,32 @@ class _PromptCore(cygrpc.AioServer):  # type: ignore[misc]
         if method is None:
             calls: asyncio.Future[Any] = super()._make_request_call_future(None)
             return calls
-        self._ask_for(method, self._take_all)
+        self._begin_taking(method, first=True)
         return self._event_loop.create_future()
 
-    def _ask_for(self, method: bytes, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> None:
-        self._keep(take(method)).add_done_callback(self._serving_task_crash_handler)
+    def _begin_taking(self, method: bytes, *, first: bool = False) -> None:
+        self._keep(self._take(method, first=first)).add_done_callback(self._serving_task_crash_handler)
 
-    async def _take_all(self, method: bytes) -> None:
-        """Takes the method's first call; then many at once. Most methods of a server are never called."""
-        if await self._take_one(method):
-            for _ in range(_ASKED_FOR - 1):
-                self._ask_for(method, self._take)
-            await self._take(method)
+    async def _take(self, method: bytes, *, first: bool) -> None:
+        """Takes one call of the method after the other, and begins to serve it, until the server stops.
 
-    async def _take(self, method: bytes) -> None:
-        while await self._take_one(method):
-            pass
-
-    async def _take_one(self, method: bytes) -> bool:
-        """Takes a call of the method when one comes, and begins to serve it. False when the server stops."""
+        first: nobody takes any yet. Others begin with the first call, as most methods of a server are never called.
+        """
+        loop, name, handler = self._event_loop, method.decode(), self._handlers[method]
+        serve = _serving(handler)
         while self.is_running():
             try:
                 call = await self._request_registered_call(method)
             except cygrpc._RequestCallError:
                 # The server stops, or the call was gone before it was taken.
                 continue
-            loop, handler = self._event_loop, self._handlers[method]
             # Not through _handle_rpc: looking for the handler, it leaves a circle of objects at each call, which only
             # the garbage collector frees, thousands at a time, while everybody waits (15 to 40 ms).
-            handling = _serving(handler)(handler, call, loop)
-            self._keep(cygrpc._schedule_rpc_coro(handling, call, loop, method.decode()))
-            return True
-        return False
+            self._keep(cygrpc._schedule_rpc_coro(serve(handler, call, loop), call, loop, name))
+            if first:
+                first = False
+                for _ in range(_ASKED_FOR - 1):
+                    self._begin_taking(method)
 
     def _keep(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # The loop itself holds tasks only weakly.

@@ -31,6 +31,7 @@ from planner_service.plan import ClaimedPlan, Plan
 from planner_service.plan_generation import PlanGeneration, generation_deadline
 from planner_service.planning_metrics import PlanningMetrics
 from rpckit.correlation import set_current_request_id
+from rpckit.renewal import RenewalPace
 
 T = TypeVar("T")
 
@@ -222,15 +223,19 @@ class Kernel:
 
     async def _renew(self, claimed: ClaimedPlan) -> None:
         """Returns when the lease is lost."""
+        pace = RenewalPace(self._settings.lease_seconds)
+        pause = pace.after_seconds
         while True:
-            await asyncio.sleep(self._settings.lease_seconds / 3)
+            await asyncio.sleep(pause)
             try:
                 if not await self._queue.renew_lease(claimed, self._lease):
                     return
+                pause = pace.after_seconds
             except asyncio.CancelledError:
                 raise
             except Exception as error:
                 # The lease may outlive a short outage: go on until the store says that it did not.
+                pause = pace.again_after_seconds
                 _log.warning("lease not renewed", plan_id=claimed.id, error=type(error).__name__)
 
     async def _plan(self, claimed: ClaimedPlan) -> str:

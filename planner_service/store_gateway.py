@@ -46,6 +46,7 @@ from planner_service.proto_mapping.encoding import (
     report_to_proto,
     time_to_proto,
 )
+from rpckit.renewal import RenewalPace
 
 _LONGEST_CALL_SECONDS = 30.0
 _HISTORY_PAGE = 100
@@ -181,7 +182,7 @@ class StoreGateway:
                 claimed.id,
                 attempt=claimed.attempt,
                 lease_seconds=lease.total_seconds(),
-                timeout_seconds=lease.total_seconds() / 3,
+                timeout_seconds=RenewalPace(lease.total_seconds()).timeout_seconds,
             )
         return renewal.held
 

@@ -29,6 +29,7 @@ from plangate_client.executor.consent import consent_fault
 from plangate_client.executor.http_run import run_http
 from plangate_client.executor.outcome import Outcome
 from plangate_client.executor.template import ArgumentMissing, ArgumentRefused, Values
+from rpckit.renewal import RenewalPace
 from rpckit.struct_codec import JsonObject, StructRefused, json_to_struct, struct_to_json
 
 _RESULT_LIMIT_BYTES = 60 * 1024
@@ -91,7 +92,7 @@ class LeaseHolder:
         :param hand_back: when it is set the work is stopped and given back to the store; when it is set from the
             beginning, nothing is begun.
         """
-        if self._clock() - leased_at > self._lease_seconds / 3:
+        if self._clock() - leased_at > RenewalPace(self._lease_seconds).after_seconds:
             # The claim took long, or its first answer was lost: the lease may be another's by now.
             leased_at = self._clock()
             try:
@@ -166,19 +167,22 @@ class LeaseHolder:
         """Renew until the work must stop: True when a cancel was requested, False when the lease is lost."""
         if proposal.cancel_requested:
             return True
+        pace = RenewalPace(self._lease_seconds)
         ends_at = leased_at + self._lease_seconds
+        pause = leased_at + pace.after_seconds - self._clock()
         while True:
-            # A third of the lease: two renewals may fail before it is lost.
-            await asyncio.sleep(max(0.0, min(self._lease_seconds / 3, ends_at - self._clock())))
+            await asyncio.sleep(max(0.0, min(pause, ends_at - self._clock())))
             asked_at = self._clock()
             if asked_at >= ends_at:
                 return False
             try:
-                renewed = await self._renewed(proposal, ends_at - asked_at)
+                renewed = await self._renewed(proposal, min(pace.timeout_seconds, ends_at - asked_at))
             except (Conflict, NotFound, PreconditionFailed):
                 return False
             except PlangateError:
+                pause = pace.again_after_seconds
                 continue
+            pause = pace.after_seconds
             ends_at = asked_at + self._lease_seconds
             if renewed.cancel_requested:
                 return True

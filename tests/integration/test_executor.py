@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from plangate_client.executor.catalogue import load_bound_catalogue
 from plangate_client.executor.execution import Ending, Execution, LeaseHolder, Surroundings
 from plangate_client.executor.loop import Executor, Observer, Pace
 from rpckit.struct_codec import struct_to_json
+from tests.support.lossy_relay import lossy_relay
 from tests.support.pair import Pair, running_pair
 from tests.support.polling import until
 
@@ -195,6 +197,19 @@ async def test_several_run_at_once_and_leases_are_renewed(pair: Pair) -> None:
         (pair.directory / "go").touch()
         await until(lambda: len(worker.executions) == 3)
     assert {(execution.ending, execution.proposal.attempt) for execution in worker.executions} == {(Ending.EXECUTED, 1)}
+
+
+@pytest.mark.asyncio
+async def test_the_lease_is_kept_though_every_other_renewal_is_lost(pair: Pair) -> None:
+    [proposal] = await pair.submit(("wait", {"name": "go", "pid": "pid"}), max_attempts=1)
+    async with lossy_relay(pair.store_address, loses="RenewLease") as relay:
+        worker = Worker(dataclasses.replace(pair, store_address=relay.address), lease_seconds=2.0)
+        async with worker.running():
+            await until(lambda: relay.called >= 4, timeout_seconds=20)
+            (pair.directory / "go").touch()
+            await until(lambda: len(worker.executions) == 1)
+    assert (worker.executions[0].ending, worker.executions[0].proposal.attempt) == (Ending.EXECUTED, 1)
+    assert await state(pair, proposal) == "EXECUTED"
 
 
 @pytest.mark.asyncio

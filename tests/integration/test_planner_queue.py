@@ -25,11 +25,12 @@ from rpckit.settings import ChannelSettings
 from rpckit.status import STATUS_DETAILS_KEY, RpcFailure, to_rpc_status
 from store_service import bootstrap as store_bootstrap
 from store_service.settings import StoreSettings
+from tests.support.lossy_relay import lossy_relay
 from tests.support.model_server import fails, hangs, refuses, says
 from tests.support.planner_house import PlannerHouse, asking, draft, open_house, struct
 
 LOOK = ("read_status", {"service": "web"})
-LOOPING = {"kernel_concurrency": 2, "kernel_lease_seconds": 1.0, "kernel_wait_seconds": 0.5}
+LOOPING = {"kernel_concurrency": 2, "kernel_lease_seconds": 3.0, "kernel_wait_seconds": 0.5}
 
 
 @pytest_asyncio.fixture
@@ -176,7 +177,7 @@ async def test_cancelling_a_plan_ends_the_work_on_it(house: PlannerHouse) -> Non
 async def test_another_planner_takes_over_when_one_dies(house: PlannerHouse) -> None:
     house.model.script(hangs())
     queued = await house.planner().enqueue_plan(asking("look"), max_planning_attempts=5)
-    dying = await house.add_planner(**LOOPING)
+    dying = await house.add_planner(**{**LOOPING, "kernel_lease_seconds": 1.0})
     await house.model.until(lambda: house.model.in_flight == 1)
     house.planners.remove(dying)
     # It cannot hand anything back, as after a kill.
@@ -206,18 +207,22 @@ async def test_a_planner_that_is_stopped_gives_back_what_it_could_not_finish(hou
 
 
 @pytest.mark.asyncio
-async def test_a_long_plan_keeps_its_lease(house: PlannerHouse) -> None:
+async def test_a_long_plan_keeps_its_lease_though_every_other_renewal_is_lost(house: PlannerHouse) -> None:
     gate = asyncio.Event()
     house.model.script(says(json.dumps(draft(LOOK)), gate=gate))
     queued = await house.planner().enqueue_plan(asking("look"))
-    await house.add_planner(**LOOPING)
-    await house.add_planner(**LOOPING)
-    first = await plan_that(house, queued.id, lambda plan: plan.HasField("lease"))
-    # Longer than the lease: it was renewed, and nobody else began.
-    ends = first.lease.expire_time.ToNanoseconds() + 500_000_000
-    await plan_that(house, queued.id, lambda plan: plan.lease.expire_time.ToNanoseconds() > ends)
-    gate.set()
-    assert (await plan_that(house, queued.id, PLANNED)).attempt == 1
+    async with lossy_relay(house.store_server.address, loses="RenewPlanLease") as relay:
+        await house.add_planner(**LOOPING, store_target=relay.address)
+        first = await plan_that(house, queued.id, lambda plan: plan.HasField("lease"))
+        # Somebody who would take it at once.
+        await house.add_planner(**LOOPING)
+        # Longer than the lease: it was renewed, and nobody else began.
+        ends = first.lease.expire_time.ToNanoseconds() + 3_000_000_000
+        await plan_that(house, queued.id, lambda plan: plan.lease.expire_time.ToNanoseconds() > ends)
+        assert relay.called >= 4
+        gate.set()
+        assert (await plan_that(house, queued.id, PLANNED)).attempt == 1
+        await house.planners.pop(1).stop(0)
     assert len(house.model.requests) == 1
 
 

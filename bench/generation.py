@@ -136,17 +136,22 @@ class Asked:
 
 
 async def _measure(asked: Asked, in_flight: int, latency_ms: int, seconds: float) -> Measured:
-    """What was done within so many seconds in the middle of a longer run, always so many plans in flight."""
+    """What was done within so many seconds in the middle of a longer run, always so many plans in flight.
+
+    They begin one after the other within the model's time: those that begin together stay together for seconds.
+    """
     ends: list[list[float]] = [[] for _ in range(in_flight)]
     stopped = False
 
-    async def worker(own: list[float]) -> None:
+    async def worker(own: list[float], begin_after_seconds: float) -> None:
+        await asyncio.sleep(begin_after_seconds)
         while not stopped:
             await asked.way()
             own.append(time.perf_counter())
 
-    workers = [asyncio.create_task(worker(own)) for own in ends]
-    # Those that began at the same moment need some rounds to come apart.
+    apart_seconds = latency_ms / 1000 / in_flight
+    workers = [asyncio.create_task(worker(own, number * apart_seconds)) for number, own in enumerate(ends)]
+    # The first round opens connections.
     while min(map(len, ends)) < 1 + (latency_ms > 0):  # noqa: ASYNC110 - an event would cost something per plan
         await asyncio.sleep(0.05)
     # As the servers do once they have started: else the collector looks at all modules again and again.
@@ -210,7 +215,7 @@ async def _round(seconds: float, memory: dict[str, float]) -> list[Measured]:
     """All ways at all latencies; notes the memory per plan with 256 in flight at the longest."""
     results: list[Measured] = []
     for latency_ms in LATENCIES_MS:
-        window = seconds * (2 if latency_ms else 1)  # with fewer plans in it
+        window = seconds * (3 if latency_ms else 1)  # with fewer plans in it
         with model_stub(latency_ms) as url:
             async with ways(url) as all_ways:
                 for in_flight in IN_FLIGHT:

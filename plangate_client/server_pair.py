@@ -160,6 +160,8 @@ class ServerPair:
     async def _start(self, name: str, additions: Mapping[str, str]) -> _Server:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            # Not from the current directory: a file http.py that lies there would be run in place of Python's own.
+            "-P",
             "-m",
             "plangate_client.bound_process",
             str(self._stop_seconds),

@@ -86,8 +86,9 @@ def store(context: typer.Context) -> None:
 def _run_module(module: str, arguments: list[str]) -> None:
     import os
 
-    # In place of this process: signals, the terminal and the exit status are the program's own.
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
+    # In place of this process: signals, the terminal and the exit status are the program's own. -P: modules come from
+    # the installation, never from the directory that somebody happens to stand in.
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])  # noqa: S606
 
 
 async def _up(environment: dict[str, str], verbose: bool) -> None:

@@ -50,6 +50,7 @@ async def up(directory: Path, *arguments: str, environment: Mapping[str, str] | 
     async with ModelServer() as model:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
+            "-P",
             "-m",
             "plangate_client",
             "up",
@@ -88,6 +89,24 @@ async def up(directory: Path, *arguments: str, environment: Mapping[str, str] | 
                 await process.communicate()
             # Killed, it could not wait for them.
             await until(lambda: marked_processes(marked) == [], timeout_seconds=20)
+
+
+@pytest.mark.asyncio
+async def test_runs_nothing_that_lies_in_the_current_directory(tmp_path: Path) -> None:
+    for name in ("http.py", "store_service.py", "planner_service.py", "yaml.py"):
+        (tmp_path / name).write_text("raise SystemExit('taken from the current directory')")
+    # The command itself is a script, which has its own directory before all others, not the current one.
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "plangate_client", "store", "--help"),
+        cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, faults = await process.communicate()
+    assert (process.returncode, faults) == (0, b"")
+    assert b"migrate" in said
+    async with up(tmp_path) as running:
+        assert running.addresses.keys() == {"store", "planner"}
 
 
 @pytest.mark.asyncio

@@ -163,6 +163,8 @@ class EmbeddedEngine:
         }
         process = self._process = await asyncio.create_subprocess_exec(
             sys.executable,
+            # Nothing from the current directory.
+            "-P",
             "-m",
             "planner_service.generation.embedded.inference",
             stdin=asyncio.subprocess.PIPE,

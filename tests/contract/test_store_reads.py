@@ -111,6 +111,16 @@ async def test_a_bad_filter_says_where(database_url: str) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("character", ["x", "\u00e9", "\N{GRINNING FACE}", "\x7f"])
+async def test_a_long_bad_filter_is_told_so_in_full(sqlite_url: str, character: str) -> None:
+    """The answer quotes it, and its metadata must stay within what clients take."""
+    async with running_store(sqlite_url) as store:
+        failure = await failure_of(listed(store.alice, character * 4000))
+        assert (failure.code, failure.reason) == (INVALID, "INVALID_FILTER")
+        assert failure.metadata == {"position": "0"}
+
+
+@pytest.mark.asyncio
 async def test_orders_and_pages(database_url: str) -> None:
     clock = ManualClock()
     async with running_store(database_url, clock=clock) as store:

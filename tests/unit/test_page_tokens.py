@@ -40,7 +40,7 @@ def test_a_changed_position_is_refused() -> None:
         decode(changed, ("x",), (int, str))
 
 
-@pytest.mark.parametrize("position", [(2**63, "a"), (-(2**63) - 1, "a"), (1, "a\0")])
+@pytest.mark.parametrize("position", [(2**63, "a"), (-(2**63) - 1, "a"), (1, "a\0"), (1, "\ud800")])
 def test_a_token_that_no_database_can_look_for_is_refused(position: tuple[int, str]) -> None:
     with pytest.raises(PageTokenInvalid):
         decode(encode(position, ("x",)), ("x",), (int, str))

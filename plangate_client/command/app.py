@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from plangate_client.command import credentials, logbook, plans, reviews, servers, work
+from plangate_client.command import credentials, logbook, plans, reviews, servers, standard_output, work
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.session import GlobalOptions
 from plangate_client.command.text import visible
@@ -102,15 +102,27 @@ app.add_typer(credentials.group, rich_help_panel="Servers")
 
 def run() -> None:
     """Run the command with this process's arguments and end the process."""
+    standard_output.prepare()
     try:
-        app(hoisted(sys.argv[1:]), prog_name="plangate")
+        try:
+            app(hoisted(sys.argv[1:]), prog_name="plangate")
+        finally:
+            standard_output.flush()
     except CommandFailed as error:
         # Much of it was written by others: a server, and through it a model or a requester.
         print(f"plangate: {visible(error.message)}", file=sys.stderr)
         sys.exit(error.status)
+    except UnicodeError:
+        print("plangate: an argument, or what came on standard input, is not UTF-8", file=sys.stderr)
+        sys.exit(ExitStatus.USAGE)
     except BrokenPipeError:
         # The reader of a pipe has seen enough.
-        sys.stderr.close()
+        standard_output.give_up()
+        sys.exit(ExitStatus.OTHER)
+    except OSError as error:
+        standard_output.give_up()
+        what = f"{error.strerror}: {error.filename}" if error.filename else f"cannot write the answer: {error.strerror}"
+        print(f"plangate: {visible(what)}", file=sys.stderr)
         sys.exit(ExitStatus.OTHER)
 
 

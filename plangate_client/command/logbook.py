@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,7 +69,9 @@ async def _export(session: Session, filter: str, target: Path) -> None:
 
     count = 0
     try:
-        with open("/dev/stdout" if str(target) == "-" else target, "w", encoding="utf-8") as file:  # noqa: ASYNC230
+        # Standard output as it is: opened anew by name, a file that is appended to would be emptied first.
+        place = os.dup(sys.stdout.fileno()) if str(target) == "-" else target
+        with open(place, "w", encoding="utf-8") as file:  # noqa: ASYNC230
             async with session.store() as store:
                 async for event in store.events.list_all(filter=filter, view=event_pb2.EVENT_VIEW_FULL):
                     file.write(_export_line(event) + "\n")

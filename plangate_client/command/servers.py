@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from pathlib import Path
@@ -101,8 +102,11 @@ async def _up(environment: dict[str, str], verbose: bool) -> None:
     console = remarks()
 
     def tell(name: str, line: str) -> None:
-        if verbose:
-            console.print(Text.assemble((f"{name:>7} ", "dim"), visible(line)), soft_wrap=True)
+        if not verbose:
+            return
+        # A log that cannot be written must not hold the servers up, whose output nobody would read any more.
+        with contextlib.suppress(OSError):
+            remarks().print(Text.assemble((f"{name:>7} ", "dim"), visible(line)), soft_wrap=True)
 
     stop = asyncio.Event()
     async with ServerPair(environment, drain_seconds=_drain_seconds(environment), tell=tell) as pair:

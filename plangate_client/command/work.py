@@ -8,11 +8,13 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from plangate_client.command import standard_output
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.options import JsonOption
 from plangate_client.command.session import Session, run_async, session_of
@@ -104,8 +106,12 @@ async def _work(
 
     # Leases name their holder: by default one that tells two machines apart.
     worker = session.settings.actor or f"executor@{socket.gethostname()}-{os.getpid()}"
-    console = remarks()
     stop = asyncio.Event()
+    teller = _Teller(stop)
+
+    def remark(text: str) -> None:
+        teller.tell(lambda: remarks().print(text, style="dim"))
+
     async with session.store(actor=worker) as store:
         executor = Executor(
             store,
@@ -114,17 +120,44 @@ async def _work(
             pace=Pace(**pace),
             plan_id=plan_id,
             observer=Observer(
-                claimed=lambda proposal: None if as_json else _tell_claimed(proposal),
-                ended=_print_json_line if as_json else _tell_ended,
-                store_away=lambda error, seconds: console.print(
-                    f"the store is away ({error.code.name}); trying again in {seconds:g} s", style="dim"
+                claimed=lambda proposal: None if as_json else teller.tell(lambda: _tell_claimed(proposal)),
+                ended=lambda execution: teller.tell(
+                    lambda: _print_json_line(execution) if as_json else _tell_ended(execution)
+                ),
+                store_away=lambda error, seconds: remark(
+                    f"the store is away ({error.code.name}); trying again in {seconds:g} s"
                 ),
             ),
         )
         _on_signals(stop, executor)
         if not as_json:
-            console.print(f"{worker} carries out: {', '.join(sorted(bound.actions))}", style="dim")
+            remark(f"{worker} carries out: {', '.join(sorted(bound.actions))}")
         await executor.run(stop, until_idle=once)
+    if teller.fault is not None:
+        raise teller.fault
+
+
+class _Teller:
+    """Says what happens. When that cannot be said any more (a closed pipe, a full disk), the executor is asked to stop
+    in order: work that runs goes on to its report."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self.fault: OSError | None = None
+        self._stop = stop
+
+    def tell(self, say: Callable[[], None]) -> None:
+        if self.fault is not None:
+            return
+        try:
+            say()
+        except OSError as fault:
+            self.fault = fault
+        except SystemExit:
+            # What rich makes of a closed pipe.
+            self.fault = BrokenPipeError()
+        if self.fault is not None:
+            standard_output.give_up()
+            self._stop.set()
 
 
 def _on_signals(stop: asyncio.Event, executor: Any) -> None:

@@ -9,11 +9,13 @@ from store_service.domain import execution, limits, review
 from store_service.domain.errors import InvalidField
 from store_service.domain.instant import Micros
 from store_service.domain.lease import Failure
+from store_service.domain.weight import proposal_weight
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimProposals(Command):
-    """Leases up to `max_proposals` ready proposals to the actor; their answer is empty when there are none.
+    """Leases up to `max_proposals` ready proposals to the actor, fewer when they are large; their answer is empty when
+    there are none.
 
     action_names: what the executor can do; empty means every action.
     lease_duration: None means the store's default.
@@ -42,8 +44,13 @@ class ClaimProposals(Command):
 
     def apply(self, transaction: Transaction) -> None:
         duration = transaction.rules.lease_duration if self.lease_duration is None else self.lease_duration
+        claimed_bytes = 0
         for proposal in transaction.claimable(self.query, self.max_proposals):
             transaction.save(execution.claim(proposal, self.actor, transaction.now, duration), answers=True)
+            claimed_bytes += proposal_weight(proposal)
+            if claimed_bytes > limits.ENOUGH_CLAIMED_BYTES:
+                # Leases in an answer that the client does not take would be nobody's until they run out.
+                return
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from store_service.domain.events import EventKind
 from store_service.domain.instant import Micros
 from store_service.domain.lease import Failure
 from store_service.domain.plan import GeneratedPlan, Plan, PlanDraft, PlanState
+from store_service.domain.weight import queued_plan_weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,8 @@ class CreatePlan(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimPlans(Command):
-    """Leases up to `max_plans` queued plans to the actor; the answer is empty when there are none."""
+    """Leases up to `max_plans` queued plans to the actor, fewer when they are large; the answer is empty when there are
+    none."""
 
     max_plans: int = 1
     lease_duration: Micros | None = None
@@ -53,11 +55,16 @@ class ClaimPlans(Command):
 
     def apply(self, transaction: Transaction) -> None:
         duration = transaction.rules.lease_duration if self.lease_duration is None else self.lease_duration
+        claimed_bytes = 0
         for _ in range(self.max_plans):
             plan = transaction.next_queued_plan()
             if plan is None:
                 return
             transaction.save_plan(planning.claim(plan, self.actor, transaction.now, duration), answers=True)
+            claimed_bytes += queued_plan_weight(plan)
+            if claimed_bytes > limits.ENOUGH_CLAIMED_BYTES:
+                # Leases in an answer that the client does not take would be nobody's until they run out.
+                return
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +191,7 @@ class CancelPlan(OnPlan):
         needs.plans.add(self.plan_id)
         needs.ending_plans.add(self.plan_id)
         needs.spoilers += limits.MAX_JOBS
+        needs.plan_spoilers += 1
 
     def apply(self, transaction: Transaction) -> None:
         plan = self.target(transaction)

@@ -6,7 +6,7 @@ fails half-way has changed nothing but its own transaction, which is thrown away
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from store_service.domain.actor import Actor
@@ -51,6 +51,8 @@ class Needs:
     queued_plans: int = 0
     # How many candidates other commands of the batch may take away before it is a claim's turn.
     spoilers: int = 0
+    # The same of queued plans.
+    plan_spoilers: int = 0
 
     def claim(self, query: ReadyQuery, count: int) -> None:
         """`count` more proposals that fit the query."""
@@ -190,21 +192,19 @@ class Transaction:
         found = (self.find_proposal(proposal_id) for proposal_id in sorted(self._base.proposals_of.get(plan_id, ())))
         return [proposal for proposal in found if proposal is not None]
 
-    def claimable(self, query: ReadyQuery, count: int) -> list[Proposal]:
-        """Up to `count` proposals that may be claimed now: highest priority first, then oldest.
+    def claimable(self, query: ReadyQuery, count: int) -> Iterator[Proposal]:
+        """Up to `count` proposals that may be claimed now: highest priority first, then oldest. One at a time: what is
+        not asked for is left to other claims.
 
         What became ready in this very batch is not among them: its command was not answered yet either, and those
         who wait for work are woken after the commit.
         """
         candidates = self._base.ready.get(query, deque())
-        taken: list[Proposal] = []
-        for _ in range(len(candidates)):
-            if len(taken) == count:
-                break
+        while candidates and count:
             proposal = self.find_proposal(candidates.popleft())
             if proposal is not None and proposal.is_claimable(self.now):
-                taken.append(proposal)
-        return taken
+                count -= 1
+                yield proposal
 
     def next_queued_plan(self) -> Plan | None:
         """The plan that a planner should take next, if there is one."""

@@ -24,6 +24,10 @@ MAX_JOBS = 100
 MAX_WARNINGS = 100
 MAX_GENERATION_BYTES = 1024 * 1024
 MAX_ACTION_NAMES = 1_000
+# gRPC clients take 4 MiB unless told otherwise. A plan has room for what events and lists add to it, and for the reason
+# of its end; a claim takes no more once it has so much, and what it took last stays below the rest.
+MAX_PLAN_BYTES = 4 * 1024 * 1024 - 64 * 1024
+ENOUGH_CLAIMED_BYTES = 1024 * 1024
 MIN_LEASE: Micros = SECOND
 MAX_LEASE: Micros = 3_600 * SECOND
 # A Timestamp ends with the year 9999; nobody can write a later one as JSON.

@@ -7,8 +7,8 @@ from typing import TypeAlias
 from store_service.commands.answer import Answer
 from store_service.commands.command import Command
 from store_service.commands.working_set import Change, Transaction, WorkingSet
-from store_service.domain import events
-from store_service.domain.errors import RequestIdReused
+from store_service.domain import events, limits
+from store_service.domain.errors import InvalidField, RequestIdReused
 from store_service.domain.events import EntityType, Event, EventKind, LogHead
 from store_service.domain.plan import Plan
 from store_service.domain.proposal import Proposal
@@ -32,6 +32,9 @@ from store_service.persistence.write_session import WriteSession
 EncodeSnapshot: TypeAlias = Callable[[Plan | Proposal], bytes]
 # Who asked, by which method, with which request_id.
 RequestIdentity: TypeAlias = tuple[str, str, str]
+
+# Changes that take from the client what a plan says.
+_PLAN_WRITTEN = (EventKind.PLAN_CREATED, EventKind.PLAN_PLANNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,11 @@ class Batch:
         transaction = Transaction(self.working_set, command.actor)
         command.apply(transaction)
         snapshots = [self._encode_snapshot(change.entity) for change in transaction.changes]
+        for change, snapshot in zip(transaction.changes, snapshots, strict=True):
+            if len(snapshot) > limits.MAX_PLAN_BYTES and change.kind in _PLAN_WRITTEN:
+                raise InvalidField(
+                    "plan", f"must be at most {limits.MAX_PLAN_BYTES} bytes with all that is stored of it"
+                )
         if command.validate_only:
             return Answer(
                 tuple(

@@ -35,7 +35,7 @@ async def load(session: WriteSession, needs: Needs, working_set: WorkingSet, com
                 proposal_ids.add(dependent_id)
     if needs.queued_plans:
         working_set.plans_in_work = dict(await session.plans_in_work())
-        for candidates in await session.queued_plans(working_set.now, needs.queued_plans):
+        for candidates in await session.queued_plans(working_set.now, needs.queued_plans + needs.plan_spoilers):
             for plan_id in candidates.plan_ids:
                 working_set.plan_queue.add(candidates.priority, candidates.requester, plan_id)
             plan_ids.update(candidates.plan_ids)

@@ -48,6 +48,15 @@ async def _claimed(store: Store, count: int = 1) -> list[plan_pb2.Plan]:
 
 
 @pytest.mark.asyncio
+async def test_a_claim_beside_a_cancel_takes_the_next_plan(store: Store) -> None:
+    """Both in one batch: the oldest plan is no more, and there is another one."""
+    first, second = await _queued(store), await _queued(store)
+    cancel = store.writer.execute(CancelPlan(actor=BOB, plan_id=first.id))
+    _, claimed = await asyncio.gather(cancel, _claimed(store))
+    assert [plan.id for plan in claimed] == [second.id]
+
+
+@pytest.mark.asyncio
 async def test_a_plan_and_its_proposals_come_together(store: Store) -> None:
     draft = PlanDraft(
         state=PlanState.PLANNED,

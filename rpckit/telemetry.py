@@ -7,8 +7,8 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import TextIO
+from contextlib import contextmanager, suppress
+from typing import TextIO, cast
 from wsgiref.simple_server import WSGIServer
 
 import structlog
@@ -45,7 +45,7 @@ def configure_logging(settings: LoggingSettings) -> None:
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=_forgiving(sys.stderr)),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -60,6 +60,26 @@ def configure_logging(settings: LoggingSettings) -> None:
     # Libraries speak at warning and above: their info lines may hold SQL and arguments.
     root.setLevel(max(level, logging.WARNING))
     warnings.showwarning = _log_warning
+
+
+class _Forgiving:
+    """A file whose lines may be lost, on a full disk or in a pipe whose reader is gone. Raised to whoever logs, that would
+    fail the call, or end the loop, that a line is about."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
+
+
+def _forgiving(file: TextIO) -> TextIO:
+    return cast("TextIO", _Forgiving(file))
 
 
 def _log_warning(

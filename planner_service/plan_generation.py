@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from planner_service.attempt_error import AttemptError
+from planner_service.catalogue import Catalogue
 from planner_service.checks import check_args, check_jobs, job_of_draft, jobs_of_draft
 from planner_service.clock import Clock
 from planner_service.completeness import description_of, evidence_for, warnings_for
@@ -20,6 +21,7 @@ from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.recording import noting_exchanges
 from planner_service.generation.request import GenerationObserver, GenerationRequest
 from planner_service.governance import Governance, GovernanceFiles
+from planner_service.opposites import opposite_asked
 from planner_service.plan import MAX_DESCRIPTION_CHARACTERS, MAX_OBJECTIVE_CHARACTERS, Job, Plan, PlanRequest
 from planner_service.plan_recording import PlanRecorder
 from planner_service.planning_metrics import PlanningMetrics
@@ -180,7 +182,7 @@ class PlanGeneration:
             options=request.options,
             report=replace(report, policy_digest=governance.policy.digest),
             no_action_reason="" if jobs else _clean(draft.no_action_reason or "the model named no action"),
-            warnings=_warnings(request.prompt, jobs, draft.no_action_reason),
+            warnings=_warnings(request.prompt, jobs, draft.no_action_reason, governance.catalogue),
         )
 
     async def _ask(
@@ -243,8 +245,14 @@ def _objective(objective: str, prompt: str) -> str:
     return text if len(text) <= MAX_OBJECTIVE_CHARACTERS else text[: MAX_OBJECTIVE_CHARACTERS - 1] + "…"
 
 
-def _warnings(prompt: str, jobs: Sequence[Job], no_action_reason: str) -> tuple[str, ...]:
+def _warnings(prompt: str, jobs: Sequence[Job], no_action_reason: str, catalogue: Catalogue) -> tuple[str, ...]:
     warnings = warnings_for(prompt, jobs)
+    for job in jobs:
+        action = catalogue.find(job.action_name)
+        if action is not None and (asked := opposite_asked(prompt, action)):
+            warnings += (
+                _clean(f'{job.id} may do the opposite: the request says "{asked}", the job {job.action_name}'),
+            )
     if jobs and no_action_reason:
         # The model found actions for a part of the request only.
         warnings += (_clean(f"a part of the request fits no action: {no_action_reason}"),)

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import re2
+
 from planner_service.catalogue import Action
 from planner_service.generation.catalogue_text import clipped
 from planner_service.generation.reply_grammar import grammar_schema
@@ -31,6 +33,21 @@ _WORDS = (
     "orchid-7",
 )
 _NUMBERS = (7, 12, 3, 25, 4, 18, 9, 30, 6, 15)
+# What patterns often ask for.
+_FORMS = (
+    "2031-05-04",
+    "05/04/2031",
+    "04.05.2031",
+    "2031-05",
+    "2031-2032",
+    "14:30",
+    "14:30:00",
+    "2031-05-04 14:30",
+    "2031-05-04 14:30:00",
+    "2031-05-04 to 2031-05-09",
+    "7",
+    "a7",
+)
 _OFF_TOPIC = (
     "What should I cook for dinner tonight?",
     "Who won the world cup in 1998?",
@@ -109,6 +126,9 @@ class Values:
             case "uuid":
                 return "0190b6f8-3c1d-7a52-9e44-5d1b7a2c6e01"
         word: str = self._turn(_WORDS)
+        if isinstance(pattern := schema.get("pattern"), str):
+            second, third = self._turn(_WORDS), self._turn(_WORDS)
+            return _fitting(pattern, (word, word.lower(), *_FORMS, f"{word}, {second}", f"{word}, {second}, {third}"))
         return word[: schema.get("maxLength", len(word))].ljust(schema.get("minLength", 0), "x")
 
     def _array(self, schema: Mapping[str, Any], depth: int) -> list[Any]:
@@ -185,6 +205,15 @@ def _long_words(text: str) -> set[str]:
 
 def _spoken(name: str) -> str:
     return name.replace("_", " ")
+
+
+def _fitting(pattern: str, candidates: Sequence[str]) -> str:
+    """The first that the pattern allows, else the first."""
+    try:
+        compiled = re2.compile(pattern)
+    except re2.error:
+        return candidates[0]
+    return next((candidate for candidate in candidates if compiled.fullmatch(candidate)), candidates[0])
 
 
 def _told(value: Any) -> str:

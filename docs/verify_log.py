@@ -38,7 +38,12 @@ def event_hash(event: dict) -> bytes:
 
 def verify(lines, checkpoint: dict | None = None) -> tuple[bool, str]:
     """Whether the log is sound, and one sentence about it."""
-    revision, previous, met = 0, bytes(32), checkpoint is None
+    revision, previous, kept_revision, kept_hash = 0, bytes(32), 0, bytes(32)
+    if checkpoint is not None:
+        # JSON leaves out what is 0: the revision, when nothing had been written yet.
+        kept_revision, kept_hash = int(checkpoint.get("revision", 0)), base64.b64decode(checkpoint["hash"])
+    if kept_revision == 0 and kept_hash != previous:
+        return False, "the checkpoint is of no revision"
     for line in lines:
         event = json.loads(line)
         revision += 1
@@ -49,12 +54,10 @@ def verify(lines, checkpoint: dict | None = None) -> tuple[bool, str]:
         previous = event_hash(event)
         if bytes.fromhex(event["hash"]) != previous:
             return False, f"revision {revision} was changed"
-        if checkpoint is not None and int(checkpoint["revision"]) == revision:
-            if base64.b64decode(checkpoint["hash"]) != previous:
-                return False, f"revision {revision} is not what the checkpoint says it was"
-            met = True
-    if not met:
-        return False, f"the log ends at revision {revision}, before the checkpoint's {checkpoint['revision']}"
+        if revision == kept_revision and previous != kept_hash:
+            return False, f"revision {revision} is not what the checkpoint says it was"
+    if revision < kept_revision:
+        return False, f"the log ends at revision {revision}, before the checkpoint's {kept_revision}"
     return True, f"sound: {revision} events, head hash {previous.hex()}"
 
 

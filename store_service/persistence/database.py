@@ -139,8 +139,9 @@ async def _open_sqlite(url: URL, options: DatabaseOptions) -> Database:
     path = url.database
     if not path or path == ":memory:":
         raise StartRefused("the store needs a SQLite file: sqlite:///path")
-    # Fails before SQLite would make the file: its directory may be missing, or not ours.
+    # Fails before the file is made: its directory may be missing, or not ours.
     lock = _lock(path)
+    _make_private(path)
     writer = _sqlite_writer(url, options)
     reader = _sqlite_reader(url, options)
     try:
@@ -174,6 +175,14 @@ def _lock(path: str) -> int:
         os.close(descriptor)
         raise DatabaseInUse(path) from error
     return descriptor
+
+
+def _make_private(path: str) -> None:
+    """A new file is its owner's alone, as SQLite then makes those beside it: all that was ever asked for is in it. One
+    that exists stays as it is."""
+    with suppress(OSError):
+        # SQLite says better what is wrong, when it comes to open it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _sqlite_writer(url: URL, options: DatabaseOptions) -> Engine:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from urllib.parse import quote
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from store_service.domain.errors import DatabaseDamaged, StartRefused
@@ -35,9 +38,9 @@ async def open_for_reading(url: str) -> AsyncIterator[ReadPool]:
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         path = sqlite_path(url)
-        engine = create_async_engine(
-            f"sqlite+aiosqlite:///file:{quote(str(path))}?mode=ro&uri=true", connect_args={"isolation_level": None}
-        )
+        # Not as one text, of which SQLAlchemy would undo the quoting.
+        file = URL.create("sqlite+aiosqlite", database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"})
+        engine = create_async_engine(file, connect_args={"isolation_level": None})
     elif parsed.get_backend_name() == "postgresql":
         engine = create_async_engine(
             parsed.set(drivername="postgresql+asyncpg"),
@@ -72,9 +75,14 @@ def back_up(url: str, destination: Path) -> int:
     source_path = sqlite_path(url)
     if destination.exists():
         raise BackupRefused(f"{destination} exists already")
-    partial = destination.with_name(destination.name + ".partial")
     try:
-        partial.unlink(missing_ok=True)
+        # A name of its own, and nobody else's to read while it is made.
+        descriptor, name = tempfile.mkstemp(".partial", f"{destination.name}.", destination.parent)
+    except OSError as problem:
+        raise BackupRefused(f"{destination} cannot be written: {problem.strerror}") from problem
+    os.close(descriptor)
+    partial = Path(name)
+    try:
         with closing(sqlite3.connect(f"file:{quote(str(source_path))}?mode=ro", uri=True)) as source:
             if source.execute(_SCHEMA_TABLE["sqlite"]).fetchone() is None:
                 raise BackupRefused(f"{source_path} is not a store's database: it has no table alembic_version")
@@ -85,6 +93,8 @@ def back_up(url: str, destination: Path) -> int:
                 problem = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
             if problem != "ok":
                 raise BackupRefused(f"the copy is damaged: {problem}")
+        # As many may read the copy as the database.
+        partial.chmod(stat.S_IMODE(source_path.stat().st_mode))
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
         # link() instead of rename(): it fails when somebody made the destination meanwhile.

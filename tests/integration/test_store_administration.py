@@ -8,6 +8,7 @@ import io
 import json
 import os
 import sqlite3
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -139,6 +140,20 @@ def test_a_tampered_export_is_found(
     assert (status, said.strip()) == (1, sentence)
 
 
+def test_a_checkpoint_of_the_time_before_the_first_event(tmp_path: Path) -> None:
+    """Its revision is 0, which JSON leaves out."""
+    log, kept = tmp_path / "log.jsonl", tmp_path / "checkpoint.json"
+    log.touch()
+    for checkpoint, status in (
+        ({"hash": base64.b64encode(bytes(32)).decode()}, 0),
+        ({"hash": base64.b64encode(b"1" * 32).decode()}, 1),
+        ({"revision": "1", "hash": base64.b64encode(b"1" * 32).decode()}, 1),
+        ({}, 2),
+    ):
+        kept.write_text(json.dumps(checkpoint))
+        assert verify(log, kept)[0] == status, checkpoint
+
+
 def test_what_is_not_a_log_is_said_to_be_none(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     for content in ("nonsense\n", "[]\n", '{"revision": 1}\n'):
@@ -221,6 +236,39 @@ def test_a_backup_of_a_database_in_use_is_whole(sqlite_url: str, tmp_path: Path)
     with pytest.raises(BackupRefused, match="exists already"):
         back_up(sqlite_url, copy)
     assert list(tmp_path.glob("*.partial")) == []
+
+
+@pytest.mark.parametrize("name", ["a b", "x#y", "p%25q", "it's", "\u00e9"])
+def test_files_of_odd_names_are_found(name: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/{name}.db"
+    asyncio.run(filled(url))
+    before = sorted(tmp_path.iterdir())
+    assert asyncio.run(administration.check(url)).problems == ()
+    assert len(exported(url).splitlines()) == 8
+    assert back_up(url, tmp_path / f"{name}.copy") > 0
+    assert {path.suffix for path in set(tmp_path.iterdir()) - set(before)} <= {".copy", ".db-wal", ".db-shm"}
+
+
+def test_files_are_their_owners_alone_and_copies_no_less(tmp_path: Path) -> None:
+    def mode(path: Path) -> int:
+        return stat.S_IMODE(path.stat().st_mode)
+
+    database, copy, shared_copy = (tmp_path / name for name in ("new.db", "copy.db", "shared.db"))
+    url = f"sqlite:///{database}"
+    before = os.umask(0o022)
+    try:
+        asyncio.run(filled(url))
+        back_up(url, copy)
+        assert {mode(path) for path in tmp_path.iterdir()} == {0o600}
+        # Who opened it to others goes on so.
+        database.chmod(0o640)
+        asyncio.run(administration.migrate(url))
+        back_up(url, shared_copy)
+        assert (mode(database), mode(shared_copy)) == (0o640, 0o640)
+    finally:
+        os.umask(before)
+    with pytest.raises(BackupRefused, match="nowhere/copy.db cannot be written: No such file or directory"):
+        back_up(url, tmp_path / "nowhere" / "copy.db")
 
 
 def test_the_subcommands_say_what_they_did_and_end_with_a_status(tmp_path: Path) -> None:

@@ -90,9 +90,9 @@ def back_up(url: str, destination: Path) -> int:
                 # In one step: a copy in several starts again whenever the server commits in between. In WAL mode
                 # nobody has to wait for it.
                 source.backup(copy, pages=-1)
-                problem = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if problem != "ok":
-                raise BackupRefused(f"the copy is damaged: {problem}")
+                found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise BackupRefused(f"the copy is damaged: {found}")
         # As many may read the copy as the database.
         partial.chmod(stat.S_IMODE(source_path.stat().st_mode))
         with partial.open("rb+") as file:

@@ -267,7 +267,7 @@ def test_files_are_their_owners_alone_and_copies_no_less(tmp_path: Path) -> None
         assert (mode(database), mode(shared_copy)) == (0o640, 0o640)
     finally:
         os.umask(before)
-    with pytest.raises(BackupRefused, match="nowhere/copy.db cannot be written: No such file or directory"):
+    with pytest.raises(BackupRefused, match=r"nowhere/copy\.db cannot be written: No such file or directory"):
         back_up(url, tmp_path / "nowhere" / "copy.db")
 
 

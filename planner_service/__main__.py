@@ -69,6 +69,7 @@ async def _serve(settings: PlannerSettings) -> int:
     from planner_service.generation.embedded.settings import EmbeddedSettings
     from planner_service.generation.providers import load_ahead
     from rpckit.auth import TokensFileInvalid
+    from rpckit.open_files import allow_many_open_files
     from rpckit.server import ServerRefused, run_until_signal
     from rpckit.telemetry import TracingRefused, configure_tracing
 
@@ -80,6 +81,7 @@ async def _serve(settings: PlannerSettings) -> int:
             embedded_settings=read_settings(EmbeddedSettings),
         )
         load_ahead()
+        allow_many_open_files()
         await planner.start()
     except SettingsRefused as error:
         return _refused(str(error), status=2)

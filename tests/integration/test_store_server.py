@@ -25,6 +25,7 @@ from store_service.domain.errors import StartRefused
 from store_service.permissions import PERMISSIONS
 from store_service.settings import StoreSettings
 from store_service.status_mapping import STATUS_OF
+from tests.support.processes import store_process
 from tests.support.served_store import Client, RunningStore, failure_of, job, planned, running_store
 
 GRPCURL = Path(sys.executable).with_name("grpcurl")
@@ -51,6 +52,23 @@ async def test_grpcurl_lists_describes_and_calls(sqlite_url: str) -> None:
         assert json.loads(created)["state"] == "PROPOSAL_STATE_DRAFT"
         health = await grpcurl(store.target, "grpc.health.v1.Health/Check")
         assert json.loads(health)["status"] == "SERVING"
+
+
+@pytest.mark.asyncio
+async def test_more_connections_than_a_shell_allows_files(tmp_path: Path) -> None:
+    async with (
+        store_process(tmp_path, launcher=["/bin/sh", "-c", 'ulimit -Sn 100; exec "$@"', "sh"]) as process,
+        open_channel(process.address, ChannelSettings(), actor="alice") as channel,
+    ):
+        alice = Client(channel)
+        host, port = process.address.rsplit(":", 1)
+        idle = [await asyncio.open_connection(host, int(port)) for _ in range(150)]
+        listed = await asyncio.gather(
+            *(alice.proposals.ListProposals(rpc.ListProposalsRequest(), timeout=5) for _ in range(8))
+        )
+        assert len(listed) == 8
+        for _, writer in idle:
+            writer.close()
 
 
 async def grpcurl(target: str, *command: str, options: list[str] | None = None) -> str:

@@ -290,6 +290,10 @@ async def _open_postgres(url: URL, options: DatabaseOptions) -> Database:
     )
     try:
         async with writer.begin() as connection:
+            encoding = (await connection.exec_driver_sql("SHOW server_encoding")).scalar_one()
+            if encoding != "UTF8":
+                # Most texts would fit no row, and no filter.
+                raise StartRefused(f"the database keeps texts as {encoding}: make one with ENCODING 'UTF8'")
             await connection.run_sync(migrate)
     except BaseException as error:
         with suppress(Exception):

@@ -37,6 +37,7 @@ from store_service.persistence.models import ProposalRow
 from store_service.persistence.read_pool import ReadPool
 from store_service.persistence.reader import Reader
 from store_service.queries import EVENT_FIELDS, PageQuery, event_order
+from tests.support.databases import PostgresServer
 from tests.support.proposals import ALICE, WORKER
 from tests.support.serverless_store import Gate, opened
 
@@ -168,6 +169,20 @@ async def test_refuses_urls_it_does_not_know(tmp_path: Path) -> None:
             await open_database(url)
     with pytest.raises(DatabaseUnavailable):
         await open_database("postgresql://postgres@127.0.0.1:1/x")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_refuses_a_postgresql_database_that_cannot_hold_all_texts(
+    postgres_server: PostgresServer, encoding: str
+) -> None:
+    name = f"test_{encoding.lower()}"
+    await postgres_server.run(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
+    try:
+        with pytest.raises(StartRefused, match=encoding):
+            await open_database(postgres_server.url(name))
+    finally:
+        await postgres_server.run(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.mark.asyncio

@@ -88,13 +88,14 @@ class PostgresServer:
 
     def make_database(self, name: str, template: str = "template1") -> None:
         """A new database, as a copy of another one."""
-        asyncio.run(self._run(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY wal_log'))
+        asyncio.run(self.run(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY wal_log'))
 
     def drop_database(self, name: str) -> None:
         """Removes it, whoever is connected."""
-        asyncio.run(self._run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
+        asyncio.run(self.run(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'))
 
-    async def _run(self, statement: str) -> None:
+    async def run(self, statement: str) -> None:
+        """One statement, as the superuser."""
         connection = await asyncpg.connect(host="127.0.0.1", port=self.port, user="postgres", database="postgres")
         try:
             await connection.execute(statement)

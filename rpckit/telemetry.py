@@ -63,8 +63,8 @@ def configure_logging(settings: LoggingSettings) -> None:
 
 
 class _Forgiving:
-    """A file whose lines may be lost, on a full disk or in a pipe whose reader is gone. Raised to whoever logs, that would
-    fail the call, or end the loop, that a line is about."""
+    """A file whose lines may be lost, on a full disk or in a pipe whose reader is gone. Raised to whoever logs, that
+    would fail the call, or end the loop, that a line is about."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file

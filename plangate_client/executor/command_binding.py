@@ -192,8 +192,10 @@ class _Arguments:
         limit = self._limits.get(placeholder.name) if placeholder.is_argument else None
         if limit is None:
             return text
-        path = (self._working_directory / text).resolve()
-        if not path.is_relative_to(limit):
+        path = Path(os.path.realpath(self._working_directory / text))
+        # Up to Python 3.12 a link that leads round in a circle ends the resolving: links that come after it and ".."
+        # would not have been followed here, but would be by the program.
+        if not path.is_relative_to(limit) or os.path.realpath(path) != str(path):
             raise ArgumentRefused(
                 f"{placeholder.name} leads out of the directory that the catalogue allows: {_quoted(text)}"
             )

@@ -30,6 +30,8 @@ from plangate_client.executor.template import (
 from rpckit.struct_codec import JsonValue
 
 _AUTHORITY = re.compile(r"https?://[^/?#]+")
+# What the client sends. Servers take less, and say so.
+_LONGEST_URL = 65_536
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 # The client sets these from the request itself.
@@ -123,6 +125,8 @@ class HttpBinding:
         for segment, written in zip(path.split("/"), template_path.split("/"), strict=True):
             if segment in ("", ".", "..") and "{" in written:
                 raise ArgumentRefused(f"{written} would make the path segment {segment!r}")
+        if len(url) > _LONGEST_URL:
+            raise ArgumentRefused(f"the URL would have {len(url)} characters, more than {_LONGEST_URL}")
         return url
 
 

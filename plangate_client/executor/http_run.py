@@ -13,6 +13,8 @@ from plangate_client.executor.http_binding import HttpRequest
 from plangate_client.executor.outcome import Outcome
 from rpckit.struct_codec import JsonObject, StructRefused, json_to_struct, struct_to_json
 
+_RETRY_AFTER_DIGITS = 20
+
 
 async def run_http(request: HttpRequest, form: HttpForm) -> Outcome:
     """Send it and wait for the answer. A cancelled call closes the connection.
@@ -84,7 +86,10 @@ def _put_body(result: JsonObject, body: bytes, is_cut: bool) -> None:
 
 
 def _retry_after(value: str | None) -> float | None:
-    return float(value) if value is not None and value.isdecimal() and int(value) <= 86_400 else None
+    """Whole seconds, at most a day; of thousands of digits no number can be made."""
+    if value is None or not value.isdecimal() or len(value) > _RETRY_AFTER_DIGITS or int(value) > 86_400:
+        return None
+    return float(value)
 
 
 def _host(request: HttpRequest) -> str:

@@ -139,6 +139,8 @@ async def service() -> AsyncIterator[tuple[str, list[web.Request]]]:
             await asyncio.sleep(60)
         if path == "/busy":
             return web.json_response({"error": "busy"}, status=429, headers={"Retry-After": "7"})
+        if path == "/for_ever":
+            return web.Response(status=503, headers={"Retry-After": "9" * 5000})
         if path == "/moved":
             return web.Response(status=302, headers={"Location": "/ok"})
         if path == "/large":
@@ -188,6 +190,8 @@ async def test_http_failures_are_told_apart(service: tuple[str, list[web.Request
     busy = await ask(f"{origin}/busy", retry_on_status=[429])
     assert (busy.reason, busy.retryable, busy.retry_delay_seconds) == ("HTTP_STATUS", True, 7.0)
     assert not (await ask(f"{origin}/busy")).retryable
+    for_ever = await ask(f"{origin}/for_ever", retry_on_status=[503])
+    assert (for_ever.reason, for_ever.retryable, for_ever.retry_delay_seconds) == ("HTTP_STATUS", True, None)
     moved = await ask(f"{origin}/moved")
     assert (moved.reason, moved.result["status"]) == ("HTTP_STATUS", 302)
     slow = await ask(f"{origin}/slow", timeout_seconds=0.3)

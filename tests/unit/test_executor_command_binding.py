@@ -230,6 +230,18 @@ class TestPaths:
         with pytest.raises(ArgumentRefused, match="leads out"):
             rendered(compiled("rm", "--file={args.name}", paths={"args.name": "."}), sandbox, name=value)
 
+    @pytest.mark.parametrize("value", ["circle/../link", "circle/x/../../link", "inner/circle/../../link"])
+    def test_refuses_what_leads_out_behind_a_circle_of_links(self, sandbox: Path, value: str) -> None:
+        for directory in (sandbox, sandbox / "logs"):
+            (directory / "circle").symlink_to("circle")
+        with pytest.raises(ArgumentRefused, match="leads out"):
+            rendered(compiled("cat", "{args.name}", paths={"args.name": "."}), sandbox, name=value)
+
+    def test_a_circle_of_links_is_left_to_the_program(self, sandbox: Path) -> None:
+        (sandbox / "circle").symlink_to("circle")
+        line = rendered(compiled("cat", "{args.name}", paths={"args.name": "."}), sandbox, name="circle")
+        assert line.argv == ("cat", str(sandbox.resolve() / "circle"))
+
     def test_holds_for_every_element_of_a_list(self, sandbox: Path) -> None:
         binding = compiled("rm", "{args.names*}", paths={"args.names": "logs"})
         assert rendered(binding, sandbox, names=["logs/a.log"]).argv == ("rm", str(sandbox.resolve() / "logs/a.log"))

@@ -54,6 +54,12 @@ def test_refuses_segments_that_are_no_names(value: str) -> None:
         rendered(compiled(), id=value)
 
 
+def test_refuses_what_would_make_a_url_that_no_client_sends() -> None:
+    assert len(rendered(compiled(), id="x" * 65_000).url) > 65_000
+    with pytest.raises(ArgumentRefused, match="characters, more than 65536"):
+        rendered(compiled(), id="\u00e4" * 20_000)
+
+
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1))
 def test_any_value_comes_back_as_itself(value: str) -> None:
     binding = compiled("https://h.example/a/{args.id}/b?q={args.id}&r=1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from plangate.store.v1 import event_pb2
 from plangate.store.v1 import store_service_pb2 as rpc
 
 from store_service import page_tokens
@@ -51,6 +52,14 @@ def progress_seconds(request: rpc.WatchEventsRequest) -> float:
     if not SECOND // 10 <= interval <= 600 * SECOND:
         raise InvalidField("progress_interval", "must be from 100 ms to 10 min")
     return interval / SECOND
+
+
+def event_view(request: rpc.ListEventsRequest | rpc.WatchEventsRequest) -> event_pb2.EventView.ValueType:
+    """How much of each event. Raises InvalidField for a number that is no view: events are kept encoded, once for each
+    view that is watched."""
+    if request.view not in event_pb2.EventView.values():
+        raise InvalidField("view", "is not a view of this version")
+    return request.view or event_pb2.EVENT_VIEW_FULL
 
 
 def max_events(request: rpc.WatchEventsRequest) -> int:

@@ -24,7 +24,7 @@ from store_service.proto_mapping.answers import (
     finding_to_proto,
     progress_update_to_bytes,
 )
-from store_service.proto_mapping.queries import event_listing, max_events, progress_seconds
+from store_service.proto_mapping.queries import event_listing, event_view, max_events, progress_seconds
 from store_service.queries import EVENT_FIELDS, CheckpointKeyMissing, WatchTooSlow
 from store_service.recent_events import RecentEvents
 from store_service.servicers.call import Context, Encoded, allowed
@@ -58,9 +58,9 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
 
     async def ListEvents(self, request: rpc.ListEventsRequest, context: Context) -> Encoded:
         allowed("ListEvents")
-        listing = event_listing(request)
+        listing, view = event_listing(request), event_view(request)
         events, next_after = await self._reader.list_events(listing.query)
-        return event_page_to_bytes(events, request.view, listing.token(next_after))
+        return event_page_to_bytes(events, view, listing.token(next_after))
 
     # grpc.aio takes a coroutine that writes as well as a generator; the stubs know generators only.
     async def WatchEvents(self, request: rpc.WatchEventsRequest, context: Context) -> None:  # type: ignore[override]
@@ -75,12 +75,12 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
             progress_seconds=progress_seconds(request),
             max_lag_events=self._max_lag_events,
         )
-        resume_from, at_once = request.start_revision, max_events(request)
+        resume_from, view, at_once = request.start_revision, event_view(request), max_events(request)
         with StallGuard(self._stall_seconds) as guard:
             try:
                 async with aclosing(updates):
                     async for update in updates:
-                        for revision, message in self._messages(update, request.view, at_once):
+                        for revision, message in self._messages(update, view, at_once):
                             # Returns when the message has left, which it cannot while the client's window is full.
                             guard.begin()
                             await context.write(message)

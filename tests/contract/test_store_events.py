@@ -127,6 +127,8 @@ async def test_a_filtered_watch_marks_its_progress(database_url: str) -> None:
         call.cancel()
         bad = await failure_of(watch(store.bob, filter="nope = 1").read())
         assert (bad.reason, bad.metadata) == ("INVALID_FILTER", {"position": "0"})
+        for call in (watch(store.bob, view=99).read(), listed(store.bob, view=99), listed(store.bob, view=-1)):
+            assert (await failure_of(call)).metadata == {"field": "view"}
         fast = await failure_of(watch(store.bob, progress_interval={"nanos": 1}).read())
         assert fast.metadata["field"] == "progress_interval"
 

@@ -20,8 +20,8 @@ from tenacity import AsyncRetrying, retry_never, stop_after_attempt
 from planner_service.catalogue import Catalogue
 from planner_service.generation.attempts import AttemptError
 from planner_service.generation.diagnosis import provider_failure, schema_errors
-from planner_service.generation.doubt import doubted_jobs
-from planner_service.generation.draft import PlanDraft, PlanReply, draft_model, read_draft
+from planner_service.generation.doubt import doubts_of
+from planner_service.generation.draft import NO_DOUBTS, Doubts, PlanDraft, PlanReply, draft_model, read_draft
 from planner_service.generation.errors import (
     ConnectionLost,
     ExtraToolCalls,
@@ -71,6 +71,7 @@ class DraftForm:
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
+        self.catalogue = catalogue
         self.model = draft_model(catalogue)
         self.whole = plan_form(self.model)
         self.streamed = StreamedForms(self.model)
@@ -80,11 +81,11 @@ class DraftForm:
 
 @dataclasses.dataclass(slots=True)
 class Exchange:
-    """One call and what is known of it, also when it fails. `prompt`: the request in plain words."""
+    """One call and what is known of it, also when it fails. `said`: all that the requester says."""
 
     client: ModelClient
     form: DraftForm
-    prompt: str
+    said: str
     reply: Reply | None = None
     repaired: bool = False
 
@@ -119,14 +120,16 @@ class Exchange:
             # Instructor could not read the reply. Why, and whether it can be read after all, is found out here.
         assert self.reply is not None
         self._judge(self.reply)
-        return read_draft(instance if instance is not None else await self._read(self.reply), self.doubted())
+        if instance is None:
+            instance = await self._read(self.reply)
+        return read_draft(instance, self.doubts_of(instance))
 
-    def doubted(self) -> frozenset[int]:
-        """Positions of the jobs, of those that have come, whose action the model was not sure of."""
+    def doubts_of(self, told: PlanReply) -> Doubts:
+        """What of the jobs that have come does not count: the model was not sure of it."""
         # Some servers tell them unasked; what is read from them was measured for the models that are asked.
         if self.reply is None or not self.reply.token_logprobs or not self.client.row.tells_logprobs:
-            return frozenset()
-        return doubted_jobs(self.reply.token_logprobs, self.form.action_names, self.prompt)
+            return NO_DOUBTS
+        return doubts_of(told, self.reply.token_logprobs, self.form.catalogue, self.said)
 
     async def _whole(self, messages: list[dict[str, str]], options: dict[str, Any]) -> PlanReply:
         hooks = Hooks()

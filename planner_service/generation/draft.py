@@ -47,6 +47,17 @@ class PlanDraft:
     no_action_reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """What of a reply does not count, see doubt.py: jobs by position, arguments by their job and their name."""
+
+    refused_jobs: frozenset[int] = frozenset()
+    left_out: frozenset[tuple[int, str]] = frozenset()
+
+
+NO_DOUBTS = Doubts()
+
+
 class JobReply(BaseModel):
     """One element of `jobs`, before it is read. Keys a model adds of its own are ignored."""
 
@@ -76,10 +87,8 @@ class PlanReply(BaseModel):
         return cls.reply_schema or super().model_json_schema(*args, **kwargs)
 
 
-def read_draft(reply: PlanReply, doubted: frozenset[int] = frozenset()) -> PlanDraft:
+def read_draft(reply: PlanReply, doubts: Doubts = NO_DOUBTS) -> PlanDraft:
     """The jobs that name a real action, in order, and the reason given for whatever fits none.
-
-    doubted: positions of jobs that count as refused, see doubt.py.
 
     Dependencies: as the model wrote them where it did (positions that are unknown or not earlier are left out); else
     each job waits for the one before it, because running steps in the order they were asked for is never wrong,
@@ -92,7 +101,7 @@ def read_draft(reply: PlanReply, doubted: frozenset[int] = frozenset()) -> PlanD
         if job.action_name == NO_MATCHING_ACTION:
             reasons.append(str(job.action_args.get("reason", "")).strip() or "no action of the catalogue fits")
             continue
-        if position in doubted:
+        if position in doubts.refused_jobs:
             reasons.append(f"no action of the catalogue fits; the nearest is {job.action_name}")
             continue
         if job.depends_on is None:
@@ -100,7 +109,8 @@ def read_draft(reply: PlanReply, doubted: frozenset[int] = frozenset()) -> PlanD
         else:
             depends_on = tuple(sorted({kept[other] for other in job.depends_on if other in kept}))
         kept[position] = len(jobs)
-        jobs.append(JobDraft(job.action_name, job.action_args, depends_on))
+        args = {name: value for name, value in job.action_args.items() if (position, name) not in doubts.left_out}
+        jobs.append(JobDraft(job.action_name, args, depends_on))
     return PlanDraft(reply.objective.strip(), tuple(jobs), " ".join(reasons))
 
 

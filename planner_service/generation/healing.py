@@ -29,7 +29,7 @@ from planner_service.generation.errors import (
     ProviderUnavailable,
     RequestRejected,
 )
-from planner_service.generation.prompts import TEMPLATE_VERSION, build_messages
+from planner_service.generation.prompts import TEMPLATE_VERSION, build_messages, said
 from planner_service.generation.providers import ModelClient
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
 from planner_service.generation.selection import shown_actions
@@ -56,6 +56,7 @@ class Healing:
         self._models = (request.model, *request.fallback_models)
         shown = shown_actions(request.catalogue, request.prompt, request.context)
         self._form = workshop.form(shown)
+        self._said = said(request.prompt, request.context)
         self._opening: Messages = build_messages(request.prompt, request.context, shown)
         self._tactics = Tactics(workshop.settings, len(self._models), workshop.jitter)
         self._step = Step(0)
@@ -105,8 +106,8 @@ class Healing:
                 seed=self._settings.seed + (len(self._attempts) if self._step.vary else 0),
                 stream=self._observer is not None and client.streams,
             )
-            exchange = Exchange(client, self._form, self._request.prompt)
-            teller = JobTeller(self._observer, self._form, exchange.doubted) if self._observer is not None else None
+            exchange = Exchange(client, self._form, self._said)
+            teller = JobTeller(self._observer, self._form, exchange.doubts_of) if self._observer is not None else None
             number = len(self._attempts) + 1
             if self._observer is not None:
                 self._observer.attempt_started(number, client.model)

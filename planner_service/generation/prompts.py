@@ -18,8 +18,8 @@ from planner_service.generation.draft import NO_MATCHING_ACTION
 from planner_service.generation.examples import Example, example_of, example_twice, off_topic_requests
 from planner_service.generation.selection import shown_actions
 
-TEMPLATE_VERSION = "4"
-"""Goes into every plan's report. Change it with every change of what a model reads."""
+TEMPLATE_VERSION = "5"
+"""Goes into every plan's report. Change it with every change of what a model reads, or of how its reply is read."""
 
 _RULES = f"""\
 You turn a request into jobs. Answer with JSON only: {{"jobs": [{{"action_name": ..., "action_args": {{...}}}}]}}.
@@ -43,7 +43,7 @@ Message = dict[str, str]
 def build_messages(prompt: str, context: Mapping[str, Any], catalogue: Catalogue) -> list[Message]:
     """The opening of a conversation: what stays the same for the catalogue, then the request."""
     catalogue = shown_actions(catalogue, prompt, context)
-    return [*map(dict, _preamble(catalogue)), {"role": "user", "content": _request(prompt, context)}]
+    return [*map(dict, _preamble(catalogue)), {"role": "user", "content": said(prompt, context)}]
 
 
 def reask_message(errors: Sequence[AttemptError]) -> str:
@@ -52,7 +52,8 @@ def reask_message(errors: Sequence[AttemptError]) -> str:
     return f"That answer cannot be used:\n{listed}\nAnswer the same request again, with these mended. JSON only."
 
 
-def _request(prompt: str, context: Mapping[str, Any]) -> str:
+def said(prompt: str, context: Mapping[str, Any]) -> str:
+    """All that the requester says, as a model reads it."""
     if not context:
         return prompt
     facts = json.dumps(context, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pydantic
 from instructor import OpenAISchema
 from instructor.dsl.iterable import IterableBase
 
-from planner_service.generation.draft import MAX_JOBS, JobDraft, PlanReply, read_draft
+from planner_service.generation.draft import MAX_JOBS, NO_DOUBTS, Doubts, JobDraft, PlanReply, read_draft
 
 MAX_TEXT = 131_072
 """Characters of a reply in which jobs are looked for while it comes; the whole of it is read in the end."""
@@ -96,15 +97,18 @@ class JobReader:
             self._done = True
 
 
-def read_jobs(reader: JobReader, model: type[PlanReply], doubted: frozenset[int] = frozenset()) -> tuple[JobDraft, ...]:
-    """All jobs that are complete so far, empty when they are not (yet) valid.
+def read_jobs(
+    reader: JobReader, model: type[PlanReply], doubts_of: Callable[[PlanReply], Doubts] = lambda _: NO_DOUBTS
+) -> tuple[JobDraft, ...]:
+    """All jobs that are complete so far, empty when they are not (yet) valid. `doubts_of`: what of them does not count.
 
     Read anew from the beginning each time, because a job's dependencies are positions among the others.
     """
     try:
-        return read_draft(model.model_validate_json(reader.plan_so_far, strict=True), doubted).jobs
+        reply = model.model_validate_json(reader.plan_so_far, strict=True)
     except pydantic.ValidationError:
         return ()
+    return read_draft(reply, doubts_of(reply)).jobs
 
 
 class PlanForm(OpenAISchema):

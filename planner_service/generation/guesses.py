@@ -1,0 +1,125 @@
+"""Optional arguments that a model made up: the request does not say them, and the model nearly left them out.
+
+A small model likes to fill in what an action offers: a ticket gets a label and an assignee, a restart becomes graceful.
+Whether a value is said cannot tell these from values that are meant ("four-star" is 4), but where the model began to
+write the argument, the probability that it gave to leaving it out can (docs/plan-quality.md has the figures).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import accumulate
+from typing import Any
+
+from planner_service.generation.selection import stems
+
+MIN_OMISSION_PROBABILITY = 0.15
+"""From here on an optional argument that the request does not say is left out. Measured for the embedded model."""
+
+_MARK = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\]]', re.DOTALL)
+_COLON = re.compile(r"\s*:")
+_MAX_SPACE = 20
+_COMMA_BEFORE = re.compile(r",\s*\Z")
+_JOB_DEPTH, _ARGUMENTS_DEPTH = 3, 4
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBERS_AS_WORDS = "zero one two three four five six seven eight nine ten"
+_NUMBER_WORDS = {
+    **{word: number for number, word in enumerate(_NUMBERS_AS_WORDS.split())},
+    "no": 0,
+    "a": 1,
+    "an": 1,
+    "single": 1,
+    "once": 1,
+    "both": 2,
+    "couple": 2,
+    "twice": 2,
+    "dozen": 12,
+}
+
+
+def omission_probabilities(tokens: Sequence[Any]) -> Mapping[tuple[int, str], float]:
+    """For each argument, by its job's position (from 0) and its name: how probable it was that it was left out.
+
+    tokens: the reply's tokens so far, as `choices[0].logprobs.content` of OpenAI's protocol has them. What is not of
+    that form says nothing.
+    """
+    usable = [token for token in tokens if isinstance(token, Mapping) and isinstance(token.get("token"), str)]
+    if len(usable) != len(tokens):
+        return {}
+    starts = [0, *accumulate(len(token["token"]) for token in usable)]
+    text = "".join(token["token"] for token in usable)
+
+    def candidates(offset: int) -> Iterator[tuple[str, float]]:
+        """What might have stood in the text from there on, to the end of a token, and how probable it was."""
+        index = bisect_right(starts, offset) - 1
+        before = usable[index]["token"][: offset - starts[index]]
+        listed = usable[index].get("top_logprobs")
+        for candidate in listed if isinstance(listed, list) else ():
+            if not isinstance(candidate, Mapping):
+                continue
+            token, log_probability = candidate.get("token"), candidate.get("logprob")
+            if not isinstance(token, str) or not isinstance(log_probability, (int, float)):
+                continue
+            if token.startswith(before) and len(token) > len(before):
+                yield token[len(before) :], math.exp(min(0.0, log_probability))
+
+    found: dict[tuple[int, str], float] = {}
+    for job, name, quote in _argument_names(text):
+        comma = _COMMA_BEFORE.search(text, max(0, quote - _MAX_SPACE), quote)
+        begins = quote if comma is None else comma.start()
+        ended = _share(candidates(begins), lambda rest: rest.lstrip().startswith("}"))
+        another = _share(candidates(quote + 1), partial(_is_another, f'{name}"'))
+        found[job, name] = 1 - (1 - ended) * (1 - another)
+    return found
+
+
+def is_said(name: str, value: Any, prompt: str) -> bool:
+    """Whether the request says an argument's value, or speaks of the argument. Roughly: when in doubt it does."""
+    asked = set(stems(prompt))
+    return bool(set(stems(name)) & asked) or _is_said(value, prompt, asked)
+
+
+def _is_said(value: Any, prompt: str, asked: set[str]) -> bool:
+    if isinstance(value, bool) or value is None:
+        return False
+    if isinstance(value, (int, float)):
+        words = re.findall(r"[a-z]+", prompt.lower())
+        numbers = [float(number) for number in _NUMBER.findall(prompt.replace(",", ""))]
+        return value in numbers or value in [_NUMBER_WORDS[word] for word in words if word in _NUMBER_WORDS]
+    if isinstance(value, str):
+        return value.casefold() in prompt.casefold() or bool(set(stems(value)) & asked)
+    items = value.values() if isinstance(value, Mapping) else value
+    return any(_is_said(item, prompt, asked) for item in items)
+
+
+def _argument_names(text: str) -> Iterator[tuple[int, str, int]]:
+    """Each argument's job, name, and where the name's first quotation mark stands."""
+    depth, job = 0, -1
+    for mark in _MARK.finditer(text):
+        found = mark.group()
+        if found in "{[":
+            depth += 1
+            job += depth == _JOB_DEPTH
+        elif found in "}]":
+            depth -= 1
+        elif depth == _ARGUMENTS_DEPTH and _COLON.match(text, mark.end()):
+            yield job, found.strip('"'), mark.start()
+
+
+def _is_another(key: str, rest: str) -> bool:
+    """Whether this is not the beginning of the key, nor the key the beginning of it."""
+    return not (key.startswith(rest) or rest.startswith(key))
+
+
+def _share(candidates: Iterator[tuple[str, float]], counts: Callable[[str], bool]) -> float:
+    """How probable those are that count, of all that are known."""
+    total = matching = 0.0
+    for rest, probability in candidates:
+        total += probability
+        if counts(rest):
+            matching += probability
+    return matching / total if total else 0.0

@@ -22,11 +22,12 @@ from planner_service.plan import Job
 from planner_service.policy import Policy, Subject, catalogue_policy, load_policy
 from planner_service.yaml_document import DocumentInvalid
 
-Stamps = tuple[tuple[int, int, int], ...]
-"""When each file was changed last, its size and which it is."""
+Stamps = tuple[tuple[int, ...], ...]
+"""When each file was written and changed last (its mode and owner count too), its size and which it is."""
 
 _STILL_SECONDS = 0.2
 _LONGEST_HOLD_SECONDS = 0.001
+_READS_AT_ONCE = 5
 
 _log = structlog.get_logger(__name__)
 
@@ -112,7 +113,7 @@ class GovernanceFiles:
         self._metrics = metrics
         # Who reads last has read the newest: two at once might put the older files in force.
         self._reading = threading.Lock()
-        self._seen = self._stamps()
+        self._seen: Stamps = ()
         self.current = self._read()
         self.fault = ""
         self._count_warnings()
@@ -131,7 +132,6 @@ class GovernanceFiles:
             return self._reload()
 
     def _reload(self) -> bool:
-        self._seen = self._stamps()
         try:
             fresh = self._read()
         except DocumentInvalid as error:
@@ -171,6 +171,15 @@ class GovernanceFiles:
                 on_reload(await asyncio.to_thread(self.reload))
 
     def _read(self) -> Governance:
+        """Both, as they are together: again when one changed meanwhile. Orchestrators swap a whole directory."""
+        for _ in range(_READS_AT_ONCE):
+            self._seen = self._stamps()
+            fresh = self._read_once()
+            if self._stamps() == self._seen:
+                break
+        return fresh
+
+    def _read_once(self) -> Governance:
         catalogue = load_catalogue(self._catalogue_file)
         return Governance(catalogue, load_policy(self._policy_file) if self._policy_file else catalogue_policy())
 
@@ -202,9 +211,9 @@ class Stillness:
         return stamps != in_force and still
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
+def _stamp(path: Path) -> tuple[int, ...]:
     try:
         status = path.stat()
     except OSError:
-        return (0, 0, 0)
-    return (status.st_mtime_ns, status.st_size, status.st_ino)
+        return ()
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)

@@ -90,7 +90,7 @@ class Authenticator:
         self._tokens = tokens
         self._planner_identity = planner_identity
         self._tokens_file = tokens_file
-        self._seen = None if tokens_file is None else _stamp(tokens_file)
+        self._seen: tuple[int, ...] | None = None
         self._look_at = 0.0
         self._claimed = lru_cache(maxsize=4096)(self._claim)
 
@@ -98,8 +98,12 @@ class Authenticator:
     def from_settings(cls, settings: ServerSettings) -> Authenticator:
         """Read the tokens file when there is one. Raises TokensFileInvalid."""
         file = settings.auth_tokens_file
+        # Before it is read: a change meanwhile is seen afterwards.
+        seen = None if file is None else _stamp(file)
         tokens = None if file is None else read_tokens_file(file)
-        return cls(tokens, planner_identity=settings.planner_identity, tokens_file=file)
+        authenticator = cls(tokens, planner_identity=settings.planner_identity, tokens_file=file)
+        authenticator._seen = seen
+        return authenticator
 
     @property
     def authenticates(self) -> bool:
@@ -195,12 +199,13 @@ def read_tokens_file(path: Path) -> dict[bytes, Caller]:
     return tokens
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    """Another one when the file was written, moved in its place, or made readable."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return (status.st_mtime_ns, status.st_size, status.st_ino)
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
 
 
 def _identity(value: str | bytes, field: str) -> str:

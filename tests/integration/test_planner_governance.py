@@ -21,11 +21,12 @@ from plangate_client.errors import InvalidField, Overloaded, RoleMissing
 from planner_service.bootstrap import POLICY_HEALTH, PlannerRefused, build_server
 from planner_service.catalogue import parse_catalogue
 from planner_service.errors import TooManySimulations
-from planner_service.governance import Stillness
+from planner_service.governance import GovernanceFiles, Stillness
 from planner_service.policy_simulation import Past, Simulations
 from planner_service.settings import PlannerSettings
 from rpckit.channel import open_channel
 from rpckit.settings import ChannelSettings
+from rpckit.tasks import end_task
 from tests.support.model_server import says
 from tests.support.planner_house import CATALOGUE, PlannerHouse, asking, draft, job, open_house
 from tests.support.polling import until
@@ -74,6 +75,42 @@ def test_a_file_is_let_be_while_somebody_writes_it() -> None:
     # Written and taken back meanwhile.
     assert not stillness.changed(half, whole)
     assert not stillness.changed(whole, whole)
+
+
+@pytest.mark.asyncio
+async def test_a_file_that_can_be_read_at_last_is_looked_at_again(tmp_path: Path) -> None:
+    catalogue = tmp_path / "catalogue.yaml"
+    catalogue.write_text(CATALOGUE)
+    heard: list[bool] = []
+    watching = asyncio.create_task(GovernanceFiles(catalogue, None).watch(0.01, heard.append))
+    try:
+        # Root may read anything: what counts is that a change of the mode alone is seen.
+        catalogue.chmod(0o640)
+        await until(lambda: heard == [True])
+    finally:
+        await end_task(watching)
+
+
+@pytest.mark.asyncio
+async def test_a_directory_that_is_swapped_while_it_is_read_gives_no_pair_of_both(tmp_path: Path) -> None:
+    for version in ("old", "new"):
+        (tmp_path / version).mkdir()
+        # Long enough to read that the swap comes between the two files.
+        actions = "".join(f"  - {{name: {version}_{number}, description: Do it.}}\n" for number in range(1_000))
+        (tmp_path / version / "catalogue.yaml").write_text(f"version: 1\nactions:\n{actions}")
+        (tmp_path / version / "policy.yaml").write_text(f"version: 1\nrules: [{{name: {version}, effect: deny}}]")
+    now = tmp_path / "now"
+    now.symlink_to("old")
+    files = GovernanceFiles(now / "catalogue.yaml", now / "policy.yaml")
+    for version in ("new", "old", "new"):
+        reading = asyncio.create_task(asyncio.to_thread(files.reload))
+        await asyncio.sleep(0.05)
+        beside = tmp_path / "beside"
+        beside.symlink_to(version)
+        beside.rename(now)
+        assert await reading
+        in_force = files.current
+        assert in_force.catalogue.actions[0].name == f"{in_force.policy.rules[0].name}_0"
 
 
 @pytest.mark.asyncio

@@ -75,13 +75,13 @@ class ServerSettings(LoggingSettings):
     """Unary calls in flight at once; more are refused with OVERLOADED."""
     max_concurrent_streams: int = Field(default=1024, ge=1)
     """Server-streaming calls in flight at once; more are refused with OVERLOADED."""
-    keepalive_seconds: float = Field(default=60.0, ge=0.1)
+    keepalive_seconds: float = Field(default=60.0, ge=0.1, le=86_400)
     """A connection that was silent for so long is asked whether its client is still there."""
-    keepalive_timeout_seconds: float = Field(default=20.0, ge=0.1)
+    keepalive_timeout_seconds: float = Field(default=20.0, ge=0.1, le=86_400)
     """How long it may take to answer before it is closed and its calls are ended."""
-    min_remaining_seconds: float = Field(default=0.005, ge=0)
+    min_remaining_seconds: float = Field(default=0.005, ge=0, le=3600)
     """Calls with less time left than this are refused with DEADLINE_TOO_SHORT instead of being begun."""
-    max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=512 * 1024 * 1024)
     """Larger requests are refused with INVALID_ARGUMENT."""
     channelz: bool = False
     """Also serve grpc.channelz.v1, which shows what the process's connections do."""

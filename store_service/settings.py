@@ -33,7 +33,7 @@ class StoreSettings(ServerSettings):
     """sqlite:///relative/path, sqlite:////absolute/path, or postgresql://user:password@host:port/name."""
     read_connections: int = Field(default=4, ge=1, le=100)
     """Connections that serve reads; one more writes."""
-    read_timeout_seconds: float = Field(default=5.0, gt=0)
+    read_timeout_seconds: float = Field(default=5.0, gt=0, le=86_400)
     """How long a list or count may take; then it ends with READ_TIMED_OUT. The call's own deadline may come first."""
     checkpoint_key_file: Path | None = None
     """Ed25519 private key (unencrypted PKCS #8 PEM) that checkpoints are signed with. Absent: no checkpoints."""
@@ -46,14 +46,14 @@ class StoreSettings(ServerSettings):
     """Planning attempts of a queued plan when its request does not say."""
     request_retention_days: int = Field(default=30, ge=0, le=36_500)
     """How long a repeated request_id is answered as it was the first time. 0: for ever."""
-    sweep_seconds: float = Field(default=1.0, gt=0)
+    sweep_seconds: float = Field(default=1.0, gt=0, le=86_400)
     """How often to look for leases that ran out, proposals that expired and requests to forget."""
 
     max_waiting_writes: int = Field(default=1024, ge=1)
     """Writes that may wait for the next commit; more are refused with OVERLOADED."""
     max_batch: int = Field(default=256, ge=1)
     """Writes per commit."""
-    poll_seconds: float = Field(default=1.0, gt=0)
+    poll_seconds: float = Field(default=1.0, gt=0, le=86_400)
     """How often to look for what other store processes on the same PostgreSQL database did."""
     watch_buffer_events: int = Field(default=8192, ge=1)
     """How many of the newest events are kept in memory for all watchers together; older ones are read again."""
@@ -61,7 +61,7 @@ class StoreSettings(ServerSettings):
     """The same in bytes."""
     watch_max_lag_events: int = Field(default=100_000, ge=1)
     """How far behind the log's head a watcher that has reached it may fall before its watch is ended."""
-    watch_stall_seconds: float = Field(default=30.0, gt=0)
+    watch_stall_seconds: float = Field(default=30.0, gt=0, le=86_400)
     """How long a watcher may take no message before its watch is ended."""
     event_loop: Literal["auto", "asyncio", "uvloop"] = "auto"
     """auto: uvloop where it is installed."""

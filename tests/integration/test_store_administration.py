@@ -329,7 +329,18 @@ def test_what_is_no_database_of_ours_is_refused_in_one_sentence(command: str, tm
         back_up(f"sqlite:///{foreign}", tmp_path / "copy.db")
 
 
-def test_wrong_settings_are_named(sqlite_url: str) -> None:
-    done = run(url=sqlite_url, PLANGATE_LEASE_SECONDS="soon")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PLANGATE_LEASE_SECONDS", "soon"),
+        # What gRPC's 32 bits and timers do not hold.
+        ("PLANGATE_KEEPALIVE_SECONDS", "1e9"),
+        ("PLANGATE_KEEPALIVE_TIMEOUT_SECONDS", "1e9"),
+        ("PLANGATE_MAX_REQUEST_BYTES", "3000000000"),
+        ("PLANGATE_SWEEP_SECONDS", "1e300"),
+    ],
+)
+def test_wrong_settings_are_named(name: str, value: str, sqlite_url: str) -> None:
+    done = run(url=sqlite_url, **{name: value})
     assert done.returncode == 2
-    assert done.stderr.startswith("plangate-store: PLANGATE_LEASE_SECONDS: ")
+    assert done.stderr.startswith(f"plangate-store: {name}: ")

@@ -160,7 +160,8 @@ class Kernel:
                 if isinstance(error, StoreAway):
                     # Once an outage, not once a try.
                     if failures == 1:
-                        _log.warning("the queue cannot be reached: trying again until it can")
+                        cause = str(error.__cause__ or error)
+                        _log.warning("the queue cannot be reached: trying again until it can", cause=cause)
                 else:
                     _log.error("claiming failed", exc_info=error, pause_seconds=round(pause, 1))
                 # Jitter: many planners of one store must not come back as one.

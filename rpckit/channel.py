@@ -52,6 +52,8 @@ def open_channel(
     Metadata given with a call is added to the channel's. Raises ChannelRefused.
     """
     settings = settings or ChannelSettings()
+    if not target.strip():
+        raise ChannelRefused("an empty address: name the server as host:port")
     token = token or _token(settings)
     actor = actor or settings.actor
     secure = settings.tls or settings.tls_ca_file is not None
@@ -84,9 +86,14 @@ def _token(settings: ChannelSettings) -> str | None:
     if settings.token_file is None:
         return None
     try:
-        return settings.token_file.read_text(encoding="utf-8").strip()
+        token = settings.token_file.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ChannelRefused(f"the token file cannot be read: {error.strerror}: {error.filename}") from error
+    except UnicodeDecodeError as error:
+        raise ChannelRefused(f"the token file is not a text: {settings.token_file}") from error
+    if not token:
+        raise ChannelRefused(f"the token file is empty: {settings.token_file}")
+    return token
 
 
 def _credentials(settings: ChannelSettings) -> grpc.ChannelCredentials:

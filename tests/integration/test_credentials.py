@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from plangate_client.calls import Patience
 from plangate_client.client import StoreClient
+from plangate_client.command.failures import sentence
 from plangate_client.credentials import CredentialsExist, write_credentials
-from plangate_client.errors import RoleMissing, Unauthenticated
+from plangate_client.errors import RoleMissing, Unauthenticated, Unavailable
 from plangate_client.proposals import proposal_pb2
-from rpckit.channel import open_channel
+from rpckit.channel import ChannelRefused, open_channel
 from rpckit.settings import ChannelSettings
 from tests.support.processes import store_process
 
@@ -64,6 +66,50 @@ async def test_a_server_with_first_credentials(tmp_path: Path) -> None:
             with pytest.raises(Unauthenticated):
                 await stranger.proposals.get(made.id)
         assert (directory / "admin.token").read_text().strip() not in store.log()
+
+
+async def told(address: str, settings: ChannelSettings) -> str:
+    """What the command says of a store that cannot be reached so."""
+    async with StoreClient(open_channel(address, settings), patience=Patience(attempts=1)) as store:
+        with pytest.raises(Unavailable) as refused:
+            await store.proposals.list_page()
+    return sentence(refused.value, {"store": "HOST"})
+
+
+@pytest.mark.asyncio
+async def test_why_a_handshake_failed_is_said(tmp_path: Path) -> None:
+    for directory in ("own", "other"):
+        write_credentials(tmp_path / directory, ["localhost"])
+    own = tmp_path / "own"
+    environment = {
+        "PLANGATE_TLS_CERT_FILE": str(own / "server.pem"),
+        "PLANGATE_TLS_KEY_FILE": str(own / "server-key.pem"),
+        "PLANGATE_STORE_LISTEN": "127.0.0.1:0",
+    }
+    trusting, foreign = (ChannelSettings(tls_ca_file=tmp_path / name / "ca.pem") for name in ("own", "other"))
+    async with store_process(tmp_path, environment) as store:
+        assert [
+            await told(store.address, trusting),
+            await told(store.address, foreign),
+            await told(store.address, ChannelSettings()),
+        ] == [
+            "cannot reach the store at HOST: its certificate is for other names than this address",
+            "cannot reach the store at HOST: no authority that is trusted here has signed its certificate (--tls-ca)",
+            "cannot reach the store at HOST: it closed the connection; does it speak TLS (--tls-ca)?",
+        ]
+    async with store_process(tmp_path, {"PLANGATE_STORE_LISTEN": "127.0.0.1:0"}) as store:
+        assert await told(store.address, trusting) == "cannot reach the store at HOST: it does not speak TLS"
+    assert "start it with `plangate up`" in await told(store.address, ChannelSettings())
+
+
+def test_what_no_channel_can_be_opened_with_is_said(tmp_path: Path) -> None:
+    for text, fault in ((b"\xff\xfe", "is not a text"), (b"\n", "is empty")):
+        file = tmp_path / "token"
+        file.write_bytes(text)
+        with pytest.raises(ChannelRefused, match=f"the token file {fault}: {file}"):
+            open_channel("127.0.0.1:1", ChannelSettings(token_file=file))
+    with pytest.raises(ChannelRefused, match="an empty address"):
+        open_channel("", ChannelSettings())
 
 
 def test_secrets_are_private_and_never_overwritten(tmp_path: Path) -> None:

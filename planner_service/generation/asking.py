@@ -18,10 +18,10 @@ from pydantic_core import from_json
 from tenacity import AsyncRetrying, retry_never, stop_after_attempt
 
 from planner_service.catalogue import Catalogue
+from planner_service.generation.amendments import amendments_to
 from planner_service.generation.attempts import AttemptError
 from planner_service.generation.diagnosis import provider_failure, schema_errors
-from planner_service.generation.doubt import doubts_of
-from planner_service.generation.draft import NO_DOUBTS, Doubts, PlanDraft, PlanReply, draft_model, read_draft
+from planner_service.generation.draft import AS_IT_IS, Amendments, PlanDraft, PlanReply, draft_model, read_draft
 from planner_service.generation.errors import (
     ConnectionLost,
     ExtraToolCalls,
@@ -122,14 +122,14 @@ class Exchange:
         self._judge(self.reply)
         if instance is None:
             instance = await self._read(self.reply)
-        return read_draft(instance, self.doubts_of(instance))
+        return read_draft(instance, self.amendments_to(instance))
 
-    def doubts_of(self, told: PlanReply) -> Doubts:
-        """What of the jobs that have come does not count: the model was not sure of it."""
+    def amendments_to(self, told: PlanReply) -> Amendments:
+        """What to change in the jobs that have come."""
         # Some servers tell them unasked; what is read from them was measured for the models that are asked.
         if self.reply is None or not self.reply.token_logprobs or not self.client.row.tells_logprobs:
-            return NO_DOUBTS
-        return doubts_of(told, self.reply.token_logprobs, self.form.catalogue, self.said)
+            return AS_IT_IS
+        return amendments_to(told, self.reply.token_logprobs, self.form.catalogue, self.said)
 
     async def _whole(self, messages: list[dict[str, str]], options: dict[str, Any]) -> PlanReply:
         hooks = Hooks()

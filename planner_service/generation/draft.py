@@ -13,8 +13,8 @@ never empty and a model never has to choose between an invention and an empty li
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
@@ -48,14 +48,15 @@ class PlanDraft:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubts:
-    """What of a reply does not count, see doubt.py: jobs by position, arguments by their job and their name."""
+class Amendments:
+    """What to change in a reply, see amendments.py: jobs by position, arguments by their job and their name."""
 
     refused_jobs: frozenset[int] = frozenset()
     left_out: frozenset[tuple[int, str]] = frozenset()
+    converted: Mapping[tuple[int, str], Any] = field(default_factory=dict)
 
 
-NO_DOUBTS = Doubts()
+AS_IT_IS = Amendments()
 
 
 class JobReply(BaseModel):
@@ -87,7 +88,7 @@ class PlanReply(BaseModel):
         return cls.reply_schema or super().model_json_schema(*args, **kwargs)
 
 
-def read_draft(reply: PlanReply, doubts: Doubts = NO_DOUBTS) -> PlanDraft:
+def read_draft(reply: PlanReply, amendments: Amendments = AS_IT_IS) -> PlanDraft:
     """The jobs that name a real action, in order, and the reason given for whatever fits none.
 
     Dependencies: as the model wrote them where it did (positions that are unknown or not earlier are left out); else
@@ -101,7 +102,7 @@ def read_draft(reply: PlanReply, doubts: Doubts = NO_DOUBTS) -> PlanDraft:
         if job.action_name == NO_MATCHING_ACTION:
             reasons.append(str(job.action_args.get("reason", "")).strip() or "no action of the catalogue fits")
             continue
-        if position in doubts.refused_jobs:
+        if position in amendments.refused_jobs:
             reasons.append(f"no action of the catalogue fits; the nearest is {job.action_name}")
             continue
         if job.depends_on is None:
@@ -109,7 +110,11 @@ def read_draft(reply: PlanReply, doubts: Doubts = NO_DOUBTS) -> PlanDraft:
         else:
             depends_on = tuple(sorted({kept[other] for other in job.depends_on if other in kept}))
         kept[position] = len(jobs)
-        args = {name: value for name, value in job.action_args.items() if (position, name) not in doubts.left_out}
+        args = {
+            name: amendments.converted.get((position, name), value)
+            for name, value in job.action_args.items()
+            if (position, name) not in amendments.left_out
+        }
         jobs.append(JobDraft(job.action_name, args, depends_on))
     return PlanDraft(reply.objective.strip(), tuple(jobs), " ".join(reasons))
 

@@ -107,7 +107,9 @@ class Healing:
                 stream=self._observer is not None and client.streams,
             )
             exchange = Exchange(client, self._form, self._said)
-            teller = JobTeller(self._observer, self._form, exchange.doubts_of) if self._observer is not None else None
+            teller = (
+                JobTeller(self._observer, self._form, exchange.amendments_to) if self._observer is not None else None
+            )
             number = len(self._attempts) + 1
             if self._observer is not None:
                 self._observer.attempt_started(number, client.model)

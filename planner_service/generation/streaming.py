@@ -10,7 +10,7 @@ import pydantic
 from instructor import OpenAISchema
 from instructor.dsl.iterable import IterableBase
 
-from planner_service.generation.draft import MAX_JOBS, NO_DOUBTS, Doubts, JobDraft, PlanReply, read_draft
+from planner_service.generation.draft import AS_IT_IS, MAX_JOBS, Amendments, JobDraft, PlanReply, read_draft
 
 MAX_TEXT = 131_072
 """Characters of a reply in which jobs are looked for while it comes; the whole of it is read in the end."""
@@ -98,9 +98,9 @@ class JobReader:
 
 
 def read_jobs(
-    reader: JobReader, model: type[PlanReply], doubts_of: Callable[[PlanReply], Doubts] = lambda _: NO_DOUBTS
+    reader: JobReader, model: type[PlanReply], amendments_to: Callable[[PlanReply], Amendments] = lambda _: AS_IT_IS
 ) -> tuple[JobDraft, ...]:
-    """All jobs that are complete so far, empty when they are not (yet) valid. `doubts_of`: what of them does not count.
+    """All jobs that are complete so far, empty when they are not (yet) valid. `amendments_to`: what to change in them.
 
     Read anew from the beginning each time, because a job's dependencies are positions among the others.
     """
@@ -108,7 +108,7 @@ def read_jobs(
         reply = model.model_validate_json(reader.plan_so_far, strict=True)
     except pydantic.ValidationError:
         return ()
-    return read_draft(reply, doubts_of(reply)).jobs
+    return read_draft(reply, amendments_to(reply)).jobs
 
 
 class PlanForm(OpenAISchema):

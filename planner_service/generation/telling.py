@@ -6,18 +6,18 @@ import dataclasses
 from collections.abc import Callable
 
 from planner_service.generation.asking import DraftForm
-from planner_service.generation.draft import NO_DOUBTS, Doubts, JobDraft, PlanDraft, PlanReply
+from planner_service.generation.draft import AS_IT_IS, Amendments, JobDraft, PlanDraft, PlanReply
 from planner_service.generation.request import GenerationObserver
 from planner_service.generation.streaming import JobReader, read_jobs
 
 
 @dataclasses.dataclass(slots=True)
 class JobTeller:
-    """For one attempt. `doubts_of` says what of the jobs that have come so far does not count."""
+    """For one attempt. `amendments_to` says what to change in the jobs that have come so far."""
 
     observer: GenerationObserver
     form: DraftForm
-    doubts_of: Callable[[PlanReply], Doubts] = lambda _: NO_DOUBTS
+    amendments_to: Callable[[PlanReply], Amendments] = lambda _: AS_IT_IS
     reader: JobReader = dataclasses.field(default_factory=JobReader)
     told: list[JobDraft] = dataclasses.field(default_factory=list)
 
@@ -25,7 +25,7 @@ class JobTeller:
         """Another piece of the reply."""
         if not self.reader.feed(piece):
             return
-        jobs = read_jobs(self.reader, self.form.model, self.doubts_of)
+        jobs = read_jobs(self.reader, self.form.model, self.amendments_to)
         for index in range(len(self.told), len(jobs)):
             self.told.append(jobs[index])
             self.observer.job(jobs[index], index)

@@ -1,4 +1,4 @@
-"""Optional arguments that a model made up, and those that it meant."""
+"""What is changed in the embedded model's reply: made-up arguments, times in another unit, opposites of what is asked."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from planner_service.catalogue import Catalogue, parse_catalogue
-from planner_service.generation.doubt import doubts_of
-from planner_service.generation.draft import NO_DOUBTS, PlanReply, draft_model, read_draft
+from planner_service.generation.amendments import amendments_to
+from planner_service.generation.draft import AS_IT_IS, PlanReply, draft_model, read_draft
 from planner_service.generation.guesses import MIN_OMISSION_PROBABILITY, is_said, omission_probabilities
 
 CATALOGUE = """
@@ -26,6 +26,9 @@ actions:
   - name: open_port
     description: Open a port.
     parameters: {properties: {port: {type: integer}}, required: [port]}
+  - name: mute
+    description: Mute an alert.
+    parameters: {properties: {minutes: {type: integer, maximum: 1440}}, required: [minutes]}
   - name: find_host
     description: Find a host.
     parameters: {properties: {name: {type: string}, rack: {type: string}}, minProperties: 1}
@@ -123,10 +126,10 @@ def test_not_said(name: str, value: Any) -> None:
 def test_what_was_made_up_is_left_out(catalogue: Catalogue) -> None:
     tokens = plan(ticket("Renew domain", "urgent", MIN_OMISSION_PROBABILITY + 0.01))
     told = said_by(*tokens, catalogue=catalogue)
-    doubts = doubts_of(told, tokens, catalogue, "Create the ticket 'Renew domain'")
-    assert doubts.left_out == {(0, "labels")}
-    assert read_draft(told, doubts).jobs[0].action_args == {"title": "Renew domain"}
-    assert read_draft(told, NO_DOUBTS).jobs[0].action_args["labels"] == ["urgent"]
+    amendments = amendments_to(told, tokens, catalogue, "Create the ticket 'Renew domain'")
+    assert amendments.left_out == {(0, "labels")}
+    assert read_draft(told, amendments).jobs[0].action_args == {"title": "Renew domain"}
+    assert read_draft(told, AS_IT_IS).jobs[0].action_args["labels"] == ["urgent"]
 
 
 @pytest.mark.parametrize(
@@ -139,13 +142,13 @@ def test_what_was_made_up_is_left_out(catalogue: Catalogue) -> None:
 )
 def test_what_was_sure_or_said_is_kept(catalogue: Catalogue, ended: float, prompt: str) -> None:
     tokens = plan(ticket("Renew domain", "urgent", ended))
-    assert doubts_of(said_by(*tokens, catalogue=catalogue), tokens, catalogue, prompt) == NO_DOUBTS
+    assert amendments_to(said_by(*tokens, catalogue=catalogue), tokens, catalogue, prompt) == AS_IT_IS
 
 
 def test_what_was_left_out_once_is_left_out_again(catalogue: Catalogue) -> None:
     tokens = plan(ticket("A", "urgent", 0.5), ticket("B", "urgent", 0.0), ticket("C", "other", 0.0))
-    doubts = doubts_of(said_by(*tokens, catalogue=catalogue), tokens, catalogue, "Tickets A, B and C")
-    assert doubts.left_out == {(0, "labels"), (1, "labels")}
+    amendments = amendments_to(said_by(*tokens, catalogue=catalogue), tokens, catalogue, "Tickets A, B and C")
+    assert amendments.left_out == {(0, "labels"), (1, "labels")}
 
 
 def test_what_may_not_be_left_out_is_kept(catalogue: Catalogue) -> None:
@@ -166,14 +169,23 @@ def test_what_may_not_be_left_out_is_kept(catalogue: Catalogue) -> None:
     ]
     for tokens, left_out in ((required, set()), (one_of_two, {(0, "rack")}), (at_least_one, set())):
         told = said_by(*tokens, catalogue=catalogue)
-        assert doubts_of(told, tokens, catalogue, "do it, please").left_out == left_out
+        assert amendments_to(told, tokens, catalogue, "do it, please").left_out == left_out
+
+
+def test_a_time_is_put_into_its_unit(catalogue: Catalogue) -> None:
+    tokens = [token('{"jobs":[{"action_name":"mute","action_args":{"minutes":2}}]}')]
+    told = said_by(*tokens, catalogue=catalogue)
+    amendments = amendments_to(told, tokens, catalogue, "Mute it for 2 hours")
+    assert read_draft(told, amendments).jobs[0].action_args == {"minutes": 120}
+    assert amendments_to(told, tokens, catalogue, "Mute it for 2 days") == AS_IT_IS, "more than the schema allows"
+    assert amendments_to(told, tokens, catalogue, "Mute it for 2 minutes") == AS_IT_IS
 
 
 def test_the_opposite_of_what_is_asked_is_refused_however_sure(catalogue: Catalogue) -> None:
     tokens = [token('{"jobs":[{"action_name":"open_port","action_args":{"port":22}}]}')]
     told = said_by(*tokens, catalogue=catalogue)
-    assert doubts_of(told, tokens, catalogue, "Close port 22").refused_jobs == {0}
-    assert doubts_of(told, tokens, catalogue, "Open port 22") == NO_DOUBTS
+    assert amendments_to(told, tokens, catalogue, "Close port 22").refused_jobs == {0}
+    assert amendments_to(told, tokens, catalogue, "Open port 22") == AS_IT_IS
 
 
 def test_a_job_of_which_nothing_is_said_must_have_been_surer(catalogue: Catalogue) -> None:
@@ -191,4 +203,4 @@ def test_a_job_of_which_nothing_is_said_must_have_been_surer(catalogue: Catalogu
     ):
         tokens = named(refusal)
         told = said_by(*tokens, catalogue=catalogue)
-        assert doubts_of(told, tokens, catalogue, prompt).refused_jobs == refused
+        assert amendments_to(told, tokens, catalogue, prompt).refused_jobs == refused

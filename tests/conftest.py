@@ -2,8 +2,14 @@
 
 import signal
 
+from hypothesis import HealthCheck, settings
+
 # Shells start what runs in the background with SIGINT ignored, and children inherit that: tests could interrupt none.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A machine that stands still for a moment is no fault of the code: each test has a timeout of its own.
+settings.register_profile("plangate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("plangate")
 
 pytest_plugins = ["tests.support.databases", "tests.support.serverless_store"]

@@ -1,4 +1,4 @@
-"""What is changed in the embedded model's reply: made-up arguments, times in another unit, opposites of what is asked."""
+"""What is changed in the embedded model's reply: made-up arguments, times in another unit, opposites of the request."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from planner_service.catalogue import parse_catalogue
@@ -103,7 +103,6 @@ def test_drafts_are_numbered_and_wrong_positions_stay_wrong() -> None:
     assert found(*jobs) == [("jobs.2.depends_on.0", "unknown_job"), ("jobs.2.depends_on.1", "unknown_job")]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sets(st.integers(0, 7)), min_size=1, max_size=8))
 def test_circles_are_found_exactly_when_there_are_some(edges: list[set[int]]) -> None:
     count = len(edges)
@@ -181,7 +180,6 @@ def test_a_plan_without_jobs_and_a_long_list_of_names() -> None:
     assert len(warning) < 300
 
 
-@settings(deadline=None)
 @given(st.text(max_size=400), st.dictionaries(st.text(max_size=5), st.text(max_size=10) | st.integers(), max_size=3))
 def test_no_text_confuses_the_comparison(prompt: str, args: dict[str, Any]) -> None:
     jobs = [Job(id="j", action_name="look", action_args=args)]

@@ -24,6 +24,7 @@ COPY examples/ops/catalogue.yaml examples/ops/policy.yaml /etc/plangate/
 ENV PATH=/opt/plangate/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONSAFEPATH=1 \
     XDG_CACHE_HOME=/data/cache \
     PLANGATE_CATALOGUE_FILE=/etc/plangate/catalogue.yaml \
     PLANGATE_POLICY_FILE=/etc/plangate/policy.yaml

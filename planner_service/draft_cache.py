@@ -133,7 +133,7 @@ def _decoded(data: bytes) -> CachedDraft | None:
             model=str(record["model"]),
             prompt_template_version=str(record["prompt_template_version"]),
         )
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 

@@ -9,6 +9,7 @@ became of the exchanges is written beside them: planner_service/plan_recording.p
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -74,6 +75,7 @@ class RecordingFile:
     def __init__(self, path: Path) -> None:
         """Makes the file when there is none. Raises RecordingInvalid."""
         self._path = path
+        self._torn = False
         try:
             empty = not path.exists() or path.stat().st_size == 0
             if not empty:
@@ -99,8 +101,11 @@ class RecordingFile:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 os.fchmod(descriptor, 0o600)
-                # At once: others may append to the same file.
-                os.write(descriptor, f"{line}\n".encode())
+                # At once: others may append to the same file. A line that a full disk took a piece of is ended first.
+                data = ("\n" * self._torn + line + "\n").encode()
+                self._torn = os.write(descriptor, data) < len(data)
+                if self._torn:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(descriptor)
         except OSError as error:

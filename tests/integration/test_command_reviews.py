@@ -136,6 +136,21 @@ async def test_asks_at_a_terminal(pair: Pair) -> None:
 
 
 @pytest.mark.asyncio
+async def test_shows_what_is_approved_however_narrow_the_terminal(pair: Pair) -> None:
+    [proposal] = await pair.submit(("make", {"name": "seen"}))
+    terminal, other_end = pty.openpty()
+    process = await pair.start_command(
+        *("approve", proposal.id, "--yes"), actor="bob", terminal=other_end, environment={"COLUMNS": "9"}
+    )
+    os.close(other_end)
+    async with asyncio.timeout(30):
+        await process.communicate()
+    shown = everything_shown(terminal)
+    os.close(terminal)
+    assert '{"name": "seen"}' in shown
+
+
+@pytest.mark.asyncio
 async def test_revise_and_cancel(pair: Pair) -> None:
     first, second = await pair.submit(("make", {"name": "a"}), ("make", {"name": "b"}))
     revised = await pair.command("revise", first.id, "--args", '{"name": "c"}', "--comment", "better")

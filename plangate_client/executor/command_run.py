@@ -92,6 +92,8 @@ async def run_command(line: CommandLine, form: CommandForm) -> Outcome:
             process = await _start(line, stdout.write_end, stderr.write_end)
         except (OSError, ValueError) as error:
             what = error.strerror if isinstance(error, OSError) else str(error)
+            if isinstance(error, OSError) and error.filename == line.working_directory:
+                what = f"{what}: its working directory {error.filename}"
             return Outcome(reason="NOT_STARTED", message=f"{line.argv[0]} could not be started: {what}")
         stdout.close_write_end()
         stderr.close_write_end()

@@ -125,6 +125,7 @@ async def test_says_what_could_not_be_started(tmp_path: Path) -> None:
     assert "no-such-program" in missing.message
     nowhere = await run_command(CommandLine(("true",), {"PATH": "/bin"}, tmp_path / "no", None), form)
     assert nowhere.reason == "NOT_STARTED"
+    assert f"No such file or directory: its working directory {tmp_path / 'no'}" in nowhere.message
 
 
 @pytest_asyncio.fixture

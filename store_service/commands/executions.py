@@ -9,7 +9,7 @@ from store_service.domain import execution, limits, review
 from store_service.domain.errors import InvalidField
 from store_service.domain.instant import Micros
 from store_service.domain.lease import Failure
-from store_service.domain.weight import proposal_weight
+from store_service.domain.weight import proposal_weight, struct_weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class CompleteProposal(UnderLease):
 
     @property
     def size(self) -> int:
-        return 512 + len(self.result_json)
+        return 512 + struct_weight(self.result_json)
 
     def collect(self, needs: Needs) -> None:
         needs.proposals.add(self.proposal_id)
@@ -109,7 +109,7 @@ class FailProposal(UnderLease):
 
     @property
     def size(self) -> int:
-        return 512 + len(self.failure.message) + len(self.result_json or "")
+        return 512 + len(self.failure.message) + struct_weight(self.result_json or "{}")
 
     def check(self) -> None:
         super().check()

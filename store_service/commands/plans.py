@@ -12,7 +12,7 @@ from store_service.domain.events import EventKind
 from store_service.domain.instant import Micros
 from store_service.domain.lease import Failure
 from store_service.domain.plan import GeneratedPlan, Plan, PlanDraft, PlanState
-from store_service.domain.weight import queued_plan_weight
+from store_service.domain.weight import queued_plan_weight, struct_weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class CreatePlan(Command):
 
     @property
     def size(self) -> int:
-        return 2048 + len(self.draft.prompt) + len(self.draft.context_json) + _jobs_size(self.draft)
+        return 2048 + len(self.draft.prompt) + struct_weight(self.draft.context_json) + _jobs_size(self.draft)
 
     def check(self) -> None:
         super().check()
@@ -256,7 +256,7 @@ def _save_with_proposals(transaction: Transaction, change: tuple[Plan, EventKind
 
 
 def _jobs_size(generated: GeneratedPlan) -> int:
-    return len(generated.generation or b"") + sum(1024 + len(job.args_json) for job in generated.jobs)
+    return len(generated.generation or b"") + sum(1024 + struct_weight(job.args_json) for job in generated.jobs)
 
 
 def _require_creator(command: Command, only_creator: bool, plan: Plan) -> None:

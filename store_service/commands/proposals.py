@@ -12,6 +12,7 @@ from store_service.domain import limits, review
 from store_service.domain.errors import InvalidField, NotTheCreator, StoreError
 from store_service.domain.lease import Failure
 from store_service.domain.proposal import UPDATABLE_FIELDS, Proposal, ProposalDraft, ProposalState
+from store_service.domain.weight import struct_weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class CreateProposal(Command):
     @property
     def size(self) -> int:
         draft = self.draft
-        return 1024 + len(draft.args_json) + len(draft.description) + len(draft.evidence)
+        return 1024 + struct_weight(draft.args_json) + len(draft.description) + len(draft.evidence)
 
     def check(self) -> None:
         super().check()
@@ -89,7 +90,7 @@ class UpdateProposal(OnProposal):
 
     @property
     def size(self) -> int:
-        return 1024 + len(self.draft.args_json) + len(self.draft.description) + len(self.draft.evidence)
+        return 1024 + struct_weight(self.draft.args_json) + len(self.draft.description) + len(self.draft.evidence)
 
     def check(self) -> None:
         super().check()

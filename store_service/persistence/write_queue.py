@@ -7,6 +7,10 @@ from store_service.commands import Command
 from store_service.commands.answer import Answer
 from store_service.domain.errors import DeadlinePassed, Overloaded
 
+# Of one batch: while it is applied nothing else is done, and on PostgreSQL its transaction holds up other stores and is
+# ended after ten seconds. The largest plan alone takes about one.
+ENOUGH_BYTES = 4 * 1024 * 1024
+
 
 class Waiting:
     """A command on its way to a commit, and the call that waits for its answer."""
@@ -82,13 +86,15 @@ class WriteQueue:
             self._arrived.clear()
             await self._arrived.wait()
 
-    def take(self, limit: int) -> list[Waiting]:
-        """Up to `limit` commands that are still wanted. Those that are not are dropped."""
+    def take(self, limit: int, enough_bytes: int = ENOUGH_BYTES) -> list[Waiting]:
+        """Up to `limit` commands that are still wanted, no more once they have so many bytes. Those that are not wanted
+        are dropped."""
         now = asyncio.get_running_loop().time()
         taken: list[Waiting] = []
-        while self._waiting and len(taken) < limit:
+        while self._waiting and len(taken) < limit and enough_bytes > 0:
             waiting = self._waiting.popleft()
             self._bytes -= waiting.size
             if waiting.is_wanted(now):
                 taken.append(waiting)
+                enough_bytes -= waiting.size
         return taken

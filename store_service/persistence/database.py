@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -44,6 +44,10 @@ _WRITER_PRAGMAS = (
     # a commit that starts the WAL anew can lose pages (sqlite.org/wal.html, "the WAL-reset bug").
     "wal_autocheckpoint = 1000",
     "journal_size_limit = 67108864",
+)
+
+_POSTGRES_OPTIONS = frozenset(
+    {"host", "passfile", "port", "prepared_statement_cache_size", "ssl", "sslmode", "target_session_attrs"}
 )
 
 
@@ -117,6 +121,17 @@ def parse_url(url: str) -> URL:
         raise StartRefused(
             "the database URL cannot be read: use sqlite:///path or postgresql://user@host/name"
         ) from error
+
+
+def postgres_url(url: URL) -> URL:
+    """For the driver. `sslmode` is what libpq and most who print URLs call what the driver calls `ssl`. Raises
+    StartRefused."""
+    for name in sorted(url.query.keys() - _POSTGRES_OPTIONS):
+        raise StartRefused(f"the database URL has an option {name!r}; there are {', '.join(sorted(_POSTGRES_OPTIONS))}")
+    if url.port is not None and not 0 < url.port < 65536:
+        raise StartRefused(f"the database URL has no port: {url.port}")
+    query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
+    return url.set(drivername="postgresql+asyncpg", query=query)
 
 
 async def open_database(url: str, options: DatabaseOptions | None = None) -> Database:
@@ -264,7 +279,7 @@ async def _open_postgres(url: URL, options: DatabaseOptions) -> Database:
         import asyncpg  # noqa: F401
     except ImportError as error:
         raise StartRefused("PostgreSQL needs the extra: pip install 'plangate[postgres]'") from error
-    url = url.set(drivername="postgresql+asyncpg")
+    url = postgres_url(url)
     writer = create_async_engine(
         url,
         pool_size=1,
@@ -299,7 +314,15 @@ async def _open_postgres(url: URL, options: DatabaseOptions) -> Database:
         with suppress(Exception):
             await reader.dispose()
             await writer.dispose()
-        if isinstance(error, OperationalError | OSError | asyncio.TimeoutError):
+        if isinstance(error, DBAPIError):
+            # No such database or role, a wrong password, no right to make tables: the server says it best.
+            raise DatabaseUnavailable(_words_of_postgres(error)) from error
+        if isinstance(error, OSError | asyncio.TimeoutError):
             raise DatabaseUnavailable(str(error)) from error
         raise
     return Database("postgresql", writer, reader, None)
+
+
+def _words_of_postgres(error: DBAPIError) -> str:
+    # SQLAlchemy's error holds its own adapter's, and that the driver's.
+    return str(getattr(error.orig, "__cause__", None) or error.orig)

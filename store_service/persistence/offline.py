@@ -17,11 +17,11 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from store_service.domain.errors import DatabaseDamaged, StartRefused
+from store_service.domain.errors import StartRefused
 from store_service.domain.events import EventKind
 from store_service.domain.plan import Plan
 from store_service.domain.proposal import Proposal
-from store_service.persistence.database import parse_url
+from store_service.persistence.database import parse_url, postgres_url
 from store_service.persistence.read_pool import ReadPool, Row
 from store_service.persistence.rows import PLAN_COLUMNS, PROPOSAL_COLUMNS, plan_from_row, proposal_from_row
 
@@ -43,7 +43,7 @@ async def open_for_reading(url: str) -> AsyncIterator[ReadPool]:
         engine = create_async_engine(file, connect_args={"isolation_level": None})
     elif parsed.get_backend_name() == "postgresql":
         engine = create_async_engine(
-            parsed.set(drivername="postgresql+asyncpg"),
+            postgres_url(parsed),
             connect_args={"server_settings": {"default_transaction_read_only": "on"}},
         )
     else:
@@ -119,10 +119,10 @@ async def integrity_problems(pool: ReadPool) -> list[str]:
 
 
 async def schema_revision(pool: ReadPool) -> str:
-    """The migration that was applied last. Raises DatabaseDamaged when this is no database of ours."""
+    """The migration that was applied last. Raises StartRefused when this is no database of ours."""
     rows = await pool.fetch(_SCHEMA_TABLE[pool.dialect], ())
     if not rows:
-        raise DatabaseDamaged("the database", "it is not a store's: it has no table alembic_version")
+        raise StartRefused("the database is not a store's: it has no table alembic_version")
     rows = await pool.fetch("SELECT version_num FROM alembic_version", ())
     return str(rows[0][0]) if rows else ""
 

@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from store_service import administration
 from store_service.persistence.offline import BackupRefused, back_up
+from tests.support.databases import PostgresServer
 from tests.support.served_store import job, planned, running_store
 
 ROOT = Path(__file__).parents[2]
@@ -327,6 +328,30 @@ def test_what_is_no_database_of_ours_is_refused_in_one_sentence(command: str, tm
         assert done.stderr.count("\n") == 1, done.stderr
     with pytest.raises(BackupRefused, match="not a store's database"):
         back_up(f"sqlite:///{foreign}", tmp_path / "copy.db")
+
+
+def test_what_postgresql_refuses_is_said_in_its_words(postgres_server: PostgresServer) -> None:
+    asyncio.run(postgres_server.run("CREATE ROLE newcomer LOGIN"))
+    postgres_server.make_database("bare")
+    url = postgres_server.url("bare")
+    try:
+        for wrong, said in (
+            (postgres_server.url("nowhere"), 'database "nowhere" does not exist'),
+            (url.replace("postgres@", "nobody@"), 'role "nobody" does not exist'),
+            (url.replace("postgres@", "newcomer@"), "permission denied for schema public"),
+            (f"{url}?nope=1", "the database URL has an option 'nope'; there are host, "),
+            (url.replace(f":{postgres_server.port}", ":99999"), "the database URL has no port: 99999"),
+        ):
+            done = run("migrate", url=wrong)
+            assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+            assert said in done.stderr
+        done = run("check", url=url)
+        assert done.stderr == "plangate-store: the database is not a store's: it has no table alembic_version\n"
+        # As libpq calls it, and most who print URLs.
+        assert run("migrate", url=f"{url}?sslmode=disable").returncode == 0
+    finally:
+        postgres_server.drop_database("bare")
+        asyncio.run(postgres_server.run("DROP ROLE newcomer"))
 
 
 @pytest.mark.parametrize(

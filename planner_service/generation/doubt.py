@@ -16,7 +16,7 @@ from typing import Any
 from planner_service.generation.draft import NO_MATCHING_ACTION
 from planner_service.generation.selection import stems
 
-MAX_REFUSAL_PROBABILITY = 0.1
+MAX_REFUSAL_PROBABILITY = 0.15
 """From here on a job counts as refused. Measured, see docs/plan-quality.md; it belongs to the embedded model."""
 MAX_REFUSAL_PROBABILITY_UNSAID = 0.05
 """The same for a job of whose arguments the request says none."""

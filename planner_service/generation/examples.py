@@ -33,18 +33,19 @@ _WORDS = (
     "orchid-7",
 )
 _NUMBERS = (7, 12, 3, 25, 4, 18, 9, 30, 6, 15)
-# What patterns often ask for.
+# What patterns often ask for. A request that says no year gets the one of the example: so it is the one that the model
+# would take by itself.
 _FORMS = (
-    "2031-05-04",
-    "05/04/2031",
-    "04.05.2031",
-    "2031-05",
-    "2031-2032",
+    "2023-05-04",
+    "05/04/2023",
+    "04.05.2023",
+    "2023-05",
+    "2023-2024",
     "14:30",
     "14:30:00",
-    "2031-05-04 14:30",
-    "2031-05-04 14:30:00",
-    "2031-05-04 to 2031-05-09",
+    "2023-05-04 14:30",
+    "2023-05-04 14:30:00",
+    "2023-05-04 to 2023-05-09",
     "7",
     "a7",
 )
@@ -118,11 +119,11 @@ class Values:
     def _text(self, schema: Mapping[str, Any]) -> str:
         match schema.get("format"):
             case "date":
-                return "2031-05-04"
+                return "2023-05-04"
             case "time":
                 return "14:30:00"
             case "date-time":
-                return "2031-05-04T14:30:00Z"
+                return "2023-05-04T14:30:00Z"
             case "uuid":
                 return "0190b6f8-3c1d-7a52-9e44-5d1b7a2c6e01"
         word: str = self._turn(_WORDS)

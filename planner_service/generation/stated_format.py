@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 _PARTS = {
-    "yyyy": "[0-9]{4}",
+    # A model that was about to write "June 30th" would else make a year of it.
+    "yyyy": "(19|20|21)[0-9]{2}",
     "mm": "(0[1-9]|1[0-2])",
     "dd": "(0[1-9]|[12][0-9]|3[01])",
     "hh": "([01][0-9]|2[0-3])",

@@ -54,7 +54,7 @@ def test_white_space_and_the_tokens_limits_do_not_matter() -> None:
 
 
 def test_several_tokens_that_begin_the_refusal_count_together() -> None:
-    tokens = [token('{"jobs":[{"action_name":"'), token("x", ("x", 0.88), ("no", 0.06), ("no_", 0.06))]
+    tokens = [token('{"jobs":[{"action_name":"'), token("x", ("x", 0.82), ("no", 0.09), ("no_", 0.09))]
     assert doubted_jobs(tokens, ACTIONS, PROMPT) == {0}
 
 

@@ -190,9 +190,16 @@ class RecentEvents:
             except DatabaseUnavailable as problem:
                 # The log itself is safe: what was missed is read as soon as the database answers again.
                 _log.warning("the log cannot be followed now", problem=problem.problem)
-                await asyncio.sleep(_PAUSE_SECONDS)
-                self._committed = [*events, *self._committed]
-                self._news.set()
+                await self._try_again(events)
+            except Exception:
+                # An event that somebody changed, for example. Whoever follows must not wait for ever once it is mended.
+                _log.exception("following the log failed")
+                await self._try_again(events)
+
+    async def _try_again(self, events: Sequence[Event]) -> None:
+        await asyncio.sleep(_PAUSE_SECONDS)
+        self._committed = [*events, *self._committed]
+        self._news.set()
 
     async def _catch_up(self) -> None:
         while events := await self._reader.events_from(self.head_revision + 1, _READ_AT_ONCE):

@@ -40,10 +40,7 @@ def opposite_asked(prompt: str, action: Action) -> str:
     if not opposites:
         return ""
     verb, things = opposites
-    sentences = [
-        [word.casefold() for word in _WORD.findall(sentence)]
-        for sentence in _SENTENCE_END.split(_QUOTED.sub(" ", prompt))
-    ]
+    sentences = _sentences(prompt)
     if any(_verb_of(word) == verb for words in sentences for word in words):
         return ""
     for words in sentences:
@@ -53,6 +50,15 @@ def opposite_asked(prompt: str, action: Action) -> str:
                 if all(any(_is_same_thing(other, thing) for other in after) for thing in things):
                     return f"{word} {' '.join(things)}"
     return ""
+
+
+@lru_cache(maxsize=16)
+def _sentences(prompt: str) -> list[list[str]]:
+    """Each one's words in small letters, but for what is in quotes. Kept for the next job of the same plan."""
+    return [
+        [word.casefold() for word in _WORD.findall(sentence)]
+        for sentence in _SENTENCE_END.split(_QUOTED.sub(" ", prompt))
+    ]
 
 
 def _opposites_of(action: Action) -> tuple[str, tuple[str, ...]] | None:

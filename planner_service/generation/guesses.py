@@ -11,7 +11,8 @@ import math
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Any
 
@@ -77,23 +78,39 @@ def omission_probabilities(tokens: Sequence[Any]) -> Mapping[tuple[int, str], fl
     return found
 
 
-def is_said(name: str, value: Any, prompt: str) -> bool:
+def is_said(name: str, value: Any, said: str) -> bool:
     """Whether the request says an argument's value, or speaks of the argument. Roughly: when in doubt it does."""
-    asked = set(stems(prompt))
-    return bool(set(stems(name)) & asked) or _is_said(value, prompt, asked)
+    asked = _asked(said)
+    return not asked.stems.isdisjoint(stems(name)) or _is_said(value, asked)
 
 
-def _is_said(value: Any, prompt: str, asked: set[str]) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request as values are looked for in it."""
+
+    text: str
+    stems: frozenset[str]
+    numbers: frozenset[float]
+
+
+@lru_cache(maxsize=16)
+def _asked(said: str) -> _Asked:
+    """Kept for the next argument of the same plan."""
+    words = re.findall(r"[a-z]+", said.lower())
+    numbers = [float(number) for number in _NUMBER.findall(said.replace(",", ""))]
+    numbers += [_NUMBER_WORDS[word] for word in words if word in _NUMBER_WORDS]
+    return _Asked(said.casefold(), frozenset(stems(said)), frozenset(numbers))
+
+
+def _is_said(value: Any, asked: _Asked) -> bool:
     if isinstance(value, bool) or value is None:
         return False
     if isinstance(value, (int, float)):
-        words = re.findall(r"[a-z]+", prompt.lower())
-        numbers = [float(number) for number in _NUMBER.findall(prompt.replace(",", ""))]
-        return value in numbers or value in [_NUMBER_WORDS[word] for word in words if word in _NUMBER_WORDS]
+        return value in asked.numbers
     if isinstance(value, str):
-        return value.casefold() in prompt.casefold() or bool(set(stems(value)) & asked)
+        return value.casefold() in asked.text or not asked.stems.isdisjoint(stems(value))
     items = value.values() if isinstance(value, Mapping) else value
-    return any(_is_said(item, prompt, asked) for item in items)
+    return any(_is_said(item, asked) for item in items)
 
 
 def _argument_names(text: str) -> Iterator[tuple[int, str, int]]:

@@ -7,7 +7,8 @@ unit, the number is converted. Times only: how many megabytes a gigabyte has is 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 _MILLISECONDS = {
@@ -68,8 +69,11 @@ def _unit_of(name: str, schema: Mapping[str, Any]) -> int | None:
     return found.pop() if len(found) == 1 else None
 
 
-def _measures(said: str) -> Iterator[tuple[float, int]]:
-    """Every number with its unit in milliseconds."""
-    for digits, word, unit in _MEASURE.findall(said):
-        if size := _UNITS.get(unit.lower()):
-            yield float(digits) if digits else _NUMBER_WORDS[word.lower()], size
+@lru_cache(maxsize=16)
+def _measures(said: str) -> tuple[tuple[float, int], ...]:
+    """Every number with its unit in milliseconds. Kept for the next argument of the same plan."""
+    return tuple(
+        (float(digits) if digits else _NUMBER_WORDS[word.lower()], size)
+        for digits, word, unit in _MEASURE.findall(said)
+        if (size := _UNITS.get(unit.lower()))
+    )

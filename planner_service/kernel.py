@@ -55,8 +55,10 @@ _FINAL = (PlanInvalid, ModelRefused, BudgetExhausted, PromptTooLong, ModelNotAll
 class PlanQueue(Protocol):
     """The store's queue. Every method raises StoreAway."""
 
-    async def claim_plans(self, max_plans: int, *, lease: timedelta, wait: timedelta) -> list[ClaimedPlan]:
-        """Lease queued plans, waiting for one when there is none."""
+    async def claim_plans(
+        self, max_plans: int, *, lease: timedelta, wait: timedelta, request_id: str
+    ) -> list[ClaimedPlan]:
+        """Lease queued plans, waiting for one when there is none. The same request_id gives the same plans."""
 
     async def renew_lease(self, claimed: ClaimedPlan, lease: timedelta) -> bool:
         """Prolong a lease. Returns False when it is lost."""
@@ -116,6 +118,7 @@ class Kernel:
         self._tasks: set[asyncio.Task[None]] = set()
         self._free = asyncio.Semaphore(settings.concurrency)
         self._stopping = asyncio.Event()
+        self._returning: asyncio.Task[None] | None = None
 
     def stop_claiming(self) -> None:
         """Take no further plans; those in flight go on."""
@@ -129,9 +132,15 @@ class Kernel:
             if self._tasks:
                 await asyncio.wait(self._tasks)
         finally:
+            # One that has not begun yet would give nothing back.
+            await asyncio.sleep(0)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            while self._returning is not None and not self._returning.done():
+                # It ends soon by itself; who is in a hurry would leave a lease behind.
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait((self._returning,))
 
     async def _claim_until_stopped(self) -> None:
         failures = 0
@@ -144,12 +153,15 @@ class Kernel:
                 await self._until_stopped(asyncio.sleep(pause))
                 continue
             room = max(1, self._settings.concurrency - len(self._tasks))
+            request_id = str(uuid.uuid4())
             try:
-                claiming = self._queue.claim_plans(
-                    room, lease=self._lease, wait=timedelta(seconds=self._settings.wait_seconds)
-                )
+                wait = timedelta(seconds=self._settings.wait_seconds)
+                claiming = self._queue.claim_plans(room, lease=self._lease, wait=wait, request_id=request_id)
                 claimed = await self._until_stopped(claiming)
-                if failures and claimed is not None:
+                if claimed is None:
+                    self._returning = asyncio.create_task(self._return_last_claim(room, request_id))
+                    return
+                if failures:
                     _log.info("the queue answers again", failures=failures)
                 failures = 0
             except asyncio.CancelledError:
@@ -167,11 +179,24 @@ class Kernel:
                 # Jitter: many planners of one store must not come back as one.
                 await self._until_stopped(asyncio.sleep(random.uniform(pause / 2, pause)))  # noqa: S311
                 continue
-            for plan in claimed or []:
+            for plan in claimed:
                 await self._free.acquire()
                 task = asyncio.create_task(self._work_on(plan))
                 self._tasks.add(task)
                 task.add_done_callback(self._ended)
+
+    async def _return_last_claim(self, room: int, request_id: str) -> None:
+        """The store may have leased something in the moment when the claim was broken off: the same claim again says
+        what, and it is given back."""
+        try:
+            async with asyncio.timeout(_GIVE_BACK_SECONDS):
+                leased = await self._queue.claim_plans(
+                    room, lease=self._lease, wait=timedelta(0), request_id=request_id
+                )
+        except Exception as error:
+            _log.warning("whether the last claim leased anything is not known", error=type(error).__name__)
+            return
+        await asyncio.gather(*(self._give_back(plan) for plan in leased))
 
     async def _until_stopped(self, awaitable: Awaitable[T]) -> T | None:
         """The result, or None when the loop was stopped first."""

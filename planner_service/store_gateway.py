@@ -167,11 +167,16 @@ class StoreGateway:
 
     # --- the queue ---
 
-    async def claim_plans(self, max_plans: int, *, lease: timedelta, wait: timedelta) -> list[ClaimedPlan]:
-        """Lease queued plans, waiting for one when there is none."""
+    async def claim_plans(
+        self, max_plans: int, *, lease: timedelta, wait: timedelta, request_id: str
+    ) -> list[ClaimedPlan]:
+        """Lease queued plans, waiting for one when there is none. The same request_id gives the same plans."""
         with _translated():
             plans = await self._client.plans.claim(
-                max_plans=max_plans, lease_seconds=lease.total_seconds(), wait_seconds=wait.total_seconds()
+                max_plans=max_plans,
+                lease_seconds=lease.total_seconds(),
+                wait_seconds=wait.total_seconds(),
+                request_id=request_id,
             )
         return [claimed_plan_from_proto(plan) for plan in plans]
 

@@ -117,8 +117,8 @@ class Executor:
             if not call.done():
                 call.cancel()
                 await asyncio.wait({call})
-                # The store may have leased something just then.
-                call = asyncio.create_task(self._call(max_proposals, wait_seconds, request_id))
+                # The store may have leased something just then: the same claim again says what, and does not wait.
+                call = asyncio.create_task(self._call(max_proposals, 0.0, request_id))
                 await asyncio.wait({call}, timeout=_LAST_CLAIM_SECONDS)
                 if not call.done():
                     call.cancel()

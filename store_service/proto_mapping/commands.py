@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from google.protobuf import duration_pb2
 from google.protobuf.message import Message
@@ -70,7 +71,7 @@ def delete_plan(request: rpc.DeletePlanRequest, actor: Actor, *, only_creator: b
 def claim_plans(request: rpc.ClaimPlansRequest, actor: Actor) -> commands.ClaimPlans:
     return commands.ClaimPlans(
         actor=actor,
-        request=_key(request, request.request_id),
+        request=_claim_key(request),
         max_plans=min(request.max_plans or 1, limits.MAX_BATCH),
         lease_duration=_lease_duration(request),
     )
@@ -247,7 +248,7 @@ def delete_proposal(request: rpc.DeleteProposalRequest, actor: Actor, *, only_cr
 def claim_proposals(request: rpc.ClaimProposalsRequest, actor: Actor) -> commands.ClaimProposals:
     return commands.ClaimProposals(
         actor=actor,
-        request=_key(request, request.request_id),
+        request=_claim_key(request),
         action_names=frozenset(request.action_names),
         max_proposals=min(request.max_proposals or 1, limits.MAX_BATCH),
         lease_duration=_lease_duration(request),
@@ -302,6 +303,14 @@ def _lease_duration(
         return None
     duration: duration_pb2.Duration = request.lease_duration
     return duration_from_proto(duration, "lease_duration")
+
+
+def _claim_key(request: rpc.ClaimProposalsRequest | rpc.ClaimPlansRequest) -> RequestKey | None:
+    """How long it would wait does not count: who was broken off in waiting asks again, without, what was leased."""
+    claim: Any = type(request)()
+    claim.CopyFrom(request)
+    claim.ClearField("wait_duration")
+    return _key(claim, request.request_id)
 
 
 def _key(request: Message, request_id: str) -> RequestKey | None:

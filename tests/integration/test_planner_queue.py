@@ -207,6 +207,20 @@ async def test_a_planner_that_is_stopped_gives_back_what_it_could_not_finish(hou
 
 
 @pytest.mark.asyncio
+async def test_what_is_leased_to_a_planner_in_the_moment_when_it_stops_is_given_back(house: PlannerHouse) -> None:
+    house.answers(LOOK)
+    for number in range(15):
+        stopped = await house.add_planner(**{**LOOPING, "kernel_lease_seconds": 600.0})
+        enqueued = asyncio.create_task(house.planner().enqueue_plan(asking(f"look at {number}")))
+        # Now and then just as the store leases it.
+        await asyncio.sleep(number / 2_000)
+        house.planners.remove(stopped)
+        await stopped.stop(0)
+        plan = await house.store().plans.get((await enqueued).id)
+        assert plan.state in (plan_pb2.PLAN_STATE_QUEUED, plan_pb2.PLAN_STATE_PLANNED)
+
+
+@pytest.mark.asyncio
 async def test_a_long_plan_keeps_its_lease_though_every_other_renewal_is_lost(house: PlannerHouse) -> None:
     gate = asyncio.Event()
     house.model.script(says(json.dumps(draft(LOOK)), gate=gate))

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from google.protobuf import json_format, struct_pb2
+from google.protobuf import duration_pb2, json_format, struct_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import event_pb2, proposal_pb2, store_service_pb2
 
+from store_service.domain.actor import Actor
 from store_service.domain.errors import InvalidField, NumberNotExact
 from store_service.domain.events import EntityType, Event
 from store_service.domain.lease import Failure, Lease
 from store_service.domain.plan import GenerationOptions, Job, Plan, PlanState
 from store_service.domain.proposal import Approval, Decision, Effect, Proposal, ProposalState
-from store_service.proto_mapping import answers, decoding, encoding
+from store_service.proto_mapping import answers, commands, decoding, encoding
 
 SECOND = 1_000_000
+ACTOR = Actor("executor", frozenset({"executor"}), authenticated=False)
 DECISION = Decision(Effect.REQUIRE_APPROVAL, "because", "rule", 2, "sre", 90 * SECOND)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -207,3 +209,21 @@ def test_request_ids_are_uuids() -> None:
     for wrong in ("x", "7d9f1e0a3c554a0e9d0c0f6a1b2c3d4e", upper + " "):
         with pytest.raises(InvalidField):
             decoding.request_id_from_proto(wrong)
+
+
+@pytest.mark.parametrize("kind", [store_service_pb2.ClaimPlansRequest, store_service_pb2.ClaimProposalsRequest])
+def test_a_claim_is_the_same_however_long_it_would_wait(
+    kind: type[store_service_pb2.ClaimPlansRequest] | type[store_service_pb2.ClaimProposalsRequest],
+) -> None:
+    def key(wait_seconds: int, lease_seconds: int = 60) -> object:
+        request = kind(
+            request_id="01a207f9-1ec3-7841-906c-037076fe1ac2",
+            wait_duration=duration_pb2.Duration(seconds=wait_seconds),
+            lease_duration=duration_pb2.Duration(seconds=lease_seconds),
+        )
+        if isinstance(request, store_service_pb2.ClaimPlansRequest):
+            return commands.claim_plans(request, ACTOR).request
+        return commands.claim_proposals(request, ACTOR).request
+
+    assert key(20) == key(0)
+    assert key(20) != key(20, lease_seconds=61)

@@ -32,11 +32,24 @@ from plangate_client.executor.template import (
 from rpckit.shortening import shortened
 from rpckit.struct_codec import JsonValue
 
-_INTERPRETER = re.compile(
-    r"(?:ba|da|z|k|mk|a|fi|c|tc|pw)?sh|powershell|cmd|busybox|python[\d.]*|pypy[\d.]*|perl|ruby|node|bun|deno|php|lua"
-)
-_CODE_OPTION = re.compile(
-    r"(?:-\w*[ceEr]|--(?:eval|command|print|run)|/[cCkK]|-(?:Command|EncodedCommand))(?:=.*)?", re.DOTALL
+_NEVER = re.compile(r"(?!)")
+# Programs that run code which they are handed; options that code follows, or that hold it themselves; options that are
+# followed by something else.
+_INTERPRETERS = tuple(
+    (re.compile(names), re.compile(rf"(?:{code})(?:=.*)?", re.DOTALL), re.compile(others))
+    for names, code, others in (
+        (
+            r"(?:ba|da|z|k|mk|a|fi|c|tc|xon|elvi)?sh|busybox|nu|script",
+            r"-\w*c\w*|--command",
+            r"[-+]\w*[oO]|--\w+-?file",
+        ),
+        (r"pwsh|powershell", r"-(?i:c|e|ec|Command|EncodedCommand)", r"-(?i:ExecutionPolicy|ep|ex)"),
+        (r"cmd", r"/[cCkK]", r"(?!)"),
+        (r"(?:python|pypy)[\d.]*", r"-\w*c.*", r"-\w*[WX]"),
+        (r"perl|ruby|lua|Rscript|osascript", r"-\w*[eE].*", r"-\w*[ICrl]"),
+        (r"node|bun|deno", r"-\w*[ep]|--(?:eval|print)|eval", r"-r|--(?:require|import|loader|env-file)"),
+        (r"php", r"-[rBRE].*|--(?:run|process-begin|process-code|process-end)", r"-[dcz]"),
+    )
 )
 
 
@@ -245,29 +258,40 @@ def _group(element: Template | tuple[Template, ...]) -> tuple[Template, ...]:
 
 def _refuse_values_in_code(templates: list[Template]) -> None:
     """`sh -c "rm {args.x}"` would make a program of the value. The interpreter may come second: `env sh -c ...`."""
-    interpreter = ""
-    code_follows = False
+    interpreter, code, others = "", _NEVER, _NEVER
+    code_follows = other_follows = False
     for template in templates:
         begins = template.parts[0] if template.parts and isinstance(template.parts[0], str) else ""
         if template.holds_arguments:
-            if interpreter and (code_follows or _CODE_OPTION.fullmatch(begins)):
+            if code_follows or (begins and code.fullmatch(begins)):
                 raise TemplateInvalid(
                     f"argv: {template.source!r} puts a value into code for {interpreter}: hand it over as an argument "
                     "of its own"
                 )
-        elif (name := _program_name(template)) is not None:
-            interpreter = name
-        elif not begins.startswith(("-", "/c", "/k", "/C", "/K")):
-            # A script: what follows are its options, not the interpreter's.
-            interpreter = ""
-        code_follows = bool(interpreter) and _CODE_OPTION.fullmatch(begins) is not None
+            other_follows = False
+        elif other_follows:
+            # What the option before is about: `-o pipefail`. The code may come after it.
+            other_follows = False
+        elif (found := _interpreter(template)) is not None:
+            interpreter, code, others = found
+            code_follows = False
+        elif code.fullmatch(begins):
+            code_follows = True
+            other_follows = others.fullmatch(begins) is not None
+        elif others.fullmatch(begins):
+            other_follows = True
+        elif not begins.startswith(("-", "+")):
+            # A script, or the code: what follows are its options, not the interpreter's.
+            interpreter, code, others = "", _NEVER, _NEVER
+            code_follows = False
 
 
-def _program_name(template: Template) -> str | None:
-    if template.whole is not None and template.whole.constant == "python":
-        return "python"
+def _interpreter(template: Template) -> tuple[str, re.Pattern[str], re.Pattern[str]] | None:
+    """Its name, and its options: those that code follows, those that something else follows."""
     name = (template.literal or "").rsplit("/", 1)[-1].removesuffix(".exe")
-    return name if _INTERPRETER.fullmatch(name) else None
+    if template.whole is not None and template.whole.constant == "python":
+        name = "python"
+    return next(((name, code, others) for names, code, others in _INTERPRETERS if names.fullmatch(name)), None)
 
 
 def _quoted(text: str) -> str:

@@ -145,6 +145,19 @@ def test_a_missing_argument_outside_of_one_is_an_error() -> None:
         (["perl", "-e", "{args.name}"], "into code"),
         (["node", "--eval={args.name}"], "into code"),
         (["node", "--eval", "{args.name}"], "into code"),
+        (["node", "-p", "{args.name}"], "into code"),
+        (["node", "-r", "module", "-e", "{args.name}"], "into code"),
+        (["deno", "eval", "{args.name}"], "into code"),
+        (["bash", "-euo", "pipefail", "-c", "rm {args.name}"], "into code"),
+        (["bash", "-c", "-o", "pipefail", "rm {args.name}"], "into code"),
+        (["bash", "-co", "pipefail", "rm {args.name}"], "into code"),
+        (["bash", "--rcfile", "file", "-c", "{args.name}"], "into code"),
+        (["bash", "-cx", "{args.name}"], "into code"),
+        (["sh", "-c", "--", "{args.name}"], "into code"),
+        (["python3", "-W", "ignore", "-c", "{args.name}"], "into code"),
+        (["python3", "-cprint('{args.name}')"], "into code"),
+        (["perl", "-I", "lib", "-ne", "{args.name}"], "into code"),
+        (["php", "-d", "a=b", "-r", "{args.name}"], "into code"),
     ],
 )
 def test_refuses_at_load(argv: list[Any], message: str) -> None:
@@ -159,6 +172,10 @@ def test_refuses_at_load(argv: list[Any], message: str) -> None:
         ["{python}", "{catalogue_directory}/actions.py", "-c", "{args.name}"],
         ["{python}", "-m", "tool", "-e", "{args.name}"],
         ["grep", "-e", "{args.name}"],
+        ["bash", "-euo", "pipefail", "-c", 'ls -- "$1"', "bash", "{args.name}"],
+        ["bash", "-e", "script.sh", "-c", "{args.name}"],
+        ["php", "-r", "echo $argv[1];", "--", "{args.name}"],
+        ["env", "bash", "script.sh", "{args.name}"],
     ],
 )
 def test_takes_what_hands_values_over(argv: list[str]) -> None:

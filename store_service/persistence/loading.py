@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from store_service.commands.working_set import Needs, WorkingSet
+from store_service.commands.working_set import Needs, PlanQueue, WorkingSet
 from store_service.persistence.row_cache import CommittedRows, E, RowCache
 from store_service.persistence.rows import Row, plan_from_row, proposal_from_row
 from store_service.persistence.write_session import WriteSession
@@ -34,15 +34,28 @@ async def load(session: WriteSession, needs: Needs, working_set: WorkingSet, com
                     working_set.dependents.setdefault(dependent_id, set())
                 proposal_ids.add(dependent_id)
     if needs.queued_plans:
-        working_set.plans_in_work = dict(await session.plans_in_work())
-        for candidates in await session.queued_plans(working_set.now, needs.queued_plans + needs.plan_spoilers):
-            for plan_id in candidates.plan_ids:
-                working_set.plan_queue.add(candidates.priority, candidates.requester, plan_id)
-            plan_ids.update(candidates.plan_ids)
+        plan_ids.update(await _likely_plans(session, needs.queued_plans + needs.plan_spoilers, working_set))
     if proposal_ids:
         await _take(proposal_ids, committed.proposals, session.proposals, proposal_from_row, working_set.proposals)
     if plan_ids:
         await _take(plan_ids, committed.plans, session.plans, plan_from_row, working_set.plans)
+
+
+async def _likely_plans(session: WriteSession, count: int, working_set: WorkingSet) -> list[str]:
+    """Fills the queue, and returns the ids of the plans that claims would take from it now: thousands of requesters may
+    wait, and of most of their plans no more is needed than that they are there."""
+    working_set.plans_in_work = dict(await session.plans_in_work())
+    in_work, rehearsal, requesters = dict(working_set.plans_in_work), PlanQueue(), dict[str, str]()
+    for candidates in await session.queued_plans(working_set.now, count):
+        for candidate in candidates.plan_ids:
+            requesters[candidate] = candidates.requester
+            for queue in (working_set.plan_queue, rehearsal):
+                queue.add(candidates.priority, candidates.requester, candidate)
+    likely: list[str] = []
+    while len(likely) < count and (plan_id := rehearsal.take(in_work)) is not None:
+        likely.append(plan_id)
+        in_work[requesters[plan_id]] = in_work.get(requesters[plan_id], 0) + 1
+    return likely
 
 
 async def _take(

@@ -5,8 +5,8 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Engine, Table
 
@@ -27,6 +27,9 @@ from store_service.persistence.write_session import (
     Unwritable,
     forgettable,
 )
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # SQLite allows 500 parts in a compound select.
 _ACTIONS_AT_ONCE = 100
@@ -201,18 +204,7 @@ class SqliteWriteSession:
         return await self._run(PLANS_IN_WORK)
 
     async def queued_plans(self, now: Instant, limit: int) -> list[Candidates]:
-        found: list[Candidates] = []
-        count, priority = 0, ABOVE_ALL
-        while count < limit:
-            top = await self._run(_NEXT_PRIORITY, priority, now)
-            if not top:
-                break
-            [(priority,)] = top
-            for (requester,) in await self._run(_REQUESTERS, priority):
-                rows = await self._run(_OLDEST_PLANS, priority, requester, now, limit)
-                found.append(Candidates(priority, requester, [plan_id for (plan_id,) in rows]))
-                count += len(rows)
-        return found
+        return await self._visit(_queued_plans, now, limit)
 
     async def insert(self, table: Table, rows: Sequence[Row]) -> None:
         self._writes.append(insert(table, rows))
@@ -229,9 +221,15 @@ class SqliteWriteSession:
         self._next_head = head
 
     async def _run(self, sql: str, *parameters: object) -> list[Any]:
+        return await self._visit(_fetch, sql, parameters)
+
+    async def _visit(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *arguments: P.args, **options: P.kwargs
+    ) -> T:
+        """What the function returns in the connection's thread."""
         assert self._thread.is_open, "begin comes first"
         try:
-            return await self._thread.run(_fetch, sql, parameters)
+            return await self._thread.run(function, *arguments, **options)
         except sqlite3.Error as error:
             translated = _translated(error)
             if translated is error:
@@ -267,6 +265,22 @@ class SqliteWriteSession:
 
 def _fetch(connection: sqlite3.Connection, sql: str, parameters: Sequence[object]) -> list[Any]:
     return connection.execute(sql, parameters).fetchall()
+
+
+def _queued_plans(connection: sqlite3.Connection, now: Instant, limit: int) -> list[Candidates]:
+    """All in one visit of the thread: there may be thousands of requesters."""
+    found: list[Candidates] = []
+    count, priority = 0, ABOVE_ALL
+    while count < limit:
+        top = _fetch(connection, _NEXT_PRIORITY, (priority, now))
+        if not top:
+            break
+        [(priority,)] = top
+        for (requester,) in _fetch(connection, _REQUESTERS, (priority,)):
+            rows = _fetch(connection, _OLDEST_PLANS, (priority, requester, now, limit))
+            found.append(Candidates(priority, requester, [plan_id for (plan_id,) in rows]))
+            count += len(rows)
+    return found
 
 
 def _translated(error: Exception) -> Exception:

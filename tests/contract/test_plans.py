@@ -19,6 +19,7 @@ from store_service.commands import (
     FailPlanning,
     RenewPlanLease,
 )
+from store_service.commands.working_set import Needs, WorkingSet
 from store_service.domain.actor import Actor
 from store_service.domain.errors import (
     IllegalTransition,
@@ -28,8 +29,12 @@ from store_service.domain.errors import (
     ProposalNotFound,
     VersionConflict,
 )
+from store_service.domain.instant import instant_of
 from store_service.domain.plan import GeneratedPlan, GenerationOptions, PlanDraft, PlanState
 from store_service.domain.proposal import ProposalState
+from store_service.domain.rules import Rules
+from store_service.persistence.loading import load
+from store_service.persistence.row_cache import CommittedRows
 from store_service.sweeper import Sweeper
 from tests.support.proposals import BOB, FAILURE, WORKER
 from tests.support.serverless_store import ALLOW, ASK, DENY, Store, job, request
@@ -54,6 +59,23 @@ async def test_a_claim_beside_a_cancel_takes_the_next_plan(store: Store) -> None
     cancel = store.writer.execute(CancelPlan(actor=BOB, plan_id=first.id))
     _, claimed = await asyncio.gather(cancel, _claimed(store))
     assert [plan.id for plan in claimed] == [second.id]
+
+
+@pytest.mark.asyncio
+async def test_of_many_requesters_plans_only_those_are_read_that_a_claim_may_take(store: Store) -> None:
+    queued = [await _queued(store, requester) for requester in ("alice", "alice", "bob", "carol", "dave") for _ in "12"]
+    [at_work] = await _claimed(store)
+    # There is one connection that writes.
+    await store.writer.stop()
+    session, needs = store.database.write_session(), Needs(queued_plans=2, plan_spoilers=1)
+    working_set = WorkingSet(instant_of(store.clock.now()), Rules(), lambda: "")
+    await session.begin()
+    await load(session, needs, working_set, CommittedRows(0))
+    await session.rollback()
+    await session.close()
+    assert at_work.id == queued[0].id
+    # The oldest of those who have none in work.
+    assert set(working_set.plans) == {queued[4].id, queued[6].id, queued[8].id}
 
 
 @pytest.mark.asyncio

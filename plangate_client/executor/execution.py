@@ -7,6 +7,7 @@ when it ran out here because the store could not be reached: another executor ma
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -243,7 +244,10 @@ async def _ended(task: asyncio.Task[Any]) -> None:
 
 
 def _result_struct(result: JsonObject) -> Struct:
-    """The result as the store takes it: the longest member is halved until it fits."""
+    """The result as the store takes it: the longest member is halved until it fits.
+
+    What a command writes last says most, of an answer the beginning.
+    """
     fitting = dict(result)
     while True:
         struct = json_to_struct(fitting, "result")
@@ -251,8 +255,10 @@ def _result_struct(result: JsonObject) -> Struct:
             struct_to_json(struct, "result", byte_limit=_RESULT_LIMIT_BYTES)
         except StructRefused:
             name = max(fitting, key=lambda key: len(str(fitting[key])))
-            text = str(fitting[name])
-            fitting[name] = text[len(text) // 2 + 1 :]
+            value = fitting[name]
+            text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            half = len(text) // 2
+            fitting[name] = text[:half] if name == "body" else text[half + 1 :]
             fitting["output_cut"] = True
         else:
             return struct

@@ -40,8 +40,8 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 def text(path: str, value: str, limit: int, *, required: bool = False) -> None:
-    """At most `limit` characters, no NUL (PostgreSQL cannot store it)."""
-    if required and not value:
+    """At most `limit` characters, no NUL (PostgreSQL cannot store it). White space alone is nothing."""
+    if required and (not value or value.isspace()):
         raise InvalidField(path, "is required")
     if len(value) > limit:
         raise InvalidField(path, f"must be at most {limit} characters")

@@ -12,7 +12,7 @@ from typing import Any
 from planner_service.catalogue import Action, Catalogue
 from planner_service.generation.doubt import doubted_jobs
 from planner_service.generation.draft import Amendments, PlanReply
-from planner_service.generation.guesses import MIN_OMISSION_PROBABILITY, is_said, omission_probabilities
+from planner_service.generation.guesses import is_hesitant, is_said, omission_probabilities
 from planner_service.generation.units import in_its_unit
 from planner_service.opposites import opposite_asked
 
@@ -55,8 +55,8 @@ def _made_up_arguments(
         args = dict(given)
         for name, value in given.items():
             same = (action.name, name, repr(value))
-            unsure = omissions.get((position, name), 0.0) >= MIN_OMISSION_PROBABILITY or same in before
-            if not unsure or is_said(name, value, said):
+            unsure = is_hesitant(_schema_of(name, action), omissions.get((position, name), 0.0))
+            if not (unsure or same in before) or is_said(name, value, said):
                 continue
             rest = {other: value for other, value in args.items() if other != name}
             if _is_as_good(rest, args, action, catalogue):
@@ -70,10 +70,8 @@ def _converted_times(told: PlanReply, catalogue: Catalogue, said: str) -> dict[t
     """Values in their arguments' units, by job and name."""
     converted: dict[tuple[int, str], Any] = {}
     for position, action, args in _jobs(told, catalogue):
-        properties = action.parameters.get("properties")
         for name, value in args.items():
-            schema = properties.get(name) if isinstance(properties, Mapping) else None
-            meant = in_its_unit(name, schema if isinstance(schema, Mapping) else {}, value, said)
+            meant = in_its_unit(name, _schema_of(name, action), value, said)
             if meant is not None and _is_as_good({**args, name: meant}, args, action, catalogue):
                 converted[position, name] = meant
     return converted
@@ -84,6 +82,13 @@ def _jobs(told: PlanReply, catalogue: Catalogue) -> Iterator[tuple[int, Action, 
     for position, job in enumerate(told.jobs):
         if (action := catalogue.find(job.action_name)) is not None:
             yield position, action, job.action_args
+
+
+def _schema_of(argument: str, action: Action) -> Mapping[str, Any]:
+    """As far as it stands where it usually does; else empty."""
+    properties = action.parameters.get("properties")
+    schema = properties.get(argument) if isinstance(properties, Mapping) else None
+    return schema if isinstance(schema, Mapping) else {}
 
 
 def _is_as_good(args: Mapping[str, Any], than: Mapping[str, Any], action: Action, catalogue: Catalogue) -> bool:

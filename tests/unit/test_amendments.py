@@ -10,7 +10,14 @@ import pytest
 from planner_service.catalogue import Catalogue, parse_catalogue
 from planner_service.generation.amendments import amendments_to
 from planner_service.generation.draft import AS_IT_IS, PlanReply, draft_model, read_draft
-from planner_service.generation.guesses import MIN_OMISSION_PROBABILITY, is_said, omission_probabilities
+from planner_service.generation.guesses import (
+    MIN_OMISSION_PROBABILITY,
+    MIN_OMISSION_PROBABILITY_OF_A_CHOICE,
+    MIN_OMISSION_PROBABILITY_OF_A_SWITCH,
+    is_hesitant,
+    is_said,
+    omission_probabilities,
+)
 
 CATALOGUE = """
 version: 1
@@ -143,6 +150,20 @@ def test_what_was_made_up_is_left_out(catalogue: Catalogue) -> None:
 def test_what_was_sure_or_said_is_kept(catalogue: Catalogue, ended: float, prompt: str) -> None:
     tokens = plan(ticket("Renew domain", "urgent", ended))
     assert amendments_to(said_by(*tokens, catalogue=catalogue), tokens, catalogue, prompt) == AS_IT_IS
+
+
+@pytest.mark.parametrize(
+    ("schema", "limit"),
+    [
+        ({"type": "boolean"}, MIN_OMISSION_PROBABILITY_OF_A_SWITCH),
+        ({"type": "string", "enum": ["low", "high"]}, MIN_OMISSION_PROBABILITY_OF_A_CHOICE),
+        ({"type": "string"}, MIN_OMISSION_PROBABILITY),
+        ({}, MIN_OMISSION_PROBABILITY),
+    ],
+)
+def test_a_switch_must_have_been_surer_than_a_choice(schema: dict[str, Any], limit: float) -> None:
+    assert is_hesitant(schema, limit)
+    assert not is_hesitant(schema, limit - 0.01)
 
 
 def test_what_was_left_out_once_is_left_out_again(catalogue: Catalogue) -> None:

@@ -61,6 +61,8 @@ def write_report(
             "makes the request_ids, and the planner commits each plan with two proposals on SQLite with every commit",
             "synced; there the two cores are shared by stub, planner, store and client. CPU is that of the process",
             "that asks the model, user and system. The ideal at 200 ms is 5 plans/s for each in flight: 320 with 64.",
+            "The first plans are asked for one after the other, spread over the model's time: those that begin together stay",
+            "together for seconds.",
             "",
             *_speed(rows),
             "",

@@ -52,32 +52,47 @@ def _streamed(text: str) -> list[bytes]:
     return [head_lines + chunks[0], *chunks[1:], b"0\r\n\r\n"]
 
 
+class _Answering(asyncio.Protocol):
+    """One connection, one request at a time. By callbacks: streams and tasks would cost more."""
+
+    def __init__(self, latency_seconds: float, chunk_seconds: float) -> None:
+        self._latency_seconds = latency_seconds
+        self._chunk_seconds = chunk_seconds
+        self._loop = asyncio.get_running_loop()
+        self._received = b""
+        self._transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, end, body = self._received.partition(b"\r\n\r\n")
+        if not end or len(body) < int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]):
+            return
+        self._received = b""
+        streamed = b'"stream":true' in body or b'"stream": true' in body
+        self._loop.call_later(self._latency_seconds, self._stream if streamed else self._answer)
+
+    def _answer(self) -> None:
+        self._transport.write(_WHOLE)
+
+    def _stream(self) -> None:
+        if not self._chunk_seconds:
+            self._transport.write(b"".join(_STREAMED))
+            return
+        began = self._loop.time()
+        for number, chunk in enumerate(_STREAMED, start=1):
+            self._loop.call_at(began + number * self._chunk_seconds, self._transport.write, chunk)
+
+
+_WHOLE, _STREAMED = _whole(TEXT), _streamed(TEXT)
+
+
 async def serve(latency_seconds: float, chunk_seconds: float) -> None:
-    whole, streamed = _whole(TEXT), _streamed(TEXT)
-    at_once = b"".join(streamed)
-    clock = asyncio.get_running_loop().time
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-                body = await reader.readexactly(length)
-                if latency_seconds:
-                    await asyncio.sleep(latency_seconds)
-                if b'"stream":true' not in body and b'"stream": true' not in body:
-                    writer.write(whole)
-                elif not chunk_seconds:
-                    writer.write(at_once)
-                else:
-                    began = clock()
-                    for number, chunk in enumerate(streamed, start=1):
-                        await asyncio.sleep(began + number * chunk_seconds - clock())
-                        writer.write(chunk)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=1024)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _Answering(latency_seconds, chunk_seconds), "127.0.0.1", 0, backlog=1024)
     port = server.sockets[0].getsockname()[1]
     print(f"http://127.0.0.1:{port}/v1", flush=True)
     await server.serve_forever()

@@ -6,7 +6,7 @@ who lose while it may still come back wait, and each change that is committed le
 that is current then. A change costs two calls, and everybody gets their turn.
 
 Where even those lose who knew the newest version, whoever changes the proposal comes back at once to change it again.
-They may then, for a turn: the next loser is told when the turn is over, or when they stay away.
+They may then, for a moment: the next loser is told when it is over, or when they stay away.
 """
 
 import asyncio
@@ -21,14 +21,15 @@ from store_service.persistence.write_queue import Waiting
 class TurnOptions:
     """Bounds of waiting for one's turn.
 
-    turn_seconds: how long the others wait for the one who was told, or for those who change it again and again, before
-    the next one is told. The latter less when many wait.
+    turn_seconds: how long the others wait for the one who was told, before the next one is told.
+    run_seconds: how long they wait for those who change it again and again. Less when many wait.
     return_seconds: how long one who changed it may take to come back and change it again.
     max_seconds: how long anybody waits.
     max_held: how many may wait, for all proposals together; those beyond are told at once.
     """
 
     turn_seconds: float = 0.005
+    run_seconds: float = 0.003
     return_seconds: float = 0.002
     max_seconds: float = 0.05
     max_held: int = 128
@@ -96,8 +97,8 @@ class Turns:
             race.return_timer.cancel()
             race.return_timer = None
         # Everybody's turn is to come before they waited too long.
-        turn_seconds = min(self._options.turn_seconds, self._options.max_seconds / (len(race.held) + 1))
-        if race.held and race.they_return and loop.time() - race.told_at < turn_seconds:
+        run_seconds = min(self._options.run_seconds, self._options.max_seconds / (len(race.held) + 1))
+        if race.held and race.they_return and loop.time() - race.told_at < run_seconds:
             race.return_timer = loop.call_later(self._options.return_seconds, self._stayed_away, proposal_id, race)
         else:
             self._go_on(proposal_id, race)

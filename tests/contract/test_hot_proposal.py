@@ -18,7 +18,7 @@ from tests.support.proposals import ALICE
 from tests.support.serverless_store import Store, opened, outcomes
 
 # Longer than any pause of a busy machine: who is answered before was not answered by the passing of time.
-SLOW = WriterOptions(turns=TurnOptions(turn_seconds=30, return_seconds=30, max_seconds=60))
+SLOW = WriterOptions(turns=TurnOptions(turn_seconds=30, run_seconds=30, return_seconds=30, max_seconds=60))
 
 
 def change(proposal: Proposal, version: int = 0, text: str = "changed") -> UpdateProposal:
@@ -88,7 +88,7 @@ async def test_who_comes_back_at_once_may_go_on_for_a_turn(sqlite_url: str) -> N
 
 @pytest.mark.asyncio
 async def test_the_turn_of_those_who_come_back_ends(sqlite_url: str) -> None:
-    options = WriterOptions(turns=TurnOptions(turn_seconds=0.05, return_seconds=30, max_seconds=60))
+    options = WriterOptions(turns=TurnOptions(run_seconds=0.05, turn_seconds=30, return_seconds=30, max_seconds=60))
     async with opened(sqlite_url, options=options) as store:
         proposal = await store.created()
         calls = await returning(store, proposal)
@@ -101,7 +101,7 @@ async def test_the_turn_of_those_who_come_back_ends(sqlite_url: str) -> None:
 
 @pytest.mark.asyncio
 async def test_who_stays_away_lets_the_next_one_go(sqlite_url: str) -> None:
-    options = WriterOptions(turns=TurnOptions(turn_seconds=30, return_seconds=0.01, max_seconds=60))
+    options = WriterOptions(turns=TurnOptions(turn_seconds=30, run_seconds=30, return_seconds=0.01, max_seconds=60))
     async with opened(sqlite_url, options=options) as store:
         proposal = await store.created()
         waiting, late = await returning(store, proposal)

@@ -46,7 +46,7 @@ _READY_ACTION = (
 )
 _READY_PLAN = (
     f"SELECT id, priority FROM proposals INDEXED BY ix_proposals_plan_id WHERE plan_id = ? AND {models.IN_A_PLAN} "
-    f"AND {models.READY} AND {_IN_TIME} AND (?4 = '[]' OR action_name IN (SELECT value FROM json_each(?4))) "
+    f"AND {models.READY} AND {_IN_TIME} AND (? = '[]' OR action_name IN (SELECT value FROM json_each(?))) "
     "ORDER BY priority DESC, id LIMIT ?"
 )
 _DEPENDENTS = (
@@ -70,8 +70,8 @@ _QUEUED = f"FROM plans INDEXED BY ix_plans_queue WHERE {models.QUEUED}"
 _NEXT_PRIORITY = f"SELECT priority {_QUEUED} AND priority < ? AND {_DUE} ORDER BY priority DESC LIMIT 1"
 # Hops from one requester to the next in the index, however many plans each has.
 _REQUESTERS = (
-    f"WITH RECURSIVE requester(name) AS (SELECT min(created_by) {_QUEUED} AND priority = ?1 UNION ALL "
-    f"SELECT (SELECT min(created_by) {_QUEUED} AND priority = ?1 AND created_by > requester.name) FROM requester "
+    f"WITH RECURSIVE requester(name) AS (SELECT min(created_by) {_QUEUED} AND priority = ? UNION ALL "
+    f"SELECT (SELECT min(created_by) {_QUEUED} AND priority = ? AND created_by > requester.name) FROM requester "
     "WHERE requester.name IS NOT NULL) SELECT name FROM requester WHERE name IS NOT NULL"
 )
 _OLDEST_PLANS = f"SELECT id {_QUEUED} AND priority = ? AND created_by = ? AND {_DUE} ORDER BY id LIMIT ?"
@@ -187,7 +187,7 @@ class SqliteWriteSession:
     async def ready(self, query: ReadyQuery, now: Instant, limit: int) -> list[str]:
         if query.plan_id:
             wanted = json.dumps(sorted(query.action_names))
-            return [row[0] for row in await self._run(_READY_PLAN, query.plan_id, now, now, wanted, limit)]
+            return [row[0] for row in await self._run(_READY_PLAN, query.plan_id, now, now, wanted, wanted, limit)]
         if not query.action_names:
             return [row[0] for row in await self._run(_READY, now, now, limit)]
         names_left = sorted(query.action_names)
@@ -276,7 +276,7 @@ def _queued_plans(connection: sqlite3.Connection, now: Instant, limit: int) -> l
         if not top:
             break
         [(priority,)] = top
-        for (requester,) in _fetch(connection, _REQUESTERS, (priority,)):
+        for (requester,) in _fetch(connection, _REQUESTERS, (priority, priority)):
             rows = _fetch(connection, _OLDEST_PLANS, (priority, requester, now, limit))
             found.append(Candidates(priority, requester, [plan_id for (plan_id,) in rows]))
             count += len(rows)

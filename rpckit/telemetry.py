@@ -45,7 +45,7 @@ def configure_logging(settings: LoggingSettings) -> None:
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=_forgiving(sys.stderr)),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Forgiving(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -76,10 +76,6 @@ class _Forgiving:
     def flush(self) -> None:
         with suppress(OSError):
             self._file.flush()
-
-
-def _forgiving(file: TextIO) -> TextIO:
-    return cast("TextIO", _Forgiving(file))
 
 
 def _log_warning(

@@ -12,7 +12,7 @@ from typing import Any
 from planner_service.catalogue import Action, Catalogue
 from planner_service.generation.doubt import doubted_jobs
 from planner_service.generation.draft import Amendments, PlanReply
-from planner_service.generation.guesses import is_hesitant, is_said, omission_probabilities
+from planner_service.generation.guesses import is_said, omission_probabilities, was_nearly_omitted
 from planner_service.generation.units import in_its_unit
 from planner_service.opposites import opposite_asked
 
@@ -55,7 +55,7 @@ def _made_up_arguments(
         args = dict(given)
         for name, value in given.items():
             same = (action.name, name, repr(value))
-            unsure = is_hesitant(_schema_of(name, action), omissions.get((position, name), 0.0))
+            unsure = was_nearly_omitted(_schema_of(name, action), omissions.get((position, name), 0.0))
             if not (unsure or same in before) or is_said(name, value, said):
                 continue
             rest = {other: value for other, value in args.items() if other != name}

@@ -8,13 +8,13 @@ of OpenAI's protocol) lets us read it at no cost.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from planner_service.generation.draft import NO_MATCHING_ACTION
 from planner_service.generation.selection import stems
+from planner_service.generation.token_logprobs import JOB_DEPTH, STRING_OR_BRACKET, listed_candidates
 
 MAX_REFUSAL_PROBABILITY = 0.15
 """From here on a job counts as refused. Measured, see docs/plan-quality.md; it belongs to the embedded model."""
@@ -26,8 +26,6 @@ _NAMED_WORDS = 2
 
 _NAME_BEGINS = re.compile(r'(?<!\\)"action_name"\s*:\s*"\Z')
 _NAME = re.compile(r'(?:[^"\\]|\\.)*')
-_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\]]', re.DOTALL)
-_DEPTH_OF_A_JOB = 3
 
 
 def doubted_jobs(
@@ -55,16 +53,15 @@ def _is_named(action_name: str, asked: frozenset[str]) -> bool:
     return said >= _NAMED_WORDS and said * 2 >= len(words)
 
 
-def _names(tokens: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
+def _names(tokens: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     """Each job's action name, as far as it has come, and the candidates for its first token."""
     text = ""
-    found: list[tuple[int, Sequence[Any]]] = []
+    found: list[tuple[int, Any]] = []
     for token in tokens:
         if not isinstance(token, Mapping):
             break
-        if _NAME_BEGINS.search(text[-40:]) and _depth(text) == _DEPTH_OF_A_JOB:
-            listed = token.get("top_logprobs")
-            found.append((len(text), listed if isinstance(listed, list) else ()))
+        if _NAME_BEGINS.search(text[-40:]) and _depth(text) == JOB_DEPTH:
+            found.append((len(text), token.get("top_logprobs")))
         text += str(token.get("token") or "")
     for start, candidates in found:
         name = _NAME.match(text, start)
@@ -72,20 +69,17 @@ def _names(tokens: Sequence[Any]) -> Iterator[tuple[str, Sequence[Any]]]:
 
 
 def _depth(text: str) -> int:
-    marks = [mark.group() for mark in _STRING_OR_BRACKET.finditer(text)]
+    marks = [mark.group() for mark in STRING_OR_BRACKET.finditer(text)]
     return sum(1 if mark in "{[" else -1 if mark in "}]" else 0 for mark in marks)
 
 
-def _refusal_probability(candidates: Sequence[Any], action_names: Sequence[str]) -> float:
+def _refusal_probability(candidates: Any, action_names: Sequence[str]) -> float:
     """Of the tokens that begin the pseudo-action's name and no action's first word."""
     total = 0.0
-    for candidate in candidates:
-        if not isinstance(candidate, Mapping):
-            continue
-        token, log_probability = candidate.get("token"), candidate.get("logprob")
-        if not isinstance(token, str) or not isinstance(log_probability, (int, float)) or len(token) < len("no"):
+    for token, probability in listed_candidates(candidates):
+        if len(token) < len("no"):
             continue
         ambiguous = any(re.match(rf"{re.escape(token)}(?![a-z])", name) for name in action_names)
         if NO_MATCHING_ACTION.startswith(token) and not ambiguous:
-            total += math.exp(min(0.0, log_probability))
+            total += probability
     return total

@@ -7,7 +7,6 @@ write the argument, the probability that it gave to leaving it out can (docs/pla
 
 from __future__ import annotations
 
-import math
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,9 @@ from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Any
 
+from planner_service.generation.number_words import NUMBER_WORDS
 from planner_service.generation.selection import stems
+from planner_service.generation.token_logprobs import JOB_DEPTH, STRING_OR_BRACKET, listed_candidates
 
 MIN_OMISSION_PROBABILITY = 0.15
 MIN_OMISSION_PROBABILITY_OF_A_SWITCH = 0.05
@@ -26,15 +27,13 @@ MIN_OMISSION_PROBABILITY_OF_A_CHOICE = 0.4
 A switch that nobody speaks of is seldom meant. One of several given values, though, is often meant in other words.
 """
 
-_MARK = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\]]', re.DOTALL)
 _COLON = re.compile(r"\s*:")
 _MAX_SPACE = 20
 _COMMA_BEFORE = re.compile(r",\s*\Z")
-_JOB_DEPTH, _ARGUMENTS_DEPTH = 3, 4
+_ARGUMENTS_DEPTH = JOB_DEPTH + 1
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_NUMBERS_AS_WORDS = "zero one two three four five six seven eight nine ten"
 _NUMBER_WORDS = {
-    **{word: number for number, word in enumerate(_NUMBERS_AS_WORDS.split())},
+    **NUMBER_WORDS,
     "no": 0,
     "a": 1,
     "an": 1,
@@ -63,15 +62,9 @@ def omission_probabilities(tokens: Sequence[Any]) -> Mapping[tuple[int, str], fl
         """What might have stood in the text from there on, to the end of a token, and how probable it was."""
         index = bisect_right(starts, offset) - 1
         before = usable[index]["token"][: offset - starts[index]]
-        listed = usable[index].get("top_logprobs")
-        for candidate in listed if isinstance(listed, list) else ():
-            if not isinstance(candidate, Mapping):
-                continue
-            token, log_probability = candidate.get("token"), candidate.get("logprob")
-            if not isinstance(token, str) or not isinstance(log_probability, (int, float)):
-                continue
+        for token, probability in listed_candidates(usable[index].get("top_logprobs")):
             if token.startswith(before) and len(token) > len(before):
-                yield token[len(before) :], math.exp(min(0.0, log_probability))
+                yield token[len(before) :], probability
 
     found: dict[tuple[int, str], float] = {}
     for job, name, quote in _argument_names(text):
@@ -83,8 +76,8 @@ def omission_probabilities(tokens: Sequence[Any]) -> Mapping[tuple[int, str], fl
     return found
 
 
-def is_hesitant(schema: Mapping[str, Any], omission_probability: float) -> bool:
-    """Whether a model that would have left the argument out so probably made it up. schema: the argument's."""
+def was_nearly_omitted(schema: Mapping[str, Any], omission_probability: float) -> bool:
+    """Whether that is so probable that the model made the argument up. schema: the argument's."""
     if schema.get("type") == "boolean":
         return omission_probability >= MIN_OMISSION_PROBABILITY_OF_A_SWITCH
     if "enum" in schema:
@@ -130,11 +123,11 @@ def _is_said(value: Any, asked: _Asked) -> bool:
 def _argument_names(text: str) -> Iterator[tuple[int, str, int]]:
     """Each argument's job, name, and where the name's first quotation mark stands."""
     depth, job = 0, -1
-    for mark in _MARK.finditer(text):
+    for mark in STRING_OR_BRACKET.finditer(text):
         found = mark.group()
         if found in "{[":
             depth += 1
-            job += depth == _JOB_DEPTH
+            job += depth == JOB_DEPTH
         elif found in "}]":
             depth -= 1
         elif depth == _ARGUMENTS_DEPTH and _COLON.match(text, mark.end()):

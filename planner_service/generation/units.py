@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from planner_service.generation.number_words import NUMBER_WORDS
+
 _MILLISECONDS = {
     "ms millisecond milliseconds": 1,
     "s sec secs second seconds": 1_000,
@@ -20,9 +22,8 @@ _MILLISECONDS = {
     "week weeks": 604_800_000,
 }
 _UNITS = {word: size for words, size in _MILLISECONDS.items() for word in words.split()}
-_NUMBERS_AS_WORDS = "zero one two three four five six seven eight nine ten"
 _NUMBER_WORDS = {
-    **{word: number for number, word in enumerate(_NUMBERS_AS_WORDS.split())},
+    **NUMBER_WORDS,
     "half an": 0.5,
     "half a": 0.5,
     "an": 1,

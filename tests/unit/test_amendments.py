@@ -14,9 +14,9 @@ from planner_service.generation.guesses import (
     MIN_OMISSION_PROBABILITY,
     MIN_OMISSION_PROBABILITY_OF_A_CHOICE,
     MIN_OMISSION_PROBABILITY_OF_A_SWITCH,
-    is_hesitant,
     is_said,
     omission_probabilities,
+    was_nearly_omitted,
 )
 
 CATALOGUE = """
@@ -162,8 +162,8 @@ def test_what_was_sure_or_said_is_kept(catalogue: Catalogue, ended: float, promp
     ],
 )
 def test_a_switch_must_have_been_surer_than_a_choice(schema: dict[str, Any], limit: float) -> None:
-    assert is_hesitant(schema, limit)
-    assert not is_hesitant(schema, limit - 0.01)
+    assert was_nearly_omitted(schema, limit)
+    assert not was_nearly_omitted(schema, limit - 0.01)
 
 
 def test_what_was_left_out_once_is_left_out_again(catalogue: Catalogue) -> None:

@@ -71,7 +71,10 @@ class ChatCompletions:
 
 
 class ChatEvents:
-    """The events of a streamed completion as plain JSON, each when it is there. Ends with the server's last word."""
+    """The events of a streamed completion as plain JSON, each when it is there. Ends with the server's last word.
+
+    From a server that does not stream although it was asked to, the completion as `Said` is the only event.
+    """
 
     def __init__(self, response: httpx2.Response) -> None:
         assert isinstance(response.stream, httpx2.AsyncByteStream)
@@ -88,10 +91,11 @@ class ChatEvents:
         :raises ChatRefused: the event is an error
         :raises ValueError: the event is not JSON
         """
-        data = await anext(self._events)
-        if data.startswith(b"[DONE]"):
-            raise StopAsyncIteration
-        event = from_json(data)
+        event = await anext(self._events)
+        if isinstance(event, bytes):
+            if event.startswith(b"[DONE]"):
+                raise StopAsyncIteration
+            event = from_json(event)
         if isinstance(event, dict) and event.get("error"):
             raise ChatRefused(None, None, event)
         return event
@@ -104,12 +108,22 @@ class ChatEvents:
         await self._stream.aclose()
 
 
-async def _events(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The data of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+async def _events(parts: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
+    """The data of server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html), as bytes.
+
+    A JSON object instead of events is read to its end, and is what `create` makes of one.
+    """
     # A line that has not ended, in pieces: joined anew with each, megabytes of one line take minutes.
     begun: list[bytes] = []
     data: list[bytes] = []
+    # Not by the content type, in which servers err; no line of an event begins with a brace.
+    is_object: bool | None = None
     async for part in parts:
+        if is_object is None and (beginning := part.lstrip()):
+            is_object = beginning.startswith(b"{")
+        if is_object:
+            begun.append(part)
+            continue
         end, *lines = part.split(b"\n")
         begun.append(end)
         if not lines:
@@ -122,6 +136,8 @@ async def _events(parts: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
             elif data and not line.rstrip(b"\r"):
                 yield b"\n".join(data)
                 data.clear()
+    if is_object:
+        yield _json_or_text(b"".join(begun))
 
 
 def _encoded(body: dict[str, Any]) -> bytes:

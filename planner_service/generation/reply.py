@@ -6,6 +6,8 @@ import dataclasses
 import json
 from typing import Any
 
+from planner_service.generation.chat import Said
+
 
 @dataclasses.dataclass(slots=True)
 class Reply:
@@ -77,12 +79,23 @@ def _read_message(response: Any, content: list[Any]) -> Reply:
 def hear_event(reply: Reply, event: Any) -> str:
     """Takes one event of a streamed response into the reply; returns the piece of text that it carried.
 
-    Events of OpenAI's protocol are plain JSON (see chat.py), those of Anthropic's the SDK's objects. What is not of
-    its protocol is passed over.
+    Events of OpenAI's protocol are plain JSON, or one whole completion (see chat.py), those of Anthropic's the SDK's
+    objects. What is not of its protocol is passed over.
     """
+    if isinstance(event, Said):
+        return _hear_completion(reply, event)
     if isinstance(event, dict):
         return _hear_chunk(reply, event)
     return _hear_message_event(reply, event)
+
+
+def _hear_completion(reply: Reply, completion: Said) -> str:
+    whole = read_reply(completion)
+    for field in dataclasses.fields(Reply):
+        setattr(reply, field.name, getattr(whole, field.name))
+    # As a stream has it: `joined` takes it into the text.
+    reply.pieces, reply.text = [whole.text], ""
+    return whole.text
 
 
 def _hear_chunk(reply: Reply, chunk: dict[str, Any]) -> str:

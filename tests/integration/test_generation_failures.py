@@ -112,27 +112,29 @@ MISBEHAVIOURS: list[tuple[str, ModelReply, type[errors.GenerationFailed], str, t
     ),
 ]
 CASES = [
-    pytest.param(protocol, streamed, *case[1:5], id=f"{case[0]}-{protocol}-{'streamed' if streamed else 'whole'}")
+    pytest.param(protocol, way, *case[1:5], id=f"{case[0]}-{protocol}-{way}")
     for case in MISBEHAVIOURS
     for protocol in case[5]
-    for streamed in (False, True)
+    for way in ("whole", "streamed", "whole though to be streamed")
+    if protocol != "anthropic" or way != "whole though to be streamed"
 ]
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("protocol", "streamed", "reply", "expected", "outcome", "first_error"), CASES)
+@pytest.mark.parametrize(("protocol", "way", "reply", "expected", "outcome", "first_error"), CASES)
 async def test_every_misbehaviour_has_its_error(
     protocol: str,
-    streamed: bool,
+    way: str,
     reply: ModelReply,
     expected: type[errors.GenerationFailed],
     outcome: str,
     first_error: tuple[str, str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    streamed = way != "whole"
     observer = Observed() if streamed else None
     async with (
-        ModelServer(default=reply) as server,
+        ModelServer(default=reply, streams=way == "streamed") as server,
         Bench(server, protocol, attempt_timeout_seconds=1.5 if reply.hangs else 10.0, raw_text=RawText.REDACT) as bench,
     ):
         with pytest.raises(expected) as caught:

@@ -14,10 +14,11 @@ from planner_service.generation.asking import TellingFailed
 from planner_service.generation.attempts import AttemptError, AttemptOutcome
 from planner_service.generation.draft import JobDraft, PlanDraft
 from tests.support.generation import PLAN, PROTOCOLS, Bench, Observed
-from tests.support.model_server import ModelReply, ModelRequest, ModelServer, drops, hangs, says
+from tests.support.model_server import ModelReply, ModelRequest, ModelServer, drops, garbage, hangs, says, truncates
 from tests.support.polling import until
 
 TEXT = json.dumps(PLAN)
+OPENAI = ("openai-schema", "openai-tools")
 
 
 @pytest.mark.asyncio
@@ -38,6 +39,48 @@ async def test_every_job_is_told_once_and_as_it_is_in_the_plan(protocol: str, ch
     assert streamed.pop("stream") is True
     streamed.pop("stream_options", None)
     assert streamed == unstreamed, "messages, schema and mode are the same: prompt caches hit on either"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("protocol", OPENAI)
+@pytest.mark.parametrize("indent", [None, 2])
+async def test_a_server_that_does_not_stream_answers_all_at_once(protocol: str, indent: int | None) -> None:
+    observer, healing = Observed(), Observed()
+    reply = says(json.dumps(PLAN, indent=indent))
+    async with ModelServer(default=reply, streams=False) as server, Bench(server, protocol) as bench:
+        result = await bench.generator.generate(bench.request(), observer)
+        assert (await bench.generator.generate(bench.request())).draft == result.draft
+        assert server.connections == 1
+        server.script(says(""))
+        healed = await bench.generator.generate(bench.request(), healing)
+    assert [request.streamed for request in server.requests] == [True, False, True, True]
+    assert observer.kinds == ["started", "job", "job", "finished"]
+    assert observer.jobs == dict(enumerate(result.draft.jobs))
+    (attempt,) = result.report.attempts
+    assert json.loads(attempt.raw_text) == PLAN
+    assert (attempt.input_tokens, attempt.output_tokens) == (50, 20)
+    assert not attempt.repaired
+    assert [attempt.outcome for attempt in healed.report.attempts] == [AttemptOutcome.EMPTY, AttemptOutcome.VALID]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("protocol", OPENAI)
+async def test_jobs_of_a_reply_that_comes_at_once_and_is_cut_off_are_taken_back(protocol: str) -> None:
+    observer = Observed()
+    async with ModelServer(default=says(PLAN), streams=False) as server, Bench(server, protocol) as bench:
+        server.script(truncates(PLAN, len(TEXT) - 10))
+        result = await bench.generator.generate(bench.request(), observer)
+    assert observer.kinds == ["started", "job", "finished", "retracted", "started", "job", "job", "finished"]
+    assert observer.jobs == dict(enumerate(result.draft.jobs))
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("body", ['{"choices": [{"finish_reason": "stop"}]}', '{"choices": 3}', '{"choi', "{}"])
+async def test_an_object_that_is_no_completion_is_the_servers_failure(body: str) -> None:
+    async with ModelServer(default=garbage(body.encode())) as server, Bench(server) as bench:
+        for observer in (None, Observed()):
+            with pytest.raises(errors.ServerFailed):
+                await bench.generator.generate(bench.request(max_attempts=1), observer)
 
 
 @pytest.mark.asyncio

@@ -76,10 +76,16 @@ def garbage(body: bytes = b"<html>Bad gateway</html>") -> ModelReply:
 
 
 class ModelServer:
-    """See the module. An async context manager; listens on a free loopback port."""
+    """See the module. An async context manager; listens on a free loopback port.
 
-    def __init__(self, default: ModelReply | Callable[[ModelRequest], ModelReply] | None = None) -> None:
+    :param streams: whether replies are streamed to who asks for it
+    """
+
+    def __init__(
+        self, default: ModelReply | Callable[[ModelRequest], ModelReply] | None = None, *, streams: bool = True
+    ) -> None:
         self.default: ModelReply | Callable[[ModelRequest], ModelReply] = default or fails(500, body="script used up")
+        self.streams = streams
         self.requests: list[ModelRequest] = []
         self.in_flight = 0
         self.disconnects = 0
@@ -180,7 +186,7 @@ class ModelServer:
             assert request.transport is not None
             request.transport.abort()
             return web.Response()
-        if received.streamed:
+        if received.streamed and self.streams:
             return await self._stream(request, reply, speech)
         if reply.flood_bytes:
             return await self._flood(request, reply)

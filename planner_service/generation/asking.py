@@ -163,11 +163,16 @@ class Exchange:
     async def _streamed(
         self, messages: list[dict[str, str]], options: dict[str, Any], hear: Callable[[str], None]
     ) -> None:
-        create: Any = self.client.instructor.create
+        instructor = self.client.instructor
         response_model = self.form.streamed.take()
         try:
-            stream = await create(
-                response_model=response_model, messages=messages, max_retries=0, strict=True, **options
+            stream: Any = await instructor.create_fn(
+                response_model=response_model,
+                messages=messages,
+                max_retries=0,
+                strict=True,
+                hooks=instructor.hooks,
+                **{**instructor.kwargs, **options},
             )
             reply = self.reply = Reply(recognised=False)
             try:

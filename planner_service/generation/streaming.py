@@ -111,11 +111,20 @@ def read_jobs(
     return read_draft(reply, amendments_to(reply)).jobs
 
 
-class PlanForm(OpenAISchema):
-    """What Instructor sees of a reply model: its schema and how to validate, but no fields.
+class _OwnAttributesOnly(type(OpenAISchema)):  # type: ignore[misc]  # pydantic's metaclass, which has no public name
+    """Shows no base classes to those who ask for `__mro__`; Python itself, and `issubclass`, do not ask."""
 
-    Instructor walks all fields of a response model five times per call, in search of validators that it does not
-    support, and derives a class of its own from a model that is not its own.
+    @property
+    def __mro__(cls) -> tuple[type, ...]:
+        return (cls,)
+
+
+class PlanForm(OpenAISchema, metaclass=_OwnAttributesOnly):
+    """What Instructor sees of a reply model: its schema and how to validate, but no fields and no base classes.
+
+    Instructor walks all fields of a response model and all attributes of its base classes four times per call, in
+    search of validators that it does not support: 0.2 ms, a twelfth of what a plan costs the planner. And it derives a
+    class of its own from a model that is not its own.
     """
 
     plan_model: ClassVar[type[PlanReply]] = PlanReply

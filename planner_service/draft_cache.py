@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ import structlog
 from planner_service.generation.draft import JobDraft, PlanDraft
 
 _PRUNE_EVERY = 64
+_BEING_WRITTEN = (".draft-", ".tmp")
+# Of another planner's file, that may still be written; a write takes milliseconds.
+_LEFT_OVER_SECONDS = 3_600.0
+_LEFT_OVER_AT_ONCE = 1_000
 # What the key and the entry take in memory beside the answer itself.
 _ENTRY_BYTES = 220
 
@@ -65,6 +70,8 @@ class DraftCache:
         self._written = 0
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            # Not only with the first answer: a planner that ends while it writes that may do so again and again.
+            _remove_left_over(directory)
 
     async def get(self, key: str) -> CachedDraft | None:
         """What was kept under the key, None when nothing was or it cannot be read."""
@@ -148,7 +155,8 @@ def _read(path: Path) -> bytes | None:
 
 def _write(directory: Path, name: str, data: bytes) -> None:
     # Under another name first: a reader sees all of it or nothing.
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".", suffix=".tmp")
+    prefix, suffix = _BEING_WRITTEN
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=prefix, suffix=suffix)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -160,6 +168,7 @@ def _write(directory: Path, name: str, data: bytes) -> None:
 
 
 def _prune(directory: Path, max_files: int) -> None:
+    _remove_left_over(directory)
     aged: list[tuple[float, Path]] = []
     for path in directory.glob("*.json"):
         with contextlib.suppress(OSError):
@@ -167,3 +176,19 @@ def _prune(directory: Path, max_files: int) -> None:
     for _, path in sorted(aged)[: max(0, len(aged) - max_files)]:
         with contextlib.suppress(OSError):
             path.unlink()
+
+
+def _remove_left_over(directory: Path) -> None:
+    """Remove files that were being written when their planner ended; those beyond a thousand another time."""
+    prefix, suffix = _BEING_WRITTEN
+    removed = 0
+    with contextlib.suppress(OSError), os.scandir(directory) as entries:
+        for entry in entries:
+            if not (entry.name.startswith(prefix) and entry.name.endswith(suffix)):
+                continue
+            with contextlib.suppress(OSError):
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime > _LEFT_OVER_SECONDS:
+                    os.unlink(entry)
+                    removed += 1
+            if removed >= _LEFT_OVER_AT_ONCE:
+                return

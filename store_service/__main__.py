@@ -1,6 +1,7 @@
 """`python -m store_service` serves; its subcommands look after the database.
 
-Exit status: 0 done; 1 refused or found a problem, said on standard error in one line; 2 wrong arguments or settings.
+Exit status: 0 done; 1 refused or found a problem, said on standard error in one line; 2 wrong arguments or settings;
+130 Ctrl-C; 141 nobody reads the output any more. The last two are the shell's for SIGINT and SIGPIPE.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,24 @@ from store_service.domain.events import EventUnreadable
 from store_service.persistence.offline import BackupRefused, back_up
 from store_service.settings import StoreSettings
 
-_REFUSALS = (StartRefused, ServerRefused, TokensFileInvalid, TracingRefused, BackupRefused, EventUnreadable)
+
+class OutputRefused(Exception):
+    """Standard output does not take what is said; the message says why."""
+
+
+class ReaderGone(Exception):
+    """Nobody reads standard output any more."""
+
+
+_REFUSALS = (
+    StartRefused,
+    ServerRefused,
+    TokensFileInvalid,
+    TracingRefused,
+    BackupRefused,
+    EventUnreadable,
+    OutputRefused,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(str(error), status=2)
     except KeyboardInterrupt:
         return 130
+    except ReaderGone:
+        return 141
 
 
 def _serve(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
@@ -81,37 +103,58 @@ def _serve(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
 
 def _migrate(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
     revision = asyncio.run(administration.migrate(settings.database_url))
-    print(f"the schema is {revision}")
+    with _output("the answer"):
+        print(f"the schema is {revision}")
     return 0
 
 
 def _back_up(settings: StoreSettings, chosen: argparse.Namespace) -> int:
     size = back_up(settings.database_url, chosen.destination)
-    print(f"{chosen.destination}: {size} bytes")
+    with _output("the answer"):
+        print(f"{chosen.destination}: {size} bytes")
     return 0
 
 
 def _check(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
     health = asyncio.run(administration.check(settings.database_url))
-    print(
-        f"schema {health.schema}, {health.events_checked} events up to revision {health.head_revision}, "
-        f"{health.resources_checked} plans and proposals"
-    )
-    for problem in health.problems:
-        print(problem, file=sys.stderr)
-    print("sound" if not health.problems else "NOT SOUND")
+    with _output("the answer"):
+        print(
+            f"schema {health.schema}, {health.events_checked} events up to revision {health.head_revision}, "
+            f"{health.resources_checked} plans and proposals"
+        )
+        for problem in health.problems:
+            print(problem, file=sys.stderr)
+        print("sound" if not health.problems else "NOT SOUND")
     return 1 if health.problems else 0
 
 
 def _export(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
-    try:
-        # Whatever this terminal's encoding: the log's texts are hashed as UTF-8. Closed here, as Python says nothing of
-        # use about what it could not write at its end.
-        with open(sys.stdout.fileno(), "w", encoding="utf-8", newline="\n", closefd=False) as output:
-            asyncio.run(administration.export(settings.database_url, output))
-    except OSError as error:
-        return _refuse(f"the log cannot be written: {error.strerror}")
+    if sys.stdout is None:
+        raise OutputRefused("the log cannot be written: there is no standard output")
+    with (
+        _output("the log"),
+        # Whatever this terminal's encoding: the log's texts are hashed as UTF-8.
+        open(sys.stdout.fileno(), "w", encoding="utf-8", newline="\n", closefd=False) as output,
+    ):
+        asyncio.run(administration.export(settings.database_url, output))
     return 0
+
+
+@contextmanager
+def _output(what: str) -> Iterator[None]:
+    """What is printed within has been written afterwards. Raises OutputRefused, ReaderGone."""
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        # What is still kept goes nowhere: Python would try once more at its end, and complain.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        if isinstance(error, BrokenPipeError):
+            raise ReaderGone from error
+        raise OutputRefused(f"{what} cannot be written: {error.strerror}") from error
 
 
 _COMMANDS: dict[str, Callable[[StoreSettings, argparse.Namespace], int]] = {

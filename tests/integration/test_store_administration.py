@@ -31,12 +31,15 @@ ROOT = Path(__file__).parents[2]
 VERIFY = ROOT / "docs" / "verify_log.py"
 
 
-def run(*arguments: str, url: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str, url: str, stdout: int = subprocess.PIPE, **environment: str
+) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PLANGATE_")}
     return subprocess.run(
         [sys.executable, "-m", "store_service", *arguments],
         env={**clean, **environment, "PLANGATE_DATABASE_URL": url},
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=60,
         cwd=ROOT,
@@ -313,6 +316,55 @@ def test_an_export_is_utf8_everywhere_and_says_when_it_could_not_be_written(sqli
         assert (done.returncode, done.stderr) == (status, said)
     assert (tmp_path / "other.jsonl").read_bytes() == log.read_bytes()
     assert verify(log)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "unbuffered"), [("migrate", ""), ("check", ""), ("check", "1"), ("export", ""), ("backup", "")]
+)
+def test_output_that_nobody_reads_ends_a_subcommand_quietly(
+    command: str, unbuffered: str, sqlite_url: str, tmp_path: Path
+) -> None:
+    asyncio.run(filled(sqlite_url))
+    more = [str(tmp_path / "copy.db")] if command == "backup" else []
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = run(command, *more, url=sqlite_url, stdout=writer, PYTHONUNBUFFERED=unbuffered)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
+    assert asyncio.run(administration.check(sqlite_url)).problems == ()
+
+
+def test_a_reader_of_an_export_may_go_when_it_has_seen_enough(sqlite_url: str) -> None:
+    asyncio.run(filled(sqlite_url))
+    with sqlite3.connect(sqlite_url.removeprefix("sqlite:///")) as connection:
+        # More than a pipe holds.
+        connection.execute("UPDATE events SET snapshot = zeroblob(100000)")
+    connection.close()
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PLANGATE_")}
+    with subprocess.Popen(
+        [sys.executable, "-m", "store_service", "export"],
+        env={**clean, "PLANGATE_DATABASE_URL": sqlite_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+    ) as exporting:
+        assert exporting.stdout is not None
+        assert exporting.stderr is not None
+        assert exporting.stdout.readline().startswith(b'{"revision":1,')
+        exporting.stdout.close()
+        assert (exporting.wait(timeout=60), exporting.stderr.read()) == (141, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize(("command", "unbuffered"), [("migrate", ""), ("check", ""), ("check", "1")])
+def test_an_answer_that_a_full_disk_does_not_take_is_said_to_be(command: str, unbuffered: str, sqlite_url: str) -> None:
+    asyncio.run(filled(sqlite_url))
+    with Path("/dev/full").open("wb") as full:
+        done = run(command, url=sqlite_url, stdout=full.fileno(), PYTHONUNBUFFERED=unbuffered)
+    said = "plangate-store: the answer cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)
 
 
 @pytest.mark.parametrize("command", ["migrate", "check", "export"])

@@ -13,6 +13,7 @@ from planner_service.catalogue import Action, Catalogue
 from planner_service.generation.doubt import doubted_jobs
 from planner_service.generation.draft import Amendments, PlanReply
 from planner_service.generation.guesses import is_said, omission_probabilities, was_nearly_omitted
+from planner_service.generation.split_jobs import cut_short, joined
 from planner_service.generation.units import in_its_unit
 from planner_service.opposites import opposite_asked
 
@@ -25,6 +26,7 @@ def amendments_to(told: PlanReply, tokens: Sequence[Any], catalogue: Catalogue, 
     """
     return Amendments(
         refused_jobs=_refused_jobs(told, tokens, catalogue, said),
+        continued_jobs=_continued_jobs(told, tokens, catalogue),
         left_out=_made_up_arguments(told, tokens, catalogue, said),
         converted=_converted_times(told, catalogue, said),
     )
@@ -39,6 +41,23 @@ def _refused_jobs(told: PlanReply, tokens: Sequence[Any], catalogue: Catalogue, 
     )
     contrary = {position for position, action, _ in _jobs(told, catalogue) if opposite_asked(said, action)}
     return doubted_jobs(tokens, [action.name for action in catalogue.actions], said, unsaid) | contrary
+
+
+def _continued_jobs(told: PlanReply, tokens: Sequence[Any], catalogue: Catalogue) -> frozenset[int]:
+    """Positions of jobs that go on with the one before, which the grammar had ended. Each says something of its own."""
+    ended = cut_short(tokens)
+    continued: set[int] = set()
+    args: Mapping[str, Any] = {}
+    for position, action, more in _jobs(told, catalogue):
+        both = None
+        if position - 1 in ended and told.jobs[position - 1].action_name == action.name:
+            both = joined(args, more)
+        if both is not None and both not in (args, more) and _is_as_good(both, args, action, catalogue):
+            continued.add(position)
+            args = both
+        else:
+            args = more
+    return frozenset(continued)
 
 
 def _made_up_arguments(

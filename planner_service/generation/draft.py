@@ -14,7 +14,7 @@ never empty and a model never has to choose between an invention and an empty li
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, ClassVar, Literal
 
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from planner_service.catalogue import Action, Catalogue
 from planner_service.generation.reply_grammar import grammar_schema
+from planner_service.generation.split_jobs import joined
 
 NO_MATCHING_ACTION = "no_matching_action"
 MAX_JOBS = 100
@@ -49,9 +50,13 @@ class PlanDraft:
 
 @dataclass(frozen=True, slots=True)
 class Amendments:
-    """What to change in a reply, see amendments.py: jobs by position, arguments by their job and their name."""
+    """What to change in a reply, see amendments.py: jobs by position, arguments by their job and their name.
+
+    continued_jobs: those that belong to the one before.
+    """
 
     refused_jobs: frozenset[int] = frozenset()
+    continued_jobs: frozenset[int] = frozenset()
     left_out: frozenset[tuple[int, str]] = frozenset()
     converted: Mapping[tuple[int, str], Any] = field(default_factory=dict)
 
@@ -105,16 +110,20 @@ def read_draft(reply: PlanReply, amendments: Amendments = AS_IT_IS) -> PlanDraft
         if position in amendments.refused_jobs:
             reasons.append(f"no action of the catalogue fits; the nearest is {job.action_name}")
             continue
-        if job.depends_on is None:
-            depends_on: tuple[int, ...] = (len(jobs) - 1,) if jobs else ()
-        else:
-            depends_on = tuple(sorted({kept[other] for other in job.depends_on if other in kept}))
-        kept[position] = len(jobs)
         args = {
             name: amendments.converted.get((position, name), value)
             for name, value in job.action_args.items()
             if (position, name) not in amendments.left_out
         }
+        if position in amendments.continued_jobs and position - 1 in kept:
+            kept[position] = kept[position - 1]
+            jobs[-1] = replace(jobs[-1], action_args=joined(jobs[-1].action_args, args) or args)
+            continue
+        if job.depends_on is None:
+            depends_on: tuple[int, ...] = (len(jobs) - 1,) if jobs else ()
+        else:
+            depends_on = tuple(sorted({kept[other] for other in job.depends_on if other in kept}))
+        kept[position] = len(jobs)
         jobs.append(JobDraft(job.action_name, args, depends_on))
     return PlanDraft(reply.objective.strip(), tuple(jobs), " ".join(reasons))
 

@@ -8,16 +8,19 @@ write the argument, the probability that it gave to leaving it out can (docs/pla
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import accumulate
 from typing import Any
 
 from planner_service.generation.number_words import NUMBER_WORDS
 from planner_service.generation.selection import stems
-from planner_service.generation.token_logprobs import JOB_DEPTH, STRING_OR_BRACKET, listed_candidates
+from planner_service.generation.token_logprobs import (
+    ARGUMENTS_DEPTH,
+    JOB_DEPTH,
+    STRING_OR_BRACKET,
+    ReplyTokens,
+)
 
 MIN_OMISSION_PROBABILITY = 0.15
 MIN_OMISSION_PROBABILITY_OF_A_SWITCH = 0.05
@@ -30,7 +33,6 @@ A switch that nobody speaks of is seldom meant. One of several given values, tho
 _COLON = re.compile(r"\s*:")
 _MAX_SPACE = 20
 _COMMA_BEFORE = re.compile(r",\s*\Z")
-_ARGUMENTS_DEPTH = JOB_DEPTH + 1
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _NUMBER_WORDS = {
     **NUMBER_WORDS,
@@ -52,26 +54,13 @@ def omission_probabilities(tokens: Sequence[Any]) -> Mapping[tuple[int, str], fl
     tokens: the reply's tokens so far, as `choices[0].logprobs.content` of OpenAI's protocol has them. What is not of
     that form says nothing.
     """
-    usable = [token for token in tokens if isinstance(token, Mapping) and isinstance(token.get("token"), str)]
-    if len(usable) != len(tokens):
-        return {}
-    starts = [0, *accumulate(len(token["token"]) for token in usable)]
-    text = "".join(token["token"] for token in usable)
-
-    def candidates(offset: int) -> Iterator[tuple[str, float]]:
-        """What might have stood in the text from there on, to the end of a token, and how probable it was."""
-        index = bisect_right(starts, offset) - 1
-        before = usable[index]["token"][: offset - starts[index]]
-        for token, probability in listed_candidates(usable[index].get("top_logprobs")):
-            if token.startswith(before) and len(token) > len(before):
-                yield token[len(before) :], probability
-
+    reply = ReplyTokens(tokens)
     found: dict[tuple[int, str], float] = {}
-    for job, name, quote in _argument_names(text):
-        comma = _COMMA_BEFORE.search(text, max(0, quote - _MAX_SPACE), quote)
+    for job, name, quote in _argument_names(reply.text):
+        comma = _COMMA_BEFORE.search(reply.text, max(0, quote - _MAX_SPACE), quote)
         begins = quote if comma is None else comma.start()
-        ended = _share(candidates(begins), lambda rest: rest.lstrip().startswith("}"))
-        another = _share(candidates(quote + 1), partial(_is_another, f'{name}"'))
+        ended = reply.share(begins, lambda rest: rest.lstrip().startswith("}"))
+        another = reply.share(quote + 1, partial(_is_another, f'{name}"'))
         found[job, name] = 1 - (1 - ended) * (1 - another)
     return found
 
@@ -130,20 +119,10 @@ def _argument_names(text: str) -> Iterator[tuple[int, str, int]]:
             job += depth == JOB_DEPTH
         elif found in "}]":
             depth -= 1
-        elif depth == _ARGUMENTS_DEPTH and _COLON.match(text, mark.end()):
+        elif depth == ARGUMENTS_DEPTH and _COLON.match(text, mark.end()):
             yield job, found.strip('"'), mark.start()
 
 
 def _is_another(key: str, rest: str) -> bool:
     """Whether this is not the beginning of the key, nor the key the beginning of it."""
     return not (key.startswith(rest) or rest.startswith(key))
-
-
-def _share(candidates: Iterator[tuple[str, float]], counts: Callable[[str], bool]) -> float:
-    """How probable those are that count, of all that are known."""
-    total = matching = 0.0
-    for rest, probability in candidates:
-        total += probability
-        if counts(rest):
-            matching += probability
-    return matching / total if total else 0.0

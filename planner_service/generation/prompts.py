@@ -18,7 +18,7 @@ from planner_service.generation.draft import NO_MATCHING_ACTION
 from planner_service.generation.examples import Example, example_of, example_twice, off_topic_requests
 from planner_service.generation.selection import shown_actions
 
-TEMPLATE_VERSION = "5"
+TEMPLATE_VERSION = "6"
 """Goes into every plan's report. Change it with every change of what a model reads, or of how its reply is read."""
 
 _RULES = f"""\

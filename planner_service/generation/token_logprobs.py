@@ -4,12 +4,45 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
 JOB_DEPTH = 3
 """Of brackets within a reply: {"jobs": [{ ..."""
+ARGUMENTS_DEPTH = JOB_DEPTH + 1
 STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\]]', re.DOTALL)
+
+
+class ReplyTokens:
+    """A reply's text, and the candidates for each place in it.
+
+    tokens: of the reply so far, as `choices[0].logprobs.content` has them. What is not of that form says nothing: the
+    text is empty then.
+    """
+
+    def __init__(self, tokens: Sequence[Any]) -> None:
+        usable = [token for token in tokens if isinstance(token, Mapping) and isinstance(token.get("token"), str)]
+        self._tokens = usable if len(usable) == len(tokens) else []
+        self._starts = [0, *accumulate(len(token["token"]) for token in self._tokens)]
+        self.text = "".join(token["token"] for token in self._tokens)
+
+    def share(self, offset: int, counts: Callable[[str], bool]) -> float:
+        """How probable those are that count, of what might have stood in the text from there to the end of a token."""
+        total = matching = 0.0
+        for rest, probability in self._candidates(offset):
+            total += probability
+            if counts(rest):
+                matching += probability
+        return matching / total if total else 0.0
+
+    def _candidates(self, offset: int) -> Iterator[tuple[str, float]]:
+        index = bisect_right(self._starts, offset) - 1
+        before = self._tokens[index]["token"][: offset - self._starts[index]]
+        for token, probability in listed_candidates(self._tokens[index].get("top_logprobs")):
+            if token.startswith(before) and len(token) > len(before):
+                yield token[len(before) :], probability
 
 
 def listed_candidates(listed: Any) -> Iterator[tuple[str, float]]:

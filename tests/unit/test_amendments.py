@@ -9,7 +9,7 @@ import pytest
 
 from planner_service.catalogue import Catalogue, parse_catalogue
 from planner_service.generation.amendments import amendments_to
-from planner_service.generation.draft import AS_IT_IS, PlanReply, draft_model, read_draft
+from planner_service.generation.draft import AS_IT_IS, Amendments, PlanReply, draft_model, read_draft
 from planner_service.generation.guesses import (
     MIN_OMISSION_PROBABILITY,
     MIN_OMISSION_PROBABILITY_OF_A_CHOICE,
@@ -225,3 +225,61 @@ def test_a_job_of_which_nothing_is_said_must_have_been_surer(catalogue: Catalogu
         tokens = named(refusal)
         told = said_by(*tokens, catalogue=catalogue)
         assert amendments_to(told, tokens, catalogue, prompt).refused_jobs == refused
+
+
+def host(first: str, second: str, *, wanted_more: float) -> list[dict[str, Any]]:
+    """Two jobs of one action; the first one's arguments ended although more might have come."""
+    return [
+        token(f'{{"jobs":[{{"action_name":"find_host","action_args":{{{first}'),
+        token("}}", ("}}", 1 - wanted_more), (', "', wanted_more)),
+        token(f',{{"action_name":"find_host","action_args":{{{second}}}}}]}}'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "wanted_more", "args"),
+    [
+        ('"rack":"r7"', '"name":"web"', 0.9, [{"rack": "r7", "name": "web"}]),
+        ('"room":"b"', '"name":"web"', 0.9, [{"room": "b", "name": "web"}]),
+        ('"name":"web"', '"room":"b"', 0.9, [{"name": "web"}, {"room": "b"}]),
+        ('"spec":{"ram":{"gb":1}}', '"spec":{"ram":{"ecc":true}}', 0.9, [{"spec": {"ram": {"gb": 1, "ecc": True}}}]),
+        ('"rack":"r7"', '"name":"web"', 0.4, [{"rack": "r7"}, {"name": "web"}]),
+        ('"name":"web"', '"name":"db"', 0.9, [{"name": "web"}, {"name": "db"}]),
+        ('"name":"web"', '"name":"web","rack":"r7"', 0.9, [{"name": "web"}, {"name": "web", "rack": "r7"}]),
+        ('"name":"web"', '"name":"web"', 0.9, [{"name": "web"}, {"name": "web"}]),
+        ('"name":"1","a":1', '"name":"1","a":true', 0.9, [{"name": "1", "a": 1}, {"name": "1", "a": True}]),
+        ('"spec":{"gb":1}', '"rack":"r","spec":{"gb":2}', 0.9, [{"spec": {"gb": 1}}, {"rack": "r", "spec": {"gb": 2}}]),
+    ],
+)
+def test_a_job_that_the_grammar_ended_goes_on_in_the_next(
+    catalogue: Catalogue, first: str, second: str, wanted_more: float, args: list[dict[str, Any]]
+) -> None:
+    tokens = host(first, second, wanted_more=wanted_more)
+    told = said_by(*tokens, catalogue=catalogue)
+    draft = read_draft(told, amendments_to(told, tokens, catalogue, "which host?"))
+    assert [job.action_args for job in draft.jobs] == args
+
+
+def test_what_depends_on_either_half_depends_on_the_whole(catalogue: Catalogue) -> None:
+    ports = [
+        token(',{"action_name":"open_port","action_args":{"port":1},"depends_on":[1]}'),
+        token(',{"action_name":"open_port","action_args":{"port":2}}]}'),
+    ]
+    tokens = host('"rack":"r7"', '"name":"web"', wanted_more=0.9)
+    tokens[-1] = token(tokens[-1]["token"].removesuffix("]}"))
+    told = said_by(*tokens, *ports, catalogue=catalogue)
+    draft = read_draft(told, amendments_to(told, [*tokens, *ports], catalogue, "open 1 and 2"))
+    assert [job.depends_on for job in draft.jobs] == [(), (0,), (1,)]
+
+
+def test_jobs_are_not_joined_to_what_the_action_refuses(catalogue: Catalogue) -> None:
+    limited = parse_catalogue(CATALOGUE.replace("minProperties: 1", "maxProperties: 1"))
+    tokens = host('"rack":"r7"', '"name":"web"', wanted_more=0.9)
+    assert amendments_to(said_by(*tokens, catalogue=limited), tokens, limited, "which host?") == AS_IT_IS
+
+
+def test_a_job_that_goes_on_with_a_refused_one_stands_alone(catalogue: Catalogue) -> None:
+    tokens = host('"rack":"r7"', '"name":"web"', wanted_more=0.9)
+    told = said_by(*tokens, catalogue=catalogue)
+    draft = read_draft(told, Amendments(refused_jobs=frozenset({0}), continued_jobs=frozenset({1})))
+    assert [job.action_args for job in draft.jobs] == [{"name": "web"}]

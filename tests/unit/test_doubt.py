@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from planner_service.generation.doubt import MAX_REFUSAL_PROBABILITY, doubted_jobs
+from planner_service.generation.doubt import MAX_INVENTION_PROBABILITY, MAX_REFUSAL_PROBABILITY, doubted_jobs
 
 ACTIONS = ("restart_service", "notify_team")
 PROMPT = "bounce nginx"
@@ -86,3 +86,30 @@ def test_names_inside_arguments_are_not_jobs() -> None:
 )
 def test_what_is_not_of_the_protocol_is_no_doubt(tokens: list[Any]) -> None:
     assert doubted_jobs(tokens, ACTIONS, PROMPT) == frozenset()
+
+
+def named(action: str, *candidates: tuple[str, float]) -> list[dict[str, Any]]:
+    first = candidates[0][0]
+    return [token('{"jobs":[{"action_name":"'), token(first, *candidates), token(action.removeprefix(first))]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "doubted"),
+    [
+        ((("open", 0.7), ("close", 0.3)), True),
+        ((("open", 0.7), ("shut", 0.15), ("Block", 0.15)), True),
+        ((("open", 1 - MAX_INVENTION_PROBABILITY), ("close", MAX_INVENTION_PROBABILITY)), True),
+        ((("open", 0.9), ("close", 0.1)), False),
+        ((("open", 0.6), ("port", 0.4)), False),
+        ((("open", 0.6), ("back", 0.2), ("database", 0.2)), False),
+        ((("open", 0.6), (" Open", 0.4)), False),
+        ((("open", 0.6), ("c", 0.2), ("_", 0.2)), False),
+        ((("open", 0.6), ("create", 0.4)), False),
+    ],
+)
+def test_an_action_that_the_model_would_have_liked_is_a_doubt_though_the_request_says_the_rest_of_the_name(
+    candidates: tuple[tuple[str, float], ...], doubted: bool
+) -> None:
+    actions = ("open_firewall_port", "createDatabaseBackup")
+    tokens = named("open_firewall_port", *candidates)
+    assert doubted_jobs(tokens, actions, "Close the firewall port 22") == ({0} if doubted else frozenset())

@@ -1,0 +1,55 @@
+"""Jobs that a model meant as one, and had to write as two.
+
+A grammar takes an object's properties in the order of their schema. A model that thinks of an earlier one too late can
+only end the object; often it then writes another job of the same action for the rest: {genre, cast} and {directed_by}.
+That it would rather have gone on shows in its tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from planner_service.generation.token_logprobs import ARGUMENTS_DEPTH, JOB_DEPTH, STRING_OR_BRACKET, ReplyTokens
+
+MIN_CONTINUATION_PROBABILITY = 0.5
+"""From here on a job was cut short. The model writes what is most probable, so only a grammar can have ended it."""
+
+
+def cut_short(tokens: Sequence[Any]) -> frozenset[int]:
+    """Positions (from 0) of jobs in whose arguments an object ended although the model wanted to go on with it.
+
+    tokens: as for token_logprobs.ReplyTokens.
+    """
+    reply = ReplyTokens(tokens)
+    depth, job = 0, -1
+    found = set()
+    for mark in STRING_OR_BRACKET.finditer(reply.text):
+        bracket = mark.group()
+        if bracket in "{[":
+            depth += 1
+            job += depth == JOB_DEPTH
+        elif bracket in "}]":
+            if depth >= ARGUMENTS_DEPTH and bracket == "}":
+                goes_on = reply.share(mark.start(), lambda rest: rest.lstrip().startswith(","))
+                if goes_on >= MIN_CONTINUATION_PROBABILITY:
+                    found.add(job)
+            depth -= 1
+    return frozenset(found)
+
+
+def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What both say, objects within them joined, too; None where they contradict each other."""
+    both = dict(one)
+    for name, value in other.items():
+        before = both.get(name, value)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            inner = joined(before, value)
+            if inner is None:
+                return None
+            both[name] = inner
+        elif before != value or isinstance(before, bool) != isinstance(value, bool):
+            return None
+        else:
+            both[name] = value
+    return both

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import sqlite3
 import stat
@@ -26,6 +28,9 @@ from store_service.persistence.read_pool import ReadPool, Row
 from store_service.persistence.rows import PLAN_COLUMNS, PROPOSAL_COLUMNS, plan_from_row, proposal_from_row
 
 _ROWS_AT_ONCE = 500
+# How file systems say that they have no hard links, or no modes: FAT, what Windows shares, FUSE.
+_NOT_THERE = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 
 
 class BackupRefused(Exception):
@@ -93,13 +98,15 @@ def back_up(url: str, destination: Path) -> int:
                 found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
                 raise BackupRefused(f"the copy is damaged: {found}")
-        # As many may read the copy as the database.
-        partial.chmod(stat.S_IMODE(source_path.stat().st_mode))
+        # As many may read the copy as the database, where files have modes of their own.
+        try:
+            partial.chmod(stat.S_IMODE(source_path.stat().st_mode))
+        except OSError as problem:
+            if problem.errno not in _NOT_THERE:
+                raise
         with partial.open("rb+") as file:
             os.fsync(file.fileno())
-        # link() instead of rename(): it fails when somebody made the destination meanwhile.
-        os.link(partial, destination)
-        partial.unlink()
+        _name(partial, destination)
         _sync_directory(destination.parent)
     except sqlite3.Error as problem:
         raise BackupRefused(f"SQLite cannot copy {source_path}: {problem}") from problem
@@ -206,10 +213,41 @@ async def _rows_with_snapshots(pool: ReadPool, table: str, columns: tuple[str, .
         last = rows[-1][0]
 
 
+def _name(partial: Path, destination: Path) -> None:
+    """Give a whole file its name, in one step and never in place of another file. Raises OSError, BackupRefused."""
+    try:
+        # Not rename(), which replaces what somebody made meanwhile.
+        os.link(partial, destination)
+    except OSError as problem:
+        if problem.errno not in _NOT_THERE:
+            raise
+    else:
+        partial.unlink()
+        return
+    # Linux has a rename that replaces nothing. Python does not offer it, nor do all C libraries and file systems.
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        failure = errno.ENOSYS
+    elif rename(_AT_FDCWD, os.fsencode(partial), _AT_FDCWD, os.fsencode(destination), _RENAME_NOREPLACE):
+        failure = ctypes.get_errno()
+    else:
+        return
+    if failure in (*_NOT_THERE, errno.EINVAL):
+        raise BackupRefused(
+            f"{destination} cannot be written: its file system has neither hard links nor a rename that replaces "
+            "nothing; back up to another one, and copy the file from there"
+        )
+    raise OSError(failure, os.strerror(failure))
+
+
 def _sync_directory(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as problem:
+        # Windows shares and some of FUSE have nothing to sync there.
+        if problem.errno != errno.EINVAL:
+            raise
     finally:
         os.close(descriptor)
 

@@ -11,7 +11,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from store_service import administration
 from store_service.persistence.offline import BackupRefused, back_up
+from tests.support import refused_system_calls
 from tests.support.databases import PostgresServer
 from tests.support.served_store import job, planned, running_store
 
@@ -32,11 +33,11 @@ VERIFY = ROOT / "docs" / "verify_log.py"
 
 
 def run(
-    *arguments: str, url: str, stdout: int = subprocess.PIPE, **environment: str
+    *arguments: str, url: str, stdout: int = subprocess.PIPE, launcher: Sequence[str] = (), **environment: str
 ) -> subprocess.CompletedProcess[str]:
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PLANGATE_")}
     return subprocess.run(
-        [sys.executable, "-m", "store_service", *arguments],
+        [*launcher, sys.executable, "-m", "store_service", *arguments],
         env={**clean, **environment, "PLANGATE_DATABASE_URL": url},
         stdout=stdout,
         stderr=subprocess.PIPE,
@@ -273,6 +274,25 @@ def test_files_are_their_owners_alone_and_copies_no_less(tmp_path: Path) -> None
         os.umask(before)
     with pytest.raises(BackupRefused, match=r"nowhere/copy\.db cannot be written: No such file or directory"):
         back_up(url, tmp_path / "nowhere" / "copy.db")
+
+
+def test_a_backup_needs_no_hard_links_and_no_modes(sqlite_url: str, tmp_path: Path) -> None:
+    asyncio.run(filled(sqlite_url))
+    copy, taken, other = (tmp_path / name for name in ("copy.db", "taken.db", "other.db"))
+    # Nothing is there for who looks, yet the name is taken, as by somebody who came in between.
+    taken.symlink_to("nowhere")
+    for destination, without, status, said in (
+        (copy, ["link", "chmod"], 0, ""),
+        (copy, ["link", "chmod"], 1, f"{copy} exists already"),
+        (taken, ["link"], 1, f"{taken} cannot be written: File exists"),
+        (other, ["link", "renameat2"], 1, f"{other} cannot be written: its file system has neither hard links nor "),
+    ):
+        done = run("backup", str(destination), url=sqlite_url, launcher=refused_system_calls.without(*without))
+        assert (done.returncode, done.stderr.count("\n")) == (status, 1 if said else 0), done.stderr
+        assert said in done.stderr
+    assert sorted(tmp_path.iterdir()) == [copy, taken]
+    assert taken.is_symlink()
+    assert asyncio.run(administration.check(f"sqlite:///{copy}")).problems == ()
 
 
 def test_the_subcommands_say_what_they_did_and_end_with_a_status(tmp_path: Path) -> None:

@@ -192,7 +192,8 @@ async def test_events_that_are_there_at_once_may_come_as_one_message(database_ur
 
 async def fill(store: RunningStore, events: int, argument_bytes: int) -> None:
     """Append this many events, 20 to a commit."""
-    one = rpc.CreateProposalRequest(proposal={"action_name": "x", "action_args": {"a": "x" * argument_bytes}})
+    one = rpc.CreateProposalRequest(proposal=proposal_pb2.Proposal(action_name="x"))
+    one.proposal.action_args.update({"a": "x" * argument_bytes})
     for _ in range(events // 20):
         await store.planner.proposals.BatchCreateProposals(rpc.BatchCreateProposalsRequest(requests=[one] * 20))
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -56,8 +58,7 @@ def description_of(job: Job, catalogue: Catalogue) -> str:
 
 def evidence_for(job: Job, prompt: str) -> str:
     """The sentence of the request that calls for a job: the one that says most of its arguments and of its name."""
-    found = (match.group().strip() for match in islice(_SENTENCE.finditer(prompt), MAX_COMPARED))
-    sentences = [sentence for sentence in found if sentence]
+    sentences = _sentences(prompt)
     if not sentences:
         return ""
     texts, numbers = _said([job])
@@ -65,15 +66,34 @@ def evidence_for(job: Job, prompt: str) -> str:
     wanted_numbers = {_plain(number) for number in islice(numbers, MAX_COMPARED)}
     words = {word.casefold() for word in re.split(r"[^A-Za-z0-9]+", job.action_name) if len(word) > 2}
 
-    def likeness(sentence: str) -> int:
-        folded = sentence[:MAX_DESCRIPTION_CHARACTERS].casefold()
-        said = sum(2 for text in wanted_texts if text in folded)
-        said += 2 * len(wanted_numbers.intersection(_DIGITS.findall(folded)))
-        return said + sum(1 for word in words if word in folded)
+    def likeness(sentence: _Sentence) -> int:
+        said = sum(2 for text in wanted_texts if text in sentence.folded)
+        said += 2 * len(wanted_numbers & sentence.numbers)
+        return said + sum(1 for word in words if word in sentence.folded)
 
     best = max(sentences, key=likeness)
-    quote = best if likeness(best) else prompt.strip()
+    quote = best.text if likeness(best) else prompt.strip()
     return quote if len(quote) <= MAX_QUOTE_CHARACTERS else quote[: MAX_QUOTE_CHARACTERS - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class _Sentence:
+    """`folded`: as much of it as is compared, in small letters; `numbers`: those in it, as they are written."""
+
+    text: str
+    folded: str
+    numbers: frozenset[str]
+
+
+@lru_cache(maxsize=16)
+def _sentences(prompt: str) -> tuple[_Sentence, ...]:
+    """Kept for the next job of the same plan."""
+    found = (match.group().strip() for match in islice(_SENTENCE.finditer(prompt), MAX_COMPARED))
+    return tuple(
+        _Sentence(text, folded, frozenset(_DIGITS.findall(folded)))
+        for text in found
+        if text and (folded := text[:MAX_DESCRIPTION_CHARACTERS].casefold())
+    )
 
 
 def _mentions(prompt: str, job_count: int) -> list[str]:

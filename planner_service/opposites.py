@@ -63,13 +63,18 @@ def _sentences(prompt: str) -> list[list[str]]:
 
 def _opposites_of(action: Action) -> tuple[str, tuple[str, ...]] | None:
     """The verb of the action's name and what it is about, if the verb has an opposite and nothing turns it round."""
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", action.name.rpartition(".")[2])
+    read = _read_name(action.name)
+    return None if read is None or _has_switch(action.parameters) else read
+
+
+@lru_cache(maxsize=1024)
+def _read_name(name: str) -> tuple[str, tuple[str, ...]] | None:
+    """Kept for all plans: the same names come again and again."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name.rpartition(".")[2])
     folded = [word.casefold() for word in words]
     verbs = [word for word in folded if _verb_of(word) in _table()]
     things = tuple(word for word in folded if word not in verbs)
-    if len(verbs) != 1 or not things or _has_switch(action.parameters):
-        return None
-    return _verb_of(verbs[0]), things
+    return (_verb_of(verbs[0]), things) if len(verbs) == 1 and things else None
 
 
 def _has_switch(schema: Mapping[str, Any]) -> bool:

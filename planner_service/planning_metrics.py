@@ -52,36 +52,41 @@ class PlanningMetrics:
         self._decisions = Counter(
             "plangate_decisions", "Jobs of stored plans by effect", ("effect",), registry=registry
         )
+        # Those of every plan, looked up once; and a scraper sees them at 0 from the start.
+        self._hits, self._misses = self._cache.labels("hit"), self._cache.labels("miss")
+        self._tokens_in, self._tokens_out = self._tokens.labels("input"), self._tokens.labels("output")
+        self._planned, self._validated = self._plans.labels(PLANNED), self._plans.labels(VALIDATED)
+        self._decided = {effect: self._decisions.labels(effect.value) for effect in Effect}
         self._queue = Counter(
             "plangate_queued_plans", "Claimed plans by how they ended here", ("outcome",), registry=registry
         )
 
     def cache_hit(self) -> None:
         """An answer was kept."""
-        self._cache.labels("hit").inc()
+        self._hits.inc()
 
     def cache_miss(self) -> None:
         """A model must be asked."""
-        self._cache.labels("miss").inc()
+        self._misses.inc()
 
     def generated(self, report: GenerationReport, *, valid: bool) -> None:
         """A generation ended, with a valid draft or without."""
         for attempt in report.attempts:
             self._attempts.labels(attempt.model, attempt.outcome.value).inc()
-        self._tokens.labels("input").inc(report.input_tokens)
-        self._tokens.labels("output").inc(report.output_tokens)
+        self._tokens_in.inc(report.input_tokens)
+        self._tokens_out.inc(report.output_tokens)
         if valid:
             self._seconds.observe(report.duration_seconds)
 
     def planned(self, plan: Plan) -> None:
         """A plan was stored."""
-        self._plans.labels(PLANNED).inc()
+        self._planned.inc()
         for job in plan.jobs:
-            self._decisions.labels((job.decision.effect if job.decision else Effect.DENY).value).inc()
+            self._decided[job.decision.effect if job.decision else Effect.DENY].inc()
 
     def validated(self) -> None:
         """A plan was made that is not to be stored."""
-        self._plans.labels(VALIDATED).inc()
+        self._validated.inc()
 
     def failed(self, error: BaseException) -> None:
         """No plan came of a request."""

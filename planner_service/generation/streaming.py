@@ -111,16 +111,16 @@ def read_jobs(
     return read_draft(reply, amendments_to(reply)).jobs
 
 
-class _OwnAttributesOnly(type(OpenAISchema)):  # type: ignore[misc]  # pydantic's metaclass, which has no public name
-    """Shows no base classes to those who ask for `__mro__`; Python itself, and `issubclass`, do not ask."""
+class _NoAttributes(type(OpenAISchema)):  # type: ignore[misc]  # pydantic's metaclass, which has no public name
+    """Shows nothing to those who ask for `__mro__`; Python itself, and `issubclass`, do not ask."""
 
     @property
     def __mro__(cls) -> tuple[type, ...]:
-        return (cls,)
+        return ()
 
 
-class PlanForm(OpenAISchema, metaclass=_OwnAttributesOnly):
-    """What Instructor sees of a reply model: its schema and how to validate, but no fields and no base classes.
+class PlanForm(OpenAISchema, metaclass=_NoAttributes):
+    """What Instructor sees of a reply model: its schema and how to validate, but no fields and no attributes.
 
     Instructor walks all fields of a response model and all attributes of its base classes four times per call, in
     search of validators that it does not support: 0.2 ms, a twelfth of what a plan costs the planner. And it derives a

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 from planner_service.catalogue import Catalogue
 from planner_service.plan import MAX_DESCRIPTION_CHARACTERS, Job
@@ -47,7 +47,16 @@ def warnings_for(prompt: str, jobs: Sequence[Job]) -> tuple[str, ...]:
     return (f"this plan may be incomplete: the request names {shown}, and no job mentions it",)
 
 
-def description_of(job: Job, catalogue: Catalogue) -> str:
+class Asked(Protocol):
+    """A job, or what becomes one."""
+
+    @property
+    def action_name(self) -> str: ...
+    @property
+    def action_args(self) -> Mapping[str, Any]: ...
+
+
+def description_of(job: Asked, catalogue: Catalogue) -> str:
     """What a job does, for its reviewer: the action's first sentence and the arguments."""
     action = catalogue.find(job.action_name)
     sentence = action.description.split("\n", 1)[0].split(". ", 1)[0].rstrip(".") if action else job.action_name

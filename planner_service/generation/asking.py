@@ -6,6 +6,7 @@ loop would do about a bad reply, the generator does: docs/decisions/0010-one-ret
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import Callable
@@ -38,10 +39,12 @@ from planner_service.generation.errors import (
 from planner_service.generation.providers import ModelClient
 from planner_service.generation.repair import repaired_object
 from planner_service.generation.reply import Reply, hear_event, read_reply
+from planner_service.generation.second_look import unasked_jobs
 from planner_service.generation.streaming import StreamedForms, plan_form
 
 # The second: halves of surrogate pairs, which a reply may hold and UTF-8 does not.
 _UNREADABLE = frozenset({"json_invalid", "string_unicode"})
+_QUESTIONS_SECONDS = 10.0
 
 
 def let_go(retrying: AsyncRetrying) -> None:
@@ -81,13 +84,22 @@ class DraftForm:
 
 @dataclasses.dataclass(slots=True)
 class Exchange:
-    """One call and what is known of it, also when it fails. `said`: all that the requester says."""
+    """One call and what is known of it, also when it fails. `said`: all that the requester says.
+
+    questions: replies to what the model was asked about its own.
+    """
 
     client: ModelClient
     form: DraftForm
     said: str
     reply: Reply | None = None
     repaired: bool = False
+    questions: list[Reply] = dataclasses.field(default_factory=list)
+
+    @property
+    def replies(self) -> list[Reply]:
+        """All that came back and has to be paid for."""
+        return [*([] if self.reply is None else [self.reply]), *self.questions]
 
     async def ask(
         self, messages: list[dict[str, str]], options: dict[str, Any], hear: Callable[[str], None] | None
@@ -122,14 +134,45 @@ class Exchange:
         self._judge(self.reply)
         if instance is None:
             instance = await self._read(self.reply)
-        return read_draft(instance, self.amendments_to(instance))
+        amendments = self.amendments_to(instance)
+        if self._tells_probabilities:
+            refused = amendments.refused_jobs | await self._unasked_jobs(instance, self.reply, amendments)
+            amendments = dataclasses.replace(amendments, refused_jobs=refused)
+        return read_draft(instance, amendments)
 
     def amendments_to(self, told: PlanReply) -> Amendments:
         """What to change in the jobs that have come."""
-        # Some servers tell them unasked; what is read from them was measured for the models that are asked.
-        if self.reply is None or not self.reply.token_logprobs or not self.client.row.tells_logprobs:
+        if self.reply is None or not self._tells_probabilities:
             return AS_IT_IS
         return amendments_to(told, self.reply.token_logprobs, self.form.catalogue, self.said)
+
+    @property
+    def _tells_probabilities(self) -> bool:
+        # Some servers tell them unasked; what is read from them was measured for the models that are asked.
+        return self.client.row.tells_logprobs and self.reply is not None and bool(self.reply.token_logprobs)
+
+    async def _unasked_jobs(self, told: PlanReply, reply: Reply, amendments: Amendments) -> frozenset[int]:
+        """What second_look.py says. A call that fails says nothing: the plan is there without it."""
+        try:
+            async with asyncio.timeout(_QUESTIONS_SECONDS):
+                return await unasked_jobs(
+                    told, reply.token_logprobs, self.form.catalogue, self.said, amendments.refused_jobs, self._ask_back
+                )
+        except Exception as error:
+            if provider_failure(self.client.model, error) is None:
+                raise
+            return frozenset()
+
+    async def _ask_back(self, messages: list[dict[str, str]]) -> list[Any]:
+        """The tokens of a reply of one token."""
+        instructor = self.client.instructor
+        options = self.client.call_options(output_limit=1, temperature=0.0, seed=0, stream=False)
+        # Without a response model Instructor only makes the call.
+        reply = read_reply(
+            await instructor.create_fn(response_model=None, messages=messages, **{**instructor.kwargs, **options})
+        )
+        self.questions.append(reply)
+        return reply.token_logprobs
 
     async def _whole(self, messages: list[dict[str, str]], options: dict[str, Any]) -> PlanReply:
         hooks = Hooks()

@@ -42,7 +42,7 @@ def doubted_jobs(
     """
     asked = frozenset(stems(said))
     doubted = set()
-    for position, (name, candidates) in enumerate(_names(tokens)):
+    for position, (name, candidates) in enumerate(named_actions(tokens)):
         limit = MAX_REFUSAL_PROBABILITY_UNSAID if position in unsaid else MAX_REFUSAL_PROBABILITY
         refused = _refusal_probability(candidates, action_names) >= limit and not _is_named(name, asked)
         if refused or _invention_probability(candidates, action_names) >= MAX_INVENTION_PROBABILITY:
@@ -57,7 +57,7 @@ def _is_named(action_name: str, asked: frozenset[str]) -> bool:
     return said >= _NAMED_WORDS and said * 2 >= len(words)
 
 
-def _names(tokens: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+def named_actions(tokens: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     """Each job's action name, as far as it has come, and the candidates for its first token."""
     text = ""
     found: list[tuple[int, Any]] = []

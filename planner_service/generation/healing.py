@@ -132,8 +132,8 @@ class Healing:
                     outcome=AttemptOutcome.VALID if failure is None else failure.outcome,
                     errors=() if failure is None else bounded_errors(failure.errors),
                     raw_text=recorded_text(exchange.reply.text if exchange.reply else "", self._settings.raw_text),
-                    input_tokens=exchange.reply.input_tokens if exchange.reply else 0,
-                    output_tokens=exchange.reply.output_tokens if exchange.reply else 0,
+                    input_tokens=sum(reply.input_tokens for reply in exchange.replies),
+                    output_tokens=sum(reply.output_tokens for reply in exchange.replies),
                     duration_seconds=self._loop.time() - started,
                     repaired=exchange.repaired,
                     start_time=start_time,
@@ -234,7 +234,7 @@ class Healing:
         self._last_reply = exchange.reply.text if exchange.reply is not None else ""
         estimate = self._workshop.estimate(attempt.model)
         prompt_size = self._prompt_size(exchange.client, messages)
-        estimate.learn(prompt_size, attempt.input_tokens)
+        estimate.learn(prompt_size, exchange.reply.input_tokens if exchange.reply is not None else 0)
         # A provider that does not count must not make the budget endless.
         if exchange.reply is not None:
             self._tokens_used += attempt.input_tokens or estimate.of(prompt_size)

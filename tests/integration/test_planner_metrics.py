@@ -27,14 +27,14 @@ class Measured:
     url: str
 
     async def samples(self, name: str) -> dict[tuple[str, ...], float]:
-        """Label values, in the order of the labels' names -> value."""
+        """Label values, in the order of the labels' names -> value, but for what is 0."""
         async with aiohttp.ClientSession() as session, session.get(self.url) as answer:
             text = await answer.text()
         return {
             tuple(value for _, value in sorted(sample.labels.items())): sample.value
             for family in text_string_to_metric_families(text)
             for sample in family.samples
-            if sample.name == name
+            if sample.name == name and sample.value
         }
 
 

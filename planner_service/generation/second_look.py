@@ -2,7 +2,7 @@
 
 A small model that finds no fitting action takes another one. Asked about the finished job, without the catalogue and
 the examples before its eyes, it tells right from wrong well (docs/plan-quality.md). That is one short call for one job
-in five: a few tokens to read and one to write.
+in six: a few tokens to read and one to write.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def warnings_for(prompt: str, jobs: Sequence[Job]) -> tuple[str, ...]:
     return (f"this plan may be incomplete: the request names {shown}, and no job mentions it",)
 
 
-class Asked(Protocol):
+class JobLike(Protocol):
     """A job, or what becomes one."""
 
     @property
@@ -56,7 +56,7 @@ class Asked(Protocol):
     def action_args(self) -> Mapping[str, Any]: ...
 
 
-def description_of(job: Asked, catalogue: Catalogue) -> str:
+def description_of(job: JobLike, catalogue: Catalogue) -> str:
     """What a job does, for its reviewer: the action's first sentence and the arguments."""
     action = catalogue.find(job.action_name)
     sentence = action.description.split("\n", 1)[0].split(". ", 1)[0].rstrip(".") if action else job.action_name

@@ -86,7 +86,7 @@ class DraftForm:
 class Exchange:
     """One call and what is known of it, also when it fails. `said`: all that the requester says.
 
-    questions: replies to what the model was asked about its own.
+    answers: replies to what the model was asked about its own jobs.
     """
 
     client: ModelClient
@@ -94,12 +94,12 @@ class Exchange:
     said: str
     reply: Reply | None = None
     repaired: bool = False
-    questions: list[Reply] = dataclasses.field(default_factory=list)
+    answers: list[Reply] = dataclasses.field(default_factory=list)
 
     @property
     def replies(self) -> list[Reply]:
         """All that came back and has to be paid for."""
-        return [*([] if self.reply is None else [self.reply]), *self.questions]
+        return self.answers if self.reply is None else [self.reply, *self.answers]
 
     async def ask(
         self, messages: list[dict[str, str]], options: dict[str, Any], hear: Callable[[str], None] | None
@@ -135,28 +135,27 @@ class Exchange:
         if instance is None:
             instance = await self._read(self.reply)
         amendments = self.amendments_to(instance)
-        if self._tells_probabilities:
-            refused = amendments.refused_jobs | await self._unasked_jobs(instance, self.reply, amendments)
+        if self._tokens:
+            refused = amendments.refused_jobs | await self._unasked_jobs(instance, amendments)
             amendments = dataclasses.replace(amendments, refused_jobs=refused)
         return read_draft(instance, amendments)
 
     def amendments_to(self, told: PlanReply) -> Amendments:
         """What to change in the jobs that have come."""
-        if self.reply is None or not self._tells_probabilities:
-            return AS_IT_IS
-        return amendments_to(told, self.reply.token_logprobs, self.form.catalogue, self.said)
+        return amendments_to(told, self._tokens, self.form.catalogue, self.said) if self._tokens else AS_IT_IS
 
     @property
-    def _tells_probabilities(self) -> bool:
+    def _tokens(self) -> list[Any]:
+        """The reply's, with their probabilities; empty where these say nothing."""
         # Some servers tell them unasked; what is read from them was measured for the models that are asked.
-        return self.client.row.tells_logprobs and self.reply is not None and bool(self.reply.token_logprobs)
+        return self.reply.token_logprobs if self.reply is not None and self.client.row.tells_logprobs else []
 
-    async def _unasked_jobs(self, told: PlanReply, reply: Reply, amendments: Amendments) -> frozenset[int]:
+    async def _unasked_jobs(self, told: PlanReply, amendments: Amendments) -> frozenset[int]:
         """What second_look.py says. A call that fails says nothing: the plan is there without it."""
         try:
             async with asyncio.timeout(_QUESTIONS_SECONDS):
                 return await unasked_jobs(
-                    told, reply.token_logprobs, self.form.catalogue, self.said, amendments.refused_jobs, self._ask_back
+                    told, self._tokens, self.form.catalogue, self.said, amendments.refused_jobs, self._ask_back
                 )
         except Exception as error:
             if provider_failure(self.client.model, error) is None:
@@ -171,7 +170,7 @@ class Exchange:
         reply = read_reply(
             await instructor.create_fn(response_model=None, messages=messages, **{**instructor.kwargs, **options})
         )
-        self.questions.append(reply)
+        self.answers.append(reply)
         return reply.token_logprobs
 
     async def _whole(self, messages: list[dict[str, str]], options: dict[str, Any]) -> PlanReply:

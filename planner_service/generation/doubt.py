@@ -15,7 +15,7 @@ from typing import Any
 
 from planner_service.generation.draft import NO_MATCHING_ACTION
 from planner_service.generation.selection import stems
-from planner_service.generation.token_logprobs import JOB_DEPTH, STRING_OR_BRACKET, listed_candidates
+from planner_service.generation.token_logprobs import JOB_DEPTH, listed_candidates, marks
 
 MAX_REFUSAL_PROBABILITY = 0.15
 """From here on a job counts as refused. Measured, see docs/plan-quality.md; it belongs to the embedded model."""
@@ -64,17 +64,12 @@ def named_actions(tokens: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     for token in tokens:
         if not isinstance(token, Mapping):
             break
-        if _NAME_BEGINS.search(text[-40:]) and _depth(text) == JOB_DEPTH:
+        if _NAME_BEGINS.search(text[-40:]) and list(marks(text))[-1].depth == JOB_DEPTH:
             found.append((len(text), token.get("top_logprobs")))
         text += str(token.get("token") or "")
     for start, candidates in found:
         name = _NAME.match(text, start)
         yield name.group() if name else "", candidates
-
-
-def _depth(text: str) -> int:
-    marks = [mark.group() for mark in STRING_OR_BRACKET.finditer(text)]
-    return sum(1 if mark in "{[" else -1 if mark in "}]" else 0 for mark in marks)
 
 
 def _refusal_probability(candidates: Any, action_names: Sequence[str]) -> float:

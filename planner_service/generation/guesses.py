@@ -15,12 +15,7 @@ from typing import Any
 
 from planner_service.generation.number_words import NUMBER_WORDS
 from planner_service.generation.selection import stems
-from planner_service.generation.token_logprobs import (
-    ARGUMENTS_DEPTH,
-    JOB_DEPTH,
-    STRING_OR_BRACKET,
-    ReplyTokens,
-)
+from planner_service.generation.token_logprobs import ARGUMENTS_DEPTH, ReplyTokens, marks
 
 MIN_OMISSION_PROBABILITY = 0.15
 MIN_OMISSION_PROBABILITY_OF_A_SWITCH = 0.05
@@ -111,16 +106,9 @@ def _is_said(value: Any, asked: _Asked) -> bool:
 
 def _argument_names(text: str) -> Iterator[tuple[int, str, int]]:
     """Each argument's job, name, and where the name's first quotation mark stands."""
-    depth, job = 0, -1
-    for mark in STRING_OR_BRACKET.finditer(text):
-        found = mark.group()
-        if found in "{[":
-            depth += 1
-            job += depth == JOB_DEPTH
-        elif found in "}]":
-            depth -= 1
-        elif depth == ARGUMENTS_DEPTH and _COLON.match(text, mark.end()):
-            yield job, found.strip('"'), mark.start()
+    for mark in marks(text):
+        if mark.text not in "{}[]" and mark.depth == ARGUMENTS_DEPTH and _COLON.match(text, mark.end):
+            yield mark.job, mark.text.strip('"'), mark.start
 
 
 def _is_another(key: str, rest: str) -> bool:

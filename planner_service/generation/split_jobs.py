@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from planner_service.generation.token_logprobs import ARGUMENTS_DEPTH, JOB_DEPTH, STRING_OR_BRACKET, ReplyTokens
+from planner_service.generation.token_logprobs import ARGUMENTS_DEPTH, ReplyTokens, marks
 
 MIN_CONTINUATION_PROBABILITY = 0.5
 """From here on a job was cut short. The model writes what is most probable, so only a grammar can have ended it."""
@@ -22,19 +22,12 @@ def cut_short(tokens: Sequence[Any]) -> frozenset[int]:
     tokens: as for token_logprobs.ReplyTokens.
     """
     reply = ReplyTokens(tokens)
-    depth, job = 0, -1
     found = set()
-    for mark in STRING_OR_BRACKET.finditer(reply.text):
-        bracket = mark.group()
-        if bracket in "{[":
-            depth += 1
-            job += depth == JOB_DEPTH
-        elif bracket in "}]":
-            if depth >= ARGUMENTS_DEPTH and bracket == "}":
-                goes_on = reply.share(mark.start(), lambda rest: rest.lstrip().startswith(","))
-                if goes_on >= MIN_CONTINUATION_PROBABILITY:
-                    found.add(job)
-            depth -= 1
+    for mark in marks(reply.text):
+        if mark.text == "}" and mark.depth >= ARGUMENTS_DEPTH:
+            goes_on = reply.share(mark.start, lambda rest: rest.lstrip().startswith(","))
+            if goes_on >= MIN_CONTINUATION_PROBABILITY:
+                found.add(mark.job)
     return frozenset(found)
 
 

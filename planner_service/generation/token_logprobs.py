@@ -6,13 +6,38 @@ import math
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
 JOB_DEPTH = 3
 """Of brackets within a reply: {"jobs": [{ ..."""
 ARGUMENTS_DEPTH = JOB_DEPTH + 1
-STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\]]', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\]]', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A string or a bracket of a reply. depth: of brackets, those that open or close here among them. job: position of
+    the job that it belongs to, or that came last; -1 before the first."""
+
+    text: str
+    start: int
+    end: int
+    depth: int
+    job: int
+
+
+def marks(text: str) -> Iterator[Mark]:
+    """All strings and brackets of a reply, also of one that has not come whole."""
+    depth, job = 0, -1
+    for found in _STRING_OR_BRACKET.finditer(text):
+        mark = found.group()
+        if mark in "{[":
+            depth += 1
+            job += depth == JOB_DEPTH
+        yield Mark(mark, found.start(), found.end(), depth, job)
+        depth -= mark in "}]"
 
 
 class ReplyTokens:

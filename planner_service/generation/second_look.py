@@ -23,7 +23,8 @@ MIN_ASSENT = -0.25
 """Below this a job counts as refused: the logarithm of the probability of "yes" over that of "no". Measured."""
 MAX_QUESTIONS = 8
 """How many jobs of a plan are asked about, the first ones."""
-_MAX_REQUEST_CHARACTERS = 600
+MAX_REQUEST_CHARACTERS = 1_000
+"""Nothing is asked about longer requests: they take long to read, and a part of one asks for a part of its jobs only."""
 
 Message = dict[str, str]
 _SYSTEM = "You check whether a job does what a request asks. Answer yes or no."
@@ -43,9 +44,11 @@ async def unasked_jobs(
     that are refused already. ask: the tokens of a reply to these messages, empty where there is none. Raises what it
     raises.
     """
+    if len(said) > MAX_REQUEST_CHARACTERS:
+        return frozenset()
     found = set()
     for position in list(_unsure_jobs(told, tokens, catalogue, refused))[:MAX_QUESTIONS]:
-        question = f"Request: {said[:_MAX_REQUEST_CHARACTERS]}\nJob: {description_of(told.jobs[position], catalogue)}\n"
+        question = f"Request: {said}\nJob: {description_of(told.jobs[position], catalogue)}\n"
         answer = await ask(
             [
                 {"role": "system", "content": _SYSTEM},

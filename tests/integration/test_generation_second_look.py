@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from planner_service.generation.providers import EMBEDDED
-from planner_service.generation.second_look import MAX_QUESTIONS, SURE_PROBABILITY
+from planner_service.generation.second_look import MAX_QUESTIONS, MAX_REQUEST_CHARACTERS, SURE_PROBABILITY
 from tests.support.generation import PLAN, Bench, Observed
 from tests.support.model_server import ModelReply, ModelRequest, ModelServer, drops, fails, garbage, says
 
@@ -106,6 +106,18 @@ async def test_other_models_are_not_asked() -> None:
     async with ModelServer() as server, Bench(server) as bench:
         server.script(unsure(0, 1))
         result = await bench.generator.generate(bench.request())
+    assert len(result.draft.jobs) == 2
+    assert len(server.requests) == 1
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "changes", [{"prompt": "free /var/log" + "." * MAX_REQUEST_CHARACTERS}, {"context": {"x": "y" * 1_000}}]
+)
+async def test_nothing_is_asked_about_a_request_too_long_to_be_shown_whole(changes: dict[str, Any]) -> None:
+    async with ModelServer() as server, Bench(server) as bench:
+        server.script(unsure(1), answers(no=0.9))
+        result = await bench.generator.generate(bench.request(model=EMBEDDED, **changes))
     assert len(result.draft.jobs) == 2
     assert len(server.requests) == 1
 

@@ -24,7 +24,7 @@ MIN_ASSENT = -0.25
 MAX_QUESTIONS = 8
 """How many jobs of a plan are asked about, the first ones."""
 MAX_REQUEST_CHARACTERS = 1_000
-"""Nothing is asked about longer requests: reading them takes long, and a part of one asks only for a part of its jobs."""
+"""Longer requests get no question: reading them takes long, and a part of one asks for a part of its jobs only."""
 
 Message = dict[str, str]
 _SYSTEM = "You check whether a job does what a request asks. Answer yes or no."

@@ -2,7 +2,7 @@
 `... replay`: make recorded plans again.
 
 Exit status: 0 done; 1 refused or found a problem, said on standard error in one line; 2 wrong arguments or settings.
-`replay` has its own (replay_command.py).
+`replay` has its own (replay_command.py). 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
@@ -17,13 +17,22 @@ from collections.abc import Sequence
 from planner_service.governance import GovernanceRefused, read_governance
 from planner_service.settings import PlannerSettings
 from rpckit.settings import ChannelSettings, SettingsRefused, read_settings
+from rpckit.standard_output import NOBODY_READS, OutputRefused, ReaderGone, written
 from rpckit.telemetry import configure_logging
 from rpckit.variables import VariableMisspelt, check_variables
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    except ReaderGone:
+        return NOBODY_READS
+    except OutputRefused as error:
+        return _refused(str(error))
+
+
+def _run(arguments: list[str]) -> int:
     if arguments[:1] == ["model"]:
         # Before the settings: fetching a model needs no catalogue, no store and no valid server settings.
         from planner_service.generation.embedded.command import run
@@ -57,8 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb == "check":
         for warning in governance.catalogue.warnings:
             print(f"plangate-planner: warning: {warning}", file=sys.stderr)
-        print(f"catalogue: {len(governance.catalogue.actions)} actions, digest {governance.catalogue.digest}")
-        print(f"policy: {len(governance.policy.rules)} rules, digest {governance.policy.digest}")
+        with written("the answer"):
+            print(f"catalogue: {len(governance.catalogue.actions)} actions, digest {governance.catalogue.digest}")
+            print(f"policy: {len(governance.policy.rules)} rules, digest {governance.policy.digest}")
         return 0
     return asyncio.run(_serve(settings))
 
@@ -94,8 +104,9 @@ async def _serve(settings: PlannerSettings) -> int:
     gc.set_threshold(20_000, 20, 50)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGHUP, planner.reload)
-    print(f"plangate-planner listening on {planner.grpc.address}", flush=True)
     try:
+        with written("the address"):
+            print(f"plangate-planner listening on {planner.grpc.address}")
         await run_until_signal(planner.grpc)
     finally:
         await planner.close()

@@ -17,6 +17,7 @@ from planner_service.governance import GovernanceFiles, GovernanceRefused, read_
 from planner_service.replay import Difference, RecordedRun, Replayed
 from planner_service.settings import PlannerSettings
 from rpckit.shortening import shortened
+from rpckit.standard_output import written
 
 _TEXT_CHARACTERS = 160
 _DIGEST_CHARACTERS = 12
@@ -48,11 +49,12 @@ def run(arguments: Sequence[str], settings: PlannerSettings) -> int:
     except (RecordingInvalid, GovernanceRefused, ProviderNotUsable) as error:
         print(f"plangate replay: {visible(str(error))}", file=sys.stderr)
         return UNUSABLE
-    if chosen.as_json:
-        json.dump(_document(chosen.recording, replayed, governance), sys.stdout, indent=2)
-        print()
-    else:
-        _print(replayed, governance)
+    with written("the answer"):
+        if chosen.as_json:
+            json.dump(_document(chosen.recording, replayed, governance), sys.stdout, indent=2)
+            print()
+        else:
+            _print(replayed, governance)
     return DIFFERENT if any(each.differences for each in replayed) else SAME
 
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
-import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from rpckit.auth import TokensFileInvalid
 from rpckit.open_files import allow_many_open_files
 from rpckit.server import ServerRefused, run_until_signal
 from rpckit.settings import SettingsRefused, read_settings
+from rpckit.standard_output import NOBODY_READS, OutputRefused, ReaderGone, written
 from rpckit.telemetry import TracingRefused, configure_logging, configure_tracing
 from rpckit.variables import VariableMisspelt, check_variables
 from store_service import administration
@@ -28,15 +27,6 @@ from store_service.domain.errors import DatabaseUnavailable, StartRefused
 from store_service.domain.events import EventUnreadable
 from store_service.persistence.offline import BackupRefused, back_up
 from store_service.settings import StoreSettings
-
-
-class OutputRefused(Exception):
-    """Standard output does not take what is said; the message says why."""
-
-
-class ReaderGone(Exception):
-    """Nobody reads standard output any more."""
-
 
 _REFUSALS = (
     StartRefused,
@@ -70,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except ReaderGone:
-        return 141
+        return NOBODY_READS
 
 
 def _serve(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
@@ -91,8 +81,9 @@ def _serve(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
         # while everybody waits. 20,000 of their objects took up to 60 ms; all that are remembered, walked as often as
         # the default thresholds have it, made p99 of approves by 64 clients 88 ms.
         gc.set_threshold(5_000, 80, 50)
-        print(f"plangate-store listening on {server.address}", flush=True)
         try:
+            with written("the address"):
+                print(f"plangate-store listening on {server.address}")
             await run_until_signal(server.grpc, server.stop)
         finally:
             await server.stop()
@@ -103,21 +94,21 @@ def _serve(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
 
 def _migrate(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
     revision = asyncio.run(administration.migrate(settings.database_url))
-    with _output("the answer"):
+    with written("the answer"):
         print(f"the schema is {revision}")
     return 0
 
 
 def _back_up(settings: StoreSettings, chosen: argparse.Namespace) -> int:
     size = back_up(settings.database_url, chosen.destination)
-    with _output("the answer"):
+    with written("the answer"):
         print(f"{chosen.destination}: {size} bytes")
     return 0
 
 
 def _check(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
     health = asyncio.run(administration.check(settings.database_url))
-    with _output("the answer"):
+    with written("the answer"):
         print(
             f"schema {health.schema}, {health.events_checked} events up to revision {health.head_revision}, "
             f"{health.resources_checked} plans and proposals"
@@ -132,29 +123,12 @@ def _export(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
     if sys.stdout is None:
         raise OutputRefused("the log cannot be written: there is no standard output")
     with (
-        _output("the log"),
+        written("the log"),
         # Whatever this terminal's encoding: the log's texts are hashed as UTF-8.
         open(sys.stdout.fileno(), "w", encoding="utf-8", newline="\n", closefd=False) as output,
     ):
         asyncio.run(administration.export(settings.database_url, output))
     return 0
-
-
-@contextmanager
-def _output(what: str) -> Iterator[None]:
-    """What is printed within has been written afterwards. Raises OutputRefused, ReaderGone."""
-    try:
-        yield
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError as error:
-        # What is still kept goes nowhere: Python would try once more at its end, and complain.
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-        if isinstance(error, BrokenPipeError):
-            raise ReaderGone from error
-        raise OutputRefused(f"{what} cannot be written: {error.strerror}") from error
 
 
 _COMMANDS: dict[str, Callable[[StoreSettings, argparse.Namespace], int]] = {

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.planner_house import CATALOGUE, POLICY
+from tests.support.recorded_run import COMMITTED
 
 
-async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
+async def run(*arguments: str, stdout: int = asyncio.subprocess.PIPE, **environment: str) -> tuple[int, str, str]:
     """Exit code, standard output, standard error."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("PLANGATE_")}
     process = await asyncio.create_subprocess_exec(
@@ -22,12 +23,12 @@ async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
         "planner_service",
         *arguments,
         env={**clean, **environment},
-        stdout=asyncio.subprocess.PIPE,
+        stdout=stdout,
         stderr=asyncio.subprocess.PIPE,
     )
     out, err = await process.communicate()
     assert process.returncode is not None
-    return process.returncode, out.decode(), err.decode()
+    return process.returncode, (out or b"").decode(), err.decode()
 
 
 @pytest.mark.asyncio
@@ -123,3 +124,33 @@ async def test_checking_and_refusing(tmp_path: Path) -> None:
     assert "PLANGATE_CATALOGUE_FILE" in unset[2]
     assert wrong[0] == 2
     assert wrong[2].startswith("plangate-planner: PLANGATE_KERNEL_CONCURRENCY: ")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "arguments", [["model", "status"], ["check"], ["replay", "RECORDING"], ["serve"]], ids=" ".join
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+async def test_output_that_nobody_reads_ends_a_subcommand_quietly(
+    tmp_path: Path, arguments: list[str], unbuffered: str
+) -> None:
+    for name, text in (("catalogue.yaml", CATALOGUE), ("policy.yaml", POLICY), ("weights.gguf", "GGUF")):
+        (tmp_path / name).write_text(text)
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        status, _, err = await run(
+            *(str(COMMITTED / "recording.jsonl") if argument == "RECORDING" else argument for argument in arguments),
+            stdout=writer,
+            PYTHONUNBUFFERED=unbuffered,
+            PLANGATE_CATALOGUE_FILE=str(tmp_path / "catalogue.yaml"),
+            PLANGATE_POLICY_FILE=str(tmp_path / "policy.yaml"),
+            PLANGATE_PLANNER_LISTEN="127.0.0.1:0",
+            PLANGATE_MODEL="openai/x",
+            PLANGATE_MODEL_API_KEY="k",
+            PLANGATE_MODEL_PATH=str(tmp_path / "weights.gguf"),
+            PLANGATE_LOG_LEVEL="error",
+        )
+    finally:
+        os.close(writer)
+    assert (status, err) == (141, "")

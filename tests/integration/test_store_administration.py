@@ -339,7 +339,8 @@ def test_an_export_is_utf8_everywhere_and_says_when_it_could_not_be_written(sqli
 
 
 @pytest.mark.parametrize(
-    ("command", "unbuffered"), [("migrate", ""), ("check", ""), ("check", "1"), ("export", ""), ("backup", "")]
+    ("command", "unbuffered"),
+    [("migrate", ""), ("check", ""), ("check", "1"), ("export", ""), ("backup", ""), ("serve", ""), ("serve", "1")],
 )
 def test_output_that_nobody_reads_ends_a_subcommand_quietly(
     command: str, unbuffered: str, sqlite_url: str, tmp_path: Path
@@ -349,7 +350,15 @@ def test_output_that_nobody_reads_ends_a_subcommand_quietly(
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        done = run(command, *more, url=sqlite_url, stdout=writer, PYTHONUNBUFFERED=unbuffered)
+        done = run(
+            command,
+            *more,
+            url=sqlite_url,
+            stdout=writer,
+            PYTHONUNBUFFERED=unbuffered,
+            PLANGATE_STORE_LISTEN="127.0.0.1:0",
+            PLANGATE_LOG_LEVEL="error",
+        )
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from planner_service.generation.embedded.weights import (
     sha256_of,
 )
 from rpckit.settings import SettingsRefused, read_settings
+from rpckit.standard_output import written
 
 
 def run(argv: Sequence[str], *, settings: EmbeddedSettings | None = None, weights: Weights = QWEN_CODER_1_5B) -> int:
@@ -81,15 +81,20 @@ def _pull(console: Console, settings: EmbeddedSettings, weights: Weights, argume
 
 def _status(console: Console, settings: EmbeddedSettings, weights: Weights, *, verify: bool) -> int:
     path = find_weights(settings, weights)
-    sys.stdout.write(f"{path} {path.stat().st_size} bytes\n")
+    _say(f"{path} {path.stat().st_size} bytes")
     if not verify:
         return 0
     found = sha256_of(path).hexdigest()
     if settings.path is not None:
-        sys.stdout.write(f"SHA-256 {found} (a file of yours: nothing to compare with)\n")
+        _say(f"SHA-256 {found} (a file of yours: nothing to compare with)")
         return 0
     if found != weights.sha256:
         console.print(f"plangate: SHA-256 is {found}, expected {weights.sha256}. Pull again", soft_wrap=True)
         return 1
-    sys.stdout.write(f"SHA-256 {found} as expected\n")
+    _say(f"SHA-256 {found} as expected")
     return 0
+
+
+def _say(line: str) -> None:
+    with written("the answer"):
+        print(line)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from planner_service.governance import GovernanceRefused, read_governance
 from planner_service.settings import PlannerSettings
 from rpckit.settings import ChannelSettings, SettingsRefused, read_settings
-from rpckit.standard_output import NOBODY_READS, OutputRefused, ReaderGone, written
+from rpckit.standard_output import READER_GONE_STATUS, OutputRefused, ReaderGone, written
 from rpckit.telemetry import configure_logging
 from rpckit.variables import VariableMisspelt, check_variables
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     except ReaderGone:
-        return NOBODY_READS
+        return READER_GONE_STATUS
     except OutputRefused as error:
         return _refused(str(error))
 

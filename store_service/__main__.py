@@ -18,7 +18,7 @@ from rpckit.auth import TokensFileInvalid
 from rpckit.open_files import allow_many_open_files
 from rpckit.server import ServerRefused, run_until_signal
 from rpckit.settings import SettingsRefused, read_settings
-from rpckit.standard_output import NOBODY_READS, OutputRefused, ReaderGone, written
+from rpckit.standard_output import READER_GONE_STATUS, OutputRefused, ReaderGone, written
 from rpckit.telemetry import TracingRefused, configure_logging, configure_tracing
 from rpckit.variables import VariableMisspelt, check_variables
 from store_service import administration
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except ReaderGone:
-        return NOBODY_READS
+        return READER_GONE_STATUS
 
 
 def _serve(settings: StoreSettings, _chosen: argparse.Namespace) -> int:

@@ -9,10 +9,11 @@ from typing import Annotated
 
 import typer
 
-from plangate_client.command import credentials, logbook, plans, reviews, servers, standard_output, work
+from plangate_client.command import credentials, logbook, plans, reviews, servers, work
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.session import GlobalOptions
 from plangate_client.command.text import visible
+from rpckit import standard_output
 
 _VALUED = frozenset({"--store", "--planner", "--as", "--roles", "--token", "--token-file", "--tls-ca", "--timeout"})
 _PASS_THROUGH = frozenset({"store", "model", "replay"})

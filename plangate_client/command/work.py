@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plangate_client.command import standard_output
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.options import JsonOption
 from plangate_client.command.session import Session, run_async, session_of
+from rpckit import standard_output
 
 if TYPE_CHECKING:
     from plangate.store.v1 import proposal_pb2

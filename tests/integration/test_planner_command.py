@@ -128,11 +128,11 @@ async def test_checking_and_refusing(tmp_path: Path) -> None:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
-    "arguments", [["model", "status"], ["check"], ["replay", "RECORDING"], ["serve"]], ids=" ".join
+    "arguments", [("model", "status"), ("check",), ("replay", str(COMMITTED / "recording.jsonl")), ("serve",)]
 )
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 async def test_output_that_nobody_reads_ends_a_subcommand_quietly(
-    tmp_path: Path, arguments: list[str], unbuffered: str
+    tmp_path: Path, arguments: tuple[str, ...], unbuffered: str
 ) -> None:
     for name, text in (("catalogue.yaml", CATALOGUE), ("policy.yaml", POLICY), ("weights.gguf", "GGUF")):
         (tmp_path / name).write_text(text)
@@ -140,7 +140,7 @@ async def test_output_that_nobody_reads_ends_a_subcommand_quietly(
     os.close(reader)
     try:
         status, _, err = await run(
-            *(str(COMMITTED / "recording.jsonl") if argument == "RECORDING" else argument for argument in arguments),
+            *arguments,
             stdout=writer,
             PYTHONUNBUFFERED=unbuffered,
             PLANGATE_CATALOGUE_FILE=str(tmp_path / "catalogue.yaml"),

@@ -16,7 +16,7 @@ import pydantic
 from instructor.core.exceptions import IncompleteOutputException
 from instructor.core.hooks import Hooks
 from pydantic_core import from_json
-from tenacity import AsyncRetrying, retry_never, stop_after_attempt
+from tenacity import AsyncRetrying
 
 from planner_service.catalogue import Catalogue
 from planner_service.generation.amendments import amendments_to
@@ -179,7 +179,7 @@ class Exchange:
         instructor = self.client.instructor
         # Not `instructor.create`: it only walks the response model, as `create_fn` does again, and adds its defaults.
         # No `context=`: Instructor would render every message as a Jinja template, the user's words included.
-        once = AsyncRetrying(stop=stop_after_attempt(1), retry=retry_never, reraise=True)
+        once = AsyncRetrying(enabled=False)
         try:
             instance: PlanReply = await instructor.create_fn(
                 response_model=self.form.whole,

@@ -10,9 +10,10 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-import httpx2
 import openai
 from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from planner_service.generation.transport import Body, HttpReply, HttpRequest, Transport
 
 
 class ChatRefused(Exception):
@@ -21,7 +22,7 @@ class ChatRefused(Exception):
     status_code: HTTP's, None when the error was told inside a stream. body: what the server said of it, if anything.
     """
 
-    def __init__(self, status_code: int | None, response: httpx2.Response | None, said: Any) -> None:
+    def __init__(self, status_code: int | None, response: HttpReply | None, said: Any) -> None:
         super().__init__("the server answered with an error")
         self.status_code = status_code
         self.response = response
@@ -46,11 +47,11 @@ class ChatCompletions:
     :param sdk: names the address, the headers and the credentials
     """
 
-    def __init__(self, sdk: openai.AsyncOpenAI, transport: httpx2.AsyncBaseTransport) -> None:
+    def __init__(self, sdk: openai.AsyncOpenAI, transport: Transport) -> None:
         self._transport = transport
-        self._url = httpx2.URL(f"{str(sdk.base_url).rstrip('/')}/chat/completions")
+        self._url = f"{str(sdk.base_url).rstrip('/')}/chat/completions"
         named = {**sdk.default_headers, **sdk.auth_headers, "Accept-Encoding": "identity"}
-        self._headers = httpx2.Headers({name: value for name, value in named.items() if isinstance(value, str)})
+        self._headers = {name: value for name, value in named.items() if isinstance(value, str)}
 
     async def create(self, *, extra_body: dict[str, Any] | None = None, **body: Any) -> Any:
         """The completion as `Said`, or with `stream` a `ChatEvents`. A reply that is not JSON comes back as text.
@@ -60,14 +61,12 @@ class ChatCompletions:
         """
         if extra_body:
             body.update(extra_body)
-        request = httpx2.Request("POST", self._url, headers=self._headers, content=_encoded(body))
-        response = await self._transport.handle_async_request(request)
-        if not response.is_success:
-            told = await response.aread()
-            raise ChatRefused(response.status_code, response, _json_or_text(told))
+        reply = await self._transport.send(HttpRequest("POST", self._url, self._headers, _encoded(body)))
+        if not 200 <= reply.status < 300:
+            raise ChatRefused(reply.status, reply, _json_or_text(await reply.read()))
         if body.get("stream"):
-            return ChatEvents(response)
-        return _json_or_text(await response.aread())
+            return ChatEvents(reply.body)
+        return _json_or_text(await reply.read())
 
 
 class ChatEvents:
@@ -76,10 +75,9 @@ class ChatEvents:
     From a server that does not stream although it was asked to, the completion as `Said` is the only event.
     """
 
-    def __init__(self, response: httpx2.Response) -> None:
-        assert isinstance(response.stream, httpx2.AsyncByteStream)
-        self._stream = response.stream
-        self._parts = aiter(response.stream)
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self._parts = aiter(body)
         self._events = _events(self._parts)
 
     def __aiter__(self) -> ChatEvents:
@@ -105,7 +103,7 @@ class ChatEvents:
         await self._events.aclose()
         if isinstance(self._parts, AsyncGenerator):
             await self._parts.aclose()
-        await self._stream.aclose()
+        await self._body.aclose()
 
 
 async def _events(parts: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:

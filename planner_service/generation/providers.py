@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-import httpx2
 import instructor
 import openai
 from instructor.core.exceptions import ConfigurationError
@@ -24,7 +23,7 @@ from planner_service.generation.doubt import ALTERNATIVES
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.recording import Recorder
 from planner_service.generation.settings import GenerationSettings, ModelEndpoint
-from planner_service.generation.wire import open_http_client, open_transport
+from planner_service.generation.wire import open_transport, sdk_client
 
 EMBEDDED = "embedded"
 
@@ -276,7 +275,7 @@ def _open_openai(
     sdk = openai.AsyncOpenAI(
         base_url=endpoint.base_url or None,
         api_key=endpoint.api_key,
-        http_client=httpx2.AsyncClient(transport=transport),
+        http_client=sdk_client(transport),
     )
     create = instructor.patch(create=ChatCompletions(sdk, transport).create, mode=mode)
     return instructor.AsyncInstructor(sdk, create, mode, model=endpoint.model_name)
@@ -296,7 +295,7 @@ def _open_anthropic(
         api_key=endpoint.api_key,
         max_retries=0,
         timeout=settings.attempt_timeout_seconds,
-        http_client=open_http_client(settings, recorder),
+        http_client=sdk_client(open_transport(settings, recorder)),
     )
     return instructor.from_anthropic(client, model=endpoint.model_name, mode=mode)
 

@@ -21,9 +21,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-import httpx2
 import structlog
+
+from planner_service.generation.transport import Body, HttpReply, HttpRequest
 
 FORMAT = "plangate-recording"
 VERSION = 1
@@ -63,9 +65,10 @@ class Recording:
     plans: tuple[tuple[int, dict[str, Any]], ...]
 
 
-def request_key(path: str, body: bytes) -> str:
+def request_key(request: HttpRequest) -> str:
     """Names a request by what is asked, hex."""
-    canonical = json.dumps(json.loads(body or b"null"), sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(json.loads(request.body or b"null"), sort_keys=True, separators=(",", ":"))
+    path = unquote(urlsplit(request.url).path)
     return hashlib.sha256(f"{path}\n{canonical}".encode()).hexdigest()
 
 
@@ -197,44 +200,48 @@ class Recorder:
         """Raises RecordingInvalid."""
         self._file = RecordingFile(file)
 
-    async def recorded(self, response: httpx2.Response, stream: httpx2.AsyncByteStream) -> httpx2.AsyncByteStream:
-        """The same stream, written down when it has been read to its end."""
-        body = await response.request.aread()
-        return _RecordedStream(self, response, request_key(response.request.url.path, body), stream)
+    def recorded(self, request: HttpRequest, reply: HttpReply) -> Body:
+        """The reply's body, written down when it has been read to its end."""
+        return _RecordedBody(self, request, reply)
 
-    def write(self, key: str, response: httpx2.Response, body: bytes) -> str:
+    def write(self, request: HttpRequest, reply: HttpReply, body: bytes) -> str:
         """Append one reply. Returns its id."""
         exchange_id = uuid.uuid4().hex
-        headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
         # Who rejects a key may say which, in whole or in part.
-        said = "{}" if response.status_code in (401, 403, 407) else body.decode("utf-8", "replace")
-        for secret in _secrets(response.request):
+        said = "{}" if reply.status in (401, 403, 407) else body.decode("utf-8", "replace")
+        for secret in _secrets(request):
             said = said.replace(secret, "[key]")
         self._file.append(
             "exchange",
-            {"id": exchange_id, "key": key, "status": response.status_code, "headers": headers, "body": said},
+            {
+                "id": exchange_id,
+                "key": request_key(request),
+                "status": reply.status,
+                "headers": {name: reply.headers[name] for name in KEPT_HEADERS if name in reply.headers},
+                "body": said,
+            },
         )
         return exchange_id
 
 
-def _secrets(request: httpx2.Request) -> Iterator[str]:
-    for name in _CREDENTIALS:
-        secret = request.headers.get(name, "").rpartition(" ")[2]
-        if len(secret) >= _LEAST_SECRET:
+def _secrets(request: HttpRequest) -> Iterator[str]:
+    for name, value in request.headers.items():
+        secret = value.rpartition(" ")[2]
+        if name.lower() in _CREDENTIALS and len(secret) >= _LEAST_SECRET:
             yield secret
 
 
-class _RecordedStream(httpx2.AsyncByteStream):
-    def __init__(self, recorder: Recorder, response: httpx2.Response, key: str, stream: httpx2.AsyncByteStream) -> None:
+class _RecordedBody:
+    def __init__(self, recorder: Recorder, request: HttpRequest, reply: HttpReply) -> None:
         self._recorder = recorder
-        self._response = response
-        self._key = key
-        self._stream = stream
+        self._request = request
+        self._reply = reply
+        self._body = reply.body
         self._parts: list[bytes] = []
         self._noted = _noted.get()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._stream:
+        async for part in self._body:
             self._parts.append(part)
             yield part
         self._write()
@@ -243,12 +250,12 @@ class _RecordedStream(httpx2.AsyncByteStream):
         # OpenAI's events are read to the last one, not to the end.
         if self._parts and self._parts[-1].rstrip().endswith(b"[DONE]"):
             self._write()
-        await self._stream.aclose()
+        await self._body.aclose()
 
     def _write(self) -> None:
         parts, self._parts = self._parts, []
         if parts:
-            exchange_id = self._recorder.write(self._key, self._response, b"".join(parts))
+            exchange_id = self._recorder.write(self._request, self._reply, b"".join(parts))
             if self._noted is not None:
                 self._noted.append(exchange_id)
 
@@ -287,7 +294,7 @@ def expecting(expected: Expected) -> Iterator[None]:
         _expected.reset(token)
 
 
-class ReplayTransport(httpx2.AsyncBaseTransport):
+class ReplayTransport:
     """Answers requests from a recording. Repeated requests get the recorded replies in order, then the last again."""
 
     def __init__(self, file: Path) -> None:
@@ -296,8 +303,9 @@ class ReplayTransport(httpx2.AsyncBaseTransport):
         for exchange in read_recording(file).exchanges:
             self._replies[exchange.key].append(exchange)
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        key = request_key(request.url.path, await request.aread())
+    async def send(self, request: HttpRequest) -> HttpReply:
+        """What was recorded. Raises ReplayMissing."""
+        key = request_key(request)
         if (expected := _expected.get()) is not None:
             exchange = expected.next(key)
         elif key in self._replies:
@@ -305,4 +313,18 @@ class ReplayTransport(httpx2.AsyncBaseTransport):
             exchange = replies.popleft() if len(replies) > 1 else replies[0]
         else:
             raise ReplayMissing
-        return httpx2.Response(exchange.status, headers=dict(exchange.headers), content=exchange.body.encode())
+        return HttpReply(exchange.status, exchange.headers, _ReplayedBody(exchange.body.encode()))
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+class _ReplayedBody:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._data
+
+    async def aclose(self) -> None:
+        """Nothing is open."""

@@ -1,17 +1,19 @@
-"""HTTP by aiohttp under the SDKs, which speak httpx2.
+"""HTTP to models: what a request and a reply are here, and aiohttp as the way to send them.
 
-Why not httpx2's own transport: for every request it looks at every idle connection, which with hundreds of plans in
-flight took more CPU than all the rest. Why not the adapter that OpenAI's SDK brings: it calls a server that hangs up
-"connect timeout", and a request that meets a connection the server just closed fails. Local servers do close theirs
-after a streamed reply, so the next plan would begin with a failed attempt.
+Why not httpx2, which the SDKs speak: for every request it looks at every idle connection, which with hundreds of plans
+in flight took more CPU than all the rest, and its requests and replies cost a twentieth of a plan. Why not the adapter
+that OpenAI's SDK brings: it calls a server that hangs up "connect timeout", and a request that meets a connection the
+server just closed fails. Local servers do close theirs after a streamed reply, so the next plan would begin with a
+failed attempt. Exceptions are httpx2's: every SDK knows them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -22,6 +24,51 @@ _STALE_CONNECTIONS = 8
 """Connections found dead in a row before a request fails."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What is sent."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Body(Protocol):
+    """A reply's body as it comes. Ends early with an httpx2.TransportError, or what a layer above has against it."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+    async def aclose(self) -> None:
+        """Let the connection go: back to be used again when all was read, else closed."""
+
+
+@dataclasses.dataclass(slots=True)
+class HttpReply:
+    """What came back. headers: found by their names in small letters."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Body
+
+    async def read(self) -> bytes:
+        """All of the body; the connection is let go."""
+        try:
+            return b"".join([part async for part in self.body])
+        finally:
+            await self.body.aclose()
+
+
+class Transport(Protocol):
+    """A way to send requests."""
+
+    async def send(self, request: HttpRequest) -> HttpReply:
+        """The reply, its body not read yet. Redirects are not followed. Raises httpx2.TransportError."""
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+
+
 @dataclasses.dataclass(slots=True)
 class _Sending:
     """What is known of one request on its way. reused: its connection had served another before."""
@@ -29,7 +76,7 @@ class _Sending:
     reused: bool = False
 
 
-class AiohttpTransport(httpx2.AsyncBaseTransport):
+class AiohttpTransport:
     """Keeps connections open and uses them again. The proxy settings of the environment are respected."""
 
     def __init__(self, max_connections: int, connect_timeout_seconds: float, read_timeout_seconds: float) -> None:
@@ -40,17 +87,7 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         self._session: aiohttp.ClientSession | None = None
         self._proxies: dict[tuple[str, str], str | None] = {}
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        response = await self._send(request, await request.aread())
-        return httpx2.Response(
-            response.status, headers=response.raw_headers, stream=_ReplyStream(response, request), request=request
-        )
-
-    async def aclose(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-
-    async def _send(self, request: httpx2.Request, body: bytes) -> aiohttp.ClientResponse:
+    async def send(self, request: HttpRequest) -> HttpReply:
         """Sends until a connection is found that the server has not closed meanwhile.
 
         Nothing is sent twice to a server that may have begun to answer: asking a model has no effect but its cost,
@@ -59,24 +96,29 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
         for _ in range(_STALE_CONNECTIONS):
             sending = _Sending()
             try:
-                return await self._opened().request(
+                response = await self._opened().request(
                     request.method,
-                    str(request.url),
-                    headers=request.headers.multi_items(),
-                    data=body or None,
+                    request.url,
+                    headers=request.headers,
+                    data=request.body or None,
                     allow_redirects=False,
                     trace_request_ctx=sending,
                     proxy=self._proxy(request.url),
                 )
             except TimeoutError as error:
-                raise httpx2.TimeoutException("", request=request) from error
+                raise httpx2.TimeoutException("") from error
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
                 if sending.reused and not isinstance(error, aiohttp.ClientConnectorError):
                     continue
-                raise httpx2.ConnectError("", request=request) from error
+                raise httpx2.ConnectError("") from error
             except (aiohttp.ClientError, ValueError) as error:
-                raise httpx2.ProtocolError("", request=request) from error
-        raise httpx2.ConnectError("", request=request)
+                raise httpx2.ProtocolError("") from error
+            return HttpReply(response.status, response.headers, _Body(response))
+        raise httpx2.ConnectError("")
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -92,17 +134,17 @@ class AiohttpTransport(httpx2.AsyncBaseTransport):
             )
         return self._session
 
-    def _proxy(self, url: httpx2.URL) -> str | None:
+    def _proxy(self, url: str) -> str | None:
         """The environment's proxy for this server.
 
         aiohttp can look itself, but does so for every request, and into .netrc too, in a thread each. A thread of a
         busy process waits 5 ms for the interpreter, so 64 requests that were to go out together took 150 ms longer.
         """
-        origin = (url.scheme, url.host)
-        if origin not in self._proxies:
-            address = None if proxy_bypass(url.host) else getproxies().get(url.scheme)
-            self._proxies[origin] = f"http://{address}" if address and "://" not in address else address
-        return self._proxies[origin]
+        scheme, host = (parts := urlsplit(url)).scheme, parts.hostname or ""
+        if (scheme, host) not in self._proxies:
+            address = None if proxy_bypass(host) else getproxies().get(scheme)
+            self._proxies[scheme, host] = f"http://{address}" if address and "://" not in address else address
+        return self._proxies[scheme, host]
 
 
 async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
@@ -110,20 +152,18 @@ async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: An
     sending.reused = True
 
 
-class _ReplyStream(httpx2.AsyncByteStream):
-    def __init__(self, response: aiohttp.ClientResponse, request: httpx2.Request) -> None:
+class _Body:
+    def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
-        self._request = request
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async for part in self._response.content.iter_any():
                 yield part
         except TimeoutError as error:
-            raise httpx2.ReadTimeout("", request=self._request) from error
+            raise httpx2.ReadTimeout("") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise httpx2.ReadError("", request=self._request) from error
+            raise httpx2.ReadError("") from error
 
     async def aclose(self) -> None:
-        # Gives the connection back when the reply was read to its end, else closes it.
         self._response.release()

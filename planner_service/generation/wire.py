@@ -1,7 +1,7 @@
 """The HTTP under all that speaks to models: bounded replies, reused connections, recording and replay.
 
 SDKs read a reply whole into memory before anybody can object, and follow what a server says about compression. Here
-the reply's stream is wrapped before it is read: what is beyond the limit is never read, and a compressed reply, whose
+the reply's body is wrapped before it is read: what is beyond the limit is never read, and a compressed reply, whose
 size says nothing, is not asked for and not accepted.
 """
 
@@ -15,7 +15,7 @@ import httpx2
 
 from planner_service.generation.recording import Recorder, ReplayTransport
 from planner_service.generation.settings import GenerationSettings
-from planner_service.generation.transport import AiohttpTransport
+from planner_service.generation.transport import AiohttpTransport, Body, HttpReply, HttpRequest, Transport
 
 _TAIL = 16
 _REST_SECONDS = 0.05
@@ -29,16 +29,16 @@ class ReplyCompressed(Exception):
     """The reply is compressed although that was not asked for."""
 
 
-class _BoundedStream(httpx2.AsyncByteStream):
+class _BoundedBody:
     """Raises ReplyLimitExceeded instead of giving more than the limit.
 
     Who reads OpenAI's events stops at the last one, "[DONE]", one empty chunk before the end. Closing there would
     throw the connection away, so the rest of a reply that is complete is read first.
     """
 
-    def __init__(self, stream: httpx2.AsyncByteStream, limit: int) -> None:
-        self._stream = stream
-        self._parts: AsyncIterator[bytes] = aiter(stream)
+    def __init__(self, body: Body, limit: int) -> None:
+        self._body = body
+        self._parts: AsyncIterator[bytes] = aiter(body)
         self._left = limit
         self._tail = b""
 
@@ -55,46 +55,43 @@ class _BoundedStream(httpx2.AsyncByteStream):
             with contextlib.suppress(TimeoutError, httpx2.TransportError, RuntimeError, StopAsyncIteration):
                 async with asyncio.timeout(_REST_SECONDS):
                     await anext(self._parts)
-        await self._stream.aclose()
+        await self._body.aclose()
 
 
-class BoundedTransport(httpx2.AsyncBaseTransport):
+class BoundedTransport:
     """Replies within the limit, recorded where that is wished."""
 
-    def __init__(self, transport: httpx2.AsyncBaseTransport, max_reply_bytes: int, recorder: Recorder | None) -> None:
+    def __init__(self, transport: Transport, max_reply_bytes: int, recorder: Recorder | None) -> None:
         self._transport = transport
         self._max_reply_bytes = max_reply_bytes
         self._recorder = recorder
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        response = await self._transport.handle_async_request(request)
-        response.request = request
+    async def send(self, request: HttpRequest) -> HttpReply:
+        reply = await self._transport.send(request)
         try:
-            await self._bind(response)
+            self._bind(request, reply)
         except BaseException:
-            await response.aclose()
+            await reply.body.aclose()
             raise
-        return response
+        return reply
 
     async def aclose(self) -> None:
         await self._transport.aclose()
 
-    async def _bind(self, response: httpx2.Response) -> None:
-        if response.headers.get("content-encoding", "identity") != "identity":
+    def _bind(self, request: HttpRequest, reply: HttpReply) -> None:
+        if reply.headers.get("content-encoding", "identity") != "identity":
             raise ReplyCompressed
-        if int(response.headers.get("content-length", 0)) > self._max_reply_bytes:
+        if int(reply.headers.get("content-length", 0)) > self._max_reply_bytes:
             raise ReplyLimitExceeded
-        stream = response.stream
-        assert isinstance(stream, httpx2.AsyncByteStream)
-        response.stream = _BoundedStream(stream, self._max_reply_bytes)
+        reply.body = _BoundedBody(reply.body, self._max_reply_bytes)
         if self._recorder is not None:
-            response.stream = await self._recorder.recorded(response, response.stream)
+            reply.body = self._recorder.recorded(request, reply)
 
 
 def open_transport(settings: GenerationSettings, recorder: Recorder | None) -> BoundedTransport:
     """The way to one provider. Redirects are not followed: they would carry prompts, and keys, to another host."""
     if settings.replay_file is not None:
-        transport: httpx2.AsyncBaseTransport = ReplayTransport(settings.replay_file)
+        transport: Transport = ReplayTransport(settings.replay_file)
     else:
         transport = AiohttpTransport(
             settings.max_connections, settings.connect_timeout_seconds, settings.attempt_timeout_seconds
@@ -102,11 +99,42 @@ def open_transport(settings: GenerationSettings, recorder: Recorder | None) -> B
     return BoundedTransport(transport, settings.max_reply_bytes, recorder)
 
 
-def open_http_client(settings: GenerationSettings, recorder: Recorder | None) -> httpx2.AsyncClient:
-    """The same as a client for an SDK, which closes it."""
+class _SdkBody(httpx2.AsyncByteStream):
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._body)
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
+class _SdkTransport(httpx2.AsyncBaseTransport):
+    """The same way for SDKs, which speak httpx2."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        body = await request.aread()
+        reply = await self._transport.send(HttpRequest(request.method, str(request.url), request.headers, body))
+        # As bytes: a header may hold any, and httpx2 takes text that is ASCII only.
+        headers = [
+            (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
+            for name, value in reply.headers.items()
+        ]
+        return httpx2.Response(reply.status, headers=headers, stream=_SdkBody(reply.body), request=request)
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+
+def sdk_client(transport: Transport) -> httpx2.AsyncClient:
+    """A client that sends by this transport, for an SDK, which closes both."""
     return httpx2.AsyncClient(
         headers={"accept-encoding": "identity"},
         timeout=None,  # the transport's own, and the attempt's
         follow_redirects=False,
-        transport=open_transport(settings, recorder),
+        transport=_SdkTransport(transport),
     )

@@ -7,17 +7,18 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 
 from planner_service.generation.chat import ChatCompletions, ChatEvents, ChatRefused
 from planner_service.generation.reply import Reply, hear_event
+from planner_service.generation.transport import HttpReply, HttpRequest
+from planner_service.generation.wire import sdk_client
 
 REPLY = {"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3}}
 
 
-class _Parts(httpx2.AsyncByteStream):
+class _Parts:
     def __init__(self, parts: list[bytes]) -> None:
         self.parts = parts
         self.closed = False
@@ -30,24 +31,26 @@ class _Parts(httpx2.AsyncByteStream):
         self.closed = True
 
 
-class _Server(httpx2.AsyncBaseTransport):
+class _Server:
     """Answers everything with the same."""
 
     def __init__(self, *parts: bytes, status: int = 200) -> None:
-        self.stream = _Parts(list(parts))
+        self.body = _Parts(list(parts))
         self.status = status
-        self.requests: list[httpx2.Request] = []
+        self.requests: list[HttpRequest] = []
 
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+    async def send(self, request: HttpRequest) -> HttpReply:
         self.requests.append(request)
-        return httpx2.Response(self.status, headers={"retry-after": "7"}, stream=self.stream, request=request)
+        return HttpReply(self.status, {"retry-after": "7"}, self.body)
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
 
 
 def _chat(server: _Server, **settings: Any) -> ChatCompletions:
-    http = httpx2.AsyncClient(transport=server)
     sdk = openai.AsyncOpenAI(
         **{"base_url": "http://model.test/v1", "api_key": "k3y", **settings},
-        http_client=http,
+        http_client=sdk_client(server),
     )
     return ChatCompletions(sdk, server)
 
@@ -57,24 +60,27 @@ async def test_what_was_prepared_is_sent_to_where_the_sdk_would_send_it() -> Non
     server = _Server(json.dumps(REPLY).encode())
     await _chat(server, organization="acme").create(model="m", messages=[], extra_body={"random_seed": 7})
     [request] = server.requests
-    assert str(request.url) == "http://model.test/v1/chat/completions"
-    assert json.loads(request.content) == {"model": "m", "messages": [], "random_seed": 7}
-    assert request.headers["authorization"] == "Bearer k3y"
-    assert request.headers["openai-organization"] == "acme"
-    assert request.headers["accept-encoding"] == "identity"
-    assert "openai-project" not in request.headers
+    assert request.url == "http://model.test/v1/chat/completions"
+    assert json.loads(request.body) == {"model": "m", "messages": [], "random_seed": 7}
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    assert headers["authorization"] == "Bearer k3y"
+    assert headers["openai-organization"] == "acme"
+    assert headers["accept-encoding"] == "identity"
+    assert "openai-project" not in headers
 
 
 @pytest.mark.asyncio
 async def test_half_a_surrogate_pair_is_sent_escaped() -> None:
     server = _Server(json.dumps(REPLY).encode())
     await _chat(server).create(model="m", messages=[{"role": "user", "content": "\ud83d"}])
-    assert b'"\\ud83d"' in server.requests[0].content
+    assert b'"\\ud83d"' in server.requests[0].body
 
 
 @pytest.mark.asyncio
 async def test_a_reply_has_its_members_as_attributes() -> None:
-    reply = await _chat(_Server(json.dumps(REPLY).encode())).create(model="m")
+    server = _Server(json.dumps(REPLY).encode())
+    reply = await _chat(server).create(model="m")
+    assert server.body.closed
     assert reply.choices[0].message.content == "yes"
     assert reply.choices[0].message.tool_calls is None
     assert not hasattr(reply, "__anext__")
@@ -121,7 +127,7 @@ async def test_events_are_the_same_however_they_are_cut(size: int) -> None:
     assert isinstance(events, ChatEvents)
     assert [event async for event in events] == [{"n": 1}, {"n": 2}, {"n": "é"}]
     await events.close()
-    assert server.stream.closed
+    assert server.body.closed
 
 
 @pytest.mark.asyncio

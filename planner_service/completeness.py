@@ -68,12 +68,12 @@ def description_of(job: JobLike, catalogue: Catalogue) -> str:
 def evidence_for(job: Job, prompt: str) -> str:
     """The sentence of the request that calls for a job: the one that says most of its arguments and of its name."""
     sentences = _sentences(prompt)
-    if not sentences:
-        return ""
+    if len(sentences) < 2:
+        return _quoted(sentences[0].text) if sentences else ""
     texts, numbers = _said([job])
     wanted_texts = [text for text in islice(texts, MAX_COMPARED) if len(text) > 1]
     wanted_numbers = {_plain(number) for number in islice(numbers, MAX_COMPARED)}
-    words = {word.casefold() for word in re.split(r"[^A-Za-z0-9]+", job.action_name) if len(word) > 2}
+    words = _words_of_name(job.action_name)
 
     def likeness(sentence: _Sentence) -> int:
         said = sum(2 for text in wanted_texts if text in sentence.folded)
@@ -81,8 +81,17 @@ def evidence_for(job: Job, prompt: str) -> str:
         return said + sum(1 for word in words if word in sentence.folded)
 
     best = max(sentences, key=likeness)
-    quote = best.text if likeness(best) else prompt.strip()
-    return quote if len(quote) <= MAX_QUOTE_CHARACTERS else quote[: MAX_QUOTE_CHARACTERS - 1] + "…"
+    return _quoted(best.text if likeness(best) else prompt.strip())
+
+
+def _quoted(text: str) -> str:
+    return text if len(text) <= MAX_QUOTE_CHARACTERS else text[: MAX_QUOTE_CHARACTERS - 1] + "…"
+
+
+@lru_cache(maxsize=1024)
+def _words_of_name(action_name: str) -> frozenset[str]:
+    """Kept for all plans: the same names come again and again."""
+    return frozenset(word.casefold() for word in re.split(r"[^A-Za-z0-9]+", action_name) if len(word) > 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +124,8 @@ def _mentions(prompt: str, job_count: int) -> list[str]:
         if text and " " not in text:
             found.setdefault(text, match.start())
     for match in _WORD.finditer(prompt):
-        word = match.group().rstrip(".:@~-")
-        if _is_identifier(word):
+        word = match.group()
+        if not word.isalnum() and _is_identifier(word := word.rstrip(".:@~-")):
             found.setdefault(word, match.start())
     for match in _NUMBER.finditer(prompt):
         # "these 3 hosts" is said by three jobs.

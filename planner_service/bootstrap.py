@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from plangate_client.client import StoreClient
 from planner_service.clock import Clock, SystemClock
 from planner_service.draft_cache import DraftCache
 from planner_service.generation.embedded.engine import EmbeddedEngine, EngineFailed
+from planner_service.generation.embedded.read_prompts import weights_identity
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import ModelMissing, find_weights
 from planner_service.generation.errors import ProviderNotUsable
@@ -26,7 +29,7 @@ from planner_service.generation.providers import EMBEDDED, ModelClients
 from planner_service.generation.recording import RecordingInvalid
 from planner_service.governance import GovernanceFiles, GovernanceMetrics, GovernanceRefused, read_governance
 from planner_service.kernel import Kernel, KernelSettings
-from planner_service.plan_generation import PlanGeneration
+from planner_service.plan_generation import GenerationLimits, PlanGeneration
 from planner_service.plan_recording import PlanRecorder
 from planner_service.planning import Planning
 from planner_service.planning_metrics import CountedGeneration, PlanningMetrics
@@ -39,7 +42,7 @@ from planner_service.store_gateway import StoreGateway
 from rpckit.channel import ChannelRefused, open_channel
 from rpckit.server import GrpcServer
 from rpckit.settings import ChannelSettings
-from rpckit.tasks import end_task
+from rpckit.tasks import ended
 from rpckit.telemetry import RpcMetrics
 
 SERVICE_NAME = planner_pb2.DESCRIPTOR.services_by_name["PlannerService"].full_name
@@ -190,13 +193,15 @@ class PlannerServer:
             if self._drain_ends is not None:
                 remaining = max(0.0, self._drain_ends - asyncio.get_running_loop().time())
             await asyncio.wait((self._kernel_run,), timeout=remaining)
-        for task in (self._kernel_run, self._watching, *self._side_tasks):
-            await end_task(task)
-        if self._generator is not None:
-            await self._generator.aclose()
-        if self._engine is not None:
-            await self._engine.close()
-        await self._store_client.close()
+        async with AsyncExitStack() as closing:
+            # In the opposite order, and each one whatever becomes of the others.
+            closing.push_async_callback(self._store_client.close)
+            if self._engine is not None:
+                closing.push_async_callback(self._engine.close)
+            if self._generator is not None:
+                closing.push_async_callback(self._generator.aclose)
+            # What one of them died of was logged when it did.
+            await ended(*(task for task in (self._kernel_run, self._watching, *self._side_tasks) if task is not None))
 
     def reload(self) -> None:
         """Read catalogue and policy again, beginning now; a bad file keeps what is in force."""
@@ -234,11 +239,18 @@ class PlannerServer:
             flights=SingleFlight(CountedGeneration(generator, self._metrics)),
             cache=cache,
             clock=self._clock,
-            limits=settings.generation_limits(),
+            limits=self._generation_limits(),
             metrics=self._metrics,
             prompt_template_version=TEMPLATE_VERSION,
             recorder=self._make_recorder(),
         )
+
+    def _generation_limits(self) -> GenerationLimits:
+        limits = self._settings.generation_limits()
+        if self._weights is None:
+            return limits
+        weights = map(str, weights_identity(self._weights))
+        return replace(limits, asked_how=(*limits.asked_how, *weights))
 
     def _make_recorder(self) -> PlanRecorder | None:
         file = self._settings.model_record_file
@@ -285,12 +297,12 @@ class PlannerServer:
 
     @staticmethod
     def _in_background(work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
-        def ended(task: asyncio.Task[None]) -> None:
+        def say_why(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and (error := task.exception()):
                 _log.critical(f"{what} ended", exc_info=error)
 
         task = asyncio.create_task(work, name=what)
-        task.add_done_callback(ended)
+        task.add_done_callback(say_why)
         return task
 
 

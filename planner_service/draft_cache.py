@@ -50,9 +50,11 @@ def draft_key(
     policy_digest: str,
     models: tuple[str, ...],
     prompt_template_version: str,
+    asked_how: tuple[str, ...],
 ) -> str:
-    """SHA-256 (hex) of everything that an answer depends on."""
-    parts: list[Any] = [prompt, dict(context), catalogue_digest, policy_digest, list(models), prompt_template_version]
+    """SHA-256 (hex) of everything that an answer depends on. `asked_how`: what the settings say of asking models."""
+    asked = [prompt, dict(context)]
+    parts: list[Any] = [*asked, catalogue_digest, policy_digest, models, prompt_template_version, asked_how]
     # Not RFC 8785, whose writer takes ten times as long: nobody else makes these keys.
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

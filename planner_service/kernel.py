@@ -32,6 +32,7 @@ from planner_service.plan_generation import PlanGeneration, generation_deadline
 from planner_service.planning_metrics import PlanningMetrics
 from rpckit.correlation import set_current_request_id
 from rpckit.renewal import RenewalPace
+from rpckit.tasks import ended
 
 T = TypeVar("T")
 
@@ -75,11 +76,20 @@ class PlanQueue(Protocol):
         report: GenerationReport | None,
         retryable: bool,
         retry_delay: timedelta | None,
+        request_id: str,
+        deadline: float,
     ) -> bool:
         """Give a plan up, for now or for good. Returns False when the lease is lost."""
 
     async def give_back(
-        self, claimed: ClaimedPlan, *, reason: str, message: str, retry_delay: timedelta | None
+        self,
+        claimed: ClaimedPlan,
+        *,
+        reason: str,
+        message: str,
+        retry_delay: timedelta | None,
+        request_id: str,
+        deadline: float,
     ) -> bool:
         """Let somebody else plan it, at once or later; the attempt does not count. Returns False when the lease is
         lost."""
@@ -96,7 +106,7 @@ class KernelSettings:
 
 
 class Kernel:
-    """One loop in one planner. `run` until `stop`."""
+    """One loop in one planner: `run` until `stop_claiming`."""
 
     def __init__(
         self,
@@ -134,9 +144,7 @@ class Kernel:
         finally:
             # One that has not begun yet would give nothing back.
             await asyncio.sleep(0)
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await ended(*self._tasks)
             while self._returning is not None and not self._returning.done():
                 # It ends soon by itself; who is in a hurry would leave a lease behind.
                 with suppress(asyncio.CancelledError):
@@ -230,11 +238,11 @@ class Kernel:
                 _log.warning("lease lost", plan_id=claimed.id, attempt=claimed.attempt)
                 self._metrics.queued_plan("lost")
         except asyncio.CancelledError:
-            await _ended_all(planning, renewing)
+            await ended(planning, renewing)
             await self._give_back(claimed)
             raise
         finally:
-            await _ended_all(planning, renewing)
+            await ended(planning, renewing)
 
     async def _give_back(self, claimed: ClaimedPlan) -> None:
         """This planner is stopped in the middle of it."""
@@ -242,7 +250,12 @@ class Kernel:
         try:
             async with asyncio.timeout(_GIVE_BACK_SECONDS):
                 await self._queue.give_back(
-                    claimed, reason="PLANNER_STOPPED", message="the planner was stopped", retry_delay=None
+                    claimed,
+                    reason="PLANNER_STOPPED",
+                    message="the planner was stopped",
+                    retry_delay=None,
+                    request_id=str(uuid.uuid4()),
+                    deadline=asyncio.get_running_loop().time() + _GIVE_BACK_SECONDS,
                 )
         except Exception as error:
             _log.warning("plan not given back: its lease will run out", plan_id=claimed.id, error=type(error).__name__)
@@ -302,11 +315,20 @@ class Kernel:
             reason, message = self._reason_of(error), str(error)
         report = error.report if isinstance(error, GenerationFailed) else None
         delay = error.retry_after_seconds if isinstance(error, GenerationFailed) else None
+        # One for all times that it is said. Not derived of the attempt, whose number a plan given back keeps.
+        request_id = str(uuid.uuid4())
         if isinstance(error, CircuitOpen) and (report is None or not report.attempts):
             # Nobody was asked. An outage should not make dead letters of all that waits.
             pause = timedelta(seconds=max(_LEAST_DELAY_SECONDS, delay or 0.0))
             held = await self._until_taken(
-                lambda _: self._queue.give_back(claimed, reason=reason, message=message, retry_delay=pause)
+                lambda deadline: self._queue.give_back(
+                    claimed,
+                    reason=reason,
+                    message=message,
+                    retry_delay=pause,
+                    request_id=request_id,
+                    deadline=deadline,
+                )
             )
             return "given back" if held else "lost"
         _log.info("plan not made", plan_id=claimed.id, attempt=claimed.attempt, reason=reason, retryable=retryable)
@@ -318,6 +340,8 @@ class Kernel:
                 report=report,
                 retryable=retryable,
                 retry_delay=None if delay is None else timedelta(seconds=min(delay, _LONGEST_DELAY_SECONDS)),
+                request_id=request_id,
+                deadline=deadline,
             )
         )
         return ("failed" if not retryable else "put back") if held else "lost"
@@ -331,9 +355,3 @@ class Kernel:
             except (StoreAway, StoreOutOfTime):
                 await asyncio.sleep(pause)
                 pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
-
-
-async def _ended_all(*tasks: asyncio.Task[object]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -34,12 +34,16 @@ _OBJECTIVE_OF_PROMPT_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationLimits:
-    """What the settings say of generating plans. `models`: the default one, then its fallbacks."""
+    """What the settings say of generating plans. `models`: the default one, then its fallbacks.
+
+    asked_how: all else that a model's answer depends on: its server, mode, weights, temperature and the like.
+    """
 
     models: tuple[str, ...]
     allowed_models: frozenset[str]
     max_attempts: int
     token_budget: int
+    asked_how: tuple[str, ...] = ()
 
 
 class PlanGeneration:
@@ -126,6 +130,7 @@ class PlanGeneration:
             policy_digest=governance.policy.digest,
             models=models,
             prompt_template_version=self._template,
+            asked_how=self._limits.asked_how,
         )
 
         last: tuple[PlanDraft, tuple[Job, ...], list[AttemptError]] | None = None

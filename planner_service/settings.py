@@ -173,6 +173,13 @@ class PlannerSettings(ServerSettings):
             allowed_models=self.usable_models,
             max_attempts=self.model_attempts,
             token_budget=self.model_token_budget,
+            asked_how=(
+                self.model_base_url,
+                self.model_mode,
+                str(self.model_temperature),
+                str(self.model_seed),
+                str(self.model_max_output_tokens),
+            ),
         )
 
     def generation_settings(self, provider_keys: Mapping[str, str] | None = None) -> GenerationSettings:

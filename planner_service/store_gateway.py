@@ -212,15 +212,26 @@ class StoreGateway:
         report: GenerationReport | None,
         retryable: bool,
         retry_delay: timedelta | None,
+        request_id: str,
+        deadline: float,
     ) -> bool:
         """Give a plan up, for now or for good. Returns False when the lease is lost."""
-        return await self._end_planning(claimed, reason, message, retry_delay, report=report, retryable=retryable)
+        return await self._end_planning(
+            claimed, reason, message, retry_delay, request_id, deadline, report=report, retryable=retryable
+        )
 
     async def give_back(
-        self, claimed: ClaimedPlan, *, reason: str, message: str, retry_delay: timedelta | None
+        self,
+        claimed: ClaimedPlan,
+        *,
+        reason: str,
+        message: str,
+        retry_delay: timedelta | None,
+        request_id: str,
+        deadline: float,
     ) -> bool:
         """Let somebody else plan it, as if it had not been claimed. Returns False when the lease is lost."""
-        return await self._end_planning(claimed, reason, message, retry_delay, interrupted=True)
+        return await self._end_planning(claimed, reason, message, retry_delay, request_id, deadline, interrupted=True)
 
     async def _end_planning(
         self,
@@ -228,12 +239,14 @@ class StoreGateway:
         reason: str,
         message: str,
         retry_delay: timedelta | None,
+        request_id: str,
+        deadline: float,
         *,
         report: GenerationReport | None = None,
         retryable: bool = False,
         interrupted: bool = False,
     ) -> bool:
-        with _while_leased() as lease, _translated():
+        with _while_leased() as lease, _translated(request_id):
             await self._client.plans.fail_planning(
                 claimed.id,
                 attempt=claimed.attempt,
@@ -242,6 +255,8 @@ class StoreGateway:
                 retryable=retryable,
                 retry_delay_seconds=None if retry_delay is None else retry_delay.total_seconds(),
                 interrupted=interrupted,
+                request_id=request_id,
+                timeout_seconds=_seconds_to(deadline),
             )
         return lease.held
 

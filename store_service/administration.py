@@ -72,6 +72,7 @@ async def check(url: str) -> Health:
             elif not is_snapshot_of(found.snapshot, found.entity):
                 problems.append(f"{found.id} version {found.version}: its row is not what the log says")
             if len(problems) >= _PROBLEMS_SHOWN:
+                problems.append(f"and perhaps more: the check of plans and proposals stopped here, after {count}")
                 break
         for resource_id, version in await lost_resources(pool, max(0, _PROBLEMS_SHOWN - len(problems))):
             problems.append(f"{resource_id} version {version} is the log's last word of it, and no row says so")

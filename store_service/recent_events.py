@@ -16,6 +16,7 @@ from typing import Protocol
 
 import structlog
 
+from rpckit.tasks import ended
 from store_service.domain.errors import DatabaseUnavailable
 from store_service.domain.events import Event, LogHead
 
@@ -78,7 +79,6 @@ class RecentEvents:
         """Those who wait for more, each with a future of its own: an Event with a timeout per wait costs four times as
         much, and there are hundreds of them."""
         self._runs: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
-        self._listeners: list[Callable[[Sequence[Event]], None]] = []
         self._followers = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -99,17 +99,12 @@ class RecentEvents:
     async def close(self) -> None:
         """Stop following."""
         if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await ended(self._task)
 
     def committed(self, events: Sequence[Event]) -> None:
         """Take what this process just committed."""
         self._committed.extend(events)
         self._news.set()
-
-    def listen(self, listener: Callable[[Sequence[Event]], None]) -> None:
-        """Have every appended run of events passed to this callable, in order."""
-        self._listeners.append(listener)
 
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
@@ -222,8 +217,6 @@ class RecentEvents:
         awaiting, self._awaiting = self._awaiting, {}
         for future in awaiting:
             _wake(future)
-        for listener in self._listeners:
-            listener(events)
 
 
 def _wake(future: asyncio.Future[None]) -> None:

@@ -1,8 +1,9 @@
 """Takes back leases that ran out, ends proposals that waited too long, and forgets requests of long ago."""
 
 import asyncio
-import logging
 from collections.abc import Iterator
+
+import structlog
 
 from rpckit.tasks import end_task
 from store_service.clock import Clock
@@ -14,7 +15,7 @@ from store_service.persistence.database import Database
 from store_service.persistence.due import Due, find_due
 from store_service.persistence.writer import Writer
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 # Requests are remembered for days.
 _FORGET_SECONDS = 60.0
@@ -94,7 +95,7 @@ class Sweeper:
                     forgot_at = loop.time()
                     await self.forget_requests()
             except StoreError as error:
-                _log.warning("the sweep was put off: %s", error)
+                _log.warning("the sweep was put off", problem=str(error))
             except Exception:
                 _log.exception("the sweep failed")
             await asyncio.sleep(self._interval_seconds)

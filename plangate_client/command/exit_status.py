@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitStatus(IntEnum):
-    """How the command ends. 130 and 143 are the shell's: ended by SIGINT or SIGTERM."""
+    """How the command ends. 130 is the shell's for SIGINT."""
 
     OK = 0
     OTHER = 1

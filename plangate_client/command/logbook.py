@@ -76,6 +76,8 @@ async def _export(session: Session, filter: str, target: Path) -> None:
                 async for event in store.events.list_all(filter=filter, view=event_pb2.EVENT_VIEW_FULL):
                     file.write(_export_line(event) + "\n")
                     count += 1
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise CommandFailed(f"cannot write {target}: {error.strerror}") from error
     if str(target) != "-":

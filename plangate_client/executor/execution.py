@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
 
 from google.protobuf.struct_pb2 import Struct
 from plangate.plan.v1 import plan_pb2
@@ -32,6 +31,7 @@ from plangate_client.executor.outcome import Outcome
 from plangate_client.executor.template import ArgumentMissing, ArgumentRefused, Values
 from rpckit.renewal import RenewalPace
 from rpckit.struct_codec import JsonObject, StructRefused, json_to_struct, struct_to_json
+from rpckit.tasks import ended
 
 _RESULT_LIMIT_BYTES = 60 * 1024
 _MESSAGE_CHARACTERS = 2000
@@ -107,7 +107,7 @@ class LeaseHolder:
         try:
             await asyncio.wait({work, lease, asked}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                await _ended(work)
+                await ended(work)
             if not work.cancelled():
                 outcome = _outcome(work)
             elif lease.done():
@@ -125,7 +125,7 @@ class LeaseHolder:
             return await self._report(proposal, outcome, lease)
         finally:
             for task in (work, lease, asked):
-                await _ended(task)
+                await ended(task)
 
     async def _carry_out(
         self, proposal: proposal_pb2.Proposal, begun: asyncio.Event, hand_back: asyncio.Event
@@ -235,12 +235,6 @@ def _outcome(work: asyncio.Task[Outcome]) -> Outcome:
         # A fault of ours must not be tried again by one executor after the other.
         _LOG.exception("the executor failed", exc_info=error)
         return Outcome(reason="EXECUTOR_FAULT", message=f"the executor failed: {type(error).__name__}")
-
-
-async def _ended(task: asyncio.Task[Any]) -> None:
-    """Cancel a task and wait until it is gone."""
-    task.cancel()
-    await asyncio.wait({task})
 
 
 def _result_struct(result: JsonObject) -> Struct:

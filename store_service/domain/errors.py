@@ -161,10 +161,10 @@ class Unavailable(StoreError):
 
 
 class Overloaded(Unavailable):
-    """More is waiting than the store accepts."""
+    """More is waiting than the store accepts, in number or in bytes."""
 
-    def __init__(self, limit: int, retry_after_seconds: float) -> None:
-        super().__init__(f"{limit} writes are waiting already")
+    def __init__(self, waiting: int, limit: int, retry_after_seconds: float) -> None:
+        super().__init__(f"the queue of writes is full: {waiting} are waiting already")
         self.limit = limit
         self.retry_after_seconds = retry_after_seconds
 

@@ -7,10 +7,10 @@ is one look per interval; while nothing is claimable it is one statement.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from typing import Any
 
+import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,7 +25,7 @@ from store_service.persistence import models
 from store_service.persistence.database import Database
 from store_service.persistence.work_signals import Wanted, WorkSignals
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 _DUE = "(not_before_time IS NULL OR not_before_time <= :now)"
 _IN_TIME = f"{_DUE} AND (expire_time IS NULL OR expire_time > :now)"
@@ -114,6 +114,6 @@ class ClaimableLookout:
             try:
                 await self.look()
             except DatabaseUnavailable as error:
-                _log.warning("could not look for what can be claimed: %s", error.problem)
+                _log.warning("could not look for what can be claimed", problem=error.problem)
             except Exception:
                 _log.exception("looking for what can be claimed failed")

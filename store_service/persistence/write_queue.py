@@ -71,7 +71,7 @@ class WriteQueue:
         """Raises Overloaded, with the time in which those that wait will be done."""
         count = len(self._waiting)
         if count >= self._max_waiting or (count and self._bytes + waiting.size > self._max_bytes):
-            raise Overloaded(self._max_waiting, max(0.05, round(count * seconds_per_command, 3)))
+            raise Overloaded(count, self._max_waiting, max(0.05, round(count * seconds_per_command, 3)))
         self._waiting.append(waiting)
         self._bytes += waiting.size
         self._arrived.set()

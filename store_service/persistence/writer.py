@@ -1,12 +1,12 @@
 """The only one who writes: takes everything that waits, applies it, commits once, then answers everybody."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import structlog
 import uuid6
 
 from store_service.clock import Clock
@@ -37,7 +37,7 @@ from store_service.persistence.work_signals import Wanted, WorkSignals
 from store_service.persistence.write_queue import Waiting, WriteQueue
 from store_service.persistence.write_session import Conflict, ConnectionLost, Unwritable
 
-_log = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 # Told of every commit of this process, in order, before anybody is answered.
 CommitListener: TypeAlias = Callable[[Sequence[Event]], None]
@@ -224,7 +224,7 @@ class Writer:
                 await self._write(batch)
             except Exception as error:
                 # A fault of ours. Nobody may wait for ever because of it.
-                _log.exception("the writer failed on a batch of %d", len(batch))
+                _log.exception("the writer failed on a batch", commands=len(batch))
                 await self._give_up_connection()
                 for waiting in batch:
                     waiting.settle(error)
@@ -240,7 +240,7 @@ class Writer:
             # A conflict with another process, or a fault that only one of them brings about: each on its own, so that
             # only the guilty one fails.
             if not isinstance(error, Conflict):
-                _log.warning("a batch of %d failed and is repeated one by one", len(batch), exc_info=error)
+                _log.warning("a batch failed and is repeated one by one", commands=len(batch), exc_info=error)
             for waiting in batch:
                 await self._write_alone(waiting)
 
@@ -256,7 +256,7 @@ class Writer:
                 problem = DatabaseUnavailable(str(error))
                 break
             except Exception as error:
-                _log.exception("%s failed", waiting.command.method)
+                _log.exception("a command failed", method=waiting.command.method)
                 problem = error
                 break
             else:
@@ -278,7 +278,7 @@ class Writer:
                 return
             except ConnectionLost as error:
                 problem = str(error)
-                _log.warning("the connection to the database broke: %s", problem)
+                _log.warning("the connection to the database broke", problem=problem)
                 await self._give_up_connection()
                 if error.commit_sent:
                     self._settle_all(batch, CommitUnknown(problem))
@@ -358,7 +358,7 @@ class Writer:
             except StoreError as error:
                 waiting.outcome = error
             except Exception as error:
-                _log.exception("%s could not be applied", waiting.command.method)
+                _log.exception("a command could not be applied", method=waiting.command.method)
                 waiting.outcome = error
         return applied
 

@@ -187,7 +187,9 @@ async def test_a_draining_store_lets_nobody_wait(sqlite_url: str) -> None:
 
 @pytest.mark.asyncio
 async def test_everybody_gets_their_turn(database_url: str) -> None:
-    async with opened(database_url) as store:
+    # Long enough for a pause of a busy machine, which would be the end of several turns at once.
+    options = WriterOptions(turns=TurnOptions(turn_seconds=0.1, max_seconds=60))
+    async with opened(database_url, options=options) as store:
         proposal = await store.created()
         wins = dict.fromkeys(range(8), 0)
         calls = 0

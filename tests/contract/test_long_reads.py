@@ -76,7 +76,7 @@ async def assert_reads_are_quick(client: Client) -> None:
     count = await client.proposals.CountProposals(rpc.CountProposalsRequest())
     assert count.total in {rows + 1 for rows in ROWS.values()}
     # The list, had it not been stopped, would have gone on for longer.
-    assert time.perf_counter() - begun < 0.5
+    assert time.perf_counter() - begun < 1.2
 
 
 @pytest.mark.asyncio

@@ -138,7 +138,7 @@ async def test_goes_on_while_there_is_time(moody: tuple[Moody, StoreClient]) -> 
     patience = Patience(timeout_seconds=10.0, first_delay_seconds=0.001, longest_delay_seconds=0.01)
     assert (await StoreClient(store.channel, patience=patience).proposals.get("p")).id == "p"
     servicer.failures = [RpcFailure(UNAVAILABLE, "DRAINING", "x")] * 10_000
-    hasty = Patience(timeout_seconds=0.2, first_delay_seconds=0.001, longest_delay_seconds=0.01)
+    hasty = Patience(timeout_seconds=1.5, first_delay_seconds=0.001, longest_delay_seconds=0.01)
     with pytest.raises(Draining):
         await StoreClient(store.channel, patience=hasty).proposals.get("p")
 

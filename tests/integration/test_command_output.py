@@ -69,6 +69,18 @@ async def test_a_full_disk_is_said_in_one_line(pair: Pair, command: str) -> None
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("command", ["proposals", "proposals --json", "log --export -", "--help"])
+async def test_a_command_that_nobody_reads_ends_without_a_word(pair: Pair, command: str) -> None:
+    await pair.submit(("look", {"what": "here"}))
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    try:
+        assert await ended(pair, *command.split(), output=write_end) == (1, "")
+    finally:
+        os.close(write_end)
+
+
+@pytest.mark.asyncio
 async def test_characters_that_the_output_lacks_are_escaped(pair: Pair) -> None:
     await pair.submit(("look", {"what": "caf\u00e9 \u2603"}))
     done = await pair.command("proposals", environment={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})

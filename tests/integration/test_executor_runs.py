@@ -84,7 +84,7 @@ async def test_a_command_that_takes_too_long_is_stopped_with_all_it_started(tmp_
         "print(child.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
-    outcome = await run(tmp_path, code, timeout_seconds=0.5)
+    outcome = await run(tmp_path, code, timeout_seconds=3)
     assert outcome.reason == "TIMED_OUT"
     assert not outcome.retryable
     assert outcome.result["exit_status"] == -9

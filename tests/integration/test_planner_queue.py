@@ -303,7 +303,16 @@ async def test_a_result_waits_for_a_store_that_is_strained(code: grpc.StatusCode
         with pytest.raises(StoreAway):
             await gateway.complete_planning(claimed, Plan(objective="look"), request_id="", deadline=deadline)
         with pytest.raises(StoreAway):
-            await gateway.fail_planning(claimed, reason="X", message="x", report=None, retryable=True, retry_delay=None)
+            await gateway.fail_planning(
+                claimed,
+                reason="X",
+                message="x",
+                report=None,
+                retryable=True,
+                retry_delay=None,
+                request_id="",
+                deadline=deadline,
+            )
     await server.stop(0)
 
 

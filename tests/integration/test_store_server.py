@@ -193,9 +193,9 @@ async def _to_the_end(watch: Any) -> None:
 
 @pytest.mark.asyncio
 async def test_a_call_with_too_little_time_writes_nothing(sqlite_url: str) -> None:
-    async with running_store(sqlite_url, min_remaining_seconds=0.5) as store:
+    async with running_store(sqlite_url, min_remaining_seconds=60) as store:
         request = rpc.CreateProposalRequest(proposal={"action_name": "a"})
-        failure = await failure_of(store.planner.proposals.CreateProposal(request, timeout=0.4))
+        failure = await failure_of(store.planner.proposals.CreateProposal(request, timeout=30))
         assert (failure.code, failure.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT")
         assert (await store.alice.proposals.CountProposals(rpc.CountProposalsRequest())).total == 0
 

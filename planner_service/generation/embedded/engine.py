@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
-import logging
 import os
 import secrets
 import sys
@@ -19,13 +19,15 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import structlog
+
 from planner_service.generation.embedded.machine import available_memory_bytes, usable_cores
 from planner_service.generation.embedded.read_prompts import forget_oldest, state_name
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.settings import ModelEndpoint
-from rpckit.tasks import end_task
+from rpckit.tasks import ended
 
-_LOG = logging.getLogger(__name__)
+_log = structlog.get_logger(__name__)
 
 MODEL_NAME = "embedded"
 _START_TIMEOUT_SECONDS = 120.0
@@ -55,6 +57,7 @@ class EmbeddedEngine:
         self._port = 0
         self._process: asyncio.subprocess.Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
+        self._listener: asyncio.Task[None] | None = None
         self._warm_messages: list[dict[str, str]] = []
         self._loaded = False
         self._closed = False
@@ -99,23 +102,30 @@ class EmbeddedEngine:
         self._warm_messages = [dict(message) for message in messages]
         try:
             await asyncio.to_thread(self._recall_or_read, self._warm_messages)
-        except (OSError, ValueError) as error:
-            _LOG.warning("the embedded model could not be warmed up: %s", error)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            _log.warning("the embedded model could not be warmed up", problem=str(error))
 
     async def close(self) -> None:
         """End the process. Calls in flight are cut off."""
         self._closed = True
-        await end_task(self._supervisor)
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        if process.stdin:
-            process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), _CLOSE_TIMEOUT_SECONDS)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+            if self._supervisor is not None:
+                await ended(self._supervisor)
+        finally:
+            await self._end_process()
+
+    async def _end_process(self) -> None:
+        process = self._process
+        if process is not None and process.returncode is None:
+            if process.stdin:
+                process.stdin.close()
+            try:
+                await asyncio.wait_for(process.wait(), _CLOSE_TIMEOUT_SECONDS)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        if self._listener is not None:
+            await ended(self._listener)
 
     def _recall_or_read(self, messages: list[dict[str, str]]) -> None:
         directory = self._states
@@ -176,20 +186,24 @@ class EmbeddedEngine:
         assert process.stdout
         assert process.stderr
         said: deque[str] = deque(maxlen=20)
-        listener = asyncio.create_task(_listen(process.stderr, said))
+        listener = self._listener = asyncio.create_task(_listen(process.stderr, said))
         try:
             process.stdin.write(json.dumps(configuration).encode() + b"\n")
             with contextlib.suppress(ConnectionError):
                 await process.stdin.drain()
             line = await asyncio.wait_for(process.stdout.readline(), _START_TIMEOUT_SECONDS)
-            if not line:
-                await process.wait()
-                await listener
-                raise EngineFailed(_explain(self._path, said))
         except TimeoutError:
             process.kill()
             raise EngineFailed(f"{self._path} was not loaded within {_START_TIMEOUT_SECONDS:.0f} seconds") from None
-        self._port = int(json.loads(line)["address"].rsplit(":", 1)[1])
+        if not line:
+            await process.wait()
+            await listener
+            raise EngineFailed(_explain(self._path, said))
+        try:
+            self._port = int(json.loads(line)["address"].rsplit(":", 1)[1])
+        except (ValueError, LookupError, TypeError):
+            process.kill()
+            raise EngineFailed(f"what runs {self._path} did not say where it listens") from None
         self._loaded = True
 
     async def _supervise(self) -> None:
@@ -205,12 +219,12 @@ class EmbeddedEngine:
             failures = 0 if loop.time() - begun > _HEALTHY_AFTER_SECONDS else failures
             delay = _RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)]
             failures += 1
-            _LOG.error("the embedded model's process ended with status %s; starting it again in %s s", status, delay)
+            _log.error("the embedded model's process ended: starting it again", status=status, pause_seconds=delay)
             await asyncio.sleep(delay)
             try:
                 await self._launch()
-            except (EngineFailed, OSError) as error:
-                _LOG.error("the embedded model did not start again: %s", error)
+            except Exception as error:
+                _log.error("the embedded model did not start again", problem=f"{type(error).__name__}: {error}")
                 continue
             if self._warm_messages:
                 await self.warm_up(self._warm_messages)
@@ -239,7 +253,7 @@ async def _listen(stream: asyncio.StreamReader, said: deque[str]) -> None:
             return
         text = line.decode(errors="replace").rstrip()
         said.append(text)
-        _LOG.debug("llama.cpp: %s", text)
+        _log.debug("llama.cpp says", text=text)
 
 
 def _explain(path: Path, said: deque[str]) -> str:

@@ -18,16 +18,15 @@ _SUFFIX = ".state"
 
 def state_name(weights: Path, messages: Sequence[Mapping[str, str]]) -> str:
     """The file's name for a prompt. Changes with the weights, the engine's version and every byte of the messages."""
-    status = weights.stat()
-    depends = [
-        weights.name,
-        status.st_size,
-        status.st_mtime_ns,
-        importlib.metadata.version("xllamacpp"),
-        [dict(message) for message in messages],
-    ]
+    depends = [*weights_identity(weights), [dict(message) for message in messages]]
     digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
     return f"{digest[:40]}{_SUFFIX}"
+
+
+def weights_identity(weights: Path) -> tuple[str | int, ...]:
+    """What tells these weights and the engine that reads them from others. Raises OSError."""
+    status = weights.stat()
+    return (weights.name, status.st_size, status.st_mtime_ns, importlib.metadata.version("xllamacpp"))
 
 
 def forget_oldest(directory: Path) -> None:

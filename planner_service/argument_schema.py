@@ -13,17 +13,17 @@ from typing import Any
 import jsonschema_rs
 
 from plangate_client.executor.arguments import OPEN_KEYWORDS
-from planner_service.attempt_error import AttemptError, dotted
+from planner_service.attempt_error import MESSAGE_LIMIT, AttemptError, dotted
 from planner_service.schema_bounds import (
     MAX_ARGUMENT_DEPTH,
     JsonPath,
     SchemaGraph,
     SchemaRefused,
-    clip,
     pattern_options,
     resolve,
     subschemas,
 )
+from rpckit.shortening import shortened
 
 MAX_DEFAULTS = 1_000
 MAX_ERRORS = 20
@@ -67,7 +67,9 @@ class ArgumentSchema:
                 pattern_options=pattern_options(),
             )
         except jsonschema_rs.ValidationError as error:
-            raise SchemaRefused(tuple(error.instance_path), f"not a JSON Schema: {clip(error.message)}") from None
+            raise SchemaRefused(
+                tuple(error.instance_path), f"not a JSON Schema: {shortened(error.message, MESSAGE_LIMIT)}"
+            ) from None
         self.unfit_defaults: tuple[UnfitDefault, ...] = ()
         try:
             self._leave_out_unfit_defaults()
@@ -114,7 +116,7 @@ class ArgumentSchema:
         if error is None:
             return None
         self._schema = filling.root = _without(self._schema, (*path, "default"))
-        return UnfitDefault((*path, "default"), clip(error.message))
+        return UnfitDefault((*path, "default"), shortened(error.message, MESSAGE_LIMIT))
 
     def check(self, args: Mapping[str, Any]) -> tuple[dict[str, Any], list[AttemptError]]:
         """The arguments with whole numbers as integers and defaults filled in, and what is wrong with them.
@@ -233,7 +235,7 @@ def _attempt_error(error: jsonschema_rs.ValidationError) -> AttemptError:
         if isinstance(missing, str):
             path.append(missing)
             kind, message = "missing", "Field required"
-    return AttemptError(dotted(path), kind, clip(message))
+    return AttemptError(dotted(path), kind, shortened(message, MESSAGE_LIMIT))
 
 
 def deeper_than(value: Any, limit: int) -> bool:

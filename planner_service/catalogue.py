@@ -75,6 +75,11 @@ class Action:
     policy: ActionPolicy | None
     binding: BindingKind
 
+    @property
+    def assumed_risk(self) -> Risk:
+        """The risk that policy goes by: HIGH where the catalogue does not say."""
+        return Risk.HIGH if self.risk is Risk.UNSPECIFIED else self.risk
+
 
 class Catalogue:
     """All actions, in the order of the file. Immutable. `warnings`: what is odd in the file, each with its place."""

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from planner_service.catalogue import Catalogue
 from planner_service.plan import MAX_DESCRIPTION_CHARACTERS, Job
+from rpckit.shortening import shortened
 
 MAX_MENTIONS = 8
 MAX_QUOTE_CHARACTERS = 500
@@ -62,14 +63,14 @@ def description_of(job: JobLike, catalogue: Catalogue) -> str:
     sentence = action.description.split("\n", 1)[0].split(". ", 1)[0].rstrip(".") if action else job.action_name
     arguments = ", ".join(f"{name}={_shown(value)}" for name, value in job.action_args.items())
     text = f"{sentence} ({arguments})" if arguments else sentence
-    return text if len(text) <= MAX_DESCRIPTION_CHARACTERS else text[: MAX_DESCRIPTION_CHARACTERS - 1] + "…"
+    return shortened(text, MAX_DESCRIPTION_CHARACTERS)
 
 
 def evidence_for(job: Job, prompt: str) -> str:
     """The sentence of the request that calls for a job: the one that says most of its arguments and of its name."""
     sentences = _sentences(prompt)
     if len(sentences) < 2:
-        return _quoted(sentences[0].text) if sentences else ""
+        return shortened(sentences[0].text, MAX_QUOTE_CHARACTERS) if sentences else ""
     texts, numbers = _said([job])
     wanted_texts = [text for text in islice(texts, MAX_COMPARED) if len(text) > 1]
     wanted_numbers = {_plain(number) for number in islice(numbers, MAX_COMPARED)}
@@ -81,11 +82,7 @@ def evidence_for(job: Job, prompt: str) -> str:
         return said + sum(1 for word in words if word in sentence.folded)
 
     best = max(sentences, key=likeness)
-    return _quoted(best.text if likeness(best) else prompt.strip())
-
-
-def _quoted(text: str) -> str:
-    return text if len(text) <= MAX_QUOTE_CHARACTERS else text[: MAX_QUOTE_CHARACTERS - 1] + "…"
+    return shortened(best.text if likeness(best) else prompt.strip(), MAX_QUOTE_CHARACTERS)
 
 
 @lru_cache(maxsize=1024)
@@ -214,4 +211,4 @@ def _plain(number: float) -> str:
 
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 120 else text[:119] + "…"
+    return shortened(text, 120)

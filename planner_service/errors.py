@@ -98,7 +98,7 @@ class TooManyPlans(PlanningRefused):
     """`limit` plans are in the making."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__("the planner is making as many plans as it may")
+        super().__init__(f"the planner is at its limit of {limit} plans at once")
         self.limit = limit
 
 
@@ -106,7 +106,7 @@ class TooManySimulations(PlanningRefused):
     """`limit` policies are being tried on history."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__("the planner is trying as many policies on history as it may")
+        super().__init__(f"the planner is at its limit of {limit} simulations at once")
         self.limit = limit
 
 

@@ -27,6 +27,7 @@ from planner_service.plan_recording import PlanRecorder
 from planner_service.planning_metrics import PlanningMetrics
 from planner_service.single_flight import SingleFlight
 from planner_service.streaming import PlanObserver, Told
+from rpckit.shortening import shortened
 
 # How much of a prompt is the objective, where the model states none.
 _OBJECTIVE_OF_PROMPT_CHARACTERS = 200
@@ -247,7 +248,7 @@ def _explained(job: Job, prompt: str, governance: Governance) -> Job:
 
 def _objective(objective: str, prompt: str) -> str:
     text = _clean(objective) or clipped(_clean(prompt), _OBJECTIVE_OF_PROMPT_CHARACTERS)
-    return text if len(text) <= MAX_OBJECTIVE_CHARACTERS else text[: MAX_OBJECTIVE_CHARACTERS - 1] + "…"
+    return shortened(text, MAX_OBJECTIVE_CHARACTERS)
 
 
 def _warnings(prompt: str, jobs: Sequence[Job], no_action_reason: str, catalogue: Catalogue) -> tuple[str, ...]:
@@ -270,4 +271,4 @@ def _clean(text: str) -> str:
     if not kept.isprintable():
         # Halves of surrogate pairs are not printable either.
         kept = "".join(character for character in kept if character.isprintable() or character in "\n\t").strip()
-    return kept if len(kept) <= MAX_DESCRIPTION_CHARACTERS else kept[: MAX_DESCRIPTION_CHARACTERS - 1] + "…"
+    return shortened(kept, MAX_DESCRIPTION_CHARACTERS)

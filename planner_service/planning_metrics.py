@@ -105,7 +105,7 @@ class PlanningMetrics:
             raise
 
     def queued_plan(self, outcome: str) -> None:
-        """A claimed plan was completed, failed, or lost to another planner."""
+        """How a claimed plan ended: "completed", "failed", "put back", "given back", "lost" to another planner."""
         self._queue.labels(outcome).inc()
 
 

@@ -216,7 +216,7 @@ def _default_reason(effect: Effect) -> str:
 
 
 def _variables(subject: Subject) -> dict[str, Any]:
-    risk = Risk.HIGH if subject.action.risk is Risk.UNSPECIFIED else subject.action.risk
+    risk = subject.action.assumed_risk
     return {
         "action": {"name": subject.action.name, "risk": risk.value},
         "args": dict(subject.args),

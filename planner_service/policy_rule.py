@@ -72,7 +72,7 @@ class Rule:
     def fits(self, subject: Subject, values: Values) -> bool:
         """Whether the rule applies. Raises ConditionFailed."""
         # An action that nobody judged counts as dangerous.
-        risk = Risk.HIGH if subject.action.risk is Risk.UNSPECIFIED else subject.action.risk
+        risk = subject.action.assumed_risk
         return (
             (self.actions is None or self.actions.match(subject.action.name, values))
             and (not self.risks or risk in self.risks)

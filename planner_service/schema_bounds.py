@@ -13,7 +13,6 @@ from urllib.parse import unquote
 
 import jsonschema_rs
 
-from planner_service.attempt_error import MESSAGE_LIMIT
 from rpckit.shortening import shortened
 
 MAX_SUBSCHEMAS = 5_000
@@ -105,8 +104,8 @@ class SchemaGraph:
             except jsonschema_rs.ValidationError:
                 raise SchemaRefused(
                     (*path, keyword),
-                    f"the pattern {clip(pattern, 80)!r} cannot be used: it is wrong, unfolds to too much, or needs "
-                    "look-around or back references, whose time has no bound",
+                    f"the pattern {shortened(pattern, 80)!r} cannot be used: it is wrong, unfolds to too much, or "
+                    "needs look-around or back references, whose time has no bound",
                 ) from None
 
     def _check_references(self, schema: Any, path: JsonPath) -> None:
@@ -127,10 +126,10 @@ class SchemaGraph:
         if not reference.startswith("#/"):
             if found := self._anchors.get(reference[1:]):
                 return list(found)
-            raise SchemaRefused((*path, keyword), f"the document has no anchor {clip(reference, 80)!r}")
+            raise SchemaRefused((*path, keyword), f"the document has no anchor {shortened(reference, 80)!r}")
         target = resolve(self._root, reference)
         if not isinstance(target, (dict, bool)):
-            raise SchemaRefused((*path, keyword), f"{clip(reference, 80)!r} leads to no schema of the document")
+            raise SchemaRefused((*path, keyword), f"{shortened(reference, 80)!r} leads to no schema of the document")
         return [target]
 
     def _weigh(self, schema: Any, depth: int, open_here: frozenset[int]) -> int:
@@ -199,8 +198,3 @@ def resolve(root: Any, reference: str) -> Any:
         else:
             return None
     return target
-
-
-def clip(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """The text, cut to what a message holds, or to so many characters."""
-    return shortened(text, limit)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from yaml.reader import ReaderError
 
 from planner_service.attempt_error import dotted
+from rpckit.shortening import shortened
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
@@ -47,7 +48,7 @@ class DocumentInvalid(Exception):
 
     def __init__(self, message: str, *, line: int = 0, column: int = 0, source: str = "") -> None:
         # It may quote what is wrong, which may be long.
-        self.message = message if len(message) <= _MESSAGE_LIMIT else message[: _MESSAGE_LIMIT - 1] + "…"
+        self.message = shortened(message, _MESSAGE_LIMIT)
         super().__init__(self.message)
         self.line = line
         self.column = column

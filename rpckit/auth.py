@@ -144,7 +144,7 @@ class Authenticator:
         try:
             self._tokens = read_tokens_file(self._tokens_file)
         except TokensFileInvalid as error:
-            log.error("tokens not read again: those known stay known", fault=str(error))
+            log.error("the tokens file cannot be read again: the tokens read before stay in force", fault=str(error))
         else:
             log.info("tokens read again", tokens=len(self._tokens))
 

@@ -53,7 +53,7 @@ class CallsInFlight:
             raise RpcFailure(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 "OVERLOADED",
-                "the server works on as many calls as it may",
+                "the server is at its limit of calls at once",
                 metadata={"limit": str(limit)},
                 retry_after_seconds=0.2,
             )

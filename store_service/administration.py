@@ -78,7 +78,7 @@ async def check(url: str) -> Health:
             problems.append(f"{resource_id} version {version} is the log's last word of it, and no row says so")
         if not problems:
             for proposal_id in await miscounted_proposals(pool, _PROBLEMS_SHOWN):
-                problems.append(f"{proposal_id}: its row waits for another number of proposals than it depends on")
+                problems.append(f"{proposal_id}: its row's count of unfinished dependencies is wrong")
         return Health(schema, finding.head.revision, finding.events_checked, count, tuple(problems))
 
 

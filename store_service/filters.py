@@ -23,12 +23,12 @@ from enum import Enum
 from typing import TypeAlias
 
 from store_service.domain.instant import instant_of
+from store_service.domain.limits import INT64, LABEL_KEY
 
 MAX_CHARACTERS = 4096
 MAX_DEPTH = 32
 MAX_COMPARISONS = 100
 
-_INT64 = range(-(2**63), 2**63)
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<operator><=|>=|!=|=|<|>)
@@ -39,7 +39,6 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
-_LABEL_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 # More digits than microseconds are cut by the parser; fewer than a date and a time are not RFC 3339.
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
@@ -217,7 +216,7 @@ class _Parser:
             if quoted.position != name.position + len(name.text):
                 raise FilterInvalid(quoted.position, "expected a label's key right behind the dot")
             key = _unquoted(quoted.text)
-        if not _LABEL_KEY.fullmatch(key):
+        if not LABEL_KEY.fullmatch(key):
             raise FilterInvalid(name.position, "a label's key is like [a-z][a-z0-9_.-]{0,62}")
         return base, field, key
 
@@ -257,7 +256,7 @@ def _value(token: _Token, field: Field) -> Value:
     text = _unquoted(token.text) if token.kind == "text" else token.text
     if field.kind is Kind.INTEGER:
         # int() would also take blanks, underscores and digits of other scripts, and long ones slowly.
-        if not re.fullmatch(r"-?[0-9]{1,19}", text) or int(text) not in _INT64:
+        if not re.fullmatch(r"-?[0-9]{1,19}", text) or int(text) not in INT64:
             raise FilterInvalid(token.position, f"expected a whole number of 64 bits, found {token.text!r}")
         return int(text)
     if field.kind is Kind.TIME:

@@ -13,10 +13,11 @@ import json
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from store_service.domain.limits import INT64
+
 _FORMAT = b"\x01"
 _BINDING_BYTES = 8
 _MAX_CHARACTERS = 1024
-_INT64 = range(-(2**63), 2**63)
 
 Position: TypeAlias = "tuple[int | str, ...]"
 
@@ -53,7 +54,7 @@ def decode(token: str, bound_to: Sequence[object], shape: Sequence[type]) -> Pos
 
 def _can_be_looked_for(value: int | str) -> bool:
     if isinstance(value, int):
-        return value in _INT64
+        return value in INT64
     # JSON can say halves of characters, which are no UTF-8.
     return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
 

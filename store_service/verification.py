@@ -12,7 +12,7 @@ from store_service.domain.events import GENESIS_HASH, Event, EventUnreadable, Lo
 from store_service.recent_events import LogReader
 
 _AT_ONCE = 500
-_UNREADABLE = "it holds what no event can hold"
+_UNREADABLE = "it has values that no event can have"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ async def verify_log(reader: LogReader, start_revision: int = 0, end_revision: i
             expected - start, head, max(head.revision, 1), "the head row has another hash than the last event"
         )
     if end == head.revision and await _is_beyond_the_head(reader, head.revision + 1):
-        return Finding(expected - start, head, head.revision + 1, "the head row knows nothing of it")
+        return Finding(expected - start, head, head.revision + 1, "it is beyond what the head row says")
     return Finding(expected - start, head)
 
 

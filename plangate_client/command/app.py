@@ -54,7 +54,8 @@ def options(
         str | None, typer.Option("--roles", metavar="A,B", help="Roles to claim on such servers. PLANGATE_ROLES")
     ] = None,
     token: Annotated[
-        str | None, typer.Option("--token", help="Who acts. Others see it in the process list: better PLANGATE_TOKEN.")
+        str | None,
+        typer.Option("--token", help="Bearer token. The process list shows it: prefer PLANGATE_TOKEN."),
     ] = None,
     token_file: Annotated[
         Path | None, typer.Option("--token-file", metavar="FILE", help="Holds the token. PLANGATE_TOKEN_FILE")

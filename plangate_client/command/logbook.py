@@ -154,7 +154,7 @@ async def _follow(store: Any, filter: str, seen: int, view: Any, printer: _Print
         except WatchTooSlow:
             continue
         except Unavailable:
-            remarks().print(f"the store is away; trying again in {pause_seconds:g} s", style="dim")
+            remarks().print(f"the store cannot be reached; trying again in {pause_seconds:g} s", style="dim")
         await asyncio.sleep(pause_seconds)
         pause_seconds = min(pause_seconds * 2, 10.0)
 

@@ -42,7 +42,13 @@ def plan(
         ),
     ] = 0,
     token_budget: Annotated[
-        int, typer.Option("--token-budget", min=0, show_default=False, help="Tokens over all calls at most; 0: as set.")
+        int,
+        typer.Option(
+            "--token-budget",
+            min=0,
+            show_default=False,
+            help="Tokens of all calls to the model at most; 0: as the planner is set.",
+        ),
     ] = 0,
     no_stream: Annotated[bool, typer.Option("--no-stream", help="Wait for the whole plan.")] = False,
     request_id: RequestIdOption = None,

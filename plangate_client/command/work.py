@@ -125,7 +125,7 @@ async def _work(
                     lambda: _print_json_line(execution) if as_json else _tell_ended(execution)
                 ),
                 store_away=lambda error, seconds: remark(
-                    f"the store is away ({error.code.name}); trying again in {seconds:g} s"
+                    f"the store cannot be reached ({error.code.name}); trying again in {seconds:g} s"
                 ),
             ),
         )

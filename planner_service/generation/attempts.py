@@ -8,6 +8,7 @@ import enum
 from collections.abc import Sequence
 
 from planner_service.attempt_error import MESSAGE_LIMIT, AttemptError
+from rpckit.shortening import shortened
 
 __all__ = ["Attempt", "AttemptError", "AttemptOutcome", "GenerationReport", "RawText"]
 
@@ -89,15 +90,11 @@ class GenerationReport:
 def bounded_errors(errors: Sequence[AttemptError]) -> tuple[AttemptError, ...]:
     """The first errors, as many and as long as an attempt may carry."""
     return tuple(
-        error
-        if len(error.message) <= MESSAGE_LIMIT and len(error.path) <= _PATH_LIMIT
-        else dataclasses.replace(error, path=_cut(error.path, _PATH_LIMIT), message=_cut(error.message, MESSAGE_LIMIT))
+        dataclasses.replace(
+            error, path=shortened(error.path, _PATH_LIMIT), message=shortened(error.message, MESSAGE_LIMIT)
+        )
         for error in errors[:MAX_ERRORS]
     )
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def recorded_text(text: str, setting: RawText) -> str:
@@ -106,4 +103,4 @@ def recorded_text(text: str, setting: RawText) -> str:
         return ""
     if setting is RawText.REDACT:
         return f"[{len(text)} characters redacted]"
-    return _cut(text, MAX_RAW_TEXT)
+    return shortened(text, MAX_RAW_TEXT)

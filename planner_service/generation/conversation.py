@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from planner_service.generation.attempts import AttemptError
 from planner_service.generation.prompts import reask_message
+from rpckit.shortening import shortened
 
 MAX_REPLY_SHOWN = 2_000
 MAX_COMPLAINT = 2_000
@@ -22,18 +23,13 @@ Messages = list[dict[str, str]]
 
 def reask(opening: Messages, reply_text: str, errors: tuple[AttemptError, ...], *, show_reply: bool) -> Messages:
     """The opening, the bad reply (unless it is empty or not to be shown), and what to mend."""
-    complaint = cut(reask_message(list(errors[:MAX_ERRORS_TOLD])), MAX_COMPLAINT)
-    said = cut(reply_text.strip(), MAX_REPLY_SHOWN) if show_reply else ""
+    complaint = shortened(reask_message(list(errors[:MAX_ERRORS_TOLD])), MAX_COMPLAINT)
+    said = shortened(reply_text.strip(), MAX_REPLY_SHOWN) if show_reply else ""
     if said:
         return [*opening, {"role": "assistant", "content": said}, {"role": "user", "content": complaint}]
     # Two messages of the user in a row are an error to some chat templates.
     last = opening[-1]
     return [*opening[:-1], {**last, "content": f"{last['content']}\n\n{complaint}"}]
-
-
-def cut(text: str, limit: int) -> str:
-    """The text, or its beginning with a sign that it goes on."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def size(messages: Messages) -> int:

@@ -37,8 +37,6 @@ class GenerationSettings:
 
     model: provider string that `base_url`, `api_key` and `mode` belong to (any model of that provider).
     provider_keys: values of the variables that `providers.KEY_VARIABLES` names, for models of other providers.
-    rate_limit_patience_seconds: a longer Retry-After sends us to the next model, if there is one.
-    max_wait_seconds: a longer Retry-After is not waited for at all.
     mode: Instructor's mode by name ("tools", "json_schema", "json", "md_json"); empty: the provider's own.
     """
 
@@ -56,10 +54,6 @@ class GenerationSettings:
     max_connections: int = 512
     raw_text: RawText = RawText.KEEP
     on_repeated_error: OnRepeatedError = OnRepeatedError.FALLBACK
-    backoff_seconds: float = 0.25
-    max_backoff_seconds: float = 8.0
-    rate_limit_patience_seconds: float = 5.0
-    max_wait_seconds: float = 60.0
     circuit_failures: int = 5
     circuit_open_seconds: float = 20.0
     record_file: Path | None = None

@@ -27,6 +27,12 @@ from planner_service.generation.errors import (
 )
 from planner_service.generation.settings import GenerationSettings, OnRepeatedError
 
+FIRST_BACKOFF_SECONDS = 0.25
+_LONGEST_BACKOFF_SECONDS = 8.0
+_RATE_LIMIT_PATIENCE_SECONDS = 5.0
+"""A longer Retry-After sends us to the next model, if there is one."""
+_LONGEST_WAIT_SECONDS = 60.0
+"""A longer Retry-After is not waited for at all."""
 _PATIENCE = 2
 """Failures of one kind in a row before the next model is asked, when there is one."""
 
@@ -113,22 +119,22 @@ class Tactics:
         if delay is None:
             delay = self._backoff()
         self._outages += 1
-        if delay > self._settings.rate_limit_patience_seconds and (other := self._next_model()) is not None:
+        if delay > _RATE_LIMIT_PATIENCE_SECONDS and (other := self._next_model()) is not None:
             return other
-        return Step(self._index, delay_seconds=delay) if delay <= self._settings.max_wait_seconds else None
+        return Step(self._index, delay_seconds=delay) if delay <= _LONGEST_WAIT_SECONDS else None
 
     def _after_outage(self, failure: GenerationFailed) -> Step | None:
         asked = failure.retry_after_seconds or 0.0
         delay = max(self._backoff(), asked)
         self._outages += 1
-        impatient = self._outages >= _PATIENCE or asked > self._settings.rate_limit_patience_seconds
+        impatient = self._outages >= _PATIENCE or asked > _RATE_LIMIT_PATIENCE_SECONDS
         if impatient and (other := self._next_model()) is not None:
             return other
-        return Step(self._index, delay_seconds=delay) if delay <= self._settings.max_wait_seconds else None
+        return Step(self._index, delay_seconds=delay) if delay <= _LONGEST_WAIT_SECONDS else None
 
     def _backoff(self) -> float:
-        full = self._settings.backoff_seconds * 2.0**self._outages
-        return min(self._settings.max_backoff_seconds, full) * (0.5 + self._jitter() / 2)
+        full = FIRST_BACKOFF_SECONDS * 2.0**self._outages
+        return min(_LONGEST_BACKOFF_SECONDS, full) * (0.5 + self._jitter() / 2)
 
     def _next_model(self) -> Step | None:
         return Step(self._index + 1) if self._index + 1 < self._models else None

@@ -129,8 +129,8 @@ def labels_from_proto(labels: Mapping[str, str], path: str) -> dict[str, str]:
         raise FieldInvalid(path, f"must have at most {MAX_LABELS} entries")
     for key, value in labels.items():
         if not _LABEL_KEY.fullmatch(key):
-            raise FieldInvalid(path, f"keys must match {_LABEL_KEY.pattern}")
-        _text(f"{path}.{key}", value, MAX_LABEL_CHARACTERS)
+            raise FieldInvalid(f'{path}["{key[:64]}"]', f"key must match {_LABEL_KEY.pattern}")
+        _text(f'{path}["{key}"]', value, MAX_LABEL_CHARACTERS)
     return dict(labels)
 
 

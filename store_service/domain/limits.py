@@ -33,7 +33,8 @@ MAX_LEASE: Micros = 3_600 * SECOND
 # A Timestamp ends with the year 9999; nobody can write a later one as JSON.
 MAX_APPROVAL_TTL: Micros = 36_500 * 86_400 * SECOND
 
-_LABEL_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
+INT64 = range(-(2**63), 2**63)
+LABEL_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _FAILURE_REASON = re.compile(r"[A-Z][A-Z0-9_]{0,63}")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -65,7 +66,7 @@ def labels(path: str, value: Mapping[str, str]) -> None:
     if len(value) > MAX_LABELS:
         raise InvalidField(path, f"must have at most {MAX_LABELS} entries")
     for key, content in value.items():
-        if not _LABEL_KEY.fullmatch(key):
+        if not LABEL_KEY.fullmatch(key):
             raise InvalidField(f'{path}["{key[:64]}"]', "key must match [a-z][a-z0-9_.-]{0,62}")
         text(f'{path}["{key}"]', content, MAX_LABEL_VALUE)
 

@@ -91,7 +91,6 @@ class Writer:
         rules: Rules | None = None,
         options: WriterOptions | None = None,
         fail_points: FailPoints | None = None,
-        new_id: Callable[[], str] | None = None,
     ) -> None:
         self._session = database.write_session()
         self._clock = clock
@@ -99,7 +98,6 @@ class Writer:
         self._rules = rules or Rules()
         self._options = options or WriterOptions()
         self._fail_points = fail_points
-        self._new_id = new_id or _uuid7
         self._queue = WriteQueue(self._options.max_waiting, self._options.max_waiting_bytes)
         self._signals = WorkSignals()
         self._lookout = ClaimableLookout(
@@ -349,7 +347,7 @@ class Writer:
             if command.request is not None and not command.validate_only:
                 request_ids.add(command.request.request_id)
         answered = await self._answered(request_ids) if request_ids else {}
-        working_set = WorkingSet(instant_of(self._clock.now()), self._rules, self._new_id)
+        working_set = WorkingSet(instant_of(self._clock.now()), self._rules, _uuid7)
         await load(self._session, needs, working_set, self._rows)
         applied = Batch(working_set, head, answered, self._encode_snapshot)
         for waiting in batch:

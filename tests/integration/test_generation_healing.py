@@ -14,6 +14,7 @@ from planner_service.generation.circuit import CircuitState
 from planner_service.generation.conversation import MAX_REASK
 from planner_service.generation.draft import PlanDraft
 from planner_service.generation.settings import OnRepeatedError
+from planner_service.generation.tactics import FIRST_BACKOFF_SECONDS
 from tests.support.generation import PLAN, PROTOCOLS, Bench
 from tests.support.model_server import (
     ModelReply,
@@ -172,7 +173,7 @@ async def test_an_outage_is_tried_again_then_falls_back() -> None:
         result = await bench.generator.generate(bench.request(fallback_models=["embedded"]))
     assert [attempt.model for attempt in result.report.attempts] == [bench.model, bench.model, "embedded"]
     assert outcomes(result) == ["PROVIDER_ERROR", "PROVIDER_ERROR", "VALID"]
-    assert bench.pauses == [bench.settings.backoff_seconds, 0.0]
+    assert bench.pauses == [FIRST_BACKOFF_SECONDS, 0.0]
 
 
 @pytest.mark.asyncio

@@ -343,7 +343,7 @@ async def test_who_is_struck_off_the_tokens_file_is_out_without_restart(tmp_path
             # A change of the mode alone is looked at too: before it, the file may have been one that could not be read.
             for times in (1, 2):
                 async with asyncio.timeout(10):
-                    while sum("tokens not read again" in entry["event"] for entry in logs) < times:
+                    while sum("the tokens file cannot be read again" in entry["event"] for entry in logs) < times:
                         assert await reason(carol) == "OK"
                 tokens.chmod(0o600)
         assert await reason(carol) == "OK"

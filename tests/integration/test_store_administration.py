@@ -172,14 +172,20 @@ def test_what_is_not_a_log_is_said_to_be_none(tmp_path: Path) -> None:
     [
         ("UPDATE events SET actor = 'mallory' WHERE revision = 4", "the log at revision 4: its hash is not"),
         ("DELETE FROM events WHERE revision = 3", "the log at revision 3: it is missing"),
-        ("UPDATE events SET entity_type = 9 WHERE revision = 4", "the log at revision 4: it holds what no event can"),
-        ("UPDATE events SET snapshot = 'text' WHERE revision = 4", "the log at revision 4: it holds what no event can"),
+        (
+            "UPDATE events SET entity_type = 9 WHERE revision = 4",
+            "the log at revision 4: it has values that no event",
+        ),
+        (
+            "UPDATE events SET snapshot = 'text' WHERE revision = 4",
+            "the log at revision 4: it has values that no event",
+        ),
         ("UPDATE log_head SET hash = zeroblob(32)", "the log at revision 8: the head row"),
         (
             "UPDATE log_head SET revision = 5, hash = (SELECT hash FROM events WHERE revision = 5)",
-            "the log at revision 6: the head row knows nothing of it",
+            "the log at revision 6: it is beyond what the head row says",
         ),
-        ("DELETE FROM log_head", "the log at revision 1: the head row knows nothing of it"),
+        ("DELETE FROM log_head", "the log at revision 1: it is beyond what the head row says"),
         ("DELETE FROM proposals WHERE job_id = 'a'", "version 3 is the log's last word of it, and no row says so"),
         ("UPDATE proposals SET approvals = 'nonsense'", "its row cannot be read"),
         ("UPDATE proposals SET state = 'APPROVED'", "its row is not what the log says"),
@@ -215,7 +221,7 @@ def test_check_finds_a_proposal_that_would_run_too_early(database_url: str) -> N
     assert asyncio.run(administration.check(database_url)).problems == ()
     asyncio.run(tamper())
     [problem] = asyncio.run(administration.check(database_url)).problems
-    assert "waits for another number of proposals" in problem
+    assert "count of unfinished dependencies" in problem
 
 
 def test_a_backup_of_a_database_in_use_is_whole(sqlite_url: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ COPY store_service store_service
 COPY planner_service planner_service
 COPY plangate_client plangate_client
 RUN python3 -m venv /opt/plangate \
- && /opt/plangate/bin/python -m pip install --no-cache-dir -q -c constraints.txt '.[embedded,postgres]'
+ && /opt/plangate/bin/python -m pip install --no-cache-dir -q -c constraints.txt '.[embedded,postgres,anthropic,otlp]'
 
 FROM ${PYTHON_IMAGE}
 # libgomp1: the embedded model's engine runs its threads through it.

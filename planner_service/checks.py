@@ -164,12 +164,16 @@ def _unfit_value(value: Any, path: tuple[str | int, ...]) -> AttemptError | None
     if isinstance(value, int):
         # Of a model's thousands of digits no double can be made.
         if abs(value) > MAX_EXACT:
-            return AttemptError(dotted(path), "number", "beyond 2^53 and would be rounded: give it as a string")
+            return AttemptError(
+                dotted(path), "number", "2^53 or more, which may have been rounded: give it as a string"
+            )
     elif isinstance(value, float):
         if not math.isfinite(value):
             return AttemptError(dotted(path), "number", "not a number that JSON can hold")
         if abs(value) > MAX_EXACT and value.is_integer():
-            return AttemptError(dotted(path), "number", "beyond 2^53 and would be rounded: give it as a string")
+            return AttemptError(
+                dotted(path), "number", "2^53 or more, which may have been rounded: give it as a string"
+            )
     elif isinstance(value, str):
         if _broken(value):
             return AttemptError(dotted(path), "unicode", "holds half of a surrogate pair")

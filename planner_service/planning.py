@@ -204,9 +204,17 @@ class Planning:
             if errors:
                 raise JobsInvalid(errors)
         now = self._clock.now()
-        decision = None
+        decision, description = None, revision.description
         if governance.catalogue.find(proposal.action_name) is not None:
-            job = Job(id=proposal.id, action_name=proposal.action_name, action_args=args)
+            before = Job(id=proposal.id, action_name=proposal.action_name, action_args=proposal.action_args)
+            job = replace(before, action_args=args)
+            if (
+                args != before.action_args
+                and description is None
+                and proposal.description == described(before, governance)
+            ):
+                # It told the arguments that were there, and its reviewer would read those beside the new ones.
+                description = described(job, governance)
             decision = most_severe(
                 [
                     governance.decide(job, proposal.labels, identity, now)
@@ -215,7 +223,8 @@ class Planning:
             )
             if decision.effect is Effect.DENY:
                 raise PolicyDenied(decision)
-        changed = replace(revision, action_args=args if revision.action_args is not None else None)
+        new_args = args if revision.action_args is not None else None
+        changed = replace(revision, action_args=new_args, description=description)
         return await self._store.update_proposal(changed, decision, requester=requester, now=now, deadline=deadline)
 
     async def _earlier(

@@ -48,7 +48,7 @@ class LoggingSettings(BaseSettings):
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """At "debug" every call leaves a line, otherwise only calls that failed do."""
+    """At "debug" every call leaves a line, otherwise calls that failed do, but for NOT_FOUND and ABORTED."""
     log_format: Literal["json", "console"] = "json"
 
 
@@ -82,7 +82,7 @@ class ServerSettings(LoggingSettings):
     min_remaining_seconds: float = Field(default=0.005, ge=0, le=3600)
     """Calls with less time left than this are refused with DEADLINE_TOO_SHORT instead of being begun."""
     max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=512 * 1024 * 1024)
-    """Larger requests are refused with INVALID_ARGUMENT."""
+    """Larger requests are refused with INVALID_ARGUMENT; from twice that size gRPC does so, with RESOURCE_EXHAUSTED."""
     channelz: bool = False
     """Also serve grpc.channelz.v1, which shows what the process's connections do."""
 

@@ -117,7 +117,9 @@ def _number(number: float, path: str) -> int | float:
         raise NumberNotExact(path, "is not a number that JSON can hold")
     if number.is_integer():
         if abs(number) >= _EXACT_LIMIT:
-            raise NumberNotExact(path, "is a whole number beyond 2^53 that would be rounded: send it as a string")
+            raise NumberNotExact(
+                path, "is a whole number of 2^53 or more, which may have been rounded: send it as a string"
+            )
         return int(number)
     return number
 
@@ -131,7 +133,9 @@ def _encode(value: JsonValue, into: struct_pb2.Value, path: str) -> None:
         into.string_value = value
     elif isinstance(value, (int, float)):
         if isinstance(value, int) and abs(value) >= _EXACT_LIMIT:
-            raise NumberNotExact(path, "is a whole number beyond 2^53 that would be rounded: send it as a string")
+            raise NumberNotExact(
+                path, "is a whole number of 2^53 or more, which may have been rounded: send it as a string"
+            )
         into.number_value = _number(float(value), path)
     elif isinstance(value, Mapping):
         # Touching the map makes an empty object an object instead of a Value without kind.

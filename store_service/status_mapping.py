@@ -85,7 +85,7 @@ def _facts(error: Exception) -> tuple[dict[str, str], list[Message]]:
         case errors.InvalidField(path=path, description=description):
             return {"field": path}, [_bad_request(path, description, "INVALID_FIELD")]
         case errors.NumberNotExact(path=path):
-            description = "is a whole number beyond 2^53: send it as a string"
+            description = "is a whole number of 2^53 or more: send it as a string"
             return {"field": path}, [_bad_request(path, description, "NUMBER_NOT_EXACT")]
         case FilterInvalid(position=position, problem=problem):
             description = f"at position {position}: {problem}"

@@ -81,6 +81,6 @@ def _beginning(text: str) -> str:
     """A filter for the ids that begin so: all UUIDs between the smallest and the largest."""
     digits = text.lower().replace("-", "")
     if not re.fullmatch(r"[0-9a-f]{4,31}", digits):
-        raise CommandFailed(f"{text!r} is no id: give at least 4 of its characters", ExitStatus.USAGE)
+        raise CommandFailed(f"{text!r} is no id, nor at least 4 of an id's hexadecimal digits", ExitStatus.USAGE)
     smallest, largest = (str(uuid.UUID(digits.ljust(32, filler))) for filler in "0f")
     return f'id >= "{smallest}" AND id <= "{largest}"'

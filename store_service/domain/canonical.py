@@ -26,7 +26,7 @@ def canonical_object(value: Mapping[str, Json], path: str, max_bytes: int = MAX_
     """The canonical JSON text of an object.
 
     Raises InvalidField when it is too large, nested deeper than 32 or holds NaN or infinity, and NumberNotExact for
-    whole numbers beyond 2^53.
+    whole numbers of 2^53 or more.
     """
     if not value:
         return "{}"

@@ -54,10 +54,10 @@ class InvalidField(Refusal):
 
 
 class NumberNotExact(Refusal):
-    """A whole number beyond 2^53, which a double cannot hold."""
+    """A whole number of 2^53 or more, which a double may have rounded."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"{path}: a whole number beyond 2^53 cannot be kept exactly: send it as a string")
+        super().__init__(f"{path}: a whole number of 2^53 or more cannot be kept exactly: send it as a string")
         self.path = path
 
 

@@ -12,6 +12,7 @@ import pytest_asyncio
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
+from plangate_client.calls import new_request_id
 from plangate_client.client import PlannerClient
 from plangate_client.errors import (
     IllegalTransition,
@@ -199,6 +200,22 @@ rules:
     assert revised.args_digest != proposal.args_digest
     events = [event async for event in house.store().events.list_all(filter=f'entity_id = "{proposal.id}"')]
     assert (events[-1].actor, events[-1].via, events[-1].comment) == ("bob", "planner", "they are right")
+
+
+@pytest.mark.asyncio
+async def test_a_description_made_of_the_arguments_follows_them(house: PlannerHouse) -> None:
+    proposal = await proposed(house, "refund_order", order="A-1", amount=55)
+    assert "amount=55" in proposal.description
+    alice = house.planner("alice")
+    args, request_id = struct(order="A-1", amount=60), new_request_id()
+    revised = await alice.revise_proposal(proposal.id, expected_version=1, action_args=args, request_id=request_id)
+    assert revised.description == proposal.description.replace("55", "60")
+    repeated = await alice.revise_proposal(proposal.id, expected_version=1, action_args=args, request_id=request_id)
+    assert repeated == revised
+    revised = await alice.revise_proposal(proposal.id, expected_version=2, description="As the customer asked.")
+    args = struct(order="A-1", amount=65)
+    revised = await alice.revise_proposal(proposal.id, expected_version=3, action_args=args)
+    assert revised.description == "As the customer asked."
 
 
 @pytest.mark.asyncio

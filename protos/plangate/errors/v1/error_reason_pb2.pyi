@@ -43,7 +43,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "INVALID_PAGE_TOKEN", "domain": "plangate", "metadata": {}}
     """
     ERROR_REASON_NUMBER_NOT_EXACT: _ErrorReason.ValueType  # 4
-    """INVALID_ARGUMENT. A whole number beyond 2^53 that a double cannot hold: send it as a string.
+    """INVALID_ARGUMENT. A whole number of 2^53 or more, which a double may have rounded: send it as a string.
         {"reason": "NUMBER_NOT_EXACT", "domain": "plangate", "metadata": {"field": "action_args.account"}}
     """
     ERROR_REASON_JOB_INVALID: _ErrorReason.ValueType  # 5
@@ -65,7 +65,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_ACTION_NOT_FOUND: _ErrorReason.ValueType  # 12
     """NOT_FOUND. The catalogue has no such action.
-        {"reason": "ACTION_NOT_FOUND", "domain": "plangate", "metadata": {"name": "drop_table"}}
+        {"reason": "ACTION_NOT_FOUND", "domain": "plangate", "metadata": {"id": "drop_table"}}
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 20
     """ALREADY_EXISTS. The same request_id came with other content.
@@ -214,7 +214,7 @@ ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 3
     {"reason": "INVALID_PAGE_TOKEN", "domain": "plangate", "metadata": {}}
 """
 ERROR_REASON_NUMBER_NOT_EXACT: ErrorReason.ValueType  # 4
-"""INVALID_ARGUMENT. A whole number beyond 2^53 that a double cannot hold: send it as a string.
+"""INVALID_ARGUMENT. A whole number of 2^53 or more, which a double may have rounded: send it as a string.
     {"reason": "NUMBER_NOT_EXACT", "domain": "plangate", "metadata": {"field": "action_args.account"}}
 """
 ERROR_REASON_JOB_INVALID: ErrorReason.ValueType  # 5
@@ -236,7 +236,7 @@ ERROR_REASON_PROPOSAL_NOT_FOUND: ErrorReason.ValueType  # 11
 """
 ERROR_REASON_ACTION_NOT_FOUND: ErrorReason.ValueType  # 12
 """NOT_FOUND. The catalogue has no such action.
-    {"reason": "ACTION_NOT_FOUND", "domain": "plangate", "metadata": {"name": "drop_table"}}
+    {"reason": "ACTION_NOT_FOUND", "domain": "plangate", "metadata": {"id": "drop_table"}}
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 20
 """ALREADY_EXISTS. The same request_id came with other content.

@@ -196,7 +196,9 @@ class Plan(_message.Message):
     id: _builtins.str
     """UUIDv7, given by the store. Empty in plans that were only evaluated."""
     objective: _builtins.str
-    """The model's one-sentence restatement of what the prompt asks for. At most 2,000 characters."""
+    """What the plan is for: the beginning of the prompt, unless the model stated one; of plans that clients bring, what
+    they say. At most 2,000 characters.
+    """
     prompt: _builtins.str
     """The request in plain words, as it was received. At most 32,768 characters."""
     state: Global___PlanState.ValueType
@@ -366,7 +368,7 @@ class Job(_message.Message):
     """Executions allowed before the proposal becomes FAILED, 1 to 100; 0 means 1."""
     @_builtins.property
     def action_args(self) -> _struct_pb2.Struct:
-        """Arguments that satisfy the action's JSON Schema. Whole numbers beyond 2^53 are refused: send them as strings.
+        """Arguments that satisfy the action's JSON Schema. Whole numbers of 2^53 or more are refused: send them as strings.
         At most 64 KiB of JSON, nested at most 32 deep.
         """
 

@@ -213,7 +213,7 @@ class EnqueuePlanRequest(_message.Message):
     priority: _builtins.int
     """Higher is planned first. -1000 to 1000."""
     max_planning_attempts: _builtins.int
-    """Planning attempts (leases) before the plan becomes FAILED, 1 to 100; 0 means 3."""
+    """Planning attempts (leases) before the plan becomes FAILED, 1 to 100; 0 means the store's default."""
     @_builtins.property
     def request(self) -> Global___CreatePlanRequest:
         """What is wanted, as in CreatePlan. validate_only only checks."""
@@ -409,7 +409,9 @@ class ReviseProposalRequest(_message.Message):
     expected_version: _builtins.int
     """Version that was read. Required."""
     description: _builtins.str
-    """The new description. Used when named in update_mask."""
+    """The new description. Used when named in update_mask. One that the planner had made of the arguments is made anew with
+    new ones, unless it is named.
+    """
     priority: _builtins.int
     """The new priority. Used when named in update_mask."""
     comment: _builtins.str

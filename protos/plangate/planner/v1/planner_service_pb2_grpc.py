@@ -93,7 +93,8 @@ class PlannerServiceServicer:
         """Prompt in, governed and stored plan out. A request that fits no action gives a plan without jobs and a reason.
         Errors: INVALID_ARGUMENT, ABORTED (PLAN_INVALID, with the GenerationReport as a detail), RESOURCE_EXHAUSTED
         (OVERLOADED, BUDGET_EXHAUSTED, PROVIDER_RATE_LIMITED), UNAVAILABLE (PROVIDER_UNAVAILABLE, STORE_UNAVAILABLE),
-        DEADLINE_EXCEEDED, FAILED_PRECONDITION (MODEL_REFUSED), ALREADY_EXISTS (REQUEST_ID_REUSED).
+        DEADLINE_EXCEEDED, FAILED_PRECONDITION (MODEL_REFUSED), ALREADY_EXISTS (REQUEST_ID_REUSED), PERMISSION_DENIED
+        (MODEL_NOT_ALLOWED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

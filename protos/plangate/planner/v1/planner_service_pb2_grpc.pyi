@@ -40,7 +40,8 @@ class PlannerServiceStub:
     """Prompt in, governed and stored plan out. A request that fits no action gives a plan without jobs and a reason.
     Errors: INVALID_ARGUMENT, ABORTED (PLAN_INVALID, with the GenerationReport as a detail), RESOURCE_EXHAUSTED
     (OVERLOADED, BUDGET_EXHAUSTED, PROVIDER_RATE_LIMITED), UNAVAILABLE (PROVIDER_UNAVAILABLE, STORE_UNAVAILABLE),
-    DEADLINE_EXCEEDED, FAILED_PRECONDITION (MODEL_REFUSED), ALREADY_EXISTS (REQUEST_ID_REUSED).
+    DEADLINE_EXCEEDED, FAILED_PRECONDITION (MODEL_REFUSED), ALREADY_EXISTS (REQUEST_ID_REUSED), PERMISSION_DENIED
+    (MODEL_NOT_ALLOWED).
     """
     StreamPlan: _grpc.UnaryStreamMultiCallable[_planner_service_pb2.CreatePlanRequest, _planner_service_pb2.PlanUpdate]
     """As CreatePlan, telling of attempts, errors and jobs as they come. The last message is the plan as stored."""
@@ -72,7 +73,8 @@ class PlannerServiceAsyncStub(PlannerServiceStub):
     """Prompt in, governed and stored plan out. A request that fits no action gives a plan without jobs and a reason.
     Errors: INVALID_ARGUMENT, ABORTED (PLAN_INVALID, with the GenerationReport as a detail), RESOURCE_EXHAUSTED
     (OVERLOADED, BUDGET_EXHAUSTED, PROVIDER_RATE_LIMITED), UNAVAILABLE (PROVIDER_UNAVAILABLE, STORE_UNAVAILABLE),
-    DEADLINE_EXCEEDED, FAILED_PRECONDITION (MODEL_REFUSED), ALREADY_EXISTS (REQUEST_ID_REUSED).
+    DEADLINE_EXCEEDED, FAILED_PRECONDITION (MODEL_REFUSED), ALREADY_EXISTS (REQUEST_ID_REUSED), PERMISSION_DENIED
+    (MODEL_NOT_ALLOWED).
     """
     StreamPlan: _aio.UnaryStreamMultiCallable[_planner_service_pb2.CreatePlanRequest, _planner_service_pb2.PlanUpdate]  # type: ignore[assignment]
     """As CreatePlan, telling of attempts, errors and jobs as they come. The last message is the plan as stored."""
@@ -107,7 +109,8 @@ class PlannerServiceServicer(metaclass=_abc_1.ABCMeta):
         """Prompt in, governed and stored plan out. A request that fits no action gives a plan without jobs and a reason.
         Errors: INVALID_ARGUMENT, ABORTED (PLAN_INVALID, with the GenerationReport as a detail), RESOURCE_EXHAUSTED
         (OVERLOADED, BUDGET_EXHAUSTED, PROVIDER_RATE_LIMITED), UNAVAILABLE (PROVIDER_UNAVAILABLE, STORE_UNAVAILABLE),
-        DEADLINE_EXCEEDED, FAILED_PRECONDITION (MODEL_REFUSED), ALREADY_EXISTS (REQUEST_ID_REUSED).
+        DEADLINE_EXCEEDED, FAILED_PRECONDITION (MODEL_REFUSED), ALREADY_EXISTS (REQUEST_ID_REUSED), PERMISSION_DENIED
+        (MODEL_NOT_ALLOWED).
         """
 
     @_abc_1.abstractmethod

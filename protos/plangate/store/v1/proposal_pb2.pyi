@@ -176,7 +176,7 @@ class Proposal(_message.Message):
     """Executions that were given back before they began: they do not count against max_attempts."""
     @_builtins.property
     def action_args(self) -> _struct_pb2.Struct:
-        """With what. At most 64 KiB of JSON, nested at most 32 deep; whole numbers beyond 2^53 are refused."""
+        """With what. At most 64 KiB of JSON, nested at most 32 deep; whole numbers of 2^53 or more are refused."""
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -121,7 +121,9 @@ class PlanServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeletePlan(self, request, context):
-        """Hides a plan that is not being worked on, with its proposals; `purge` removes them for good (the log remains).
+        """Hides a plan that has ended (FAILED, CANCELLED, or PLANNED without open proposals), with its proposals; `purge`
+        removes them for good (the log remains).
+        Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -628,8 +630,9 @@ class ProposalServiceServicer:
 
     def ApproveProposal(self, request, context):
         """One reviewer's yes to exactly the version they saw; APPROVED when enough distinct reviewers agreed.
-        expected_version is required. Errors: ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION,
-        SELF_APPROVAL, ALREADY_APPROVED, ARGS_DIGEST_MISMATCH), PERMISSION_DENIED (REVIEWER_ROLE_MISSING).
+        expected_version is required. Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION,
+        SELF_APPROVAL, MODEL_APPROVAL, ALREADY_APPROVED, ARGS_DIGEST_MISMATCH), PERMISSION_DENIED (ROLE_MISSING,
+        REVIEWER_ROLE_MISSING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,7 +60,10 @@ class PlanServiceStub:
     Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION).
     """
     DeletePlan: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.DeletePlanRequest, _plan_pb2.Plan]
-    """Hides a plan that is not being worked on, with its proposals; `purge` removes them for good (the log remains)."""
+    """Hides a plan that has ended (FAILED, CANCELLED, or PLANNED without open proposals), with its proposals; `purge`
+    removes them for good (the log remains).
+    Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION).
+    """
     ClaimPlans: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.ClaimPlansRequest, _store_service_pb2.ClaimPlansResponse]
     """Leases QUEUED plans to the calling planner, highest priority first, fair between requesters. May wait."""
     RenewPlanLease: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.RenewPlanLeaseRequest, _plan_pb2.Plan]
@@ -93,7 +96,10 @@ class PlanServiceAsyncStub(PlanServiceStub):
     Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION).
     """
     DeletePlan: _aio.UnaryUnaryMultiCallable[_store_service_pb2.DeletePlanRequest, _plan_pb2.Plan]  # type: ignore[assignment]
-    """Hides a plan that is not being worked on, with its proposals; `purge` removes them for good (the log remains)."""
+    """Hides a plan that has ended (FAILED, CANCELLED, or PLANNED without open proposals), with its proposals; `purge`
+    removes them for good (the log remains).
+    Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION).
+    """
     ClaimPlans: _aio.UnaryUnaryMultiCallable[_store_service_pb2.ClaimPlansRequest, _store_service_pb2.ClaimPlansResponse]  # type: ignore[assignment]
     """Leases QUEUED plans to the calling planner, highest priority first, fair between requesters. May wait."""
     RenewPlanLease: _aio.UnaryUnaryMultiCallable[_store_service_pb2.RenewPlanLeaseRequest, _plan_pb2.Plan]  # type: ignore[assignment]
@@ -153,7 +159,10 @@ class PlanServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _store_service_pb2.DeletePlanRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_plan_pb2.Plan, _abc.Awaitable[_plan_pb2.Plan]]:
-        """Hides a plan that is not being worked on, with its proposals; `purge` removes them for good (the log remains)."""
+        """Hides a plan that has ended (FAILED, CANCELLED, or PLANNED without open proposals), with its proposals; `purge`
+        removes them for good (the log remains).
+        Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION).
+        """
 
     @_abc_1.abstractmethod
     def ClaimPlans(
@@ -223,8 +232,9 @@ class ProposalServiceStub:
     """Puts a DRAFT up for review."""
     ApproveProposal: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.ApproveProposalRequest, _proposal_pb2.Proposal]
     """One reviewer's yes to exactly the version they saw; APPROVED when enough distinct reviewers agreed.
-    expected_version is required. Errors: ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION,
-    SELF_APPROVAL, ALREADY_APPROVED, ARGS_DIGEST_MISMATCH), PERMISSION_DENIED (REVIEWER_ROLE_MISSING).
+    expected_version is required. Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION,
+    SELF_APPROVAL, MODEL_APPROVAL, ALREADY_APPROVED, ARGS_DIGEST_MISMATCH), PERMISSION_DENIED (ROLE_MISSING,
+    REVIEWER_ROLE_MISSING).
     """
     BatchApproveProposals: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.BatchApproveProposalsRequest, _store_service_pb2.BatchApproveProposalsResponse]
     """Approves up to 100 proposals, all or none."""
@@ -280,8 +290,9 @@ class ProposalServiceAsyncStub(ProposalServiceStub):
     """Puts a DRAFT up for review."""
     ApproveProposal: _aio.UnaryUnaryMultiCallable[_store_service_pb2.ApproveProposalRequest, _proposal_pb2.Proposal]  # type: ignore[assignment]
     """One reviewer's yes to exactly the version they saw; APPROVED when enough distinct reviewers agreed.
-    expected_version is required. Errors: ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION,
-    SELF_APPROVAL, ALREADY_APPROVED, ARGS_DIGEST_MISMATCH), PERMISSION_DENIED (REVIEWER_ROLE_MISSING).
+    expected_version is required. Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION,
+    SELF_APPROVAL, MODEL_APPROVAL, ALREADY_APPROVED, ARGS_DIGEST_MISMATCH), PERMISSION_DENIED (ROLE_MISSING,
+    REVIEWER_ROLE_MISSING).
     """
     BatchApproveProposals: _aio.UnaryUnaryMultiCallable[_store_service_pb2.BatchApproveProposalsRequest, _store_service_pb2.BatchApproveProposalsResponse]  # type: ignore[assignment]
     """Approves up to 100 proposals, all or none."""
@@ -388,8 +399,9 @@ class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_proposal_pb2.Proposal, _abc.Awaitable[_proposal_pb2.Proposal]]:
         """One reviewer's yes to exactly the version they saw; APPROVED when enough distinct reviewers agreed.
-        expected_version is required. Errors: ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION,
-        SELF_APPROVAL, ALREADY_APPROVED, ARGS_DIGEST_MISMATCH), PERMISSION_DENIED (REVIEWER_ROLE_MISSING).
+        expected_version is required. Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION,
+        SELF_APPROVAL, MODEL_APPROVAL, ALREADY_APPROVED, ARGS_DIGEST_MISMATCH), PERMISSION_DENIED (ROLE_MISSING,
+        REVIEWER_ROLE_MISSING).
         """
 
     @_abc_1.abstractmethod

@@ -165,7 +165,8 @@ def proposal_view(proposal: proposal_pb2.Proposal) -> RenderableType:
     fields.add_row("asked by", f"{visible(proposal.created_by)}  {time_text(proposal.create_time)}")
     if proposal.revised_by:
         # These arguments are not, or not all, what the requester asked for.
-        fields.add_row("changed by", Text(visible(proposal.revised_by), style="bold yellow"))
+        editors = ", ".join((*proposal.earlier_revisers, proposal.revised_by))
+        fields.add_row("changed by", Text(visible(editors), style="bold yellow"))
     if proposal.decision.effect:
         decision = decision_text(proposal.decision)
         decision.append(

@@ -91,8 +91,9 @@ class Proposal(Leased):
     execute_time: Instant | None = None
     expire_time: Instant | None = None
     end_time: Instant | None = None
-    # Who last edited what it says: nobody approves their own words.
+    # Who last edited what it says, and who did so before, each once: nobody approves their own words.
     revised_by: str = ""
+    earlier_revisers: tuple[str, ...] = ()
 
     @property
     def has_ended(self) -> bool:

@@ -83,7 +83,11 @@ def update(
         changes["max_attempts"] = max(1, draft.max_attempts)
     if "expire_time" in fields and draft.expire_time is not None and draft.expire_time <= now:
         raise InvalidField("proposal.expire_time", "must be in the future")
-    changes["revised_by"] = actor.identity
+    if actor.identity != proposal.revised_by:
+        # However many words were added to somebody's own, they are not another's.
+        before = dict.fromkeys((*proposal.earlier_revisers, proposal.revised_by))
+        changes["revised_by"] = actor.identity
+        changes["earlier_revisers"] = tuple(who for who in before if who and who != actor.identity)
     return proposal.changed(actor, now, approvals=(), **changes), EventKind.PROPOSAL_UPDATED
 
 
@@ -95,7 +99,7 @@ def approve(
     reviewer = actor.identity
     if rules.acts_for_a_model(actor):
         raise ModelApproval(actor.via or reviewer)
-    if reviewer in (proposal.created_by, proposal.revised_by):
+    if reviewer in (proposal.created_by, proposal.revised_by, *proposal.earlier_revisers):
         raise SelfApproval(reviewer)
     _require_reviewer_role(proposal, actor)
     if expected_args_digest and expected_args_digest != proposal.args_digest:

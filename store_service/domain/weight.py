@@ -19,6 +19,7 @@ def proposal_weight(proposal: Proposal) -> int:
         + 4 * (len(proposal.description) + len(proposal.evidence) + decision)
         + sum(4 * (len(key) + len(value)) for key, value in proposal.labels.items())
         + sum(4 * len(needed) for needed in proposal.depends_on)
+        + sum(4 * len(who) for who in proposal.earlier_revisers)
         + comments
     )
 

@@ -65,7 +65,7 @@ def proposal_to_row(proposal: Proposal) -> Row:
         proposal.execute_time,
         proposal.expire_time,
         proposal.end_time,
-        proposal.revised_by,
+        _joined(proposal),
         proposal.returned_attempts,
         proposal.created_by,
         proposal.updated_by,
@@ -124,6 +124,15 @@ def progress_to_row(proposal: Proposal) -> Row:
         proposal.end_time,
         proposal.updated_by,
         proposal.update_time,
+    )
+
+
+def _joined(proposal: Proposal) -> str:
+    """All who edited it in one column, the last one last. An identity has no line breaks."""
+    return (
+        "\n".join((*proposal.earlier_revisers, proposal.revised_by))
+        if proposal.earlier_revisers
+        else proposal.revised_by
     )
 
 
@@ -205,7 +214,8 @@ def proposal_from_row(row: Sequence[Any]) -> Proposal:
         execute_time=execute_time,
         expire_time=expire_time,
         end_time=end_time,
-        revised_by=revised_by,
+        revised_by=revised_by if "\n" not in revised_by else revised_by.rpartition("\n")[2],
+        earlier_revisers=() if "\n" not in revised_by else tuple(revised_by.split("\n")[:-1]),
         returned_attempts=returned_attempts,
     )
 

@@ -57,6 +57,7 @@ def proposal_to_bytes(proposal: Proposal) -> bytes:
         created_by=proposal.created_by,
         updated_by=proposal.updated_by,
         revised_by=proposal.revised_by,
+        earlier_revisers=proposal.earlier_revisers,
         cancel_requested=proposal.cancel_requested,
         create_time=timestamp(proposal.create_time),
         update_time=timestamp(proposal.update_time),

@@ -15,6 +15,7 @@ from store_service.domain.events import EntityType, Event
 from store_service.domain.lease import Failure, Lease
 from store_service.domain.plan import GenerationOptions, Job, Plan, PlanState
 from store_service.domain.proposal import Approval, Decision, Effect, Proposal, ProposalState
+from store_service.persistence.rows import proposal_from_row, proposal_to_row
 from store_service.proto_mapping import answers, commands, decoding, encoding
 
 SECOND = 1_000_000
@@ -61,8 +62,10 @@ def test_a_proposal_with_everything() -> None:
         not_before_time=8 * SECOND,
         end_time=10 * SECOND,
         revised_by="carol",
+        earlier_revisers=("dora",),
         returned_attempts=1,
     )
+    assert proposal_from_row(proposal_to_row(proposal)) == proposal, "nor is anything lost in a row"
     message = proposal_pb2.Proposal.FromString(encoding.proposal_to_bytes(proposal))
     # Every field of the contract is set: one that is added and not mapped fails here.
     assert {field.name for field, _ in message.ListFields()} == set(proposal_pb2.Proposal.DESCRIPTOR.fields_by_name)

@@ -102,6 +102,20 @@ def test_nobody_approves_their_own_words() -> None:
     assert _approve(edited, CAROL)[0].approvals
 
 
+def test_nobody_approves_their_own_words_because_somebody_else_added_some() -> None:
+    draft = ProposalDraft(action_name="x", description="mine", priority=1)
+    edited, _ = review.update(PENDING, draft, frozenset({"description"}), BOB, NOW)
+    edited, _ = review.update(edited, draft, frozenset({"priority"}), CAROL, NOW)
+    assert (edited.revised_by, edited.earlier_revisers) == ("carol", ("bob",))
+    for who in (BOB, CAROL):
+        with pytest.raises(SelfApproval):
+            _approve(edited, who)
+    edited, _ = review.update(edited, draft, frozenset({"priority"}), BOB, NOW)
+    assert (edited.revised_by, edited.earlier_revisers) == ("bob", ("carol",))
+    with pytest.raises(SelfApproval):
+        _approve(edited, CAROL)
+
+
 def test_expire_time_comes_from_the_draft_the_decision_or_the_rules() -> None:
     def made(draft: ProposalDraft, rules: Rules = RULES) -> int | None:
         new, _ = review.create("p", draft, ALICE, NOW, rules, submit=True, waiting_for=0)

@@ -114,9 +114,12 @@ def approve(
     async def approved() -> proposal_pb2.Proposal:
         async with session.store() as store:
             seen = await _seen(session, store, identifier, version)
-            if not as_json:
-                _show(seen)
-            _ask("Approve exactly this?", sure=yes or as_json)
+            asking = not yes and _somebody_can_answer()
+            if asking or not as_json:
+                # Who is asked must see it, also where the answer goes to a file or to a program.
+                _show(seen, aside=asking and (as_json or not sys.stdout.isatty()))
+            if asking and not typer.confirm("Approve exactly this?", err=True):
+                raise CommandFailed("nothing was approved")
             return await store.proposals.approve(
                 seen.id,
                 expected_version=seen.version,
@@ -223,12 +226,9 @@ async def _seen(session: Session, store: Any, identifier: str, version: int) -> 
     return seen
 
 
-def _ask(question: str, *, sure: bool) -> None:
-    """Ask where somebody can answer; scripts have decided already."""
-    if sure or not (sys.stdin.isatty() and sys.stdout.isatty()):
-        return
-    if not typer.confirm(question, err=True):
-        raise CommandFailed("nothing was approved")
+def _somebody_can_answer() -> bool:
+    """Whether a person sits there; scripts have decided already."""
+    return sys.stdin.isatty() and (sys.stderr.isatty() or sys.stdout.isatty())
 
 
 def _arguments(text: str) -> Any:
@@ -243,11 +243,12 @@ def _arguments(text: str) -> Any:
         raise CommandFailed(f"--args: {error}", ExitStatus.USAGE) from error
 
 
-def _show(proposal: proposal_pb2.Proposal) -> None:
-    from plangate_client.command.console import answers
+def _show(proposal: proposal_pb2.Proposal, *, aside: bool) -> None:
+    """Print it: as an answer, or aside, on standard error."""
+    from plangate_client.command.console import answers, remarks
     from plangate_client.command.views import proposal_view
 
-    answers().print(proposal_view(proposal))
+    (remarks() if aside else answers()).print(proposal_view(proposal))
 
 
 def _tell(changed: Any, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import os
 import pty
 import runpy
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ import pytest
 import pytest_asyncio
 from plangate.store.v1 import proposal_pb2
 
-from tests.support.pair import Pair, running_pair
+from tests.support.pair import Pair, clean_environment, running_pair
 from tests.support.polling import until
 
 CATALOGUE = """
@@ -130,6 +131,38 @@ async def test_asks_at_a_terminal(pair: Pair) -> None:
         os.close(terminal)
         assert process.returncode == status
         assert proposal.args_digest in shown.replace("\r\n", "\n")
+        async with pair.store() as store:
+            now = await store.proposals.get(proposal.id)
+        assert proposal_pb2.ProposalState.Name(now.state) == f"PROPOSAL_STATE_{state}"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize("piped", [False, True])
+async def test_asks_a_person_wherever_the_answer_goes(pair: Pair, as_json: bool, piped: bool) -> None:
+    [proposal] = await pair.submit(("make", {"name": "a"}))
+    for answer, status, state in ((b"n\n", 1, "PENDING"), (b"y\n", 0, "APPROVED")):
+        terminal, other_end = pty.openpty()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "plangate_client", "approve", proposal.id, *(["--json"] if as_json else [])),
+            env={**clean_environment(), "PLANGATE_STORE_TARGET": pair.store_address, "PLANGATE_ACTOR": "bob"},
+            stdin=other_end,
+            stdout=asyncio.subprocess.PIPE if piped else other_end,
+            stderr=other_end,
+            process_group=0,
+        )
+        os.close(other_end)
+        os.write(terminal, answer)
+        async with asyncio.timeout(30):
+            stdout, _ = await process.communicate()
+        shown = everything_shown(terminal)
+        os.close(terminal)
+        assert process.returncode == status, shown
+        assert proposal.args_digest in shown
+        assert "Approve exactly this?" in shown
+        if piped:
+            assert ("APPROVED" in stdout.decode()) == (state == "APPROVED")
+            assert "Approve exactly" not in stdout.decode()
         async with pair.store() as store:
             now = await store.proposals.get(proposal.id)
         assert proposal_pb2.ProposalState.Name(now.state) == f"PROPOSAL_STATE_{state}"

@@ -8,6 +8,7 @@ import asyncio
 import fcntl
 import os
 import sqlite3
+import stat
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -156,6 +157,11 @@ async def _open_sqlite(url: URL, options: DatabaseOptions) -> Database:
         raise StartRefused("the store needs a SQLite file: sqlite:///path")
     # Fails before the file is made: its directory may be missing, or not ours.
     lock = _lock(path)
+    try:
+        _refuse_other_names(path)
+    except StartRefused:
+        os.close(lock)
+        raise
     _make_private(path)
     writer = _sqlite_writer(url, options)
     reader = _sqlite_reader(url, options)
@@ -190,6 +196,21 @@ def _lock(path: str) -> int:
         os.close(descriptor)
         raise DatabaseInUse(path) from error
     return descriptor
+
+
+def _refuse_other_names(path: str) -> None:
+    """The lock and SQLite's log of writes go by the file's name: two stores that know one file by two hard links would
+    each overwrite what the other committed."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        # It does not exist yet, or SQLite says better what is wrong.
+        return
+    if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+        raise StartRefused(
+            f"{path} is one of {status.st_nlink} hard links to one file, of which each could be served by itself: remove "
+            f"the others (find DIRECTORY -samefile {path} names them)"
+        )
 
 
 def _make_private(path: str) -> None:

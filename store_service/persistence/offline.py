@@ -215,15 +215,6 @@ async def _rows_with_snapshots(pool: ReadPool, table: str, columns: tuple[str, .
 
 def _name(partial: Path, destination: Path) -> None:
     """Give a whole file its name, in one step and never in place of another file. Raises OSError, BackupRefused."""
-    try:
-        # Not rename(), which replaces what somebody made meanwhile.
-        os.link(partial, destination)
-    except OSError as problem:
-        if problem.errno not in _NOT_THERE:
-            raise
-    else:
-        partial.unlink()
-        return
     # Linux has a rename that replaces nothing. Python does not offer it, nor do all C libraries and file systems.
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
@@ -232,12 +223,22 @@ def _name(partial: Path, destination: Path) -> None:
         failure = ctypes.get_errno()
     else:
         return
-    if failure in (*_NOT_THERE, errno.EINVAL):
-        raise BackupRefused(
-            f"{destination} cannot be written: its file system has neither hard links nor a rename that replaces "
-            "nothing; back up to another one, and copy the file from there"
-        )
-    raise OSError(failure, os.strerror(failure))
+    if failure not in (*_NOT_THERE, errno.EINVAL):
+        raise OSError(failure, os.strerror(failure))
+    try:
+        # Not rename(), which replaces what somebody made meanwhile. Who is killed in between leaves two names, and the
+        # store serves no file that has two.
+        os.link(partial, destination)
+    except OSError as problem:
+        if problem.errno not in _NOT_THERE:
+            raise
+    else:
+        partial.unlink()
+        return
+    raise BackupRefused(
+        f"{destination} cannot be written: its file system has neither hard links nor a rename that replaces "
+        "nothing; back up to another one, and copy the file from there"
+    )
 
 
 def _sync_directory(directory: Path) -> None:

@@ -117,6 +117,25 @@ async def test_one_process_per_file(sqlite_url: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_refuses_a_file_of_two_names(sqlite_url: str, tmp_path: Path) -> None:
+    path, other = _path(sqlite_url), _path(sqlite_url).with_name("other.db")
+    symbolic = tmp_path / "symbolic.db"
+    symbolic.symlink_to(path)
+    database = await open_database(sqlite_url)
+    other.hardlink_to(path)
+    with pytest.raises(StartRefused, match="one of 2 hard links to one file"):
+        await open_database(f"sqlite:///{other}")
+    await database.close()
+    for url in (sqlite_url, f"sqlite:///{symbolic}"):
+        with pytest.raises(StartRefused, match=f"find DIRECTORY -samefile {url.removeprefix('sqlite:///')} "):
+            await open_database(url)
+    other.unlink()
+    # Its lock was given back each time.
+    for url in (sqlite_url, f"sqlite:///{symbolic}"):
+        await (await open_database(url)).close()
+
+
+@pytest.mark.asyncio
 async def test_refuses_a_file_that_is_no_database(sqlite_url: str) -> None:
     _path(sqlite_url).write_bytes(b"This is a letter, and not a short one. " * 100)
     with pytest.raises(DatabaseDamaged, match="restore a backup"):

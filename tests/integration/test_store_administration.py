@@ -284,21 +284,25 @@ def test_files_are_their_owners_alone_and_copies_no_less(tmp_path: Path) -> None
 
 def test_a_backup_needs_no_hard_links_and_no_modes(sqlite_url: str, tmp_path: Path) -> None:
     asyncio.run(filled(sqlite_url))
-    copy, taken, other = (tmp_path / name for name in ("copy.db", "taken.db", "other.db"))
+    copy, taken, other, linked = (tmp_path / name for name in ("copy.db", "taken.db", "other.db", "linked.db"))
     # Nothing is there for who looks, yet the name is taken, as by somebody who came in between.
     taken.symlink_to("nowhere")
     for destination, without, status, said in (
         (copy, ["link", "chmod"], 0, ""),
         (copy, ["link", "chmod"], 1, f"{copy} exists already"),
+        (linked, ["renameat2"], 0, ""),
         (taken, ["link"], 1, f"{taken} cannot be written: File exists"),
+        (taken, ["renameat2"], 1, f"{taken} cannot be written: File exists"),
         (other, ["link", "renameat2"], 1, f"{other} cannot be written: its file system has neither hard links nor "),
     ):
         done = run("backup", str(destination), url=sqlite_url, launcher=refused_system_calls.without(*without))
         assert (done.returncode, done.stderr.count("\n")) == (status, 1 if said else 0), done.stderr
         assert said in done.stderr
-    assert sorted(tmp_path.iterdir()) == [copy, taken]
+    assert sorted(tmp_path.iterdir()) == [copy, linked, taken]
     assert taken.is_symlink()
-    assert asyncio.run(administration.check(f"sqlite:///{copy}")).problems == ()
+    for made in (copy, linked):
+        assert made.stat().st_nlink == 1
+        assert asyncio.run(administration.check(f"sqlite:///{made}")).problems == ()
 
 
 def test_the_subcommands_say_what_they_did_and_end_with_a_status(tmp_path: Path) -> None:

@@ -186,7 +186,7 @@ def _lock(path: str) -> int:
     # Beside the file itself: it may be reached by links of several names.
     lock_path = f"{os.path.realpath(path)}.lock"
     try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(lock_path).parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise DatabaseReadOnly(path) from error
@@ -208,8 +208,8 @@ def _refuse_other_names(path: str) -> None:
         return
     if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
         raise StartRefused(
-            f"{path} is one of {status.st_nlink} hard links to one file, of which each could be served by itself: remove "
-            f"the others (find DIRECTORY -samefile {path} names them)"
+            f"{path} is one of {status.st_nlink} hard links to one file, of which each could be served by itself: "
+            f"remove the others (find DIRECTORY -samefile {path} names them)"
         )
 
 
@@ -217,8 +217,8 @@ def _make_private(path: str) -> None:
     """A new file is its owner's alone, as SQLite then makes those beside it: all that was ever asked for is in it. One
     that exists stays as it is."""
     with suppress(OSError):
-        # SQLite says better what is wrong, when it comes to open it.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        # SQLite says better what is wrong, when it comes to open it. It follows links; O_EXCL does not.
+        os.close(os.open(os.path.realpath(path), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _sqlite_writer(url: URL, options: DatabaseOptions) -> Engine:

@@ -271,6 +271,12 @@ def test_files_are_their_owners_alone_and_copies_no_less(tmp_path: Path) -> None
         asyncio.run(filled(url))
         back_up(url, copy)
         assert {mode(path) for path in tmp_path.iterdir()} == {0o600}
+        # So is one that a link names before it is there.
+        link, linked = tmp_path / "link.db", tmp_path / "elsewhere" / "linked.db"
+        link.symlink_to(linked)
+        asyncio.run(filled(f"sqlite:///{link}"))
+        assert {mode(path) for path in linked.parent.iterdir()} == {0o600}
+        assert linked in linked.parent.iterdir()
         # Who opened it to others goes on so.
         database.chmod(0o640)
         asyncio.run(administration.migrate(url))

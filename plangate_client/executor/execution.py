@@ -19,15 +19,16 @@ from google.protobuf.struct_pb2 import Struct
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
-from plangate_client.calls import may_be_repeated, new_request_id
+from plangate_client.calls import new_request_id
 from plangate_client.client import StoreClient
-from plangate_client.errors import Conflict, NotFound, PlangateError, PreconditionFailed
+from plangate_client.errors import PlangateError
 from plangate_client.executor.catalogue import BoundAction
 from plangate_client.executor.command_binding import CommandBinding
 from plangate_client.executor.command_run import run_command
 from plangate_client.executor.consent import consent_fault
 from plangate_client.executor.http_run import run_http
 from plangate_client.executor.outcome import Outcome
+from plangate_client.executor.refusals import LEASE_IS_LOST, is_refusal
 from plangate_client.executor.template import ArgumentMissing, ArgumentRefused, Values
 from rpckit.renewal import RenewalPace
 from rpckit.struct_codec import JsonObject, StructRefused, json_to_struct, struct_to_json
@@ -68,6 +69,14 @@ class Surroundings:
     catalogue_directory: Path
 
 
+@dataclass(slots=True)
+class _Lease:
+    """What is known here of a lease. It ends at `ends_at` of the executor's clock unless it is renewed."""
+
+    ends_at: float
+    lost: bool = False
+
+
 class LeaseHolder:
     """Carries leased proposals out, one call of `run` for each."""
 
@@ -93,39 +102,85 @@ class LeaseHolder:
         :param hand_back: when it is set the work is stopped and given back to the store; when it is set from the
             beginning, nothing is begun.
         """
-        if self._clock() - leased_at > RenewalPace(self._lease_seconds).after_seconds:
-            # The claim took long, or its first answer was lost: the lease may be another's by now.
-            leased_at = self._clock()
-            try:
-                proposal = await self._renewed(proposal, self._lease_seconds)
-            except PlangateError:
-                return Execution(proposal, Ending.LEASE_LOST, Outcome())
-        begun = asyncio.Event()
-        work = asyncio.create_task(self._carry_out(proposal, begun, hand_back))
-        lease = asyncio.create_task(self._keep_lease(proposal, leased_at))
         asked = asyncio.create_task(hand_back.wait())
         try:
-            await asyncio.wait({work, lease, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if self._clock() - leased_at > RenewalPace(self._lease_seconds).after_seconds:
+                # The claim took long, or its first answer was lost: the lease may be another's by now.
+                renewed = await self._renewed_or_ended(proposal, asked)
+                if isinstance(renewed, Execution):
+                    return renewed
+                proposal, leased_at = renewed
+            return await self._run_leased(proposal, leased_at, hand_back, asked)
+        finally:
+            await ended(asked)
+
+    async def _renewed_or_ended(
+        self, proposal: proposal_pb2.Proposal, asked: asyncio.Task[bool]
+    ) -> tuple[proposal_pb2.Proposal, float] | Execution:
+        """The proposal with a lease that certainly holds, and since when; or, when there is none, how it ended."""
+        # It began before the claim was answered: it cannot hold for longer than this.
+        lease = _Lease(self._clock() + self._lease_seconds)
+        renewal = asyncio.create_task(self._renewed_at_last(proposal, lease))
+        try:
+            await asyncio.wait({renewal, asked}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await ended(renewal)
+        if renewal.cancelled():
+            return await self._report(proposal, _stopped(begun=False), lease)
+        try:
+            return renewal.result()
+        except LEASE_IS_LOST:
+            return Execution(proposal, Ending.LEASE_LOST, Outcome())
+        except PlangateError as error:
+            message = f"the executor did not begin: the lease could not be renewed ({error.reason or error.code.name})"
+            outcome = Outcome(reason="LEASE_NOT_RENEWED", message=message, retryable=True, not_started=True)
+            return await self._report(proposal, outcome, lease)
+
+    async def _renewed_at_last(
+        self, proposal: proposal_pb2.Proposal, lease: _Lease
+    ) -> tuple[proposal_pb2.Proposal, float]:
+        """Renew, again and again until the lease has certainly ended. Raises PlangateError."""
+        pace = RenewalPace(self._lease_seconds)
+        while True:
+            asked_at = self._clock()
+            try:
+                return await self._renewed(proposal, pace.timeout_seconds), asked_at
+            except PlangateError as error:
+                pause = max(pace.again_after_seconds, error.retry_after_seconds or 0.0)
+                if is_refusal(error) or self._clock() + pause >= lease.ends_at:
+                    raise
+            await asyncio.sleep(pause)
+
+    async def _run_leased(
+        self,
+        proposal: proposal_pb2.Proposal,
+        leased_at: float,
+        hand_back: asyncio.Event,
+        asked: asyncio.Task[bool],
+    ) -> Execution:
+        begun = asyncio.Event()
+        lease = _Lease(leased_at + self._lease_seconds)
+        work = asyncio.create_task(self._carry_out(proposal, begun, hand_back))
+        keeping = asyncio.create_task(self._keep_lease(proposal, lease, leased_at))
+        try:
+            await asyncio.wait({work, keeping, asked}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 await ended(work)
             if not work.cancelled():
                 outcome = _outcome(work)
-            elif lease.done():
+            elif keeping.done():
                 # Also when nothing was begun: somebody asked to cancel it, and it is.
                 outcome = Outcome(reason="CANCELLED", message="the executor stopped the work: a cancel was requested")
             else:
-                outcome = Outcome(
-                    reason="EXECUTOR_STOPPED",
-                    message=f"the executor was stopped {'while it worked' if begun.is_set() else 'before it began'}",
-                    retryable=True,
-                    not_started=not begun.is_set(),
-                )
-            if lease.done() and not lease.result():
+                outcome = _stopped(begun=begun.is_set())
+            if keeping.done():
+                # Raises what nobody foresaw.
+                keeping.result()
+            if lease.lost:
                 return Execution(proposal, Ending.LEASE_LOST, outcome)
             return await self._report(proposal, outcome, lease)
         finally:
-            for task in (work, lease, asked):
-                await ended(task)
+            await ended(work, keeping)
 
     async def _carry_out(
         self, proposal: proposal_pb2.Proposal, begun: asyncio.Event, hand_back: asyncio.Event
@@ -164,29 +219,30 @@ class LeaseHolder:
         except (ArgumentMissing, ArgumentRefused) as error:
             return Outcome(reason="ARGUMENTS_REFUSED", message=str(error))
 
-    async def _keep_lease(self, proposal: proposal_pb2.Proposal, leased_at: float) -> bool:
-        """Renew until the work must stop: True when a cancel was requested, False when the lease is lost."""
+    async def _keep_lease(self, proposal: proposal_pb2.Proposal, lease: _Lease, leased_at: float) -> None:
+        """Renew until the work must stop: a cancel was requested, or the lease is lost."""
         if proposal.cancel_requested:
-            return True
+            return
         pace = RenewalPace(self._lease_seconds)
-        ends_at = leased_at + self._lease_seconds
         pause = leased_at + pace.after_seconds - self._clock()
         while True:
-            await asyncio.sleep(max(0.0, min(pause, ends_at - self._clock())))
+            await asyncio.sleep(max(0.0, min(pause, lease.ends_at - self._clock())))
             asked_at = self._clock()
-            if asked_at >= ends_at:
-                return False
+            if asked_at >= lease.ends_at:
+                lease.lost = True
+                return
             try:
-                renewed = await self._renewed(proposal, min(pace.timeout_seconds, ends_at - asked_at))
-            except (Conflict, NotFound, PreconditionFailed):
-                return False
+                renewed = await self._renewed(proposal, min(pace.timeout_seconds, lease.ends_at - asked_at))
+            except LEASE_IS_LOST:
+                lease.lost = True
+                return
             except PlangateError:
                 pause = pace.again_after_seconds
                 continue
             pause = pace.after_seconds
-            ends_at = asked_at + self._lease_seconds
+            lease.ends_at = asked_at + self._lease_seconds
             if renewed.cancel_requested:
-                return True
+                return
 
     async def _renewed(self, proposal: proposal_pb2.Proposal, timeout_seconds: float) -> proposal_pb2.Proposal:
         return await self._store.proposals.renew_lease(
@@ -196,11 +252,13 @@ class LeaseHolder:
             timeout_seconds=timeout_seconds,
         )
 
-    async def _report(self, proposal: proposal_pb2.Proposal, outcome: Outcome, lease: asyncio.Task[bool]) -> Execution:
-        """Tell the store, again and again with one request_id while the lease holds."""
+    async def _report(self, proposal: proposal_pb2.Proposal, outcome: Outcome, lease: _Lease) -> Execution:
+        """Tell the store, again and again with one request_id while the lease holds, and once more then: a report
+        whose answer was lost ended the lease itself, and the store says so."""
         request_id = new_request_id()
         result = _result_struct(outcome.result)
         while True:
+            is_last = lease.lost or self._clock() >= lease.ends_at
             try:
                 if outcome.succeeded:
                     reported = await self._store.proposals.complete(
@@ -220,12 +278,22 @@ class LeaseHolder:
                 if reported.state == proposal_pb2.PROPOSAL_STATE_CANCELLED:
                     return Execution(reported, Ending.CANCELLED, outcome)
                 return Execution(reported, Ending.RETURNED if outcome.not_started else Ending.FAILED, outcome)
-            except (Conflict, NotFound, PreconditionFailed):
+            except LEASE_IS_LOST:
                 return Execution(proposal, Ending.LEASE_LOST, outcome)
             except PlangateError as error:
-                if not may_be_repeated(error) or (lease.done() and not lease.result()):
+                if is_last or is_refusal(error):
                     return Execution(proposal, Ending.NOT_REPORTED, outcome)
-            await asyncio.sleep(min(1.0, self._lease_seconds / 10))
+                pause = max(min(1.0, self._lease_seconds / 10), error.retry_after_seconds or 0.0)
+            await asyncio.sleep(max(0.0, min(pause, lease.ends_at - self._clock())))
+
+
+def _stopped(*, begun: bool) -> Outcome:
+    return Outcome(
+        reason="EXECUTOR_STOPPED",
+        message=f"the executor was stopped {'while it worked' if begun else 'before it began'}",
+        retryable=True,
+        not_started=not begun,
+    )
 
 
 def _outcome(work: asyncio.Task[Outcome]) -> Outcome:

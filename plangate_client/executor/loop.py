@@ -11,9 +11,10 @@ from plangate.store.v1 import proposal_pb2
 
 from plangate_client.calls import new_request_id
 from plangate_client.client import StoreClient
-from plangate_client.errors import DeadlineExceeded, Exhausted, PlangateError, Unavailable
+from plangate_client.errors import PlangateError
 from plangate_client.executor.catalogue import BoundCatalogue
 from plangate_client.executor.execution import Execution, LeaseHolder, Surroundings
+from plangate_client.executor.refusals import is_refusal
 
 # How long the last claim may take to say, once more, what it had leased.
 _LAST_CLAIM_SECONDS = 1.0
@@ -72,16 +73,23 @@ class Executor:
         """Work until `stop` is set, then finish what runs, or hand it back after the drain time.
 
         :param until_idle: also stop when nothing can be claimed and nothing runs.
-        :raises PlangateError: the store refuses the executor (no role, wrong token); UNAVAILABLE is waited out.
+        :raises PlangateError: the store refuses the executor (no role, wrong token), after what runs has ended as at a
+            stop. A store that is away, busy or slow is waited for.
         """
+        refusal: PlangateError | None = None
         try:
-            await self._claim_until(stop, until_idle)
+            try:
+                await self._claim_until(stop, until_idle)
+            except PlangateError as error:
+                refusal = error
             if self._running:
                 await asyncio.wait(self._running, timeout=self._pace.drain_seconds)
         finally:
             self._hand_back.set()
             while self._running:
                 await asyncio.wait(self._running)
+        if refusal is not None:
+            raise refusal
 
     def hand_back(self) -> None:
         """Do not wait for what runs: stop it and give it back to the store."""
@@ -126,11 +134,14 @@ class Executor:
                     return False
             try:
                 proposals = call.result()
-            except (Unavailable, DeadlineExceeded, Exhausted) as error:
+            except PlangateError as error:
+                if is_refusal(error):
+                    raise
                 if stopping.done():
                     return False
-                self._observer.store_away(error, pause_seconds)
-                await asyncio.wait({stopping}, timeout=error.retry_after_seconds or pause_seconds)
+                waited_seconds = max(pause_seconds, error.retry_after_seconds or 0.0)
+                self._observer.store_away(error, waited_seconds)
+                await asyncio.wait({stopping}, timeout=waited_seconds)
                 if stopping.done():
                     return False
                 pause_seconds = min(pause_seconds * 2, _LONGEST_PAUSE_SECONDS)

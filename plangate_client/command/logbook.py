@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import os
+import stat
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -69,9 +73,7 @@ async def _export(session: Session, filter: str, target: Path) -> None:
 
     count = 0
     try:
-        # Standard output as it is: opened anew by name, a file that is appended to would be emptied first.
-        place = os.dup(sys.stdout.fileno()) if str(target) == "-" else target
-        with open(place, "w", encoding="utf-8") as file:  # noqa: ASYNC230
+        with _destination(target) as file:
             async with session.store() as store:
                 async for event in store.events.list_all(filter=filter, view=event_pb2.EVENT_VIEW_FULL):
                     file.write(_export_line(event) + "\n")
@@ -82,6 +84,34 @@ async def _export(session: Session, filter: str, target: Path) -> None:
         raise CommandFailed(f"cannot write {target}: {error.strerror}") from error
     if str(target) != "-":
         print(f"{count} events written to {target}")
+
+
+@contextlib.contextmanager
+def _destination(target: Path) -> Iterator[TextIO]:
+    """What to write to. A file becomes what was written when all of it was; until then an earlier one stays."""
+    if str(target) == "-":
+        # Standard output as it is: opened anew by name, a file that is appended to would be emptied first.
+        with open(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as file:
+            yield file
+        return
+    # A link stays one: what it leads to is replaced.
+    place = Path(os.path.realpath(target))
+    earlier = place.stat() if place.exists() else None
+    if earlier is not None and not stat.S_ISREG(earlier.st_mode):
+        with open(place, "w", encoding="utf-8") as file:
+            yield file
+        return
+    unfinished = place.with_name(f".plangate-{uuid.uuid4().hex}")
+    try:
+        with open(unfinished, "x", encoding="utf-8") as file:
+            if earlier is not None:
+                os.fchmod(file.fileno(), stat.S_IMODE(earlier.st_mode))
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(place)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _export_line(event: event_pb2.Event) -> str:
@@ -139,7 +169,7 @@ async def _show(session: Session, filter: str, limit: int, start: int, follow: b
 
 async def _follow(store: Any, filter: str, seen: int, view: Any, printer: _Printer) -> None:
     from plangate_client.command.console import remarks
-    from plangate_client.errors import Unavailable, WatchTooSlow
+    from plangate_client.errors import DeadlineExceeded, Exhausted, Unavailable, WatchTooSlow
 
     pause_seconds = 0.5
     while True:
@@ -153,8 +183,10 @@ async def _follow(store: Any, filter: str, seen: int, view: Any, printer: _Print
                     seen = update.progress.revision
         except WatchTooSlow:
             continue
-        except Unavailable:
-            remarks().print(f"the store cannot be reached; trying again in {pause_seconds:g} s", style="dim")
+        except (Unavailable, Exhausted, DeadlineExceeded) as error:
+            pause_seconds = max(pause_seconds, error.retry_after_seconds or 0)
+            what = "cannot be reached" if isinstance(error, Unavailable) else "is busy"
+            remarks().print(f"the store {what}; trying again in {pause_seconds:g} s", style="dim")
         await asyncio.sleep(pause_seconds)
         pause_seconds = min(pause_seconds * 2, 10.0)
 

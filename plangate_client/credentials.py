@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import os
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import yaml
 from cryptography import x509
@@ -19,7 +22,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from rpckit.shortening import shortened
+
 VALID_DAYS = 825  # the longest that common TLS stacks accept for a server's certificate
+
+_MAX_NAME_CHARACTERS = 253
+_DNS_NAME = re.compile(r"(?:\*\.)?(?:(?!-)[A-Za-z0-9_-]{1,63}(?<!-)\.)*(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 
 IDENTITIES: Mapping[str, tuple[str, ...]] = {
     "planner": ("planner",),
@@ -35,15 +43,21 @@ class CredentialsExist(Exception):
     """The directory holds credentials already; they are never overwritten."""
 
 
+class ForeignFiles(CredentialsExist):
+    """The directory holds some files of these names, but no set of credentials."""
+
+
+class HostRefused(ValueError):
+    """A certificate cannot be good for this name or address; the message says why, on one line."""
+
+
 def write_credentials(directory: Path, hosts: Sequence[str], *, now: datetime | None = None) -> list[Path]:
     """Write ca.pem, server.pem, server-key.pem, tokens.yaml and one NAME.token per identity; return their paths.
 
     `hosts` are the DNS names and addresses that the servers' certificate is good for. Secrets are readable by their
-    owner alone. Raises CredentialsExist when tokens.yaml is there, OSError when the directory cannot be written.
+    owner alone. Raises CredentialsExist when one of the files is there (ForeignFiles when tokens.yaml is not),
+    HostRefused, OSError when the directory cannot be written.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    if (directory / "tokens.yaml").exists():
-        raise CredentialsExist(f"{directory} holds credentials already: remove them first to make new ones")
     now = now or datetime.now(UTC)
     authority_key, authority = _authority(now)
     server_key, server = _server(hosts, authority_key, authority, now)
@@ -55,16 +69,32 @@ def write_credentials(directory: Path, hosts: Sequence[str], *, now: datetime | 
     # The authority's key is not kept: nothing else can ever be signed with it.
     public = {"ca.pem": _pem(authority), "server.pem": _pem(server)}
     private = {"server-key.pem": _key_pem(server_key), **{f"{name}.token": f"{t}\n" for name, t in tokens.items()}}
-    # tokens.yaml comes last: while it is missing, the directory counts as unfinished and may be written again.
     private["tokens.yaml"] = yaml.safe_dump({"tokens": entries}, sort_keys=False)
-    written = []
-    for name, text in (public | private).items():
-        path = directory / name
-        path.unlink(missing_ok=True)
-        path.touch(mode=0o600 if name in private else 0o644)
-        path.write_text(text, encoding="utf-8")
-        written.append(path)
-    return written
+    directory.mkdir(parents=True, exist_ok=True)
+    _refuse_to_overwrite(directory, [*public, *private])
+    moved: list[Path] = []
+    # Inside, where a volume may be mounted. What is cut short leaves nothing but this.
+    with TemporaryDirectory(prefix=".unfinished-", dir=directory) as unfinished:
+        for name, text in (public | private).items():
+            path = Path(unfinished, name)
+            path.touch(mode=0o600 if name in private else 0o644)
+            path.write_text(text, encoding="utf-8")
+        try:
+            # tokens.yaml comes last: where it is, all are.
+            for name in public | private:
+                moved.append(Path(unfinished, name).rename(directory / name))
+        except BaseException:
+            for path in moved:
+                path.unlink(missing_ok=True)
+            raise
+    return moved
+
+
+def _refuse_to_overwrite(directory: Path, names: Sequence[str]) -> None:
+    if os.path.lexists(directory / "tokens.yaml"):
+        raise CredentialsExist(f"{directory} holds credentials already: remove them first to make new ones")
+    if there := [name for name in names if os.path.lexists(directory / name)]:
+        raise ForeignFiles(f"{directory} holds {', '.join(there)} already, which would be overwritten")
 
 
 def _authority(now: datetime) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
@@ -127,7 +157,12 @@ def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return x509.DNSName(host)
+        pass
+    if not host.isascii():
+        raise HostRefused(f"a certificate holds names in ASCII: write {host!r} as DNS does, xn--...")
+    if len(host) > _MAX_NAME_CHARACTERS or not _DNS_NAME.fullmatch(host):
+        raise HostRefused(f"{shortened(host, 80)!r} is no DNS name, nor an address without a port")
+    return x509.DNSName(host)
 
 
 def _pem(certificate: x509.Certificate) -> str:

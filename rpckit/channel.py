@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -99,12 +100,42 @@ def _token(settings: ChannelSettings) -> str | None:
 def _credentials(settings: ChannelSettings) -> grpc.ChannelCredentials:
     try:
         return grpc.ssl_channel_credentials(
-            root_certificates=settings.tls_ca_file.read_bytes() if settings.tls_ca_file else None,
-            private_key=settings.tls_client_key_file.read_bytes() if settings.tls_client_key_file else None,
-            certificate_chain=settings.tls_client_cert_file.read_bytes() if settings.tls_client_cert_file else None,
+            root_certificates=_certificates(settings.tls_ca_file),
+            private_key=_private_key(settings.tls_client_key_file),
+            certificate_chain=_certificates(settings.tls_client_cert_file),
         )
     except OSError as error:
         raise ChannelRefused(f"a TLS file cannot be read: {error.strerror}: {error.filename}") from error
+
+
+def _certificates(path: Path | None) -> bytes | None:
+    # gRPC would take anything, and say when it connects that the server cannot be reached.
+    if path is None:
+        return None
+    from cryptography import x509
+
+    content = path.read_bytes()
+    try:
+        x509.load_pem_x509_certificate(content)
+    except ValueError as error:
+        raise ChannelRefused(f"no certificates in PEM form: {path}") from error
+    return content
+
+
+def _private_key(path: Path | None) -> bytes | None:
+    if path is None:
+        return None
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    content = path.read_bytes()
+    try:
+        load_pem_private_key(content, password=None)
+    except TypeError as error:
+        raise ChannelRefused(f"a private key must not be encrypted: {path}") from error
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ChannelRefused(f"no private key in PEM form: {path}") from error
+    return content
 
 
 class _IdentifiedChannel(grpc.aio.Channel):

@@ -34,14 +34,16 @@ def init(
 ) -> None:
     """Write ca.pem, server.pem, server-key.pem, tokens.yaml, and a token for each kind of identity."""
     from plangate_client.command.console import answers
-    from plangate_client.credentials import CredentialsExist, write_credentials
+    from plangate_client.credentials import CredentialsExist, ForeignFiles, HostRefused, write_credentials
 
     try:
         written = write_credentials(directory, hosts or ["localhost", "127.0.0.1"])
     except CredentialsExist as error:
-        if if_missing:
+        if if_missing and not isinstance(error, ForeignFiles):
             return
         raise CommandFailed(str(error), ExitStatus.CONFLICT) from error
+    except HostRefused as error:
+        raise CommandFailed(f"--host: {error}", ExitStatus.USAGE) from error
     except OSError as error:
         raise CommandFailed(f"{error.strerror}: {error.filename}") from error
     for path in written:

@@ -13,7 +13,7 @@ import pytest
 from plangate_client.calls import Patience
 from plangate_client.client import StoreClient
 from plangate_client.command.failures import sentence
-from plangate_client.credentials import CredentialsExist, write_credentials
+from plangate_client.credentials import CredentialsExist, ForeignFiles, write_credentials
 from plangate_client.errors import RoleMissing, Unauthenticated, Unavailable
 from plangate_client.proposals import proposal_pb2
 from rpckit.channel import ChannelRefused, open_channel
@@ -108,6 +108,20 @@ def test_what_no_channel_can_be_opened_with_is_said(tmp_path: Path) -> None:
         file.write_bytes(text)
         with pytest.raises(ChannelRefused, match=f"the token file {fault}: {file}"):
             open_channel("127.0.0.1:1", ChannelSettings(token_file=file))
+    for text in (
+        b"root:x:0:0:root:/root:/bin/bash\n",
+        b"",
+        b"-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n",
+    ):
+        file = tmp_path / "ca.pem"
+        file.write_bytes(text)
+        with pytest.raises(ChannelRefused, match=f"no certificates in PEM form: {file}"):
+            open_channel("127.0.0.1:1", ChannelSettings(tls_ca_file=file))
+        with pytest.raises(ChannelRefused, match=f"no private key in PEM form: {file}"):
+            open_channel("127.0.0.1:1", ChannelSettings(tls=True, tls_client_key_file=file, tls_client_cert_file=file))
+    argv = [sys.executable, "-m", "plangate_client", "proposals", "--tls-ca", "/etc/passwd"]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "plangate: no certificates in PEM form: /etc/passwd\n")
     with pytest.raises(ChannelRefused, match="an empty address"):
         open_channel("", ChannelSettings())
 
@@ -121,3 +135,50 @@ def test_secrets_are_private_and_never_overwritten(tmp_path: Path) -> None:
         write_credentials(tmp_path, ["localhost"])
     tokens = (tmp_path / "tokens.yaml").read_text()
     assert all(path.read_text().strip() not in tokens for path in tmp_path.glob("*.token"))
+
+
+def test_files_of_others_are_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "server-key.pem").write_text("of somebody else")
+    (tmp_path / "ca.pem").symlink_to("nowhere")
+    with pytest.raises(ForeignFiles, match=r"ca\.pem, server-key\.pem"):
+        write_credentials(tmp_path, ["localhost"])
+    for more in ([], ["--if-missing"]):
+        done = init(tmp_path, *more)
+        assert (done.returncode, done.stdout) == (4, "")
+        assert done.stderr.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ca.pem", "server-key.pem"]
+    assert (tmp_path / "server-key.pem").read_text() == "of somebody else"
+
+
+def test_a_set_that_cannot_be_finished_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rename = Path.rename
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if path.name == "tokens.yaml":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_credentials(tmp_path, ["localhost"])
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert (init(tmp_path).returncode, init(tmp_path, "--if-missing").returncode) == (0, 0)
+
+
+@pytest.mark.parametrize("host", ["", "ä.example", "a" * 300, "a" * 64, "host:50051", "a b", "-a", "a..b", "[::1]"])
+def test_names_that_no_certificate_can_hold_are_refused(tmp_path: Path, host: str) -> None:
+    done = init(tmp_path / "new", f"--host={host}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("plangate: --host: ")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+def test_names_that_certificates_hold(tmp_path: Path) -> None:
+    write_credentials(tmp_path, ["store", "my_store.internal", "*.example.org", "xn--4ca.example", "10.0.0.1", "::1"])
+
+
+def init(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "plangate_client", "credentials", "init", str(directory), *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, check=False)

@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
                 checkpoint = json.load(file)
         with open(arguments[0], encoding="utf-8") as log:
             sound, sentence = verify(log, checkpoint)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error) as problem:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as problem:
         print(f"not readable as a log: {type(problem).__name__}: {problem}", file=sys.stderr)
         return 2
     print(sentence)

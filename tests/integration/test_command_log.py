@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import stat
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from plangate.store.v1 import event_pb2, store_service_pb2_grpc
 from plangate.store.v1 import store_service_pb2 as rpc
 
 from tests.support.pair import clean_environment
+
+VERIFY_LOG = Path(__file__).parents[2] / "docs" / "verify_log.py"
 
 
 class BusyStore(store_service_pb2_grpc.EventServiceServicer):
@@ -116,3 +119,11 @@ async def test_an_export_replaces_the_earlier_one(tmp_path: Path) -> None:
     assert stat.S_IMODE(real.stat().st_mode) == 0o640
     assert link.is_symlink()
     assert sorted(os.listdir(tmp_path)) == ["link.jsonl", "new.jsonl", "pipe", "real.jsonl"]
+
+
+def test_json_nested_too_deep_is_no_log(tmp_path: Path) -> None:
+    deep = tmp_path / "deep.jsonl"
+    deep.write_text("[" * 100_000 + "\n")
+    done = subprocess.run([sys.executable, "-I", VERIFY_LOG, deep], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("not readable as a log: RecursionError")

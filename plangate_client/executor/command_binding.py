@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,21 +34,25 @@ from rpckit.shortening import shortened
 from rpckit.struct_codec import JsonValue
 
 _NEVER = re.compile(r"(?!)")
-# Programs that run code which they are handed; options that code follows, or that hold it themselves; options that are
-# followed by something else.
+# Programs that run code which they are handed, without the version in their names (python3.12, zsh-5.9); options that
+# code follows, or that hold it themselves; options that are followed by something else.
+_VERSION = re.compile(r"[-_]?\d[\d.]*[a-z]?\Z")
+_SPLIT_BY_ENV = re.compile(r"-\w*?S(.*)|--s[-a-z]*(?:=(.*))?", re.DOTALL)
 _INTERPRETERS = tuple(
     (re.compile(names), re.compile(rf"(?:{code})(?:=.*)?", re.DOTALL), re.compile(others))
     for names, code, others in (
         (
-            r"(?:ba|da|z|k|mk|a|fi|c|tc|xon|elvi)?sh|busybox|nu|script",
+            r"(?:r?ba|da|r?z|r?k|pdk|ok|lk|mk|ya|a|fi|c|tc|xon|elvi|r)?sh|busybox|nu|script",
             r"-\w*c\w*|--command",
             r"[-+]\w*[oO]|--\w+-?file",
         ),
         (r"pwsh|powershell", r"-(?i:c|e|ec|Command|EncodedCommand)", r"-(?i:ExecutionPolicy|ep|ex)"),
         (r"cmd", r"/[cCkK]", r"(?!)"),
-        (r"(?:python|pypy)[\d.]*", r"-\w*c.*", r"-\w*[WX]"),
-        (r"perl|ruby|lua|Rscript|osascript", r"-\w*[eE].*", r"-\w*[ICrl]"),
-        (r"node|bun|deno", r"-\w*[ep]|--(?:eval|print)|eval", r"-r|--(?:require|import|loader|env-file)"),
+        (r"i?python|pypy", r"-\w*c.*", r"-\w*[WX]"),
+        (r"perl|j?ruby|lua(?:jit)?|Rscript|osascript", r"-\w*[eE].*", r"-\w*[ICrl]"),
+        (r"node(?:js)?|bun|deno", r"-\w*[ep]|--(?:eval|print)|eval", r"-r|--(?:require|import|loader|env-file)"),
+        # What env splits is a command line of its own.
+        (r"env", r"-\w*S.*|--s[-a-z]*", r"-\w*[uCa]|--(?:unset|chdir|argv0)"),
         (r"php", r"-[rBRE].*|--(?:run|process-begin|process-code|process-end)", r"-[dcz]"),
     )
 )
@@ -260,7 +265,7 @@ def _refuse_values_in_code(templates: list[Template]) -> None:
     """`sh -c "rm {args.x}"` would make a program of the value. The interpreter may come second: `env sh -c ...`."""
     interpreter, code, others = "", _NEVER, _NEVER
     code_follows = other_follows = False
-    for template in templates:
+    for template in _as_env_splits_them(templates):
         begins = template.parts[0] if template.parts and isinstance(template.parts[0], str) else ""
         if template.holds_arguments:
             if code_follows or (begins and code.fullmatch(begins)):
@@ -286,9 +291,37 @@ def _refuse_values_in_code(templates: list[Template]) -> None:
             code_follows = False
 
 
+def _as_env_splits_them(templates: list[Template]) -> list[Template]:
+    """`env -S "sh -c" ...` as the arguments that env makes of it."""
+    words: list[Template] = []
+    behind_env = split_next = False
+    for template in templates:
+        literal = template.literal or ""
+        if split_next:
+            words.extend(_split(literal) or [template])
+            split_next = False
+        elif behind_env and (match := _SPLIT_BY_ENV.fullmatch(literal)) is not None:
+            attached = match[1] or match[2] or ""
+            split_next = not attached
+            words.extend(_split(attached) or [template])
+        else:
+            words.append(template)
+            behind_env = behind_env or literal.rsplit("/", 1)[-1] == "env"
+    return words
+
+
+def _split(text: str) -> list[Template]:
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = text.split()
+    return [Template(source=word, parts=(word,)) for word in words]
+
+
 def _interpreter(template: Template) -> tuple[str, re.Pattern[str], re.Pattern[str]] | None:
     """Its name, and its options: those that code follows, those that something else follows."""
     name = (template.literal or "").rsplit("/", 1)[-1].removesuffix(".exe")
+    name = _VERSION.sub("", name)
     if template.whole is not None and template.whole.constant == "python":
         name = "python"
     return next(((name, code, others) for names, code, others in _INTERPRETERS if names.fullmatch(name)), None)

@@ -158,6 +158,22 @@ def test_a_missing_argument_outside_of_one_is_an_error() -> None:
         (["python3", "-cprint('{args.name}')"], "into code"),
         (["perl", "-I", "lib", "-ne", "{args.name}"], "into code"),
         (["php", "-d", "a=b", "-r", "{args.name}"], "into code"),
+        *(
+            ([name, option, "{args.name}"], "into code")
+            for option, names in (
+                ("-e", "nodejs node18 node-20 lua5.4 luajit perl5.36.0 ruby3.1"),
+                ("-r", "php8.2 php7"),
+                ("-c", "ksh93 rbash bash5 zsh-5.9 rksh python3 python3.12 python3.13t pypy3.10 ipython3"),
+            )
+            for name in names.split()
+        ),
+        (["env", "-S", "sh -c {args.name}"], "into code"),
+        (["env", "-iS", "tool {args.name}"], "into code"),
+        (["/usr/bin/env", "-Stool {args.name}"], "into code"),
+        (["env", "-u", "HOME", "--split-string=tool {args.name}"], "into code"),
+        (["env", "--split-string", "{args.name}"], "into code"),
+        (["env", "-S", "A=b bash -c", "{args.name}"], "into code"),
+        (["env", "-vSpython3.12 -c", "{args.name}"], "into code"),
     ],
 )
 def test_refuses_at_load(argv: list[Any], message: str) -> None:
@@ -176,6 +192,12 @@ def test_refuses_at_load(argv: list[Any], message: str) -> None:
         ["bash", "-e", "script.sh", "-c", "{args.name}"],
         ["php", "-r", "echo $argv[1];", "--", "{args.name}"],
         ["env", "bash", "script.sh", "{args.name}"],
+        ["env", "-u", "HOME", "A=b", "tool", "-S", "{args.name}"],
+        ["env", "-S", "tool --verbose", "{args.name}"],
+        ["env", "-Sbash script.sh", "-c", "{args.name}"],
+        ["env", "A={args.name}", "tool"],
+        ["7z", "-e", "{args.name}"],
+        ["perl5.36.0", "-e", "print @ARGV", "--", "{args.name}"],
     ],
 )
 def test_takes_what_hands_values_over(argv: list[str]) -> None:

@@ -18,6 +18,8 @@ from store_service.persistence.offline import (
     known_schema_revision,
     lost_resources,
     miscounted_proposals,
+    misplaced_dependencies,
+    missing_tables_and_indexes,
     open_for_reading,
     resources,
     schema_revision,
@@ -49,7 +51,7 @@ async def migrate(url: str) -> str:
 
 
 async def check(url: str) -> Health:
-    """Check the file, the schema's revision, the whole chain of hashes, and that every row says what the log says.
+    """Check the file, the schema, the whole chain of hashes, and that every row says what the log says.
 
     Raises StartRefused, DatabaseUnavailable.
     """
@@ -59,6 +61,12 @@ async def check(url: str) -> Health:
         if schema != known_schema_revision():
             problems.append(f"the schema is {schema}, this version knows {known_schema_revision()}")
             return Health(schema, 0, 0, 0, tuple(problems))
+        tables, indexes = await missing_tables_and_indexes(pool)
+        if tables:
+            problems.append(f"the schema lacks the tables {', '.join(tables)}")
+            return Health(schema, 0, 0, 0, tuple(problems))
+        if indexes:
+            problems.append(f"the schema lacks the indexes {', '.join(indexes)}")
         finding = await verify_log(Reader(pool))
         if finding.problem:
             problems.append(f"the log at revision {finding.first_bad_revision}: {finding.problem}")
@@ -77,6 +85,8 @@ async def check(url: str) -> Health:
         for resource_id, version in await lost_resources(pool, max(0, _PROBLEMS_SHOWN - len(problems))):
             problems.append(f"{resource_id} version {version} is the log's last word of it, and no row says so")
         if not problems:
+            for proposal_id, other_id in await misplaced_dependencies(pool, _PROBLEMS_SHOWN):
+                problems.append(f"{proposal_id}: its row and the table of dependencies differ over {other_id}")
             for proposal_id in await miscounted_proposals(pool, _PROBLEMS_SHOWN):
                 problems.append(f"{proposal_id}: its row's count of unfinished dependencies is wrong")
         return Health(schema, finding.head.revision, finding.events_checked, count, tuple(problems))

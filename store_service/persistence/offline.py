@@ -24,6 +24,7 @@ from store_service.domain.events import EventKind
 from store_service.domain.plan import Plan
 from store_service.domain.proposal import Proposal
 from store_service.persistence.database import parse_url, postgres_url
+from store_service.persistence.models import ProposalRow
 from store_service.persistence.read_pool import ReadPool, Row
 from store_service.persistence.rows import PLAN_COLUMNS, PROPOSAL_COLUMNS, plan_from_row, proposal_from_row
 
@@ -126,12 +127,13 @@ async def integrity_problems(pool: ReadPool) -> list[str]:
 
 
 async def schema_revision(pool: ReadPool) -> str:
-    """The migration that was applied last. Raises StartRefused when this is no database of ours."""
+    """The migration that was applied last; every one that is named, should there not be one. Raises StartRefused when
+    this is no database of ours."""
     rows = await pool.fetch(_SCHEMA_TABLE[pool.dialect], ())
     if not rows:
         raise StartRefused("the database is not a store's: it has no table alembic_version")
-    rows = await pool.fetch("SELECT version_num FROM alembic_version", ())
-    return str(rows[0][0]) if rows else ""
+    rows = await pool.fetch("SELECT version_num FROM alembic_version ORDER BY version_num", ())
+    return " and ".join(str(row[0]) for row in rows) or "none"
 
 
 def known_schema_revision() -> str:
@@ -139,6 +141,21 @@ def known_schema_revision() -> str:
     config = Config()
     config.set_main_option("script_location", "store_service.persistence:migrations")
     return str(ScriptDirectory.from_config(config).get_current_head())
+
+
+async def missing_tables_and_indexes(pool: ReadPool) -> tuple[list[str], list[str]]:
+    """The names of those that are not there: SQLite refuses statements that say which index to use, PostgreSQL is
+    slow. (A store of this schema has them all.)"""
+    tables = sorted(ProposalRow.metadata.tables)
+    indexes = sorted(str(index.name) for table in ProposalRow.metadata.tables.values() for index in table.indexes)
+    if pool.dialect == "sqlite":
+        found = await pool.fetch("SELECT name FROM sqlite_master WHERE type IN ('table', 'index')", ())
+    else:
+        found = await pool.fetch(
+            "SELECT name FROM unnest($1::text[]) AS n(name) WHERE to_regclass(name) IS NOT NULL", ([*tables, *indexes],)
+        )
+    there = {row[0] for row in found}
+    return [name for name in tables if name not in there], [name for name in indexes if name not in there]
 
 
 @dataclass(frozen=True)
@@ -182,13 +199,27 @@ async def lost_resources(pool: ReadPool, limit: int) -> list[tuple[str, int]]:
     return [(row[0], row[1]) for row in rows]
 
 
+async def misplaced_dependencies(pool: ReadPool, limit: int) -> list[tuple[str, str]]:
+    """Ids of proposals, each with that of another, where the row says that the one waits for the other and the table
+    of dependencies, by which whoever waits is found, does not; or the other way round. The rows must be readable."""
+    needed = _NEEDED[pool.dialect]
+    rows = await pool.fetch(
+        f"SELECT p.id, d.value FROM proposals p CROSS JOIN {needed} "  # noqa: S608 - the words are ours
+        "WHERE p.depends_on <> '[]' AND EXISTS (SELECT 1 FROM proposals n WHERE n.id = d.value) AND NOT EXISTS "
+        "(SELECT 1 FROM dependencies x WHERE x.depends_on_id = d.value AND x.proposal_id = p.id) "
+        "UNION ALL SELECT x.proposal_id, x.depends_on_id FROM dependencies x "
+        "LEFT JOIN proposals p ON p.id = x.proposal_id "
+        f"WHERE p.id IS NULL OR NOT EXISTS (SELECT 1 FROM {needed} WHERE d.value = x.depends_on_id) "
+        f"ORDER BY 1, 2 LIMIT {limit}",
+        (),
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
 async def miscounted_proposals(pool: ReadPool, limit: int) -> list[str]:
     """Ids of open proposals whose row waits for another number of proposals than those it depends on that are not
     EXECUTED: the log does not say, and claims go by it. The rows must be readable."""
-    needed = {
-        "sqlite": "json_each(p.depends_on) AS d",
-        "postgresql": "json_array_elements_text(p.depends_on::json) AS d(value)",
-    }[pool.dialect]
+    needed = _NEEDED[pool.dialect]
     rows = await pool.fetch(
         f"SELECT p.id FROM proposals p WHERE p.state IN ('DRAFT', 'PENDING', 'APPROVED') AND p.delete_time IS NULL "  # noqa: S608 - the words are ours
         f"AND p.waiting_for <> (SELECT count(*) FROM {needed} JOIN proposals n ON n.id = d.value "
@@ -256,4 +287,9 @@ def _sync_directory(directory: Path) -> None:
 _SCHEMA_TABLE = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'",
     "postgresql": "SELECT tablename FROM pg_tables WHERE tablename = 'alembic_version'",
+}
+# What the proposal p depends on.
+_NEEDED = {
+    "sqlite": "json_each(p.depends_on) AS d",
+    "postgresql": "json_array_elements_text(p.depends_on::json) AS d(value)",
 }

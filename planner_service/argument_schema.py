@@ -5,9 +5,11 @@ Validation is by the Rust `jsonschema-rs`, for every draft from 4 to 2020-12. It
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import jsonschema_rs
@@ -29,6 +31,7 @@ MAX_DEFAULTS = 1_000
 MAX_ERRORS = 20
 _MAX_FILLED_AT_LOAD = 20 * MAX_DEFAULTS
 _MAX_ROUNDS = 4
+_MOST_COPIED = 1_000_000
 
 COERCE_KEYWORD = "x-coerce"
 
@@ -56,7 +59,8 @@ class ArgumentSchema:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = dict(schema)
-        SchemaGraph(self._schema).check()
+        checks_per_value = SchemaGraph(self._schema).check()
+        self._weight = max(1, checks_per_value + len(json.dumps(self._schema, default=str)) // 100)
         try:
             self._validator = jsonschema_rs.validator_for(
                 self._schema,
@@ -112,9 +116,10 @@ class ArgumentSchema:
         for part in path:
             subschema = subschema[part]
         default = filling.complete(_whole_numbers(subschema["default"]), subschema)
-        error = next(iter(validator.iter_errors(default)), None)
-        if error is None:
+        errors = _first_error(validator, default)
+        if not errors:
             return None
+        [error] = errors
         self._schema = filling.root = _without(self._schema, (*path, "default"))
         return UnfitDefault((*path, "default"), shortened(error.message, MESSAGE_LIMIT))
 
@@ -129,12 +134,45 @@ class ArgumentSchema:
             complete = _Completion(self._schema).complete(_whole_numbers(dict(args)), self._schema)
         except _TooManyDefaults:
             return dict(args), [_TOO_MANY_DEFAULTS]
-        errors = []
-        for error in self._validator.iter_errors(complete):
-            errors.append(_attempt_error(error))
-            if len(errors) == MAX_ERRORS:
-                break
-        return complete, errors
+        return complete, self._errors(complete)
+
+    def _errors(self, complete: dict[str, Any]) -> list[AttemptError]:
+        # Most are right, which is quickly known.
+        if self._validator.is_valid(complete):
+            return []
+        # All errors are made before the first can be had, each with a copy of the value that is wrong and of what was
+        # wanted: of ten thousand values in ten thousand ways that took gigabytes and minutes.
+        limit = math.isqrt(_MOST_COPIED // self._weight)
+        if more_values_than(limit, complete):
+            return [_attempt_error(error) for error in _first_error(self._validator, complete)]
+        return [_attempt_error(error) for error in islice(self._validator.iter_errors(complete), MAX_ERRORS)]
+
+
+def _first_error(validator: jsonschema_rs.Validator, value: Any) -> list[jsonschema_rs.ValidationError]:
+    """What is wrong first, if anything is: quick also where much is."""
+    try:
+        validator.validate(value)
+    except jsonschema_rs.ValidationError as error:
+        return [error]
+    return []
+
+
+def more_values_than(limit: int, value: Any) -> bool:
+    """Whether there are more than so many values in this one, itself and names of members included."""
+    left, waiting = limit, [value]
+    while waiting:
+        left -= 1
+        if left < 0:
+            return True
+        value = waiting.pop()
+        if isinstance(value, Mapping):
+            left -= len(value)
+            waiting.extend(value.values() if left >= 0 else ())
+        elif isinstance(value, list):
+            if len(value) > left:
+                return True
+            waiting.extend(value)
+    return left < 0
 
 
 def closed(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from planner_service.argument_schema import deeper_than
+from planner_service.argument_schema import deeper_than, more_values_than
 from planner_service.attempt_error import AttemptError, dotted
 from planner_service.catalogue import Catalogue
 from planner_service.generation.draft import JobDraft, PlanDraft
@@ -79,6 +79,8 @@ def check_args(
         close = difflib.get_close_matches(action_name[:200], known, n=1, cutoff=0.6)
         hint = f"; did you mean {close[0]!r}?" if close else ""
         return args, [AttemptError("action_name", "unknown_action", f"the catalogue has no such action{hint}")]
+    if more_values_than(MAX_ARGS_BYTES, args):
+        return args, [_TOO_LARGE]
     if deeper_than(args, MAX_ARGUMENT_DEPTH):
         return args, [AttemptError("action_args", "too_deep", f"nested deeper than {MAX_ARGUMENT_DEPTH}")]
     if len(_json_text(args)) > MAX_ARGS_BYTES:

@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from planner_service.generation.draft import JobDraft, PlanDraft
+from rpckit.regular_file import read_regular_file
 
 _PRUNE_EVERY = 64
 _BEING_WRITTEN = (".draft-", ".tmp")
@@ -130,7 +131,7 @@ def _encoded(cached: CachedDraft) -> bytes:
 def _decoded(data: bytes) -> CachedDraft | None:
     try:
         record = json.loads(data)
-        return CachedDraft(
+        decoded = CachedDraft(
             draft=PlanDraft(
                 objective=str(record["objective"]),
                 jobs=tuple(
@@ -142,13 +143,16 @@ def _decoded(data: bytes) -> CachedDraft | None:
             model=str(record["model"]),
             prompt_template_version=str(record["prompt_template_version"]),
         )
+        # Texts that cannot be sent are none that we wrote, and a plan without jobs has a reason.
+        json.dumps(record, ensure_ascii=False).encode()
+        return decoded if decoded.draft.jobs or decoded.draft.no_action_reason else None
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
 
 
 def _read(path: Path) -> bytes | None:
     try:
-        data = path.read_bytes()
+        data = read_regular_file(path)
         os.utime(path)
     except OSError:
         return None

@@ -63,15 +63,17 @@ class SchemaGraph:
         self._checks: dict[tuple[int, int], int] = {}
         self._anchors: dict[str, list[dict[str, Any]]] = {}
 
-    def check(self) -> None:
-        """Raises SchemaRefused."""
+    def check(self) -> int:
+        """How many checks one value may cause, at most. Raises SchemaRefused."""
         self._walk(self._root, (), 0)
         self._check_references(self._root, ())
-        if self._weigh(self._root, MAX_ARGUMENT_DEPTH, frozenset()) > MAX_CHECKS_PER_VALUE:
+        checks = self._weigh(self._root, MAX_ARGUMENT_DEPTH, frozenset())
+        if checks > MAX_CHECKS_PER_VALUE:
             raise SchemaRefused(
                 (),
                 f"references and alternatives multiply: one value could be checked over {MAX_CHECKS_PER_VALUE} times",
             )
+        return checks
 
     def _walk(self, schema: Any, path: JsonPath, depth: int) -> None:
         self._count += 1

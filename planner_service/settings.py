@@ -7,7 +7,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
+import httpx2
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
@@ -18,6 +20,16 @@ from planner_service.plan_generation import GenerationLimits
 from rpckit.settings import ServerSettings
 
 _HTTP_URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
+
+
+def _is_url(text: str) -> bool:
+    """Whether those who will send to it can read it: a port that there is, a host that can be looked up."""
+    try:
+        httpx2.URL(text)
+        parts = urlsplit(text)
+        return bool(parts.hostname and parts.hostname.encode("idna") and (parts.port is None or parts.port > 0))
+    except (ValueError, httpx2.InvalidURL):
+        return False
 
 
 def _separated(value: Any) -> Any:
@@ -146,7 +158,7 @@ class PlannerSettings(ServerSettings):
 
     @model_validator(mode="after")
     def _base_url_is_one(self) -> PlannerSettings:
-        if self.model_base_url and not _HTTP_URL.fullmatch(self.model_base_url):
+        if self.model_base_url and not (_HTTP_URL.fullmatch(self.model_base_url) and _is_url(self.model_base_url)):
             raise ValueError("PLANGATE_MODEL_BASE_URL must be http(s)://HOST[:PORT][/PATH], without a key in it")
         return self
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from yaml.reader import ReaderError
 
 from planner_service.attempt_error import dotted
+from rpckit.regular_file import read_regular_file
 from rpckit.shortening import shortened
 
 MAX_BYTES = 1 << 20
@@ -108,8 +109,7 @@ class Document:
 def read_text(path: Path, kind: str) -> str:
     """The text of a file. `kind` is what to call it: "catalogue". Raises DocumentInvalid."""
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        data = read_regular_file(path, MAX_BYTES + 1)
     except OSError as error:
         raise DocumentInvalid(f"cannot read the {kind} file: {error.strerror or error}", source=str(path)) from error
     if len(data) > MAX_BYTES:

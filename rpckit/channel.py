@@ -74,6 +74,9 @@ def open_channel(
     if claimed:
         metadata.append((ROLES_KEY, claimed))
     all_options = [*_OPTIONS, *options]
+    if is_local(target) or not secure:
+        # A proxy of the environment would see all of it, the token too, and the server is on this side of it.
+        all_options.append(("grpc.enable_http_proxy", 0))
     if secure:
         channel = grpc.aio.secure_channel(target, _credentials(settings), options=all_options)
     else:

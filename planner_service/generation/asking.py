@@ -21,7 +21,7 @@ from tenacity import AsyncRetrying
 from planner_service.catalogue import Catalogue
 from planner_service.generation.amendments import amendments_to
 from planner_service.generation.attempts import AttemptError
-from planner_service.generation.diagnosis import provider_failure, schema_errors
+from planner_service.generation.diagnosis import is_unreadable, provider_failure, schema_errors
 from planner_service.generation.draft import AS_IT_IS, Amendments, PlanDraft, PlanReply, draft_model, read_draft
 from planner_service.generation.errors import (
     ConnectionLost,
@@ -45,6 +45,7 @@ from planner_service.generation.streaming import StreamedForms, plan_form
 # The second: halves of surrogate pairs, which a reply may hold and UTF-8 does not.
 _UNREADABLE = frozenset({"json_invalid", "string_unicode"})
 _QUESTIONS_SECONDS = 10.0
+_NOT_OF_ITS_PROTOCOL = "the provider's answer is not of its protocol"
 
 
 def let_go(retrying: AsyncRetrying) -> None:
@@ -128,6 +129,8 @@ class Exchange:
             if failure is not None:
                 raise failure from None
             if self.reply is None:
+                if self.client.row.wire != "openai" and is_unreadable(error):
+                    raise ServerFailed(model, _NOT_OF_ITS_PROTOCOL) from None
                 raise
             # Instructor could not read the reply. Why, and whether it can be read after all, is found out here.
         assert self.reply is not None
@@ -238,7 +241,7 @@ class Exchange:
         if reply.finish == "length":
             raise ReplyTruncated(model)
         if not reply.recognised:
-            raise ServerFailed(model, "the provider's answer is not of its protocol")
+            raise ServerFailed(model, _NOT_OF_ITS_PROTOCOL)
         if not reply.finish:
             raise ConnectionLost(model, "the provider's answer broke off")
         if self.client.uses_tools and reply.tool_names:
@@ -252,7 +255,7 @@ class Exchange:
     async def _read(self, reply: Reply) -> PlanReply:
         form = self.form
         try:
-            instance = form.model.model_validate_json(reply.text, strict=True)
+            instance = form.model.read_json(reply.text)
         except pydantic.ValidationError as invalid:
             first = invalid.errors(include_url=False, include_context=False, include_input=False)[0]
             if first["type"] not in _UNREADABLE:
@@ -268,7 +271,7 @@ class Exchange:
         if meant is None or not meant.keys() & form.model.model_fields.keys():
             raise ReplyNotJson(self.client.model, errors=(AttemptError("", "json_invalid", complaint),))
         try:
-            instance = form.model.model_validate_json(json.dumps(meant), strict=True)
+            instance = form.model.read_json(json.dumps(meant))
         except pydantic.ValidationError as invalid:
             raise self._violation(invalid, meant) from None
         self.repaired = True

@@ -15,6 +15,9 @@ from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from planner_service.generation.transport import Body, HttpReply, HttpRequest, Transport
 
+_MOST_ELEMENTS = 1_000
+"""Of a list of choices or tool calls. Nobody sends more, and one is all that is asked for."""
+
 
 class ChatRefused(Exception):
     """The server answered with an error. Its words are kept apart from the exception's own, which may end in a log.
@@ -33,12 +36,21 @@ class ChatRefused(Exception):
 
 
 class Said(dict[str, Any]):
-    """A JSON object with its members as attributes, as Instructor wants replies. What is not there is None."""
+    """A JSON object with its members as attributes, as Instructor wants replies. What is not there is None.
+
+    Members that are objects become such as these when they are asked for: all of a large reply, that took seconds.
+    """
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        return self.get(name)
+        value = self.get(name)
+        if type(value) is dict:
+            value = self[name] = Said(value)
+        elif type(value) is list and value and type(value[0]) is dict:
+            value[:_MOST_ELEMENTS] = [Said(item) if type(item) is dict else item for item in value[:_MOST_ELEMENTS]]
+            del value[_MOST_ELEMENTS:]
+        return value
 
 
 class ChatCompletions:
@@ -148,6 +160,11 @@ def _encoded(body: dict[str, Any]) -> bytes:
 
 def _json_or_text(data: bytes) -> Any:
     try:
-        return json.loads(data, object_hook=Said)
-    except (ValueError, RecursionError):
-        return data.decode("utf-8", "replace")
+        value = from_json(data)
+    except ValueError:
+        try:
+            # Half a surrogate pair, which Python's own reader takes.
+            value = json.loads(data)
+        except (ValueError, RecursionError):
+            return data.decode("utf-8", "replace")
+    return Said(value) if type(value) is dict else value

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import email.utils
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -90,6 +91,12 @@ def provider_failure(model: str, error: BaseException) -> GenerationFailed | Non
     return None
 
 
+def is_unreadable(error: BaseException) -> bool:
+    """Whether an SDK could make nothing of a reply: no JSON, broken text, an encoding that nobody knows."""
+    unreadable = (ValueError, LookupError, RecursionError, zlib.error)
+    return any(isinstance(cause, unreadable) for cause in _causes(error))
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """From the exception to its root, the SDK's status errors included; bounded against loops."""
     current: BaseException | None = error
@@ -123,6 +130,9 @@ def _status_failure(model: str, status: int, error: BaseException) -> ProviderFa
         return ServerFailed(
             model, f"{ServerFailed.default_message} ({status})", status=status, retry_after_seconds=retry_after(headers)
         )
+    if status < 300:
+        # Told inside a stream that had begun well.
+        return ServerFailed(model)
     if status < 400:
         return ServerFailed(model, f"the provider answered with status {status}", status=status)
     rejected = RequestRejected(model, f"{RequestRejected.default_message} ({status})", status=status)

@@ -16,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import from_json
 
 from planner_service.catalogue import Action, Catalogue
 from planner_service.generation.reply_grammar import grammar_schema
@@ -28,6 +29,7 @@ NO_MATCHING_ACTION = "no_matching_action"
 MAX_JOBS = 100
 # What a grammar lets a model write in one reply; a repetition of 100 unrolls into too many rules.
 MAX_REPLY_JOBS = 30
+_LONG_TEXT = 8_192
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,45 @@ class PlanReply(BaseModel):
         Made once per catalogue, not per call: Instructor asks for it on every attempt.
         """
         return cls.reply_schema or super().model_json_schema(*args, **kwargs)
+
+    @classmethod
+    def read_json(cls, text: str) -> Self:
+        """The reply in a text. Raises pydantic.ValidationError.
+
+        Pydantic looks at all of a list before it says that it is too long, and lists what is wrong with each element:
+        of a reply of nothing but empty jobs that took ten seconds and gigabytes.
+        """
+        if len(text) > _LONG_TEXT and (place := _too_long_list(text)):
+            raise ValidationError.from_exception_data(
+                cls.__name__,
+                [
+                    {
+                        "type": "too_long",
+                        "loc": place,
+                        "input": None,
+                        "ctx": {"field_type": "List", "max_length": MAX_JOBS, "actual_length": None},
+                    }
+                ],
+            )
+        return cls.model_validate_json(text, strict=True)
+
+
+def _too_long_list(text: str) -> tuple[str | int, ...]:
+    """Where a reply has more elements than it may, before anything looks at them; empty when nowhere."""
+    try:
+        reply = from_json(text)
+    except ValueError:
+        return ()
+    jobs = reply.get("jobs") if isinstance(reply, dict) else None
+    if not isinstance(jobs, list):
+        return ()
+    if len(jobs) > MAX_JOBS:
+        return ("jobs",)
+    for index, job in enumerate(jobs):
+        others = job.get("depends_on") if isinstance(job, dict) else None
+        if isinstance(others, list) and len(others) > MAX_JOBS:
+            return ("jobs", index, "depends_on")
+    return ()
 
 
 def read_draft(reply: PlanReply, amendments: Amendments = AS_IT_IS) -> PlanDraft:

@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit
 
 import structlog
 
-from planner_service.generation.transport import Body, HttpReply, HttpRequest
+from planner_service.generation.transport import EVENTS_TAIL, Body, HttpReply, HttpRequest, events_are_done
 
 FORMAT = "plangate-recording"
 VERSION = 1
@@ -248,7 +248,7 @@ class _RecordedBody:
 
     async def aclose(self) -> None:
         # OpenAI's events are read to the last one, not to the end.
-        if self._parts and self._parts[-1].rstrip().endswith(b"[DONE]"):
+        if self._parts and events_are_done(b"".join(self._parts)[-EVENTS_TAIL:]):
             self._write()
         await self._body.aclose()
 

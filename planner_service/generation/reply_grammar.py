@@ -106,7 +106,8 @@ class _Reduction:
         if properties:
             reduced["properties"] = properties
             # In the order of the properties: that is the order in which a grammar makes the model write them.
-            reduced["required"] = [name for name in properties if name in set(required)]
+            needed = set(required)
+            reduced["required"] = [name for name in properties if name in needed]
         if isinstance(rest, Mapping) and rest:
             reduced["additionalProperties"] = self.reduce(rest, depth + 1, references)
         elif properties or rest is False:

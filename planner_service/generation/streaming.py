@@ -43,7 +43,7 @@ class JobReader:
         """Takes the next piece; tells whether another job became complete."""
         if self._done:
             return False
-        self.text += piece
+        self.text += piece[: MAX_TEXT + 1 - len(self.text)]
         before = self.complete
         while not self._done and self._step():
             pass
@@ -105,7 +105,7 @@ def read_jobs(
     Read anew from the beginning each time, because a job's dependencies are positions among the others.
     """
     try:
-        reply = model.model_validate_json(reader.plan_so_far, strict=True)
+        reply = model.read_json(reader.plan_so_far)
     except pydantic.ValidationError:
         return ()
     return read_draft(reply, amendments_to(reply)).jobs
@@ -135,7 +135,7 @@ class PlanForm(OpenAISchema, metaclass=_NoAttributes):
 
     @classmethod
     def model_validate_json(cls, json_data: Any, *, strict: bool | None = None, **_: Any) -> Any:
-        return cls.plan_model.model_validate_json(json_data, strict=strict)
+        return cls.plan_model.read_json(json_data)
 
 
 class _RawStream(IterableBase):

@@ -9,7 +9,9 @@ failed attempt. Exceptions are httpx2's: every SDK knows them.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import re
 from collections.abc import AsyncIterator, Mapping
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -22,6 +24,8 @@ import httpx2
 KEEPALIVE_SECONDS = 30.0
 _STALE_CONNECTIONS = 8
 """Connections found dead in a row before a request fails."""
+_STALE_SECONDS = 2.0
+"""A dead connection shows within a way there and back. A server that took longer to hang up was at work."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -69,6 +73,16 @@ class Transport(Protocol):
         """Close all connections."""
 
 
+EVENTS_TAIL = 256
+"""How many of the last bytes of server-sent events are looked at for their end."""
+_DONE = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:[\r\n]|$)")
+
+
+def events_are_done(tail: bytes) -> bool:
+    """Whether OpenAI's last event is among the end of what was read, perhaps with a comment after it."""
+    return _DONE.search(tail) is not None
+
+
 @dataclasses.dataclass(slots=True)
 class _Sending:
     """What is known of one request on its way. reused: its connection had served another before."""
@@ -93,8 +107,10 @@ class AiohttpTransport:
         Nothing is sent twice to a server that may have begun to answer: asking a model has no effect but its cost,
         and only a connection that was idle before is given up for another.
         """
+        clock = asyncio.get_running_loop().time
         for _ in range(_STALE_CONNECTIONS):
             sending = _Sending()
+            sent_at = clock()
             try:
                 response = await self._opened().request(
                     request.method,
@@ -108,7 +124,8 @@ class AiohttpTransport:
             except TimeoutError as error:
                 raise httpx2.TimeoutException("") from error
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError) as error:
-                if sending.reused and not isinstance(error, aiohttp.ClientConnectorError):
+                stale = sending.reused and clock() - sent_at < _STALE_SECONDS
+                if stale and not isinstance(error, aiohttp.ClientConnectorError):
                     continue
                 raise httpx2.ConnectError("") from error
             except (aiohttp.ClientError, ValueError) as error:
@@ -124,8 +141,9 @@ class AiohttpTransport:
         if self._session is None:
             trace = aiohttp.TraceConfig()
             trace.on_connection_reuseconn.append(_note_reuse)
+            trace.on_connection_create_start.append(_note_new)
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=KEEPALIVE_SECONDS),
+                connector=_Connector(limit=self._max_connections, keepalive_timeout=KEEPALIVE_SECONDS),
                 timeout=self._timeout,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -147,9 +165,25 @@ class AiohttpTransport:
         return self._proxies[scheme, host]
 
 
+class _Connector(aiohttp.TCPConnector):
+    """Uses no connection again on which something came while nobody asked: it would be taken for the next answer."""
+
+    async def _get(self, *arguments: Any, **options: Any) -> Any:
+        while (found := await super()._get(*arguments, **options)) is not None:
+            if found.protocol is not None and not found.protocol.should_close:
+                return found
+            found.close()
+        return None
+
+
 async def _note_reuse(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
     sending: _Sending = context.trace_request_ctx
     sending.reused = True
+
+
+async def _note_new(_: aiohttp.ClientSession, context: SimpleNamespace, __: Any) -> None:
+    sending: _Sending = context.trace_request_ctx
+    sending.reused = False
 
 
 class _Body:

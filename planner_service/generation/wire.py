@@ -15,9 +15,16 @@ import httpx2
 
 from planner_service.generation.recording import Recorder, ReplayTransport
 from planner_service.generation.settings import GenerationSettings
-from planner_service.generation.transport import AiohttpTransport, Body, HttpReply, HttpRequest, Transport
+from planner_service.generation.transport import (
+    EVENTS_TAIL,
+    AiohttpTransport,
+    Body,
+    HttpReply,
+    HttpRequest,
+    Transport,
+    events_are_done,
+)
 
-_TAIL = 16
 _REST_SECONDS = 0.05
 
 
@@ -47,11 +54,11 @@ class _BoundedBody:
             self._left -= len(part)
             if self._left < 0:
                 raise ReplyLimitExceeded
-            self._tail = (self._tail + part)[-_TAIL:]
+            self._tail = (self._tail + part)[-EVENTS_TAIL:]
             yield part
 
     async def aclose(self) -> None:
-        if self._tail.rstrip().endswith(b"[DONE]"):
+        if events_are_done(self._tail):
             with contextlib.suppress(TimeoutError, httpx2.TransportError, RuntimeError, StopAsyncIteration):
                 async with asyncio.timeout(_REST_SECONDS):
                     await anext(self._parts)
@@ -79,7 +86,7 @@ class BoundedTransport:
         await self._transport.aclose()
 
     def _bind(self, request: HttpRequest, reply: HttpReply) -> None:
-        if reply.headers.get("content-encoding", "identity") != "identity":
+        if reply.headers.get("content-encoding", "").strip().lower() not in ("", "identity"):
             raise ReplyCompressed
         if int(reply.headers.get("content-length", 0)) > self._max_reply_bytes:
             raise ReplyLimitExceeded
@@ -123,6 +130,8 @@ class _SdkTransport(httpx2.AsyncBaseTransport):
         headers = [
             (name.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape"))
             for name, value in reply.headers.items()
+            # httpx2 would keep cookies, which nobody wants, and stumble over them at every later request.
+            if name.lower() != "set-cookie"
         ]
         return httpx2.Response(reply.status, headers=headers, stream=_SdkBody(reply.body), request=request)
 

@@ -38,6 +38,8 @@ async def run(*arguments: str, stdout: int = asyncio.subprocess.PIPE, **environm
         ({"PLANGATE_POLICY_FLIE": "p"}, 2, "PLANGATE_POLICY_FLIE is no setting: PLANGATE_POLICY_FILE is"),
         ({"PLANGATE_AUTH_TOKENS": "t"}, 2, "PLANGATE_AUTH_TOKENS is no setting: PLANGATE_AUTH_TOKENS_FILE is"),
         ({"PLANGATE_MODEL_BASE_URL": "localhost:8000"}, 2, "PLANGATE_MODEL_BASE_URL must be http(s)://"),
+        ({"PLANGATE_MODEL_BASE_URL": "http://127.0.0.1:abc/v1"}, 2, "PLANGATE_MODEL_BASE_URL must be http(s)://"),
+        ({"PLANGATE_MODEL_BASE_URL": "http://127.0.0.1:99999/v1"}, 2, "PLANGATE_MODEL_BASE_URL must be http(s)://"),
         ({"PLANGATE_MODEL_API_KEY": "two\nlines"}, 1, "the key for the provider openai cannot be sent"),
         ({"PLANGATE_MODEL_API_KEY": "gehe\u00edm"}, 1, "the key for the provider openai cannot be sent"),
         ({"PLANGATE_MODEL_API_KEY_FILE": "/dev/null"}, 2, "PLANGATE_MODEL_API_KEY_FILE is empty"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import hashlib
 import ipaddress
@@ -138,3 +139,21 @@ async def test_files_that_cannot_be_used_are_named_in_one_sentence(tmp_path: Pat
     with pytest.raises(ServerRefused):
         async with serving(ServerSettings(tls_cert_file=garbage, tls_key_file=garbage)):
             pass
+
+
+@pytest.mark.asyncio
+async def test_what_is_not_encrypted_goes_past_the_environments_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = bytearray()
+
+    async def proxy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.extend(await reader.read(1_000))
+        writer.close()
+
+    listening = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
+    async with open_channel("127.0.0.1:1", ChannelSettings(), token="secret") as channel:
+        call = channel.unary_unary("/x.Y/Z")(b"", timeout=5, wait_for_ready=False)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await call
+    listening.close()
+    assert not seen

@@ -40,7 +40,14 @@ async def test_an_answer_larger_than_the_cache_is_not_kept() -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     "damage",
-    [b"", b"\xff", b"null", b'{"jobs": [["look", {}, [1e999]]]}', b'{"jobs": [["look", {}, [%s]]]}' % (b"9" * 5_000)],
+    [
+        b"",
+        b"\xff",
+        b"null",
+        b'{"jobs": [["look", {}, [1e999]]]}',
+        b'{"jobs": [["look", {}, [%s]]]}' % (b"9" * 5_000),
+        b'{"jobs": [["look\\ud800", {}, []]]}',
+    ],
 )
 async def test_a_damaged_file_is_an_answer_that_was_never_kept(tmp_path: Path, damage: bytes) -> None:
     cache = DraftCache(max_bytes=100_000, directory=tmp_path)

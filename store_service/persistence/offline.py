@@ -26,7 +26,14 @@ from store_service.domain.proposal import Proposal
 from store_service.persistence.database import parse_url, postgres_url
 from store_service.persistence.models import ProposalRow
 from store_service.persistence.read_pool import ReadPool, Row
-from store_service.persistence.rows import PLAN_COLUMNS, PROPOSAL_COLUMNS, plan_from_row, proposal_from_row
+from store_service.persistence.rows import (
+    PLAN_COLUMNS,
+    PROPOSAL_COLUMNS,
+    LogHeadUnreadable,
+    head_from_row,
+    plan_from_row,
+    proposal_from_row,
+)
 
 _ROWS_AT_ONCE = 500
 # How file systems say that they have no hard links, or no modes: FAT, what Windows shares, FUSE.
@@ -179,9 +186,18 @@ async def resources(pool: ReadPool) -> AsyncIterator[Resource]:
         async for row in _rows_with_snapshots(pool, table, columns):
             entity: Plan | Proposal | None = None
             # What somebody else wrote into a row may be anything.
-            with suppress(KeyError, TypeError, ValueError, AttributeError):
+            with suppress(KeyError, TypeError, ValueError, AttributeError, RecursionError):
                 entity = from_row(row[:-1])
             yield Resource(row[identity[0]], row[identity[1]], entity, row[-1])
+
+
+async def head_is_readable(pool: ReadPool) -> bool:
+    """Whether the head row of the log holds what it can hold, or is not there."""
+    rows = await pool.fetch("SELECT revision, hash FROM log_head WHERE id = 1", ())
+    try:
+        return not rows or bool(head_from_row(rows[0]))
+    except LogHeadUnreadable:
+        return False
 
 
 async def lost_resources(pool: ReadPool, limit: int) -> list[tuple[str, int]]:

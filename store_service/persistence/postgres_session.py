@@ -15,7 +15,7 @@ from store_service.commands.working_set import ReadyQuery
 from store_service.domain.events import LogHead
 from store_service.domain.instant import Instant
 from store_service.persistence import models
-from store_service.persistence.rows import PLAN_COLUMNS, PROPOSAL_COLUMNS, Row
+from store_service.persistence.rows import PLAN_COLUMNS, PROPOSAL_COLUMNS, LogHeadUnreadable, Row, head_from_row
 from store_service.persistence.write_session import (
     ABOVE_ALL,
     FORGET,
@@ -37,9 +37,11 @@ _Result = TypeVar("_Result")
 _CONFLICTS = {"23505", "40001", "40P01"}
 # The server shuts down, crashed or starts up; a session that was idle for too long was ended.
 _GOODBYES = {"57P01", "57P02", "57P03", "25P03"}
-# No resources, objects in use (a lock that was not given in time), operator intervention, system and internal errors;
-# with 25006, a server that only reads. Anything else is one command's fault.
+# No resources, objects in use (a lock that was not given in time), operator intervention, system and internal errors.
 _UNWRITABLE = {"53", "55", "57", "58", "XX"}
+# A server that only reads; a right that was taken away; a table, column or schema that is not there. Anything else is
+# one command's fault.
+_UNWRITABLE_STATES = {"25006", "42501", "42P01", "42703", "3F000"}
 # A process that stopped dead while it holds the head of the log must not stop the others for longer than this.
 _SESSION_SETTINGS = (
     "SET lock_timeout = '15s'",
@@ -115,7 +117,10 @@ class PostgresWriteSession:
         rows = await self._fetch("SELECT revision, hash FROM log_head WHERE id = 1 FOR UPDATE")
         if not rows:
             raise Unwritable("the log has no head row")
-        return LogHead(*rows[0])
+        try:
+            return head_from_row(rows[0])
+        except LogHeadUnreadable as error:
+            raise Unwritable(str(error)) from error
 
     async def send(self) -> None:
         """Nothing is kept."""
@@ -281,7 +286,7 @@ class PostgresWriteSession:
             if state.startswith("08") or state in _GOODBYES:
                 await self.close()
                 raise ConnectionLost(str(error)) from error
-            if state[:2] in _UNWRITABLE or state == "25006":
+            if state[:2] in _UNWRITABLE or state in _UNWRITABLE_STATES:
                 raise Unwritable(str(error)) from error
             raise
         except (asyncpg.InterfaceError, OSError, TimeoutError) as error:

@@ -13,15 +13,23 @@ from typing import Literal
 
 from sqlalchemy import Table
 
-from store_service.domain.errors import PlanNotFound, ProposalNotFound
-from store_service.domain.events import Event, LogHead
+from store_service.domain.errors import DatabaseUnavailable, PlanNotFound, ProposalNotFound
+from store_service.domain.events import Event, EventUnreadable, LogHead
 from store_service.filters import Expression
 from store_service.page_tokens import Position
 from store_service.persistence.batch import EncodeSnapshot
 from store_service.persistence.gathered_gets import GatheredGets
 from store_service.persistence.read_pool import ReadPool, Row
 from store_service.persistence.row_cache import CommittedRows
-from store_service.persistence.rows import EVENT_COLUMNS, EVENTS, PLANS, PROPOSALS, event_from_row
+from store_service.persistence.rows import (
+    EVENT_COLUMNS,
+    EVENTS,
+    PLANS,
+    PROPOSALS,
+    LogHeadUnreadable,
+    event_from_row,
+    head_from_row,
+)
 from store_service.persistence.selects import Select
 from store_service.queries import MAX_PAGE_BYTES, Page, PageQuery, ReadTimedOut
 
@@ -113,7 +121,10 @@ class Reader:
     async def list_events(self, query: PageQuery) -> tuple[list[Event], Position | None]:
         """One page of the log, and where the next one begins; None on the last one. Raises ReadTimedOut."""
         async with self._limited():
-            return await self._event_page(query)
+            try:
+                return await self._event_page(query)
+            except EventUnreadable as error:
+                raise DatabaseUnavailable(str(error)) from error
 
     async def _event_page(self, query: PageQuery) -> tuple[list[Event], Position | None]:
         direction: Literal["<", ">"] = "<" if query.order.descending else ">"
@@ -155,7 +166,10 @@ class Reader:
     async def head(self) -> LogHead:
         """Where the log ends, by its head row."""
         rows = await self._pool.fetch("SELECT revision, hash FROM log_head WHERE id = 1", ())
-        return LogHead(rows[0][0], bytes(rows[0][1])) if rows else LogHead()
+        try:
+            return head_from_row(rows[0]) if rows else LogHead()
+        except LogHeadUnreadable as error:
+            raise DatabaseUnavailable(str(error)) from error
 
     @asynccontextmanager
     async def _limited(self) -> AsyncIterator[None]:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy import Table
 
-from store_service.domain.events import EntityType, Event, EventUnreadable
+from store_service.domain.events import GENESIS_HASH, EntityType, Event, EventUnreadable, LogHead
 from store_service.domain.lease import Failure, Lease
 from store_service.domain.plan import GenerationOptions, Job, Plan, PlanState
 from store_service.domain.proposal import Approval, Decision, Effect, Proposal, ProposalState
@@ -28,6 +28,17 @@ _PROPOSAL_STATES = {state.value: state for state in ProposalState}
 _PLAN_STATES = {state.value: state for state in PlanState}
 _EFFECTS = {effect.value: effect for effect in Effect}
 _ENTITY_TYPES = {int(entity_type): entity_type for entity_type in EntityType}
+# SQLite lets a column hold any type, and has no truth values of its own.
+_EVENT_TYPES = frozenset(
+    (int, int, str, int, str, str, truth, str, int, str, str, bytes, bytes, bytes, str) for truth in (bool, int)
+)
+
+
+class LogHeadUnreadable(Exception):
+    """The head row of the log holds what no head can hold: somebody changed it."""
+
+    def __init__(self) -> None:
+        super().__init__("the head row of the log cannot be read: it was changed")
 
 
 def proposal_to_row(proposal: Proposal) -> Row:
@@ -335,8 +346,10 @@ def event_to_row(event: Event, method: str, fingerprint: bytes | None, answer: i
 
 def event_from_row(row: Sequence[Any]) -> Event:
     """From a row of at least the columns up to plan_id. Raises EventUnreadable."""
+    if tuple(map(type, row[:15])) not in _EVENT_TYPES:
+        raise EventUnreadable(row[0])
     entity_type = _ENTITY_TYPES.get(row[1])
-    if entity_type is None:
+    if entity_type is None or row[3] < 1 or row[6] not in (0, 1):
         raise EventUnreadable(row[0])
     return Event(
         revision=row[0],
@@ -355,6 +368,14 @@ def event_from_row(row: Sequence[Any]) -> Event:
         hash=row[13],
         plan_id=row[14],
     )
+
+
+def head_from_row(row: Sequence[Any]) -> LogHead:
+    """From (revision, hash). Raises LogHeadUnreadable."""
+    revision, digest = row
+    if type(revision) is not int or revision < 0 or type(digest) is not bytes or len(digest) != len(GENESIS_HASH):
+        raise LogHeadUnreadable
+    return LogHead(revision, digest)
 
 
 def _labels_to_text(labels: Mapping[str, str]) -> str:

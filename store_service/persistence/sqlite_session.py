@@ -14,7 +14,7 @@ from store_service.commands.working_set import ReadyQuery
 from store_service.domain.events import LogHead
 from store_service.domain.instant import Instant
 from store_service.persistence import models
-from store_service.persistence.rows import PLAN_COLUMNS, PROPOSAL_COLUMNS, Row
+from store_service.persistence.rows import PLAN_COLUMNS, PROPOSAL_COLUMNS, LogHeadUnreadable, Row, head_from_row
 from store_service.persistence.sqlite_thread import SqliteThread
 from store_service.persistence.sqlite_writes import CommitFailed, RowsWrite, delete, insert, roll_back, update, write
 from store_service.persistence.write_session import (
@@ -115,10 +115,13 @@ class SqliteWriteSession:
             except Exception as error:
                 raise Unwritable(str(error)) from error
         if self._head is None:
-            rows = await self._run("SELECT revision, hash FROM log_head WHERE id = 1")
-            if not rows:
-                raise Unwritable("the log has no head row")
-            self._head = LogHead(*rows[0])
+            try:
+                rows = await self._run("SELECT revision, hash FROM log_head WHERE id = 1")
+                if not rows:
+                    raise Unwritable("the log has no head row")
+                self._head = head_from_row(rows[0])
+            except (LogHeadUnreadable, sqlite3.Error) as error:
+                raise Unwritable(str(error)) from error
         return self._head
 
     async def send(self) -> None:

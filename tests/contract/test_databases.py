@@ -309,7 +309,7 @@ async def test_an_old_database_with_data_is_upgraded(empty_url: str) -> None:
                 {"revision": revision, "answer": answer, "no": False, "bytes": b"x", "request_id": request_id},
             )
 
-        connection.execute(text("UPDATE log_head SET revision = 2, hash = :bytes"), {"bytes": b"x"})
+        connection.execute(text("UPDATE log_head SET revision = 2, hash = :bytes"), {"bytes": b"x" * 32})
 
     await _run(empty_url, fill)
     await _run(empty_url, log)

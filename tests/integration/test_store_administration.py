@@ -15,14 +15,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from plangate.store.v1 import store_service_pb2 as rpc
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from rpckit.status import from_rpc_error
 from store_service import administration
+from store_service.domain.errors import DatabaseUnavailable
+from store_service.domain.events import EventUnreadable
 from store_service.persistence.offline import BackupRefused, back_up
 from tests.support import refused_system_calls
 from tests.support.databases import PostgresServer
@@ -242,8 +246,105 @@ async def changed(database_url: str, statement: str) -> None:
     driver = "sqlite+aiosqlite" if url.get_backend_name() == "sqlite" else "postgresql+asyncpg"
     engine = create_async_engine(url.set(drivername=driver))
     async with engine.begin() as connection:
-        await connection.execute(text(statement))
+        await connection.exec_driver_sql(statement)
     await engine.dispose()
+
+
+_LOG_UNREADABLE = "the log at revision 5: it has values that no event can have"
+_HEAD_UNREADABLE = "the head row of the log cannot be read"
+_ROW_UNREADABLE = "its row cannot be read"
+_UNREADABLE_EVENT = "revision 5 of the log cannot be read: its row was changed"
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem", "others"),
+    [
+        # (what check says, what export and the server's ListEvents say of the same; none: they go on)
+        ("UPDATE log_head SET hash = 'text'", _HEAD_UNREADABLE, ""),
+        ("UPDATE log_head SET hash = x'00'", _HEAD_UNREADABLE, ""),
+        ("UPDATE log_head SET revision = 'abc'", _HEAD_UNREADABLE, ""),
+        ("UPDATE log_head SET revision = -1", _HEAD_UNREADABLE, ""),
+        ("UPDATE events SET snapshot = 'text' WHERE revision = 5", _LOG_UNREADABLE, _UNREADABLE_EVENT),
+        ("UPDATE events SET snapshot = x'ffff' WHERE revision = 5", "the log at revision 5: its hash is not", ""),
+        ("UPDATE events SET snapshot = x'ffff'", _ROW_UNREADABLE, ""),
+        ("UPDATE events SET hash = 'x' WHERE revision = 5", _LOG_UNREADABLE, _UNREADABLE_EVENT),
+        ("UPDATE events SET hash = 5 WHERE revision = 5", _LOG_UNREADABLE, _UNREADABLE_EVENT),
+        ("UPDATE events SET actor = x'ff' WHERE revision = 5", _LOG_UNREADABLE, _UNREADABLE_EVENT),
+        ("UPDATE events SET time = 'abc' WHERE revision = 5", _LOG_UNREADABLE, _UNREADABLE_EVENT),
+        ("UPDATE events SET entity_type = 9 WHERE revision = 5", _LOG_UNREADABLE, _UNREADABLE_EVENT),
+        ("UPDATE events SET version = 'q' WHERE revision = 5", _LOG_UNREADABLE, _UNREADABLE_EVENT),
+        ("UPDATE events SET version = -3 WHERE revision = 5", _LOG_UNREADABLE, _UNREADABLE_EVENT),
+        ("UPDATE events SET authenticated = 7 WHERE revision = 5", _LOG_UNREADABLE, _UNREADABLE_EVENT),
+        *(
+            (f"UPDATE proposals SET {assignment}", _ROW_UNREADABLE, "")
+            for assignment in (
+                "args_json = 'x'",
+                "args_json = x'ff'",
+                "depends_on = '[1,null]'",
+                "create_time = 'x'",
+                "expire_time = 'x'",
+                "attempt = 'x'",
+                "priority = 'high'",
+                f"labels = '{'[' * 100_000}'",
+            )
+        ),
+        *(
+            (f"UPDATE plans SET {assignment}", _ROW_UNREADABLE, "")
+            for assignment in (
+                "generation = 'text'",
+                "generation = x'ff'",
+                "context_json = '[]'",
+                "labels = '{\"a\":1}'",
+            )
+        ),
+    ],
+)
+def test_damaged_rows_are_named_and_break_nothing(statement: str, problem: str, others: str, sqlite_url: str) -> None:
+    asyncio.run(filled(sqlite_url))
+    asyncio.run(changed(sqlite_url, statement))
+    problems = asyncio.run(administration.check(sqlite_url)).problems
+    assert any(problem in found for found in problems), problems
+
+    async def listed() -> str:
+        async with running_store(sqlite_url) as store:
+            try:
+                await store.alice.events.ListEvents(rpc.ListEventsRequest())
+            except grpc.aio.AioRpcError as error:
+                return from_rpc_error(error).reason
+            return ""
+
+    if problem is _HEAD_UNREADABLE:
+        with pytest.raises(DatabaseUnavailable) as refused:
+            asyncio.run(listed())
+        assert refused.value.problem == "the head row of the log cannot be read: it was changed"
+    else:
+        assert asyncio.run(listed()) == ("DATABASE_UNAVAILABLE" if others else "")
+    if others:
+        with pytest.raises(EventUnreadable, match=others):
+            exported(sqlite_url)
+    else:
+        assert exported(sqlite_url)
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("DROP TABLE log_head", "the database cannot be reached or written now: "),
+        ("DELETE FROM log_head", "the database cannot be reached or written now: the log has no head row"),
+        (
+            "INSERT INTO alembic_version VALUES ('0000')",
+            "the table alembic_version names 2 schemas, 0000 and ",
+        ),
+    ],
+)
+def test_a_database_that_cannot_be_served_is_refused_in_one_sentence(
+    statement: str, said: str, database_url: str
+) -> None:
+    asyncio.run(administration.migrate(database_url))
+    asyncio.run(changed(database_url, statement))
+    done = run(url=database_url, PLANGATE_STORE_LISTEN="127.0.0.1:0", PLANGATE_LOG_LEVEL="error")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
+    assert done.stderr.startswith(f"plangate-store: {said}")
 
 
 def test_a_backup_of_a_database_in_use_is_whole(sqlite_url: str, tmp_path: Path) -> None:

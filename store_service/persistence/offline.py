@@ -302,7 +302,8 @@ def _sync_directory(directory: Path) -> None:
 
 _SCHEMA_TABLE = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'",
-    "postgresql": "SELECT tablename FROM pg_tables WHERE tablename = 'alembic_version'",
+    # As other statements find it: there may be one in a schema where they do not look.
+    "postgresql": "SELECT 1 WHERE to_regclass('alembic_version') IS NOT NULL",
 }
 # What the proposal p depends on.
 _NEEDED = {

@@ -574,6 +574,56 @@ def test_what_postgresql_refuses_is_said_in_its_words(postgres_server: PostgresS
         asyncio.run(postgres_server.run("DROP ROLE newcomer"))
 
 
+def test_rights_and_tables_that_postgresql_has_not(postgres_server: PostgresServer, postgres_url: str) -> None:
+    as_reader = postgres_url.replace("postgres@", "onlooker@")
+
+    async def reasons() -> list[str]:
+        found = []
+
+        async def tried(call: Any) -> None:
+            try:
+                await call
+            except grpc.aio.AioRpcError as error:
+                found.append(from_rpc_error(error).reason)
+            else:
+                found.append("")
+
+        async with running_store(as_reader) as store:
+            await tried(store.planner.propose())
+            for statement, back in (
+                ("REVOKE INSERT ON proposals FROM onlooker", "GRANT INSERT ON proposals TO onlooker"),
+                ("ALTER TABLE proposals RENAME TO others", "ALTER TABLE others RENAME TO proposals"),
+                (
+                    "ALTER TABLE proposals RENAME COLUMN evidence TO proof",
+                    "ALTER TABLE proposals RENAME COLUMN proof TO evidence",
+                ),
+            ):
+                await changed(postgres_url, statement)
+                await tried(store.planner.propose())
+                await changed(postgres_url, back)
+                await tried(store.planner.propose())
+        return found
+
+    asyncio.run(postgres_server.run("CREATE ROLE onlooker LOGIN"))
+    try:
+        asyncio.run(changed(postgres_url, "GRANT SELECT ON ALL TABLES IN SCHEMA public TO onlooker"))
+        done = run(url=as_reader, PLANGATE_STORE_LISTEN="127.0.0.1:0", PLANGATE_LOG_LEVEL="error")
+        said = "the database cannot be reached or written now: permission denied for table log_head"
+        assert (done.returncode, done.stderr) == (1, f"plangate-store: {said}\n")
+        assert asyncio.run(administration.check(as_reader)).problems == ()
+        asyncio.run(changed(postgres_url, "GRANT ALL ON ALL TABLES IN SCHEMA public TO onlooker"))
+        assert asyncio.run(reasons()) == ["", *["DATABASE_UNAVAILABLE", ""] * 3]
+        # Tables where nobody looks are none.
+        asyncio.run(changed(postgres_url, "CREATE SCHEMA elsewhere"))
+        asyncio.run(changed(postgres_url, "ALTER TABLE alembic_version SET SCHEMA elsewhere"))
+        done = run("check", url=postgres_url)
+        said = "the database is not a store's: it has no table alembic_version"
+        assert (done.returncode, done.stderr) == (1, f"plangate-store: {said}\n")
+    finally:
+        asyncio.run(changed(postgres_url, "DROP OWNED BY onlooker"))
+        asyncio.run(postgres_server.run("DROP ROLE onlooker"))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -124,11 +124,27 @@ def parse_url(url: str) -> URL:
         ) from error
 
 
+def sqlite_file(url: URL) -> str:
+    """The path, as the URL says it. Raises StartRefused."""
+    if not url.database or url.database == ":memory:" or url.host or url.username or url.password or url.port:
+        raise StartRefused("the store needs a SQLite file: sqlite:///path")
+    for name in sorted(url.query):
+        # Some change which file is opened, beside the one that is locked.
+        raise StartRefused(f"the database URL has an option {name!r}; there are none for SQLite: sqlite:///path")
+    return url.database
+
+
 def postgres_url(url: URL) -> URL:
     """For the driver. `sslmode` is what libpq and most who print URLs call what the driver calls `ssl`. Raises
     StartRefused."""
     for name in sorted(url.query.keys() - _POSTGRES_OPTIONS):
         raise StartRefused(f"the database URL has an option {name!r}; there are {', '.join(sorted(_POSTGRES_OPTIONS))}")
+    for name in ("port", "prepared_statement_cache_size"):
+        value = url.query.get(name, "0")
+        # Several servers may have a port each.
+        for number in value.split(",") if isinstance(value, str) else value:
+            if not (number.isascii() and number.isdigit() and int(number[:9]) < 65536):
+                raise StartRefused(f"the database URL's option {name!r} is not a number up to 65535: {number}")
     if url.port is not None and not 0 < url.port < 65536:
         raise StartRefused(f"the database URL has no port: {url.port}")
     query = {"ssl" if name == "sslmode" else name: value for name, value in url.query.items()}
@@ -152,9 +168,7 @@ async def open_database(url: str, options: DatabaseOptions | None = None) -> Dat
 
 
 async def _open_sqlite(url: URL, options: DatabaseOptions) -> Database:
-    path = url.database
-    if not path or path == ":memory:":
-        raise StartRefused("the store needs a SQLite file: sqlite:///path")
+    path = sqlite_file(url)
     # Fails before the file is made: its directory may be missing, or not ours.
     lock = _lock(path)
     try:

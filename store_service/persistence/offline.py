@@ -23,7 +23,7 @@ from store_service.domain.errors import StartRefused
 from store_service.domain.events import EventKind
 from store_service.domain.plan import Plan
 from store_service.domain.proposal import Proposal
-from store_service.persistence.database import parse_url, postgres_url
+from store_service.persistence.database import parse_url, postgres_url, sqlite_file
 from store_service.persistence.models import ProposalRow
 from store_service.persistence.read_pool import ReadPool, Row
 from store_service.persistence.rows import (
@@ -74,8 +74,12 @@ def sqlite_path(url: str) -> Path:
     parsed = parse_url(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         raise StartRefused("this needs a SQLite database: PLANGATE_DATABASE_URL=sqlite:///path")
-    path = Path(parsed.database)
-    if not path.is_file():
+    path = Path(sqlite_file(parsed))
+    try:
+        is_file = path.is_file()
+    except OSError as problem:
+        raise StartRefused(f"{path} cannot be read: {problem.strerror}") from problem
+    if not is_file:
         raise StartRefused(f"there is no database at {path}")
     return path
 
@@ -86,9 +90,9 @@ def back_up(url: str, destination: Path) -> int:
     The copy appears under its name only when it is whole and on the disk. Raises BackupRefused, StartRefused.
     """
     source_path = sqlite_path(url)
-    if destination.exists():
-        raise BackupRefused(f"{destination} exists already")
     try:
+        if destination.exists():
+            raise BackupRefused(f"{destination} exists already")
         # A name of its own, and nobody else's to read while it is made.
         descriptor, name = tempfile.mkstemp(".partial", f"{destination.name}.", destination.parent)
     except OSError as problem:

@@ -34,6 +34,7 @@ from store_service.filters import parse
 from store_service.persistence.database import DatabaseOptions, open_database
 from store_service.persistence.migrate import migrate
 from store_service.persistence.models import ProposalRow
+from store_service.persistence.offline import open_for_reading
 from store_service.persistence.read_pool import ReadPool
 from store_service.persistence.reader import Reader
 from store_service.queries import EVENT_FIELDS, PageQuery, event_order
@@ -183,9 +184,27 @@ async def test_refuses_a_file_without_wal(sqlite_url: str) -> None:
 
 @pytest.mark.asyncio
 async def test_refuses_urls_it_does_not_know(tmp_path: Path) -> None:
-    for url in ("sqlite://", "sqlite:///:memory:", "mysql://localhost/x", "nonsense"):
-        with pytest.raises(StartRefused):
+    at = f"sqlite:///{tmp_path}"
+    for url, said in (
+        ("sqlite://", "needs a SQLite file"),
+        ("sqlite:///:memory:", "needs a SQLite file"),
+        (f"sqlite://host/{tmp_path}/a.db", "needs a SQLite file"),
+        (f"{at}/a.db?timeout=abc", "an option 'timeout'; there are none for SQLite"),
+        (f"{at}/a.db?foo=bar", "an option 'foo'"),
+        # Another file than the one that would be locked.
+        (f"{at}/a.db?mode=ro&uri=true", "an option 'mode'"),
+        (f"sqlite:///file:{tmp_path}/a.db?mode=memory&uri=true", "an option 'mode'"),
+        ("postgresql://127.0.0.1:1/x?prepared_statement_cache_size=x", "'prepared_statement_cache_size' is not a num"),
+        ("postgresql:///x?host=127.0.0.1&port=x", "'port' is not a number"),
+        ("mysql://localhost/x", "not a database the store knows"),
+        ("nonsense", "cannot be read"),
+    ):
+        with pytest.raises(StartRefused, match=said):
             await open_database(url)
+        with pytest.raises(StartRefused):
+            async with open_for_reading(url):
+                pass
+    assert os.listdir(tmp_path) == []
     with pytest.raises(DatabaseUnavailable):
         await open_database("postgresql://postgres@127.0.0.1:1/x")
 

@@ -434,6 +434,19 @@ def test_a_backup_needs_no_hard_links_and_no_modes(sqlite_url: str, tmp_path: Pa
         assert asyncio.run(administration.check(f"sqlite:///{made}")).problems == ()
 
 
+def test_names_that_are_too_long_are_said_to_be(sqlite_url: str, tmp_path: Path) -> None:
+    asyncio.run(administration.migrate(sqlite_url))
+    long = tmp_path / ("a" * 300)
+    for arguments, url, said in (
+        (["backup", str(long)], sqlite_url, f"{long} cannot be written: File name too long"),
+        (["backup", str(tmp_path / "copy.db")], f"sqlite:///{long}", f"{long} cannot be read: File name too long"),
+        (["check"], f"sqlite:///{long}", f"{long} cannot be read: File name too long"),
+        (["export"], f"sqlite:///{long}", f"{long} cannot be read: File name too long"),
+    ):
+        done = run(*arguments, url=url)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"plangate-store: {said}\n")
+
+
 def test_the_subcommands_say_what_they_did_and_end_with_a_status(tmp_path: Path) -> None:
     database, copy = tmp_path / "new.db", tmp_path / "copy.db"
     url = f"sqlite:///{database}"

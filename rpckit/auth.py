@@ -65,6 +65,8 @@ class _TokensFile(BaseModel):
 
 
 _LOOK_SECONDS = 1.0
+_MAX_DEPTH = 20
+_LOADER: type[yaml.CSafeLoader | yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _current_caller: ContextVar[Caller] = ContextVar("plangate_caller")
 
@@ -176,16 +178,16 @@ class Authenticator:
 def read_tokens_file(path: Path) -> dict[bytes, Caller]:
     """Map the SHA-256 digest of each token to its caller. Raises TokensFileInvalid."""
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        entries = _TokensFile.model_validate(document).tokens
+        entries = _TokensFile.model_validate(_document(path.read_text(encoding="utf-8"))).tokens
     except OSError as error:
         raise TokensFileInvalid(f"the tokens file cannot be read: {error.strerror}: {path}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise TokensFileInvalid(f"the tokens file is not YAML: {path}") from error
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"])
         raise TokensFileInvalid(f"the tokens file is wrong at {place or 'its root'}: {first['msg']}: {path}") from error
+    except Exception as error:
+        # Dates that no calendar has and numbers of thousands of digits are errors of Python's, not of YAML's.
+        raise TokensFileInvalid(f"the tokens file is not YAML: {path}") from error
     tokens: dict[bytes, Caller] = {}
     for entry in entries:
         digest = bytes.fromhex(entry.sha256)
@@ -197,6 +199,17 @@ def read_tokens_file(path: Path) -> dict[bytes, Caller]:
             raise TokensFileInvalid(f"the tokens file: {failure.message}: {path}") from failure
         tokens[digest] = Caller(identity, entry.roles, authenticated=True)
     return tokens
+
+
+def _document(text: str) -> object:
+    """As yaml.safe_load, and ten times as fast where PyYAML has libyaml: calls wait while a changed file is read."""
+    depth = 0
+    for event in yaml.parse(text, _LOADER):
+        # A tokens file has four levels; libyaml's composer would go on until the process has no stack left.
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _MAX_DEPTH:
+            raise yaml.YAMLError("nested too deeply")
+    return yaml.load(text, _LOADER)  # noqa: S506 - both loaders are safe ones
 
 
 def _stamp(path: Path) -> tuple[int, ...] | None:

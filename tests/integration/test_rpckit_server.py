@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import grpc
 import pytest
 import structlog
+import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from plangate.plan.v1 import plan_pb2
@@ -287,6 +289,47 @@ def test_one_token_for_two_identities_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(TokensFileInvalid, match="one token to two identities"):
         read_tokens_file(tokens)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (f"tokens:\n  - sha256: {'a' * 64}\n    identity: 2026-02-30\n", "is not YAML"),
+        (f"tokens:\n  - sha256: {'a' * 64}\n    identity: {'9' * 5000}\n", "is not YAML"),
+        (f"tokens:\n  - sha256: {'a' * 64}\n    identity: !!int ''\n", "is not YAML"),
+        ("tokens: " + "[" * 3_000, "is not YAML"),
+        # So deep that a parser in C would end the process.
+        ("tokens: " + "[" * 300_000, "is not YAML"),
+        ("- " * 300_000, "is not YAML"),
+        ("tokens: [", "is not YAML"),
+        (b"tokens: \xff", "is not YAML"),
+        (f"tokens:\n  - sha256: {'a' * 64}\n    identity: 2026-02-28\n", r"is wrong at tokens\.0\.identity: "),
+    ],
+    ids=range(9),
+)
+def test_tokens_files_that_cannot_be_read_are_refused_in_one_line(
+    content: str | bytes, said: str, tmp_path: Path
+) -> None:
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(TokensFileInvalid, match=f"^the tokens file {said}.*: {tokens}$"):
+        read_tokens_file(tokens)
+
+
+def test_a_tokens_file_of_thousands_is_read_while_nobody_notices(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(
+        "tokens:\n"
+        + "".join(
+            f"- {{sha256: '{number:064x}', identity: user{number}, roles: [reviewer]}}\n" for number in range(2_000)
+        )
+    )
+    began = time.thread_time()
+    read = read_tokens_file(tokens)
+    # About 0.1 s, and 0.6 s by a parser in Python.
+    assert time.thread_time() - began < 0.4 or not yaml.__with_libyaml__
+    assert len(read) == 2_000
+    assert read[(7).to_bytes(32)] == Caller("user7", frozenset({"reviewer"}), authenticated=True)
 
 
 @pytest.mark.asyncio

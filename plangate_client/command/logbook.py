@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
-from plangate_client.command.options import JsonOption
+from plangate_client.command.options import MAX_INT64, JsonOption
 from plangate_client.command.session import Session, run_async, session_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ def log(
     ] = "",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The last so many.")] = 50,
     start: Annotated[
-        int, typer.Option("--from", metavar="REVISION", min=0, show_default=False, help="From this revision on.")
+        int,
+        typer.Option(
+            "--from", metavar="REVISION", min=0, max=MAX_INT64, show_default=False, help="From this revision on."
+        ),
     ] = 0,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what happens; Ctrl-C ends it.")] = False,
     export: Annotated[
@@ -213,7 +216,7 @@ class _Printer:
         table = events_table(events)
         table.show_header = not self._printed
         self._printed = True
-        answers().print(table)
+        answers().print(table, crop=False)
 
 
 def _terms(filter: str, start: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
 
 from plangate.plan.v1 import plan_pb2
@@ -44,8 +44,8 @@ async def _proposals(store: StoreClient, text: str) -> list[proposal_pb2.Proposa
     page = await store.proposals.list_page(filter=_beginning(text), page_size=10)
     if page.proposals:
         return [*page.proposals]
-    newest = await store.proposals.list_page(page_size=_NEWEST)
-    return [proposal for proposal in newest.proposals if proposal.id.endswith(text.lower())]
+    newest = _newest(store.proposals.list_all(page_size=_NEWEST))
+    return [proposal async for proposal in newest if proposal.id.endswith(text.lower())]
 
 
 async def _plans(store: StoreClient, text: str) -> list[plan_pb2.Plan]:
@@ -57,8 +57,18 @@ async def _plans(store: StoreClient, text: str) -> list[plan_pb2.Plan]:
     page = await store.plans.list_page(filter=_beginning(text), page_size=10)
     if page.plans:
         return [*page.plans]
-    newest = await store.plans.list_page(page_size=_NEWEST)
-    return [plan for plan in newest.plans if plan.id.endswith(text.lower())]
+    newest = _newest(store.plans.list_all(page_size=_NEWEST))
+    return [plan async for plan in newest if plan.id.endswith(text.lower())]
+
+
+async def _newest(listed: AsyncIterator[T]) -> AsyncIterator[T]:
+    """The first so many. Pages end where they are large: it may take several."""
+    count = 0
+    async for thing in listed:
+        yield thing
+        count += 1
+        if count == _NEWEST:
+            return
 
 
 def _only(found: Sequence[T], identifiers: Sequence[str], text: str, kind: str) -> T:

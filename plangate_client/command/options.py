@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+MAX_INT64 = 2**63 - 1
+"""The most that the contract's counters hold."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Whole id, or a beginning or end of it that is unique.")]
 RequestIdOption = Annotated[

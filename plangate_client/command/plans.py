@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
-from plangate_client.command.options import JsonOption, RequestIdOption, checked_request_id
+from plangate_client.command.options import MAX_INT64, JsonOption, RequestIdOption, checked_request_id
 from plangate_client.command.session import Session, run_async, session_of
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def plan(
         typer.Option(
             "--token-budget",
             min=0,
+            max=MAX_INT64,
             show_default=False,
             help="Tokens of all calls to the model at most; 0: as the planner is set.",
         ),
@@ -79,7 +80,7 @@ def plan(
     from plangate_client.command.console import answers
     from plangate_client.command.views import plan_view
 
-    answers().print(plan_view(made))
+    answers().print(plan_view(made), crop=False)
 
 
 def actions(context: typer.Context, as_json: JsonOption = False) -> None:
@@ -99,7 +100,7 @@ def actions(context: typer.Context, as_json: JsonOption = False) -> None:
     from plangate_client.command.console import answers
     from plangate_client.command.views import actions_table
 
-    answers().print(actions_table(catalogue))
+    answers().print(actions_table(catalogue), crop=False)
 
 
 async def _made(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
-from plangate_client.command.options import IdArgument, JsonOption, RequestIdOption, checked_request_id
+from plangate_client.command.options import MAX_INT64, IdArgument, JsonOption, RequestIdOption, checked_request_id
 from plangate_client.command.session import Session, run_async, session_of
 
 if TYPE_CHECKING:
@@ -17,8 +17,18 @@ if TYPE_CHECKING:
     from plangate.store.v1 import proposal_pb2
 
 VersionOption = Annotated[
-    int, typer.Option("--version", metavar="N", min=0, show_default=False, help="Only if it is still at this version.")
+    int,
+    typer.Option(
+        "--version",
+        metavar="N",
+        min=0,
+        max=MAX_INT64,
+        show_default=False,
+        help="Only if it is still at this version.",
+    ),
 ]
+# Of what happened to one thing; a long execution renews its lease often.
+_SHOWN_EVENTS = 100
 
 
 def proposals(
@@ -62,7 +72,7 @@ def proposals(
     from plangate_client.command.console import answers
     from plangate_client.command.views import proposals_table
 
-    answers().print(proposals_table(found) if found else "no proposals")
+    answers().print(proposals_table(found) if found else "no proposals", crop=False)
 
 
 def show(context: typer.Context, identifier: IdArgument, as_json: JsonOption = False) -> None:
@@ -78,10 +88,19 @@ def show(context: typer.Context, identifier: IdArgument, as_json: JsonOption = F
             thing = await find_proposal_or_plan(store, identifier)
             if as_json:
                 return thing, []
-            page = await store.events.list_page(
-                filter=f'entity_id = "{thing.id}"', view=event_pb2.EVENT_VIEW_BASIC, page_size=100
+            newest = store.events.list_all(
+                filter=f'entity_id = "{thing.id}"',
+                order_by="revision desc",
+                view=event_pb2.EVENT_VIEW_BASIC,
+                page_size=_SHOWN_EVENTS + 1,
             )
-            return thing, [*page.events]
+            # One more than is shown tells whether there are more.
+            events: list[event_pb2.Event] = []
+            async for event in newest:
+                events.append(event)
+                if len(events) > _SHOWN_EVENTS:
+                    break
+            return thing, events[::-1]
 
     thing, events = run_async(context, looked_up())
     if as_json:
@@ -93,9 +112,12 @@ def show(context: typer.Context, identifier: IdArgument, as_json: JsonOption = F
     from plangate_client.command.views import events_table, plan_view, proposal_view
 
     console = answers()
-    console.print(plan_view(thing) if isinstance(thing, plan_pb2.Plan) else proposal_view(thing))
+    console.print(plan_view(thing) if isinstance(thing, plan_pb2.Plan) else proposal_view(thing), crop=False)
     console.print()
-    console.print(events_table(events))
+    if len(events) > _SHOWN_EVENTS:
+        more = f"""plangate log --limit 1000 --filter 'entity_id = "{thing.id}"'"""
+        console.print(f"the last {_SHOWN_EVENTS} events; for more: {more}", soft_wrap=True)
+    console.print(events_table(events[-_SHOWN_EVENTS:]), crop=False)
 
 
 def approve(

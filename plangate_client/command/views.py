@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1 import action_pb2
 from plangate.store.v1 import event_pb2, proposal_pb2
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -31,6 +31,8 @@ _STATE_STYLES = {
 }
 _CLAIMED = "*"
 _LINE_CHARACTERS = 60
+# A column of texts is at least so wide.
+_LEAST_TEXT = 24
 _RISK_STYLES = {"LOW": "green", "MEDIUM": "yellow", "HIGH": "red", "UNSPECIFIED": "red"}
 
 
@@ -98,9 +100,11 @@ def _plan_head(plan: plan_pb2.Plan) -> Table:
 
 
 def _jobs_table(jobs: Iterable[plan_pb2.Job]) -> Table:
-    table = Table(box=None, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 2, 0, 0))
-    for column in ("job", "action", "decision", "proposal"):
-        table.add_column(column)
+    table = _WholeTable()
+    table.add_column("job", overflow="fold", min_width=4)
+    table.add_column("action", overflow="fold", min_width=_LEAST_TEXT)
+    table.add_column("decision", min_width=12)
+    table.add_column("proposal", no_wrap=True)
     for job in jobs:
         action = Text.assemble((visible(job.action_name), "bold"), "\n", (struct_text(job.action_args), "dim"))
         if job.description:
@@ -119,11 +123,11 @@ def _jobs_table(jobs: Iterable[plan_pb2.Job]) -> Table:
 
 def proposals_table(proposals: Iterable[proposal_pb2.Proposal]) -> Table:
     """One line for each."""
-    table = Table(box=None, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = _WholeTable()
     table.add_column("id", no_wrap=True)
     table.add_column("state", no_wrap=True)
     table.add_column("v", justify="right", no_wrap=True)
-    table.add_column("action", overflow="fold")
+    table.add_column("action", overflow="fold", min_width=_LEAST_TEXT)
     table.add_column("approvals", no_wrap=True)
     table.add_column("by", no_wrap=True)
     table.add_column("created", no_wrap=True)
@@ -195,14 +199,14 @@ def proposal_view(proposal: proposal_pb2.Proposal) -> RenderableType:
 
 def events_table(events: Sequence[event_pb2.Event]) -> Table:
     """The log, one line for each event. A star marks identities that were claimed, not proved."""
-    table = Table(box=None, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = _WholeTable()
     table.add_column("rev", justify="right", no_wrap=True)
     table.add_column("time", no_wrap=True)
     table.add_column("event", no_wrap=True)
     table.add_column("of", no_wrap=True)
     table.add_column("v", justify="right", no_wrap=True)
-    table.add_column("by", overflow="fold")
-    table.add_column("comment", overflow="fold")
+    table.add_column("by", overflow="fold", min_width=12)
+    table.add_column("comment", overflow="fold", min_width=12)
     for event in events:
         table.add_row(*event_cells(event))
     return table
@@ -228,12 +232,12 @@ def event_cells(event: event_pb2.Event) -> tuple[str | Text, ...]:
 
 def actions_table(actions: Iterable[action_pb2.Action]) -> Table:
     """The catalogue."""
-    table = Table(box=None, pad_edge=False, show_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    table = _WholeTable()
     table.add_column("action", no_wrap=True)
     table.add_column("risk", no_wrap=True)
     table.add_column("done by", no_wrap=True)
-    table.add_column("arguments")
-    table.add_column("description", overflow="fold")
+    table.add_column("arguments", overflow="fold", min_width=12)
+    table.add_column("description", overflow="fold", min_width=_LEAST_TEXT)
     for action in actions:
         risk = name_of(action_pb2.Risk.Name(action.risk), "RISK_")
         binding = name_of(action_pb2.Binding.Name(action.binding), "BINDING_").lower()
@@ -250,6 +254,24 @@ def actions_table(actions: Iterable[action_pb2.Action]) -> Table:
             visible(action.description),
         )
     return table
+
+
+class _WholeTable(Table):
+    """Leaves out nothing where the terminal is too narrow: print it without cropping, the terminal breaks its lines."""
+
+    _GAP = 2
+
+    def __init__(self) -> None:
+        super().__init__(box=None, pad_edge=False, show_edge=False, header_style="dim", padding=(0, self._GAP, 0, 0))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        least = 0
+        for column in self.columns:
+            if column.no_wrap:
+                texts = [cell if isinstance(cell, Text) else Text(str(cell)) for cell in (column.header, *column.cells)]
+                column.min_width = max(text.cell_len for text in texts)
+            least += (column.min_width or 0) + self._GAP
+        yield from super().__rich_console__(console, options.update_width(max(options.max_width, least)))
 
 
 def _failure(failure: plan_pb2.Failure) -> Text:

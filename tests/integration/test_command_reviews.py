@@ -7,7 +7,9 @@ import contextlib
 import json
 import os
 import pty
+import re
 import runpy
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -17,7 +19,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from google.protobuf.struct_pb2 import Struct
 from plangate.store.v1 import proposal_pb2
+from plangate.store.v1 import store_service_pb2 as store_pb2
 
 from tests.support.pair import Pair, clean_environment, running_pair
 from tests.support.polling import until
@@ -181,6 +185,84 @@ async def test_shows_what_is_approved_however_narrow_the_terminal(pair: Pair) ->
     shown = everything_shown(terminal)
     os.close(terminal)
     assert '{"name": "seen"}' in shown
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("columns", ["60", "40"])
+async def test_tables_leave_out_nothing_however_narrow_the_terminal(pair: Pair, columns: str) -> None:
+    [proposal] = await pair.submit(("make", {"name": "a"}))
+    shown = {}
+    for subcommand in ("proposals", "log"):
+        terminal, other_end = pty.openpty()
+        process = await pair.start_command(subcommand, terminal=other_end, environment={"COLUMNS": columns})
+        os.close(other_end)
+        async with asyncio.timeout(30):
+            await process.communicate()
+        shown[subcommand] = re.sub(r"\x1b\[[0-9;]*m", "", everything_shown(terminal))
+        os.close(terminal)
+    for words in (proposal.id[-8:], "PENDING", "make", '{"name": "a"}', "0 of 1", "alice"):
+        assert words in shown["proposals"]
+    for words in (proposal.id[-8:], "proposal.created", "alice"):
+        assert words in shown["log"]
+
+
+@pytest.mark.asyncio
+async def test_says_that_earlier_events_are_left_out(pair: Pair) -> None:
+    [proposal] = await pair.submit(("make", {"name": "a"}))
+    async with pair.store("bob") as bob:
+        await bob.proposals.approve(proposal.id, expected_version=1)
+        await bob.proposals.claim(action_names=["make"])
+        for _ in range(100):
+            await bob.proposals.renew_lease(proposal.id, attempt=1)
+        await bob.proposals.complete(proposal.id, attempt=1)
+    shown = await pair.command("show", proposal.id)
+    note, _, *events = shown.stdout.partition("\n\n")[2].splitlines()
+    assert note.startswith("the last 100 events; for more: plangate log --limit 1000 ")
+    assert len(events) == 100
+    assert "proposal.executed" in events[-1]
+    # The command that it names has all of them.
+    more = await pair.command(*shlex.split(note.partition(" plangate ")[2]))
+    assert [line.split()[2] for line in more.stdout.splitlines()[1:3]] == ["proposal.created", "proposal.approved"]
+
+
+@pytest.mark.asyncio
+async def test_finds_ends_of_ids_behind_large_pages(pair: Pair) -> None:
+    big = Struct()
+    big.update({"name": "y" * 30_000})
+    job = store_pb2.CreateProposalRequest(proposal=proposal_pb2.Proposal(action_name="make", action_args=big))
+    async with pair.store("planner") as store:
+        [oldest, *_] = await store.proposals.batch_create([job] * 80)
+        await store.proposals.batch_create([job] * 80)
+    found = await pair.command("show", oldest.id[-8:], "--json")
+    assert json.loads(found.stdout)["id"] == oldest.id
+
+
+@pytest.mark.asyncio
+async def test_times_at_the_end_of_all_days_are_shown(pair: Pair) -> None:
+    proposal = proposal_pb2.Proposal(action_name="make")
+    proposal.expire_time.FromJsonString("9999-12-31T23:59:59Z")
+    async with pair.store("planner") as store:
+        made = await store.proposals.create(proposal)
+    shown = await pair.command("show", made.id, environment={"TZ": "Asia/Tokyo"})
+    assert (shown.status, shown.stderr) == (0, "")
+    assert "9999-12-31 23:59:59 UTC" in shown.stdout
+
+
+@pytest.mark.asyncio
+async def test_numbers_that_the_contract_cannot_hold_are_wrong_usage(pair: Pair) -> None:
+    [proposal] = await pair.submit(("make", {"name": "a"}))
+    large = str(2**63)
+    ended = await asyncio.gather(
+        pair.command("plan", "x", "--token-budget", large),
+        pair.command("log", "--verify", "--from", large),
+        pair.command("log", "--from", large),
+        *(pair.command(name, proposal.id, "--version", large, "--reason", "x") for name in ("cancel", "reject")),
+        pair.command("approve", proposal.id, "--version", large),
+    )
+    assert [done.status for done in ended] == [2] * len(ended)
+    assert "Traceback" not in "".join(done.stderr for done in ended)
+    most = await pair.command("cancel", proposal.id, "--version", str(2**63 - 1))
+    assert most.status == 4
 
 
 @pytest.mark.asyncio

@@ -32,6 +32,23 @@ from rpckit.status import RpcFailure
         ("\uff41dmin", "\\uff41dmin"),
         ("\u0434\u0430\u043d\u043d\u044b\u0435.csv", "\u0434\u0430\u043d\u043d\u044b\u0435.csv"),
         ("na\u00efve T\u30b7\u30e3\u30c4", "na\u00efve T\u30b7\u30e3\u30c4"),
+        ("\u212aeys p\u0251ypal \u2170d", "\\u212aeys p\\u0251ypal \\u2170d"),
+        ("\ua4d0ook \u2113ist \U0001f170b", "\\ua4d0ook \\u2113ist \\U0001f170b"),
+        ("adm\u0131n re\u017fet \u1d0fne \u24d0b", "adm\\u0131n re\\u017fet \\u1d0fne \\u24d0b"),
+        ("us\u0d20r a\u0627l x\u0966 fo\U000104c2", "us\\u0d20r a\\u0627l x\\u0966 fo\\U000104c2"),
+        ("m\u0308\u0430\u0308n", "m\u0308\\u0430\u0308n"),
+        (
+            "caf\u00e9 Stra\u00dfe s\u00f8ster \u0142\u00f3d\u017a \u0111\u1ea1i",
+            "caf\u00e9 Stra\u00dfe s\u00f8ster \u0142\u00f3d\u017a \u0111\u1ea1i",
+        ),
+        (
+            "g\u00fcne\u015f \u00fe\u00e6r \u0153uvre m\u0259n \u0190k\u025b",
+            "g\u00fcne\u015f \u00fe\u00e6r \u0153uvre m\u0259n \u0190k\u025b",
+        ),
+        (
+            "cafe\u0301 m\u00b2 Kafka\ub97c \u0e43\u0e0aAPI o\u02bbzbek",
+            "cafe\u0301 m\u00b2 Kafka\ub97c \u0e43\u0e0aAPI o\u02bbzbek",
+        ),
         ("a\u3164b\u2800c\ufe0f", "a\\u3164b\\u2800c\\ufe0f"),
     ],
 )

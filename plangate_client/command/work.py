@@ -56,13 +56,14 @@ def work(
         raise CommandFailed("which catalogue? Give --catalogue FILE or set PLANGATE_CATALOGUE_FILE", ExitStatus.USAGE)
     environment = process_environment()
     bound = _bound(path, action or [], environment)
+    place = _place(directory)
     run_async(
         context,
         _work(
             session,
             bound,
             environment,
-            directory or Path.cwd(),
+            place,
             plan_id=plan,
             pace={"parallel": parallel, "lease_seconds": lease_seconds, "drain_seconds": drain_seconds},
             once=once,
@@ -87,6 +88,18 @@ def _bound(path: Path, wanted: list[str], environment: Any) -> BoundCatalogue:
     for name, actions in bound.missing_environment(environment).items():
         raise CommandFailed(f"the environment variable {name} is not set; {actions[0]} needs it", ExitStatus.USAGE)
     return bound
+
+
+def _place(given: Path | None) -> Path:
+    """Where commands run. Refused here when none could: each would end what was approved as FAILED."""
+    try:
+        place = given if given is not None else Path.cwd()
+        # Fails for a file in its stead, too, and for a directory that may not be entered.
+        os.stat(os.path.join(place, "."))
+    except OSError as error:
+        where = f"in {given}" if given is not None else "here"
+        raise CommandFailed(f"--directory: commands cannot run {where}: {error.strerror}", ExitStatus.USAGE) from error
+    return place
 
 
 async def _work(

@@ -327,3 +327,20 @@ async def test_dependencies_run_in_order(pair: Pair) -> None:
         await planner.submit_plan("In order.", jobs)
     executions = await Worker(pair).run()
     assert [execution.proposal.job_id for execution in executions] == ["first", "second"]
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("directory", "why"), [("no/such", "No such file or directory"), ("catalogue.yaml", "Not a directory")]
+)
+async def test_a_directory_that_commands_cannot_run_in_is_refused_at_start(
+    pair: Pair, directory: str, why: str
+) -> None:
+    [proposal] = await pair.submit(("touch", {"name": "begun"}))
+    done = await pair.command("work", "--once", "--directory", directory)
+    assert (done.status, done.stdout) == (2, "")
+    assert done.stderr == f"plangate: --directory: commands cannot run in {directory}: {why}\n"
+    assert await state(pair, proposal) == "APPROVED"
+    done = await pair.command("work", "--once", "--directory", str(pair.directory))
+    assert done.status == 0
+    assert await state(pair, proposal) == "EXECUTED"

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -23,6 +24,7 @@ from store_service.domain.events import Event, LogHead
 _log = structlog.get_logger("store")
 
 _READ_AT_ONCE = 500
+_READ_BYTES_AT_ONCE = 16 * 1024 * 1024
 _PAUSE_SECONDS = 0.5
 _EVENT_OVERHEAD_BYTES = 1024
 # Watchers that keep up take the same runs; those are small, and the newest matter.
@@ -34,10 +36,10 @@ class LogReader(Protocol):
 
     async def head(self) -> LogHead: ...
 
-    async def events_from(self, revision: int, limit: int) -> list[Event]: ...
+    async def events_from(self, revision: int, limit: int, max_bytes: int) -> list[Event]: ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class RecentEvent:
     """An event and what was made of it so far, by view."""
 
@@ -79,6 +81,7 @@ class RecentEvents:
         """Those who wait for more, each with a future of its own: an Event with a timeout per wait costs four times as
         much, and there are hundreds of them."""
         self._runs: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
+        self._shared: WeakValueDictionary[int, RecentEvent] = WeakValueDictionary()
         self._followers = 0
         self._task: asyncio.Task[None] | None = None
 
@@ -132,6 +135,14 @@ class RecentEvents:
                 break
             found.append(recent)
         return found
+
+    def shared(self, revision: int) -> RecentEvent | None:
+        """The event that `share` was given, as long as a watcher holds it."""
+        return self._shared.get(revision)
+
+    def share(self, event: Event) -> RecentEvent:
+        """For a large event that is older than the ring: watchers that are about to send it hold it together."""
+        return self._shared.setdefault(event.revision, RecentEvent(event))
 
     async def more(self, until: float) -> None:
         """Wait until events are appended, or until that time of the event loop."""
@@ -197,11 +208,12 @@ class RecentEvents:
         self._news.set()
 
     async def _catch_up(self) -> None:
-        while events := await self._reader.events_from(self.head_revision + 1, _READ_AT_ONCE):
+        while events := await self._reader.events_from(self.head_revision + 1, _READ_AT_ONCE, _READ_BYTES_AT_ONCE):
             # Another caller may have come first while this one read.
             known = self.head_revision + 1 - events[0].revision
             self._append(events[known:])
-            if len(events) < _READ_AT_ONCE:
+            # No event is as large as the half: when they are less than that together, none was left out.
+            if len(events) < _READ_AT_ONCE and sum(len(event.snapshot) for event in events) < _READ_BYTES_AT_ONCE // 2:
                 return
 
     def _append(self, events: Sequence[Event]) -> None:

@@ -12,6 +12,7 @@ from store_service.domain.events import GENESIS_HASH, Event, EventUnreadable, Lo
 from store_service.recent_events import LogReader
 
 _AT_ONCE = 500
+_BYTES_AT_ONCE = 8 * 1024 * 1024
 _UNREADABLE = "it has values that no event can have"
 
 
@@ -73,7 +74,7 @@ async def _readable(reader: LogReader, revision: int, limit: int) -> Sequence[Ev
     """Events from this revision on, as far as they can be read. Raises EventUnreadable when this very one cannot."""
     while True:
         try:
-            return await reader.events_from(revision, limit)
+            return await reader.events_from(revision, limit, _BYTES_AT_ONCE)
         except EventUnreadable as found:
             if found.revision == revision:
                 raise
@@ -86,7 +87,7 @@ async def _readable(reader: LogReader, revision: int, limit: int) -> Sequence[Ev
 async def _is_beyond_the_head(reader: LogReader, revision: int) -> bool:
     """Whether there is an event from this revision on that the head row leaves out."""
     try:
-        events = await reader.events_from(revision, 1)
+        events = await reader.events_from(revision, 1, _BYTES_AT_ONCE)
     except EventUnreadable:
         return True
     # The log may have grown since the head was read. It grows with its head row, so that has it by now.

@@ -42,7 +42,7 @@ async def watch(
         yield seen
         marked_at = loop.time()
         has_been_at_the_head = False
-        stored = _Stored(reader)
+        stored = _Stored(reader, recent)
         while True:
             run: Run | None = recent.since(seen + 1, _AT_ONCE, _BYTES_AT_ONCE)
             if run is None:
@@ -113,16 +113,25 @@ class StallGuard:
 class _Stored:
     """Reads events from the database, as many at a time as a watcher may hold of the size that they have there."""
 
-    def __init__(self, reader: LogReader) -> None:
+    def __init__(self, reader: LogReader, recent: RecentEvents) -> None:
         self._reader = reader
+        self._recent = recent
         self._limit = 8
 
     async def between(self, revision: int, end: int) -> Run:
         """Events after the one and before the other revision."""
-        events = await self._reader.events_from(revision + 1, min(self._limit, end - revision - 1))
-        if events:
-            size = sum(len(event.snapshot) for event in events) // len(events) + 1
-            self._limit = max(1, min(_AT_ONCE, _BYTES_AT_ONCE // size, 2 * self._limit))
+        shared = self._recent.shared(revision + 1)
+        if shared is not None:
+            return [shared]
+        limit = min(self._limit, end - revision - 1)
+        events = await self._reader.events_from(revision + 1, limit, _BYTES_AT_ONCE)
+        if not events:
+            return []
+        size = sum(len(event.snapshot) for event in events)
+        self._limit = max(1, min(_AT_ONCE, _BYTES_AT_ONCE // (size // len(events) + 1), 2 * self._limit))
+        if size > _BYTES_AT_ONCE:
+            # One alone, and more than a watcher may hold for itself.
+            return [self._recent.share(events[0])]
         return [RecentEvent(event) for event in events]
 
 

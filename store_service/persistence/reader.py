@@ -33,9 +33,33 @@ from store_service.persistence.rows import (
 from store_service.persistence.selects import Select
 from store_service.queries import MAX_PAGE_BYTES, Page, PageQuery, ReadTimedOut
 
-# A page is read in pieces of this many rows, so that large rows end it before they fill the memory.
+# A page is read in pieces of this many rows.
 _ROWS_AT_ONCE = 50
-_EVENT_FIELDS = ", ".join(f"e.{name}" for name in EVENT_COLUMNS[:15])
+# Where many rows are read at once, what is large is left out. Both databases tell a snapshot's length without reading
+# it: of the large ones only those that are wanted are read, by a second statement.
+_LARGE_BYTES = 32 * 1024
+_BYTES_AT_ONCE = 8 * 1024 * 1024
+# What is larger in memory is read from the database, which has it encoded: to encode it again takes longer, and the
+# event loop.
+_ENCODED_BYTES = 16 * 1024
+_LENGTH = "length(e.snapshot)"
+_EVENT_NAMES = EVENT_COLUMNS[:15]
+_SNAPSHOT, _SIZE = _EVENT_NAMES.index("snapshot"), len(_EVENT_NAMES)
+_EVENT_FIELDS = ", ".join(f"e.{name}" for name in _EVENT_NAMES)
+
+
+def _unless_large(column: str) -> str:
+    return f"CASE WHEN {_LENGTH} > {_LARGE_BYTES} THEN NULL ELSE {column} END"
+
+
+# In SQLite a row's later columns are behind its snapshot: to get at them it would have to be read after all.
+_SIFTED_EVENT_FIELDS = ", ".join(
+    [
+        *(f"e.{name}" for name in _EVENT_NAMES[:_SNAPSHOT]),
+        *(_unless_large(f"e.{name}") for name in _EVENT_NAMES[_SNAPSHOT:]),
+        _LENGTH,
+    ]
+)
 
 
 class Remembered:
@@ -46,13 +70,13 @@ class Remembered:
         self._encode_snapshot = encode_snapshot
 
     def plan(self, plan_id: str) -> bytes | None:
-        """The plan, encoded, if it is remembered."""
-        plan = self._rows.plans.get(plan_id)
+        """The plan, encoded, if it is remembered and small."""
+        plan = self._rows.plans.small(plan_id, _ENCODED_BYTES)
         return self._encode_snapshot(plan) if plan else None
 
     def proposal(self, proposal_id: str) -> bytes | None:
-        """The proposal, encoded, if it is remembered."""
-        proposal = self._rows.proposals.get(proposal_id)
+        """The proposal, encoded, if it is remembered and small."""
+        proposal = self._rows.proposals.small(proposal_id, _ENCODED_BYTES)
         return self._encode_snapshot(proposal) if proposal else None
 
 
@@ -140,28 +164,42 @@ class Reader:
             # One more than wanted tells whether there is a next page.
             wanted = min(_ROWS_AT_ONCE, query.size + 1 - len(events))
             rows = await self._pool.fetch(
-                f"SELECT {_EVENT_FIELDS} FROM events e{_where(conditions)} "  # noqa: S608 - values are bound
+                f"SELECT {_SIFTED_EVENT_FIELDS} FROM events e{_where(conditions)} "  # noqa: S608 - values are bound
                 f"ORDER BY e.revision{_direction(query.order.descending)} LIMIT {select.bind(wanted)}",
                 select.parameters,
             )
-            for event in map(event_from_row, rows):
-                read_bytes += 2 * len(event.snapshot) + 512
-                if events and (len(events) == query.size or read_bytes > MAX_PAGE_BYTES):
-                    return events, (events[-1].revision,)
-                events.append(event)
-            if len(rows) < wanted:
+            fitting = rows
+            for index, row in enumerate(rows):
+                read_bytes += 2 * (row[_SIZE] or 0) + 512
+                count = len(events) + index
+                if count and (count == query.size or read_bytes > MAX_PAGE_BYTES):
+                    fitting = rows[:index]
+                    break
+            events += await self._events(fitting)
+            if len(fitting) == len(rows) < wanted:
                 return events, None
             position = (events[-1].revision,)
+            if len(fitting) < len(rows):
+                return events, position
 
-    async def events_from(self, revision: int, limit: int) -> list[Event]:
-        """Events in revision order, from this one on."""
+    async def events_from(self, revision: int, limit: int, max_bytes: int = _BYTES_AT_ONCE) -> list[Event]:
+        """Events in revision order, from this one on: no more than max_bytes of snapshots, but one if there is one."""
         select = Select(self._pool.dialect)
         rows = await self._pool.fetch(
-            f"SELECT {_EVENT_FIELDS} FROM events e WHERE e.revision >= {select.bind(revision)} "  # noqa: S608 - values are bound
-            f"ORDER BY e.revision LIMIT {select.bind(limit)}",
+            # A single one is wanted however large it is.
+            f"SELECT {_EVENT_FIELDS if limit == 1 else _SIFTED_EVENT_FIELDS} FROM events e "  # noqa: S608 - values are bound
+            f"WHERE e.revision >= {select.bind(revision)} ORDER BY e.revision LIMIT {select.bind(limit)}",
             select.parameters,
         )
-        return [event_from_row(row) for row in rows]
+        if limit == 1:
+            return [event_from_row(row) for row in rows]
+        for index, row in enumerate(rows):
+            # SQLite lets a column hold no value at all.
+            max_bytes -= row[_SIZE] or 0
+            if max_bytes < 0 and index:
+                rows = rows[:index]
+                break
+        return await self._events(rows)
 
     async def head(self) -> LogHead:
         """Where the log ends, by its head row."""
@@ -190,25 +228,47 @@ class Reader:
         )
         return {resource_id: snapshot for resource_id, snapshot in rows}  # noqa: C416 - as above
 
+    async def _events(self, rows: Sequence[Row]) -> list[Event]:
+        """Of rows of _SIFTED_EVENT_FIELDS. Raises EventUnreadable."""
+        large = await self._by_revision(_EVENT_FIELDS, [row[0] for row in rows if row[_SNAPSHOT] is None])
+        if large:
+            rows = [large.get(row[0], row) for row in rows]
+        return [event_from_row(row) for row in rows]
+
+    async def _by_revision(self, fields: str, revisions: Sequence[int]) -> dict[int, Row]:
+        """These fields of events, the first of which is the revision. They are the same for ever."""
+        if not revisions:
+            return {}
+        select = Select(self._pool.dialect)
+        rows = await self._pool.fetch(
+            f"SELECT {fields} FROM events e WHERE e.revision IN ({', '.join(map(select.bind, revisions))})",  # noqa: S608 - values are bound
+            select.parameters,
+        )
+        return {row[0]: row for row in rows}
+
     async def _page(self, table: Table, query: PageQuery) -> Page:
         resources: list[bytes] = []
         position, read_bytes = query.after, 0
         while True:
             wanted = min(_ROWS_AT_ONCE, query.size - len(resources)) + 1
             rows = await self._rows(table, query, position, wanted)
-            for row in rows[: wanted - 1]:
-                read_bytes += len(row[0]) + 8
-                if resources and read_bytes > MAX_PAGE_BYTES:
-                    return Page(resources, position)
-                resources.append(row[0])
-                position = (row[1], row[2])
-            if len(rows) < wanted:
+            fitting = rows[: wanted - 1]
+            for index, row in enumerate(fitting):
+                read_bytes += row[3] + 8
+                if read_bytes > MAX_PAGE_BYTES and (resources or index):
+                    fitting = fitting[:index]
+                    break
+            large = await self._by_revision("e.revision, e.snapshot", [row[4] for row in fitting if row[0] is None])
+            resources += [large[row[4]][1] if row[0] is None else row[0] for row in fitting]
+            if fitting:
+                position = (fitting[-1][1], fitting[-1][2])
+            if len(fitting) == len(rows) < wanted:
                 return Page(resources, None)
-            if len(resources) == query.size:
+            if len(fitting) < min(len(rows), wanted - 1) or len(resources) == query.size:
                 return Page(resources, position)
 
     async def _rows(self, table: Table, query: PageQuery, position: Position | None, limit: int) -> list[Row]:
-        """(snapshot, value of the order's field, id)."""
+        """(snapshot unless it is large, value of the order's field, id, the snapshot's length, its revision)."""
         select = Select(self._pool.dialect)
         column = f"r.{table.columns[query.order.field].name}"
         conditions = [] if query.show_deleted else ["r.delete_time IS NULL"]
@@ -219,7 +279,7 @@ class Reader:
         direction = _direction(query.order.descending)
         # The inner SELECT finds and sorts small rows; only those of the page are joined with their snapshots.
         return await self._pool.fetch(
-            "SELECT e.snapshot, page.sort_key, page.id FROM ("  # noqa: S608 - values are bound
+            f"SELECT {_unless_large('e.snapshot')}, page.sort_key, page.id, {_LENGTH}, e.revision FROM ("  # noqa: S608 - values are bound
             f"SELECT r.id, r.version, {column} AS sort_key FROM {table.name} r{_where(conditions)} "
             f"ORDER BY {column}{direction}, r.id{direction} LIMIT {select.bind(limit)}) page "
             "JOIN events e ON e.entity_id = page.id AND e.version = page.version "

@@ -26,6 +26,11 @@ class RowCache(Generic[E]):
         entry = self._entities.get(entity_id)
         return None if entry is None else entry[0]
 
+    def small(self, entity_id: str, max_bytes: int) -> E | None:
+        """The entity, if it is remembered and not larger."""
+        entry = self._entities.get(entity_id)
+        return None if entry is None or entry[1] > max_bytes else entry[0]
+
     def keep(self, entity: E) -> None:
         """Remembers what was committed."""
         self.forget(entity.id)

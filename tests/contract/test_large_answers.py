@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 
 import grpc
 import pytest
@@ -11,6 +13,7 @@ from plangate.store.v1 import event_pb2
 from plangate.store.v1 import store_service_pb2 as rpc
 
 from store_service.domain.limits import MAX_PLAN_BYTES
+from store_service.persistence.read_pool import ReadPool, Row
 from tests.support.served_store import Client, failure_of, job, planned, running_store
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -27,6 +30,99 @@ def large_plan(size: int) -> plan_pb2.Plan:
         if not text.string_value:
             del plan.jobs[-1]
     return plan
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many bytes each statement that read brought."""
+    sizes: list[int] = []
+    fetch = ReadPool.fetch
+
+    async def counted(self: ReadPool, sql: str, parameters: Sequence[Any]) -> list[Row]:
+        rows = await fetch(self, sql, parameters)
+        sizes.append(sum(len(value) for row in rows for value in row if isinstance(value, bytes)))
+        return rows
+
+    monkeypatch.setattr(ReadPool, "fetch", counted)
+    return sizes
+
+
+async def create_large_plans(client: Client, count: int) -> list[str]:
+    """Of one megabyte each, without proposals. Their ids, oldest first."""
+    plan = planned(*(job(f"j{number}", "DENY", action_args={"text": "x" * 62_500}) for number in range(16)))
+    return [(await client.plans.CreatePlan(rpc.CreatePlanRequest(plan=plan))).id for _ in range(count)]
+
+
+@pytest.mark.asyncio
+async def test_a_watch_of_large_events_reads_one_at_a_time(database_url: str, fetched: list[int]) -> None:
+    async with running_store(database_url) as store:
+        await store.planner.propose()
+        ids = await create_large_plans(store.planner, 6)
+    async with running_store(database_url) as store:
+        # What was written before the start is read from the database.
+        fetched.clear()
+        found: list[str] = []
+        updates = store.bob.events.WatchEvents(rpc.WatchEventsRequest(start_revision=1, max_events=100))
+        async with asyncio.timeout(30):
+            while found[-1:] != ids[-1:]:
+                update = await updates.read()
+                run = list(update.events.events) or ([update.event] if update.HasField("event") else [])
+                found += [event.entity_id for event in run if event.kind == "plan.created"]
+        assert found == ids
+        assert max(fetched) < 1_100_000
+        updates.cancel()
+
+
+@pytest.mark.asyncio
+async def test_a_list_of_large_resources_reads_what_its_page_holds(database_url: str, fetched: list[int]) -> None:
+    async with running_store(database_url) as store:
+        ids = await create_large_plans(store.planner, 10)
+        fetched.clear()
+        listed: list[str] = []
+        request = rpc.ListPlansRequest(page_size=1000)
+        while page := await store.bob.plans.ListPlans(request):
+            assert len(page.plans) <= 3
+            listed += [plan.id for plan in page.plans]
+            request.page_token = page.next_page_token
+            if not page.next_page_token:
+                break
+        assert listed == ids[::-1]
+        logged: list[str] = []
+        events = rpc.ListEventsRequest(page_size=1000, view=event_pb2.EVENT_VIEW_FULL)
+        while log := await store.bob.events.ListEvents(events):
+            assert all(event.snapshot and event.hash for event in log.events)
+            logged += [event.entity_id for event in log.events]
+            events.page_token = log.next_page_token
+            if not log.next_page_token:
+                break
+        assert logged == ids
+        assert max(fetched) < 3 * 1024 * 1024
+
+
+@pytest.mark.asyncio
+async def test_a_large_log_is_verified_in_pieces(database_url: str, fetched: list[int]) -> None:
+    async with running_store(database_url) as store:
+        await create_large_plans(store.planner, 20)
+        fetched.clear()
+        verified = await store.bob.events.VerifyEvents(rpc.VerifyEventsRequest())
+        assert (verified.valid, verified.events_checked) == (True, 20)
+        assert 1_000_000 < max(fetched) < 8_500_000
+
+
+@pytest.mark.asyncio
+async def test_what_is_large_is_not_encoded_again_for_each_who_reads_it(sqlite_url: str, fetched: list[int]) -> None:
+    async with running_store(sqlite_url) as store:
+        numbers = planned(job("j", "DENY", action_args={"n": [1] * 10_000}))
+        large = await store.planner.plans.CreatePlan(rpc.CreatePlanRequest(plan=numbers))
+        small = await store.planner.plans.CreatePlan(rpc.CreatePlanRequest(plan=planned(job("j"))))
+        fetched.clear()
+        assert await store.bob.plans.GetPlan(rpc.GetPlanRequest(id=small.id)) == small
+        assert fetched == []
+        assert await store.bob.plans.GetPlan(rpc.GetPlanRequest(id=large.id)) == large
+        assert fetched == [large.ByteSize()]
+        proposal = await store.planner.propose(action_args=numbers.jobs[0].action_args)
+        assert await store.bob.get(proposal) == proposal
+        assert len(fetched) == 2
 
 
 @pytest.mark.asyncio

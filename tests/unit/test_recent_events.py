@@ -41,7 +41,7 @@ class Log:
     async def head(self) -> LogHead:
         return LogHead()
 
-    async def events_from(self, revision: int, limit: int) -> list[Event]:
+    async def events_from(self, revision: int, limit: int, max_bytes: int) -> list[Event]:
         if self.fault is not None:
             self.failed_reads += 1
             raise self.fault
@@ -63,3 +63,14 @@ async def test_following_goes_on_after_a_fault(fault: Exception) -> None:
             await until(lambda: recent.head_revision == 1)
     finally:
         await recent.close()
+
+
+def test_large_events_are_shared_as_long_as_somebody_holds_them() -> None:
+    log = Log()
+    log.append()
+    recent = RecentEvents(log, poll_seconds=None)
+    first = recent.share(log.events[0])
+    assert recent.share(log.events[0]) is first
+    assert recent.shared(1) is first
+    del first
+    assert recent.shared(1) is None

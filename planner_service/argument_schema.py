@@ -116,10 +116,9 @@ class ArgumentSchema:
         for part in path:
             subschema = subschema[part]
         default = filling.complete(_whole_numbers(subschema["default"]), subschema)
-        errors = _first_error(validator, default)
-        if not errors:
+        error = _first_error(validator, default)
+        if error is None:
             return None
-        [error] = errors
         self._schema = filling.root = _without(self._schema, (*path, "default"))
         return UnfitDefault((*path, "default"), shortened(error.message, MESSAGE_LIMIT))
 
@@ -144,17 +143,18 @@ class ArgumentSchema:
         # wanted: of ten thousand values in ten thousand ways that took gigabytes and minutes.
         limit = math.isqrt(_MOST_COPIED // self._weight)
         if more_values_than(limit, complete):
-            return [_attempt_error(error) for error in _first_error(self._validator, complete)]
+            first = _first_error(self._validator, complete)
+            return [] if first is None else [_attempt_error(first)]
         return [_attempt_error(error) for error in islice(self._validator.iter_errors(complete), MAX_ERRORS)]
 
 
-def _first_error(validator: jsonschema_rs.Validator, value: Any) -> list[jsonschema_rs.ValidationError]:
+def _first_error(validator: jsonschema_rs.Validator, value: Any) -> jsonschema_rs.ValidationError | None:
     """What is wrong first, if anything is: quick also where much is."""
     try:
         validator.validate(value)
     except jsonschema_rs.ValidationError as error:
-        return [error]
-    return []
+        return error
+    return None
 
 
 def more_values_than(limit: int, value: Any) -> bool:

@@ -18,7 +18,6 @@ from typing import Protocol, TypeVar
 import structlog
 
 from planner_service.errors import ModelNotAllowed, PlanningRefused, StoreAway, StoreOutOfTime
-from planner_service.generation.attempts import GenerationReport
 from planner_service.generation.errors import (
     BudgetExhausted,
     CircuitOpen,
@@ -27,7 +26,7 @@ from planner_service.generation.errors import (
     PlanInvalid,
     PromptTooLong,
 )
-from planner_service.plan import ClaimedPlan, Plan
+from planner_service.plan import ClaimedPlan, Plan, PlanningEnded
 from planner_service.plan_generation import PlanGeneration, generation_deadline
 from planner_service.planning_metrics import PlanningMetrics
 from rpckit.correlation import set_current_request_id
@@ -67,32 +66,10 @@ class PlanQueue(Protocol):
     async def complete_planning(self, claimed: ClaimedPlan, plan: Plan, *, request_id: str, deadline: float) -> bool:
         """Store what was generated. Returns False when the lease is lost."""
 
-    async def fail_planning(
-        self,
-        claimed: ClaimedPlan,
-        *,
-        reason: str,
-        message: str,
-        report: GenerationReport | None,
-        retryable: bool,
-        retry_delay: timedelta | None,
-        request_id: str,
-        deadline: float,
+    async def end_planning(
+        self, claimed: ClaimedPlan, ending: PlanningEnded, *, request_id: str, deadline: float
     ) -> bool:
-        """Give a plan up, for now or for good. Returns False when the lease is lost."""
-
-    async def give_back(
-        self,
-        claimed: ClaimedPlan,
-        *,
-        reason: str,
-        message: str,
-        retry_delay: timedelta | None,
-        request_id: str,
-        deadline: float,
-    ) -> bool:
-        """Let somebody else plan it, at once or later; the attempt does not count. Returns False when the lease is
-        lost."""
+        """End the attempt without a plan. Returns False when the lease is lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,11 +226,9 @@ class Kernel:
         self._metrics.queued_plan("given back")
         try:
             async with asyncio.timeout(_GIVE_BACK_SECONDS):
-                await self._queue.give_back(
+                await self._queue.end_planning(
                     claimed,
-                    reason="PLANNER_STOPPED",
-                    message="the planner was stopped",
-                    retry_delay=None,
+                    PlanningEnded("PLANNER_STOPPED", "the planner was stopped", counts=False),
                     request_id=str(uuid.uuid4()),
                     deadline=asyncio.get_running_loop().time() + _GIVE_BACK_SECONDS,
                 )
@@ -315,36 +290,27 @@ class Kernel:
             reason, message = self._reason_of(error), str(error)
         report = error.report if isinstance(error, GenerationFailed) else None
         delay = error.retry_after_seconds if isinstance(error, GenerationFailed) else None
-        # One for all times that it is said. Not derived of the attempt, whose number a plan given back keeps.
-        request_id = str(uuid.uuid4())
         if isinstance(error, CircuitOpen) and (report is None or not report.attempts):
             # Nobody was asked. An outage should not make dead letters of all that waits.
             pause = timedelta(seconds=max(_LEAST_DELAY_SECONDS, delay or 0.0))
-            held = await self._until_taken(
-                lambda deadline: self._queue.give_back(
-                    claimed,
-                    reason=reason,
-                    message=message,
-                    retry_delay=pause,
-                    request_id=request_id,
-                    deadline=deadline,
-                )
-            )
-            return "given back" if held else "lost"
-        _log.info("plan not made", plan_id=claimed.id, attempt=claimed.attempt, reason=reason, retryable=retryable)
-        held = await self._until_taken(
-            lambda deadline: self._queue.fail_planning(
-                claimed,
-                reason=reason,
-                message=message,
+            ending = PlanningEnded(reason, message, retry_delay=pause, counts=False)
+            outcome = "given back"
+        else:
+            _log.info("plan not made", plan_id=claimed.id, attempt=claimed.attempt, reason=reason, retryable=retryable)
+            ending = PlanningEnded(
+                reason,
+                message,
                 report=report,
                 retryable=retryable,
                 retry_delay=None if delay is None else timedelta(seconds=min(delay, _LONGEST_DELAY_SECONDS)),
-                request_id=request_id,
-                deadline=deadline,
             )
+            outcome = "put back" if retryable else "failed"
+        # One for all times that it is said. Not derived of the attempt, whose number a plan given back keeps.
+        request_id = str(uuid.uuid4())
+        held = await self._until_taken(
+            lambda deadline: self._queue.end_planning(claimed, ending, request_id=request_id, deadline=deadline)
         )
-        return ("failed" if not retryable else "put back") if held else "lost"
+        return outcome if held else "lost"
 
     async def _until_taken(self, hand_over: Callable[[float], Awaitable[bool]]) -> bool:
         """Hand a result over, again while the store is away: the work is done, and the lease is being renewed."""

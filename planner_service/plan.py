@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from planner_service.decision import Decision
@@ -84,6 +85,22 @@ class ClaimedPlan:
     attempt: int
     requester: str
     request: PlanRequest
+
+
+@dataclass(frozen=True, slots=True)
+class PlanningEnded:
+    """How an attempt at a queued plan ended that made no plan.
+
+    retry_delay: before the next attempt, where there is one; None leaves it to the store. counts: False when this
+    attempt is none: nobody was asked, or the planner was stopped.
+    """
+
+    reason: str
+    message: str
+    report: GenerationReport | None = None
+    retryable: bool = False
+    retry_delay: timedelta | None = None
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)

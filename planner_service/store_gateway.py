@@ -29,8 +29,7 @@ from plangate_client.errors import (
 from plangate_client.errors import RequestIdReused as StoreSaysReused
 from planner_service import errors
 from planner_service.decision import Decision
-from planner_service.generation.attempts import GenerationReport
-from planner_service.plan import ClaimedPlan, Plan, PlanRequest, Proposal, StoredPlan
+from planner_service.plan import ClaimedPlan, Plan, PlanningEnded, PlanRequest, Proposal, StoredPlan
 from planner_service.plan_store import FirstAnswer, Queueing, Revision
 from planner_service.proto_mapping.decoding import (
     claimed_plan_from_proto,
@@ -203,58 +202,19 @@ class StoreGateway:
             )
         return lease.held
 
-    async def fail_planning(
-        self,
-        claimed: ClaimedPlan,
-        *,
-        reason: str,
-        message: str,
-        report: GenerationReport | None,
-        retryable: bool,
-        retry_delay: timedelta | None,
-        request_id: str,
-        deadline: float,
+    async def end_planning(
+        self, claimed: ClaimedPlan, ending: PlanningEnded, *, request_id: str, deadline: float
     ) -> bool:
-        """Give a plan up, for now or for good. Returns False when the lease is lost."""
-        return await self._end_planning(
-            claimed, reason, message, retry_delay, request_id, deadline, report=report, retryable=retryable
-        )
-
-    async def give_back(
-        self,
-        claimed: ClaimedPlan,
-        *,
-        reason: str,
-        message: str,
-        retry_delay: timedelta | None,
-        request_id: str,
-        deadline: float,
-    ) -> bool:
-        """Let somebody else plan it, as if it had not been claimed. Returns False when the lease is lost."""
-        return await self._end_planning(claimed, reason, message, retry_delay, request_id, deadline, interrupted=True)
-
-    async def _end_planning(
-        self,
-        claimed: ClaimedPlan,
-        reason: str,
-        message: str,
-        retry_delay: timedelta | None,
-        request_id: str,
-        deadline: float,
-        *,
-        report: GenerationReport | None = None,
-        retryable: bool = False,
-        interrupted: bool = False,
-    ) -> bool:
+        """End the attempt without a plan. Returns False when the lease is lost."""
         with _while_leased() as lease, _translated(request_id):
             await self._client.plans.fail_planning(
                 claimed.id,
                 attempt=claimed.attempt,
-                failure=plan_pb2.Failure(reason=reason, message=message),
-                generation=None if report is None else report_to_proto(report),
-                retryable=retryable,
-                retry_delay_seconds=None if retry_delay is None else retry_delay.total_seconds(),
-                interrupted=interrupted,
+                failure=plan_pb2.Failure(reason=ending.reason, message=ending.message),
+                generation=None if ending.report is None else report_to_proto(ending.report),
+                retryable=ending.retryable,
+                retry_delay_seconds=None if ending.retry_delay is None else ending.retry_delay.total_seconds(),
+                interrupted=not ending.counts,
                 request_id=request_id,
                 timeout_seconds=_seconds_to(deadline),
             )

@@ -134,7 +134,7 @@ class PlanForm(OpenAISchema, metaclass=_NoAttributes):
         return cls.plan_model.model_json_schema()
 
     @classmethod
-    def model_validate_json(cls, json_data: Any, *, strict: bool | None = None, **_: Any) -> Any:
+    def model_validate_json(cls, json_data: Any, **_: Any) -> Any:
         return cls.plan_model.read_json(json_data)
 
 

@@ -1,7 +1,7 @@
 """HTTP to models: what a request and a reply are here, and aiohttp as the way to send them.
 
 Why not httpx2, which the SDKs speak: for every request it looks at every idle connection, which with hundreds of plans
-in flight took more CPU than all the rest, and its requests and replies cost a twentieth of a plan. Why not the adapter
+in flight took more CPU than all the rest, and its requests and replies a tenth of what a plan costs. Why not the adapter
 that OpenAI's SDK brings: it calls a server that hangs up "connect timeout", and a request that meets a connection the
 server just closed fails. Local servers do close theirs after a streamed reply, so the next plan would begin with a
 failed attempt. Exceptions are httpx2's: every SDK knows them.

@@ -76,7 +76,7 @@ def proposal_to_row(proposal: Proposal) -> Row:
         proposal.execute_time,
         proposal.expire_time,
         proposal.end_time,
-        _joined(proposal),
+        _editors(proposal),
         proposal.returned_attempts,
         proposal.created_by,
         proposal.updated_by,
@@ -138,7 +138,7 @@ def progress_to_row(proposal: Proposal) -> Row:
     )
 
 
-def _joined(proposal: Proposal) -> str:
+def _editors(proposal: Proposal) -> str:
     """All who edited it in one column, the last one last. An identity has no line breaks."""
     return (
         "\n".join((*proposal.earlier_revisers, proposal.revised_by))

@@ -18,7 +18,7 @@ from plangate_client.calls import Patience
 from plangate_client.client import StoreClient
 from plangate_client.errors import InvalidField
 from planner_service.errors import StoreAway
-from planner_service.plan import ClaimedPlan, Plan, PlanRequest
+from planner_service.plan import ClaimedPlan, Plan, PlanningEnded, PlanRequest
 from planner_service.store_gateway import StoreGateway
 from rpckit.channel import open_channel
 from rpckit.settings import ChannelSettings
@@ -303,15 +303,8 @@ async def test_a_result_waits_for_a_store_that_is_strained(code: grpc.StatusCode
         with pytest.raises(StoreAway):
             await gateway.complete_planning(claimed, Plan(objective="look"), request_id="", deadline=deadline)
         with pytest.raises(StoreAway):
-            await gateway.fail_planning(
-                claimed,
-                reason="X",
-                message="x",
-                report=None,
-                retryable=True,
-                retry_delay=None,
-                request_id="",
-                deadline=deadline,
+            await gateway.end_planning(
+                claimed, PlanningEnded("X", "x", retryable=True), request_id="", deadline=deadline
             )
     await server.stop(0)
 

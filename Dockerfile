@@ -5,7 +5,7 @@ FROM ${PYTHON_IMAGE} AS build
 WORKDIR /src
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY protos protos
-COPY rpckit rpckit
+COPY plangate_core plangate_core
 COPY store_service store_service
 COPY planner_service planner_service
 COPY plangate_client plangate_client
@@ -34,5 +34,5 @@ VOLUME /data
 STOPSIGNAL SIGTERM
 # PLANGATE_HEALTH_TARGET says which server this container runs; the probe uses the client's TLS settings.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
-  CMD ["sh", "-c", "exec python -m rpckit.probe \"${PLANGATE_HEALTH_TARGET:-localhost:50051}\""]
+  CMD ["sh", "-c", "exec python -m plangate_core.rpc.probe \"${PLANGATE_HEALTH_TARGET:-localhost:50051}\""]
 CMD ["python", "-m", "store_service"]

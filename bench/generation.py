@@ -26,11 +26,11 @@ import instructor
 
 from bench.generation_report import CHUNK_MS, FirstJob, Measured, write_report
 from bench.planner_rpc import house
-from planner_service.catalogue import parse_catalogue
-from planner_service.generation.draft import draft_model, read_draft
+from plangate_core.catalogue.catalogue import parse_catalogue
 from planner_service.generation.generator import GenerationRequest, Generator
-from planner_service.generation.prompts import build_messages
-from planner_service.generation.providers import ModelClients
+from planner_service.generation.prompt.prompts import build_messages
+from planner_service.generation.providers.providers import ModelClients
+from planner_service.generation.reply.draft import draft_model, read_draft
 from planner_service.generation.settings import GenerationSettings
 from tests.support.generation import CATALOGUE_TEXT
 

@@ -25,12 +25,12 @@ from bench.processes import ROOT, resident_bytes, server
 from bench.store import build_load, load
 from store_service.clock import SystemClock
 from store_service.commands import CreateProposal
+from store_service.database.database import open_database
 from store_service.domain.actor import Actor
 from store_service.domain.canonical import canonical_object
 from store_service.domain.proposal import ProposalDraft
-from store_service.persistence.database import open_database
-from store_service.persistence.writer import Writer
-from store_service.proto_mapping.encoding import snapshot_to_bytes
+from store_service.engine.writer import Writer
+from store_service.messages.encoding import snapshot_to_bytes
 
 FEW = 1_000
 MANY = 1_000_000

@@ -27,16 +27,16 @@ from typing import Any
 
 import yaml
 
-from planner_service.catalogue import parse_catalogue
-from planner_service.checks import check_jobs, jobs_of_draft
+from plangate_core.catalogue.catalogue import parse_catalogue
 from planner_service.generation.embedded.engine import EmbeddedEngine
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import find_weights
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.generator import GenerationRequest, Generator
-from planner_service.generation.prompts import TEMPLATE_VERSION
-from planner_service.generation.providers import EMBEDDED, ModelClients
+from planner_service.generation.prompt.prompts import TEMPLATE_VERSION
+from planner_service.generation.providers.providers import EMBEDDED, ModelClients
 from planner_service.generation.settings import GenerationSettings
+from planner_service.planning.checks import check_jobs, jobs_of_draft
 
 _DATA = Path(__file__).parent / "data"
 Jobs = list[dict[str, Any]]

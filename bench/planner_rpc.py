@@ -19,8 +19,8 @@ from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 
 from bench.processes import cpu_seconds, server
 from plangate_client.client import PlannerClient
-from rpckit.channel import open_channel
-from rpckit.settings import ChannelSettings
+from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.settings import ChannelSettings
 
 POLICY = """
 version: 1

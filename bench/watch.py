@@ -29,8 +29,8 @@ from plangate.store.v1 import store_service_pb2_grpc
 from bench.processes import ROOT, cpu_seconds, server
 from bench.report import Row, picture, written_by_hand
 from bench.store import build_load, store
-from rpckit.channel import open_channel
-from rpckit.settings import ChannelSettings
+from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.settings import ChannelSettings
 
 WATCH = ROOT / "build" / "load" / "watch"
 WATCHERS = 200

@@ -24,12 +24,12 @@ from plangate.store.v1 import proposal_pb2
 
 from store_service.clock import SystemClock
 from store_service.commands import ApproveProposal, CreateProposal, RequestKey
+from store_service.database.database import open_database
 from store_service.domain.actor import Actor
 from store_service.domain.canonical import canonical_object
 from store_service.domain.proposal import ProposalDraft
-from store_service.persistence.database import open_database
-from store_service.persistence.writer import Writer
-from store_service.proto_mapping.encoding import snapshot_to_bytes
+from store_service.engine.writer import Writer
+from store_service.messages.encoding import snapshot_to_bytes
 
 _ALICE = Actor("alice", frozenset({"planner"}))
 _BOB = Actor("bob", frozenset({"reviewer"}))

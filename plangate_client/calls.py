@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import grpc
 import uuid6
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from plangate_client.error_decoding import error_from_rpc
@@ -135,6 +136,15 @@ def may_be_repeated(error: PlangateError) -> bool:
     if isinstance(error, Draining | DatabaseUnavailable | CommitUnknown):
         return True
     return type(error) is Unavailable
+
+
+def duration(seconds: float | None) -> Duration | None:
+    """A Duration, or None (the server's default) for None."""
+    if seconds is None:
+        return None
+    result = Duration()
+    result.FromNanoseconds(round(seconds * 1e9))
+    return result
 
 
 def new_request_id() -> str:

@@ -26,7 +26,7 @@ from plangate_client.calls import Calls, Patience, new_request_id
 from plangate_client.events import Events
 from plangate_client.plans import Plans
 from plangate_client.proposals import Proposals
-from rpckit.correlation import NEW_REQUEST_KEY, ON_BEHALF_OF_KEY
+from plangate_core.rpc.correlation import NEW_REQUEST_KEY, ON_BEHALF_OF_KEY
 
 
 class StoreClient:

@@ -6,7 +6,7 @@ import grpc
 
 from plangate_client import errors
 from plangate_client.errors import PlangateError
-from rpckit.status import RpcFailure, from_rpc_error
+from plangate_core.rpc.status import RpcFailure, from_rpc_error
 
 _BY_REASON: dict[str, type[PlangateError]] = {
     "INVALID_FIELD": errors.InvalidField,

@@ -37,7 +37,7 @@ from google.protobuf.message import Message
 from plangate.errors.v1 import error_reason_pb2
 from plangate.plan.v1 import plan_pb2
 
-from rpckit.status import RpcFailure
+from plangate_core.rpc.status import RpcFailure
 
 MessageT = TypeVar("MessageT", bound=Message)
 

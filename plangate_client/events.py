@@ -10,8 +10,7 @@ from plangate.store.v1 import event_pb2
 from plangate.store.v1 import store_service_pb2 as store_pb2
 from plangate.store.v1.store_service_pb2_grpc import EventServiceStub
 
-from plangate_client.calls import Calls
-from plangate_client.plans import duration
+from plangate_client.calls import Calls, duration
 
 # On a busy log most of the cost of an event is that of its message.
 _EVENTS_A_MESSAGE = 100

@@ -10,8 +10,7 @@ from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 from plangate.store.v1 import store_service_pb2 as store_pb2
 
-from plangate_client.calls import Calls, new_request_id
-from plangate_client.plans import duration
+from plangate_client.calls import Calls, duration, new_request_id
 
 if TYPE_CHECKING:
     # Exists for type checkers only: what the stub is with an asynchronous channel.

@@ -5,21 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import grpc
-from google.protobuf.duration_pb2 import Duration
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import store_service_pb2 as store_pb2
 from plangate.store.v1.store_service_pb2_grpc import PlanServiceStub
 
-from plangate_client.calls import Calls, new_request_id
-
-
-def duration(seconds: float | None) -> Duration | None:
-    """A Duration, or None (the server's default) for None."""
-    if seconds is None:
-        return None
-    result = Duration()
-    result.FromNanoseconds(round(seconds * 1e9))
-    return result
+from plangate_client.calls import Calls, duration, new_request_id
 
 
 class Plans:

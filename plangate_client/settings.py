@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from rpckit.settings import ChannelSettings
+from plangate_core.rpc.settings import ChannelSettings
 
 
 class ClientSettings(ChannelSettings):

@@ -14,12 +14,12 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from planner_service.governance import GovernanceRefused, read_governance
+from plangate_core.process.environment import VariableMisspelt, check_variables
+from plangate_core.process.standard_output import READER_GONE_STATUS, OutputRefused, ReaderGone, written
+from plangate_core.rpc.settings import ChannelSettings, SettingsRefused, read_settings
+from plangate_core.rpc.telemetry import configure_logging
+from planner_service.governance.governance import GovernanceRefused, read_governance
 from planner_service.settings import PlannerSettings
-from rpckit.settings import ChannelSettings, SettingsRefused, read_settings
-from rpckit.standard_output import READER_GONE_STATUS, OutputRefused, ReaderGone, written
-from rpckit.telemetry import configure_logging
-from rpckit.variables import VariableMisspelt, check_variables
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +56,7 @@ def _run(arguments: list[str]) -> int:
     except VariableMisspelt as error:
         return _refused(str(error), status=2)
     if replaying:
-        from planner_service.replay_command import run as replay
+        from planner_service.replay.command import run as replay
 
         return replay(arguments[1:], settings)
     try:
@@ -75,13 +75,13 @@ def _run(arguments: list[str]) -> int:
 
 async def _serve(settings: PlannerSettings) -> int:
     # Two seconds of SDKs: whoever only asks, or is refused, need not wait for them.
+    from plangate_core.process.open_files import allow_many_open_files
+    from plangate_core.rpc.auth import TokensFileInvalid
+    from plangate_core.rpc.server import ServerRefused, run_until_signal
+    from plangate_core.rpc.telemetry import TracingRefused, configure_tracing
     from planner_service.bootstrap import PlannerRefused, build_server
     from planner_service.generation.embedded.settings import EmbeddedSettings
-    from planner_service.generation.providers import load_ahead
-    from rpckit.auth import TokensFileInvalid
-    from rpckit.open_files import allow_many_open_files
-    from rpckit.server import ServerRefused, run_until_signal
-    from rpckit.telemetry import TracingRefused, configure_tracing
+    from planner_service.generation.providers.providers import load_ahead
 
     try:
         configure_tracing(settings.otlp_endpoint, "plangate-planner")

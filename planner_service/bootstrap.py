@@ -16,34 +16,34 @@ from plangate.planner.v1.planner_service_pb2_grpc import add_PlannerServiceServi
 
 from plangate_client.calls import Patience
 from plangate_client.client import StoreClient
-from planner_service.clock import Clock, SystemClock
-from planner_service.draft_cache import DraftCache
+from plangate_core.process.tasks import ended
+from plangate_core.rpc.channel import ChannelRefused, open_channel
+from plangate_core.rpc.server import GrpcServer
+from plangate_core.rpc.settings import ChannelSettings
+from plangate_core.rpc.telemetry import RpcMetrics
+from planner_service.api.servicer import PlannerServicer
+from planner_service.api.status_mapping import map_error, reason_of
 from planner_service.generation.embedded.engine import EmbeddedEngine, EngineFailed
-from planner_service.generation.embedded.read_prompts import weights_identity
+from planner_service.generation.embedded.prompt_cache import weights_identity
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import ModelMissing, find_weights
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.generator import Generator
-from planner_service.generation.prompts import TEMPLATE_VERSION, build_messages
-from planner_service.generation.providers import EMBEDDED, ModelClients
-from planner_service.generation.recording import RecordingInvalid
-from planner_service.governance import GovernanceFiles, GovernanceMetrics, GovernanceRefused, read_governance
-from planner_service.kernel import Kernel, KernelSettings
-from planner_service.plan_generation import GenerationLimits, PlanGeneration
-from planner_service.plan_recording import PlanRecorder
-from planner_service.planning import Planning
-from planner_service.planning_metrics import CountedGeneration, PlanningMetrics
-from planner_service.policy_simulation import Simulations
-from planner_service.servicer import PlannerServicer
+from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages
+from planner_service.generation.providers.providers import EMBEDDED, ModelClients
+from planner_service.generation.providers.recording import RecordingInvalid
+from planner_service.governance.governance import GovernanceFiles, GovernanceMetrics, GovernanceRefused, read_governance
+from planner_service.planning.clock import Clock, SystemClock
+from planner_service.planning.draft_cache import DraftCache
+from planner_service.planning.kernel import Kernel, KernelSettings
+from planner_service.planning.metrics import CountedGeneration, PlanningMetrics
+from planner_service.planning.plan_generation import GenerationLimits, PlanGeneration
+from planner_service.planning.policy_simulation import Simulations
+from planner_service.planning.single_flight import SingleFlight
+from planner_service.planning.use_cases import Planning
+from planner_service.replay.plan_recording import PlanRecorder
 from planner_service.settings import PlannerSettings
-from planner_service.single_flight import SingleFlight
-from planner_service.status_mapping import map_error, reason_of
 from planner_service.store_gateway import StoreGateway
-from rpckit.channel import ChannelRefused, open_channel
-from rpckit.server import GrpcServer
-from rpckit.settings import ChannelSettings
-from rpckit.tasks import ended
-from rpckit.telemetry import RpcMetrics
 
 SERVICE_NAME = planner_pb2.DESCRIPTOR.services_by_name["PlannerService"].full_name
 POLICY_HEALTH = "plangate.policy"

@@ -13,11 +13,11 @@ import httpx2
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from plangate_core.rpc.settings import ServerSettings
 from planner_service.generation.attempts import RawText
 from planner_service.generation.settings import GenerationSettings, OnRepeatedError
-from planner_service.plan import MAX_PROMPT_CHARACTERS
-from planner_service.plan_generation import GenerationLimits
-from rpckit.settings import ServerSettings
+from planner_service.planning.plan import MAX_PROMPT_CHARACTERS
+from planner_service.planning.plan_generation import GenerationLimits
 
 _HTTP_URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
 
@@ -42,7 +42,7 @@ _Models = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)]
 def _provider_keys() -> dict[str, str]:
     """Keys under the names that the providers' own tools use."""
     # Brings the providers' SDKs with it, two seconds' worth: only when a model is about to be asked.
-    from planner_service.generation.providers import KEY_VARIABLES
+    from planner_service.generation.providers.providers import KEY_VARIABLES
 
     return {name: os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)}
 

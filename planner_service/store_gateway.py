@@ -27,17 +27,15 @@ from plangate_client.errors import (
     Unavailable,
 )
 from plangate_client.errors import RequestIdReused as StoreSaysReused
-from planner_service import errors
-from planner_service.decision import Decision
-from planner_service.plan import ClaimedPlan, Plan, PlanningEnded, PlanRequest, Proposal, StoredPlan
-from planner_service.plan_store import FirstAnswer, Queueing, Revision
-from planner_service.proto_mapping.decoding import (
+from plangate_client.renewal import RenewalPace
+from planner_service.governance.decision import Decision
+from planner_service.messages.decoding import (
     claimed_plan_from_proto,
     proposal_from_proto,
     stored_plan_from_proto,
     time_from_proto,
 )
-from planner_service.proto_mapping.encoding import (
+from planner_service.messages.encoding import (
     decision_to_proto,
     json_to_proto,
     plan_to_proto,
@@ -45,7 +43,9 @@ from planner_service.proto_mapping.encoding import (
     report_to_proto,
     time_to_proto,
 )
-from rpckit.renewal import RenewalPace
+from planner_service.planning import errors
+from planner_service.planning.plan import ClaimedPlan, Plan, PlanningEnded, PlanRequest, Proposal, StoredPlan
+from planner_service.planning.store_port import FirstAnswer, Queueing, Revision
 
 _LONGEST_CALL_SECONDS = 30.0
 _HISTORY_PAGE = 100

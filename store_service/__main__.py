@@ -14,18 +14,18 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from rpckit.auth import TokensFileInvalid
-from rpckit.open_files import allow_many_open_files
-from rpckit.server import ServerRefused, run_until_signal
-from rpckit.settings import SettingsRefused, read_settings
-from rpckit.standard_output import READER_GONE_STATUS, OutputRefused, ReaderGone, written
-from rpckit.telemetry import TracingRefused, configure_logging, configure_tracing
-from rpckit.variables import VariableMisspelt, check_variables
+from plangate_core.process.environment import VariableMisspelt, check_variables
+from plangate_core.process.open_files import allow_many_open_files
+from plangate_core.process.standard_output import READER_GONE_STATUS, OutputRefused, ReaderGone, written
+from plangate_core.rpc.auth import TokensFileInvalid
+from plangate_core.rpc.server import ServerRefused, run_until_signal
+from plangate_core.rpc.settings import SettingsRefused, read_settings
+from plangate_core.rpc.telemetry import TracingRefused, configure_logging, configure_tracing
 from store_service import administration
 from store_service.bootstrap import build_server
+from store_service.database.offline import BackupRefused, back_up
 from store_service.domain.errors import DatabaseUnavailable, StartRefused
 from store_service.domain.events import EventUnreadable
-from store_service.persistence.offline import BackupRefused, back_up
 from store_service.settings import StoreSettings
 
 _REFUSALS = (

@@ -11,11 +11,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TextIO
 
-from store_service.domain.events import Event, LogHead
-from store_service.domain.plan import Plan
-from store_service.domain.proposal import Proposal
-from store_service.persistence.database import open_database
-from store_service.persistence.offline import (
+from store_service.database.database import open_database
+from store_service.database.offline import (
     head_is_readable,
     integrity_problems,
     known_schema_revision,
@@ -27,9 +24,12 @@ from store_service.persistence.offline import (
     resources,
     schema_revision,
 )
-from store_service.persistence.reader import Reader
-from store_service.proto_mapping.encoding import is_snapshot_of
-from store_service.verification import Finding, verify_log
+from store_service.database.reader import Reader
+from store_service.domain.events import Event, LogHead
+from store_service.domain.plan import Plan
+from store_service.domain.proposal import Proposal
+from store_service.event_log.verification import Finding, verify_log
+from store_service.messages.encoding import is_snapshot_of
 
 _EVENTS_AT_ONCE = 500
 _PROBLEMS_SHOWN = 10

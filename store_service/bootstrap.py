@@ -9,21 +9,21 @@ import grpc
 import structlog
 from plangate.store.v1 import store_service_pb2, store_service_pb2_grpc
 
-from rpckit.server import GrpcServer
-from store_service.checkpoints import CheckpointKey
+from plangate_core.rpc.server import GrpcServer
+from store_service.api.event_servicer import WATCH_METHOD, EventServicer
+from store_service.api.plan_servicer import PlanServicer
+from store_service.api.proposal_servicer import ProposalServicer
+from store_service.api.status_mapping import map_error
 from store_service.clock import Clock, SystemClock
-from store_service.persistence.database import Database, open_database
-from store_service.persistence.failpoints import FailPoints
-from store_service.persistence.read_pool import ReadPool
-from store_service.persistence.reader import Reader, Remembered
-from store_service.persistence.writer import Writer
-from store_service.proto_mapping.encoding import snapshot_to_bytes
-from store_service.recent_events import RecentEvents
-from store_service.servicers.events import WATCH_METHOD, EventServicer
-from store_service.servicers.plans import PlanServicer
-from store_service.servicers.proposals import ProposalServicer
+from store_service.database.database import Database, open_database
+from store_service.database.read_pool import ReadPool
+from store_service.database.reader import Reader, Remembered
+from store_service.engine.failpoints import FailPoints
+from store_service.engine.writer import Writer
+from store_service.event_log.checkpoints import CheckpointKey
+from store_service.event_log.recent_events import RecentEvents
+from store_service.messages.encoding import snapshot_to_bytes
 from store_service.settings import StoreSettings
-from store_service.status_mapping import map_error
 from store_service.sweeper import Sweeper
 
 SERVICE_NAMES = tuple(service.full_name for service in store_service_pb2.DESCRIPTOR.services_by_name.values())

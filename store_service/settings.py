@@ -8,11 +8,11 @@ from typing import Literal
 import platformdirs
 from pydantic import Field
 
-from rpckit.settings import ServerSettings
+from plangate_core.rpc.settings import ServerSettings
+from store_service.database.database import DatabaseOptions
 from store_service.domain.instant import SECOND, Micros
 from store_service.domain.rules import Rules
-from store_service.persistence.database import DatabaseOptions
-from store_service.persistence.writer import WriterOptions
+from store_service.engine.writer import WriterOptions
 
 # Besides those that serve reads: the sweeper's, and one for whatever comes.
 _OTHER_CONNECTIONS = 2

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 
 import structlog
 
-from rpckit.tasks import end_task
+from plangate_core.process.tasks import end_task
 from store_service.clock import Clock
 from store_service.commands import Command, ExpireLease, ExpirePlanLease, ExpireProposal
+from store_service.database.database import Database
+from store_service.database.due import Due, find_due
 from store_service.domain.actor import SWEEPER
 from store_service.domain.errors import StoreError
 from store_service.domain.instant import Micros, instant_of
-from store_service.persistence.database import Database
-from store_service.persistence.due import Due, find_due
-from store_service.persistence.writer import Writer
+from store_service.engine.writer import Writer
 
 _log = structlog.get_logger(__name__)
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from examples.demo.story import DEFAULT_REQUEST, Story, StoryFailed
-from plangate_client.command.console import answers, remarks
-from plangate_client.server_pair import ServerEnded
+from plangate_client.command.output.console import answers, remarks
+from plangate_client.servers.server_pair import ServerEnded
 
 EPILOG = """\
 Exit status: 0 when everything the plan called for happened and the log verifies, also when no action fits the request

@@ -17,17 +17,17 @@ from rich.text import Text
 
 from examples.demo.sandbox import FileState, listing, make_sandbox
 from plangate_client.client import PlannerClient, StoreClient
-from plangate_client.command.console import answers
-from plangate_client.command.execution_view import claimed_line, execution_view
-from plangate_client.command.plan_progress import plan_with_progress
-from plangate_client.command.text import visible
-from plangate_client.command.views import events_table, plan_view, proposal_view
+from plangate_client.command.output.console import answers
+from plangate_client.command.output.execution_view import claimed_line, execution_view
+from plangate_client.command.output.plan_progress import plan_with_progress
+from plangate_client.command.output.views import events_table, plan_view, proposal_view
 from plangate_client.errors import PlangateError, SelfApproval
 from plangate_client.executor.catalogue import load_bound_catalogue
 from plangate_client.executor.execution import Ending, Execution, Surroundings
 from plangate_client.executor.loop import Executor, Observer, Pace
-from plangate_client.server_pair import Addresses, ServerPair
-from rpckit.channel import open_channel
+from plangate_client.servers.server_pair import Addresses, ServerPair
+from plangate_core.rpc.channel import open_channel
+from plangate_core.text.printable import visible
 
 DEFAULT_REQUEST = (
     "Look for errors in logs/web.log, archive the logs in logs that are older than 30 days, "

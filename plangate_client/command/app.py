@@ -12,8 +12,8 @@ import typer
 from plangate_client.command import credentials, logbook, plans, reviews, servers, work
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.session import GlobalOptions
-from plangate_client.command.text import visible
-from rpckit import standard_output
+from plangate_core.process import standard_output
+from plangate_core.text.printable import visible
 
 _VALUED = frozenset({"--store", "--planner", "--as", "--roles", "--token", "--token-file", "--tls-ca", "--timeout"})
 _PASS_THROUGH = frozenset({"store", "model", "replay"})

@@ -33,8 +33,8 @@ def init(
     ] = False,
 ) -> None:
     """Write ca.pem, server.pem, server-key.pem, tokens.yaml, and a token for each kind of identity."""
-    from plangate_client.command.console import answers
-    from plangate_client.credentials import CredentialsExist, ForeignFiles, HostRefused, write_credentials
+    from plangate_client.command.output.console import answers
+    from plangate_client.servers.credentials import CredentialsExist, ForeignFiles, HostRefused, write_credentials
 
     try:
         written = write_credentials(directory, hosts or ["localhost", "127.0.0.1"])

@@ -62,7 +62,7 @@ async def _verify(session: Session, start: int, as_json: bool) -> None:
     async with session.store() as store:
         verdict = await store.events.verify(start_revision=start)
     if as_json:
-        from plangate_client.command.json_output import print_message
+        from plangate_client.command.output.json_output import print_message
 
         print_message(verdict)
     elif verdict.valid:
@@ -171,7 +171,7 @@ async def _show(session: Session, filter: str, limit: int, start: int, follow: b
 
 
 async def _follow(store: Any, filter: str, seen: int, view: Any, printer: _Printer) -> None:
-    from plangate_client.command.console import remarks
+    from plangate_client.command.output.console import remarks
     from plangate_client.errors import DeadlineExceeded, Exhausted, Unavailable, WatchTooSlow
 
     pause_seconds = 0.5
@@ -203,13 +203,13 @@ class _Printer:
 
     def print(self, events: list[event_pb2.Event]) -> None:
         if self._as_json:
-            from plangate_client.command.json_output import print_line
+            from plangate_client.command.output.json_output import print_line
 
             for event in events:
                 print_line(event)
             return
-        from plangate_client.command.console import answers
-        from plangate_client.command.views import events_table
+        from plangate_client.command.output.console import answers
+        from plangate_client.command.output.views import events_table
 
         if not events and not self._printed:
             return

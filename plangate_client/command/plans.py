@@ -73,12 +73,12 @@ def plan(
     session = session_of(context)
     made = run_async(context, _made(session, request, queue=queue, stream=not no_stream, quiet=as_json))
     if as_json:
-        from plangate_client.command.json_output import print_message
+        from plangate_client.command.output.json_output import print_message
 
         print_message(made)
         return
-    from plangate_client.command.console import answers
-    from plangate_client.command.views import plan_view
+    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.views import plan_view
 
     answers().print(plan_view(made), crop=False)
 
@@ -93,12 +93,12 @@ def actions(context: typer.Context, as_json: JsonOption = False) -> None:
 
     catalogue = run_async(context, listed())
     if as_json:
-        from plangate_client.command.json_output import print_messages
+        from plangate_client.command.output.json_output import print_messages
 
         print_messages("actions", catalogue)
         return
-    from plangate_client.command.console import answers
-    from plangate_client.command.views import actions_table
+    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.views import actions_table
 
     answers().print(actions_table(catalogue), crop=False)
 
@@ -106,7 +106,7 @@ def actions(context: typer.Context, as_json: JsonOption = False) -> None:
 async def _made(
     session: Session, request: planner_pb2.CreatePlanRequest, *, queue: bool, stream: bool, quiet: bool
 ) -> plan_pb2.Plan:
-    from plangate_client.command.plan_progress import plan_with_progress
+    from plangate_client.command.output.plan_progress import plan_with_progress
 
     async with session.planner() as planner:
         if queue:
@@ -115,7 +115,7 @@ async def _made(
 
 
 def _context(given: str | None) -> Any:
-    from rpckit.struct_codec import StructRefused, json_to_struct
+    from plangate_core.contract.struct_codec import StructRefused, json_to_struct
 
     if given is None:
         return None

@@ -65,12 +65,12 @@ def proposals(
 
     found = run_async(context, listed())
     if as_json:
-        from plangate_client.command.json_output import print_messages
+        from plangate_client.command.output.json_output import print_messages
 
         print_messages("proposals", found)
         return
-    from plangate_client.command.console import answers
-    from plangate_client.command.views import proposals_table
+    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.views import proposals_table
 
     answers().print(proposals_table(found) if found else "no proposals", crop=False)
 
@@ -108,8 +108,8 @@ def show(context: typer.Context, identifier: IdArgument, as_json: JsonOption = F
         return
     from plangate.plan.v1 import plan_pb2
 
-    from plangate_client.command.console import answers
-    from plangate_client.command.views import events_table, plan_view, proposal_view
+    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.views import events_table, plan_view, proposal_view
 
     console = answers()
     console.print(plan_view(thing) if isinstance(thing, plan_pb2.Plan) else proposal_view(thing), crop=False)
@@ -254,7 +254,7 @@ def _somebody_can_answer() -> bool:
 
 
 def _arguments(text: str) -> Any:
-    from rpckit.struct_codec import StructRefused, json_to_struct
+    from plangate_core.contract.struct_codec import StructRefused, json_to_struct
 
     try:
         value = json.loads(text)
@@ -267,8 +267,8 @@ def _arguments(text: str) -> Any:
 
 def _show(proposal: proposal_pb2.Proposal, *, aside: bool) -> None:
     """Print it: as an answer, or aside, on standard error."""
-    from plangate_client.command.console import answers, remarks
-    from plangate_client.command.views import proposal_view
+    from plangate_client.command.output.console import answers, remarks
+    from plangate_client.command.output.views import proposal_view
 
     (remarks() if aside else answers()).print(proposal_view(proposal))
 
@@ -279,9 +279,9 @@ def _tell(changed: Any, as_json: bool) -> None:
         return
     from plangate.plan.v1 import plan_pb2
 
-    from plangate_client.command.console import answers
-    from plangate_client.command.text import short_id
-    from plangate_client.command.views import plan_state, proposal_state
+    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.text import short_id
+    from plangate_client.command.output.views import plan_state, proposal_state
 
     state = plan_state(changed) if isinstance(changed, plan_pb2.Plan) else proposal_state(changed)
     line = f"{short_id(changed.id)} is {state}, version {changed.version}"
@@ -296,6 +296,6 @@ def _tell(changed: Any, as_json: bool) -> None:
 
 
 def _print_json(message: Message) -> None:
-    from plangate_client.command.json_output import print_message
+    from plangate_client.command.output.json_output import print_message
 
     print_message(message)

@@ -15,7 +15,7 @@ from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.session import run_async
 
 if TYPE_CHECKING:
-    from plangate_client.server_pair import ServerEnded, ServerPair
+    from plangate_client.servers.server_pair import ServerEnded, ServerPair
 
 PASS_THROUGH = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
@@ -95,9 +95,9 @@ def _run_module(module: str, arguments: list[str]) -> None:
 async def _up(environment: dict[str, str], verbose: bool) -> None:
     from rich.text import Text
 
-    from plangate_client.command.console import answers, remarks
-    from plangate_client.command.text import visible
-    from plangate_client.server_pair import ServerEnded, ServerPair
+    from plangate_client.command.output.console import answers, remarks
+    from plangate_client.servers.server_pair import ServerEnded, ServerPair
+    from plangate_core.text.printable import visible
 
     console = remarks()
 
@@ -147,8 +147,8 @@ def _drain_seconds(environment: dict[str, str]) -> float:
 def _failure(error: ServerEnded, verbose: bool) -> CommandFailed:
     from rich.text import Text
 
-    from plangate_client.command.console import remarks
-    from plangate_client.command.text import visible
+    from plangate_client.command.output.console import remarks
+    from plangate_core.text.printable import visible
 
     if not verbose:
         for line in error.log:

@@ -54,7 +54,7 @@ class Session:
         return PlannerClient(self._channel(self.settings.planner_target, None), patience=self._patience())
 
     def _channel(self, target: str, actor: str | None) -> Any:
-        from rpckit.channel import open_channel
+        from plangate_core.rpc.channel import open_channel
 
         settings = self.settings
         return open_channel(target, settings, actor=actor or settings.identity, roles=settings.role_names)
@@ -75,7 +75,7 @@ def session_of(context: typer.Context) -> Session:
     from pydantic import SecretStr
 
     from plangate_client.settings import ClientSettings
-    from rpckit.settings import SettingsRefused, read_settings
+    from plangate_core.rpc.settings import SettingsRefused, read_settings
 
     options: GlobalOptions = context.obj
     given: dict[str, Any] = {
@@ -102,7 +102,7 @@ def run_async(context: typer.Context, work: Coroutine[Any, Any, T]) -> T:
     """Run a subcommand's work. What fails ends the command with one line on standard error and its exit status."""
     from plangate_client.command.failures import sentence, status_of
     from plangate_client.errors import PlangateError
-    from rpckit.channel import ChannelRefused
+    from plangate_core.rpc.channel import ChannelRefused
 
     try:
         return asyncio.run(work)

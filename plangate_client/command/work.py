@@ -17,7 +17,7 @@ import typer
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.options import JsonOption
 from plangate_client.command.session import Session, run_async, session_of
-from rpckit import standard_output
+from plangate_core.process import standard_output
 
 if TYPE_CHECKING:
     from plangate.store.v1 import proposal_pb2
@@ -113,7 +113,7 @@ async def _work(
     once: bool,
     as_json: bool,
 ) -> None:
-    from plangate_client.command.console import remarks
+    from plangate_client.command.output.console import remarks
     from plangate_client.executor.execution import Surroundings
     from plangate_client.executor.loop import Executor, Observer, Pace
 
@@ -187,21 +187,21 @@ def _on_signals(stop: asyncio.Event, executor: Any) -> None:
 
 
 def _tell_claimed(proposal: proposal_pb2.Proposal) -> None:
-    from plangate_client.command.console import answers
-    from plangate_client.command.execution_view import claimed_line
+    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.execution_view import claimed_line
 
     answers().print(claimed_line(proposal))
 
 
 def _tell_ended(execution: Execution) -> None:
-    from plangate_client.command.console import answers
-    from plangate_client.command.execution_view import execution_view
+    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.execution_view import execution_view
 
     answers().print(execution_view(execution))
 
 
 def _print_json_line(execution: Execution) -> None:
-    from plangate_client.command.json_output import message_json
+    from plangate_client.command.output.json_output import message_json
 
     outcome = execution.outcome
     line = {

@@ -9,24 +9,10 @@ from urllib.parse import unquote
 import jsonschema_rs
 
 from plangate_client.executor.template import Placeholder, TemplateInvalid
-from rpckit.shortening import shortened
-from rpckit.struct_codec import JsonObject
+from plangate_core.catalogue.argument_schema import OPEN_KEYWORDS
+from plangate_core.contract.struct_codec import JsonObject
+from plangate_core.text.truncation import shortened
 
-OPEN_KEYWORDS = frozenset(
-    {
-        "additionalProperties",
-        "unevaluatedProperties",
-        "patternProperties",
-        "allOf",
-        "anyOf",
-        "oneOf",
-        "if",
-        "$ref",
-        "$dynamicRef",
-        "$recursiveRef",
-    }
-)
-"""Where one of these stands, the schema says itself what becomes of arguments that `properties` does not name."""
 _PATTERN_BYTES = 1 << 20
 _MESSAGE_CHARACTERS = 400
 _LONGEST_CHAIN = 16

@@ -14,10 +14,10 @@ import yaml
 from pydantic import ValidationError
 
 from plangate_client.executor.arguments import ArgumentSchema, SchemaInvalid
-from plangate_client.executor.binding_forms import CommandForm, HttpForm
 from plangate_client.executor.command_binding import CommandBinding
 from plangate_client.executor.http_binding import HttpBinding
 from plangate_client.executor.template import TemplateInvalid
+from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
 
 _MAX_BYTES = 1 << 20
 

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Self
 
 from plangate_client.executor.arguments import ArgumentSchema
-from plangate_client.executor.binding_forms import CommandForm, EnvironmentReference
 from plangate_client.executor.template import (
     ArgumentMissing,
     ArgumentRefused,
@@ -30,8 +29,9 @@ from plangate_client.executor.template import (
     TemplateInvalid,
     Values,
 )
-from rpckit.shortening import shortened
-from rpckit.struct_codec import JsonValue
+from plangate_core.catalogue.binding_forms import CommandForm, EnvironmentReference
+from plangate_core.contract.struct_codec import JsonValue
+from plangate_core.text.truncation import shortened
 
 _NEVER = re.compile(r"(?!)")
 # Programs that run code which they are handed, without the version in their names (python3.12, zsh-5.9); options that

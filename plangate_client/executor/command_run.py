@@ -10,11 +10,11 @@ import tempfile
 import time
 from typing import IO
 
-from plangate_client.executor.binding_forms import CommandForm
 from plangate_client.executor.command_binding import CommandLine
 from plangate_client.executor.outcome import Outcome
-from rpckit.shortening import shortened
-from rpckit.struct_codec import JsonObject
+from plangate_core.catalogue.binding_forms import CommandForm
+from plangate_core.contract.struct_codec import JsonObject
+from plangate_core.text.truncation import shortened
 
 # Between asking a process group to end and ending it.
 GRACE_SECONDS = 3.0

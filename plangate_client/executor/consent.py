@@ -7,7 +7,7 @@ import hashlib
 import rfc8785
 from plangate.store.v1 import proposal_pb2
 
-from rpckit.struct_codec import JsonObject
+from plangate_core.contract.struct_codec import JsonObject
 
 
 def consent_fault(proposal: proposal_pb2.Proposal, args: JsonObject) -> str:

@@ -30,9 +30,9 @@ from plangate_client.executor.http_run import run_http
 from plangate_client.executor.outcome import Outcome
 from plangate_client.executor.refusals import LEASE_IS_LOST, is_refusal
 from plangate_client.executor.template import ArgumentMissing, ArgumentRefused, Values
-from rpckit.renewal import RenewalPace
-from rpckit.struct_codec import JsonObject, StructRefused, json_to_struct, struct_to_json
-from rpckit.tasks import ended
+from plangate_client.renewal import RenewalPace
+from plangate_core.contract.struct_codec import JsonObject, StructRefused, json_to_struct, struct_to_json
+from plangate_core.process.tasks import ended
 
 _RESULT_LIMIT_BYTES = 60 * 1024
 _MESSAGE_CHARACTERS = 2000

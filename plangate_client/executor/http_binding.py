@@ -18,7 +18,6 @@ from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 from plangate_client.executor.arguments import ArgumentSchema
-from plangate_client.executor.binding_forms import EnvironmentReference, HttpForm
 from plangate_client.executor.template import (
     ArgumentMissing,
     ArgumentRefused,
@@ -27,7 +26,8 @@ from plangate_client.executor.template import (
     TemplateInvalid,
     Values,
 )
-from rpckit.struct_codec import JsonValue
+from plangate_core.catalogue.binding_forms import EnvironmentReference, HttpForm
+from plangate_core.contract.struct_codec import JsonValue
 
 _AUTHORITY = re.compile(r"https?://[^/?#]+")
 # What the client sends. Servers take less, and say so.

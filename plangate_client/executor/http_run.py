@@ -8,10 +8,10 @@ import time
 
 import httpx2
 
-from plangate_client.executor.binding_forms import HttpForm
 from plangate_client.executor.http_binding import HttpRequest
 from plangate_client.executor.outcome import Outcome
-from rpckit.struct_codec import JsonObject, StructRefused, json_to_struct, struct_to_json
+from plangate_core.catalogue.binding_forms import HttpForm
+from plangate_core.contract.struct_codec import JsonObject, StructRefused, json_to_struct, struct_to_json
 
 _RETRY_AFTER_DIGITS = 20
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rpckit.struct_codec import JsonObject
+from plangate_core.contract.struct_codec import JsonObject
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from rpckit.struct_codec import JsonObject, JsonValue
+from plangate_core.contract.struct_codec import JsonObject, JsonValue
 
 Form = Literal["text", "json", "spread"]
 

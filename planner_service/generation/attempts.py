@@ -7,8 +7,8 @@ import datetime as dt
 import enum
 from collections.abc import Sequence
 
-from planner_service.attempt_error import MESSAGE_LIMIT, AttemptError
-from rpckit.shortening import shortened
+from plangate_core.catalogue.finding import MESSAGE_LIMIT, AttemptError
+from plangate_core.text.truncation import shortened
 
 __all__ = ["Attempt", "AttemptError", "AttemptOutcome", "GenerationReport", "RawText"]
 

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
-from planner_service.generation.asking import let_go
-from planner_service.generation.circuit import CircuitState
 from planner_service.generation.errors import GenerationFailed
-from planner_service.generation.healing import Healing
-from planner_service.generation.providers import ModelClients
+from planner_service.generation.instructor_client import let_go
+from planner_service.generation.providers.circuit import CircuitState
+from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
+from planner_service.generation.run import Healing
 from planner_service.generation.settings import GenerationSettings
-from planner_service.generation.workshop import Workshop
+from planner_service.generation.shared_state import Workshop
 
 __all__ = ["GenerationObserver", "GenerationRequest", "GenerationResult", "Generator"]
 

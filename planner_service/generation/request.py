@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from planner_service.catalogue import Catalogue
+from plangate_core.catalogue.catalogue import Catalogue
 from planner_service.generation.attempts import Attempt, AttemptError, GenerationReport
-from planner_service.generation.draft import JobDraft, PlanDraft
+from planner_service.generation.reply.draft import JobDraft, PlanDraft
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

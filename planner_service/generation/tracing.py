@@ -6,10 +6,10 @@ from contextlib import AbstractContextManager
 
 from opentelemetry.trace import Span, Status, StatusCode
 
+from plangate_core.rpc.telemetry import client_span
 from planner_service.generation.errors import GenerationFailed
-from planner_service.generation.providers import ModelClient
-from planner_service.generation.reply import Reply
-from rpckit.telemetry import client_span
+from planner_service.generation.providers.providers import ModelClient
+from planner_service.generation.reply.reply import Reply
 
 
 def attempt_span(client: ModelClient, number: int) -> AbstractContextManager[Span]:

@@ -9,7 +9,7 @@ from store_service.domain import execution, limits, review
 from store_service.domain.errors import InvalidField
 from store_service.domain.instant import Micros
 from store_service.domain.lease import Failure
-from store_service.domain.weight import proposal_weight, struct_weight
+from store_service.domain.sizes import proposal_weight, struct_weight
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from store_service.commands.command import Command
-from store_service.commands.drafts import check_new_proposal, check_proposal
+from store_service.commands.validation import check_new_proposal, check_proposal
 from store_service.commands.working_set import Needs, Transaction
 from store_service.domain import limits, review
 from store_service.domain.errors import InvalidField, NotTheCreator, StoreError
 from store_service.domain.lease import Failure
 from store_service.domain.proposal import UPDATABLE_FIELDS, Proposal, ProposalDraft, ProposalState
-from store_service.domain.weight import struct_weight
+from store_service.domain.sizes import struct_weight
 
 
 @dataclass(frozen=True, kw_only=True)

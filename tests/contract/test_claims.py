@@ -25,7 +25,7 @@ from store_service.domain.actor import Actor
 from store_service.domain.errors import InvalidField, LeaseLost
 from store_service.domain.plan import PlanDraft, PlanState
 from store_service.domain.proposal import ProposalDraft, ProposalState
-from store_service.persistence.writer import WriterOptions
+from store_service.engine.writer import WriterOptions
 from store_service.sweeper import Sweeper
 from tests.support.polling import until
 from tests.support.proposals import ALICE, BOB, FAILURE, WORKER

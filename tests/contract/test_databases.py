@@ -19,6 +19,12 @@ from sqlalchemy.orm.exc import StaleDataError
 
 from plangate_client.calls import new_request_id
 from store_service.commands import ClaimProposals, CreateProposal, RequestKey
+from store_service.database.database import DatabaseOptions, open_database
+from store_service.database.migrate import migrate
+from store_service.database.models import ProposalRow
+from store_service.database.offline import open_for_reading
+from store_service.database.read_pool import ReadPool
+from store_service.database.reader import Reader
 from store_service.domain.errors import (
     DatabaseDamaged,
     DatabaseInUse,
@@ -31,12 +37,6 @@ from store_service.domain.errors import (
 )
 from store_service.domain.proposal import ProposalDraft
 from store_service.filters import parse
-from store_service.persistence.database import DatabaseOptions, open_database
-from store_service.persistence.migrate import migrate
-from store_service.persistence.models import ProposalRow
-from store_service.persistence.offline import open_for_reading
-from store_service.persistence.read_pool import ReadPool
-from store_service.persistence.reader import Reader
 from store_service.queries import EVENT_FIELDS, PageQuery, event_order
 from tests.support.databases import PostgresServer
 from tests.support.proposals import ALICE, WORKER
@@ -95,7 +95,7 @@ async def test_one_process_per_file(sqlite_url: str, tmp_path: Path) -> None:
     # Another process, as locks of one process do not exclude each other everywhere.
     program = (
         "import asyncio, sys\n"
-        "from store_service.persistence.database import open_database\n"
+        "from store_service.database.database import open_database\n"
         "from store_service.domain.errors import DatabaseInUse\n"
         "try: asyncio.run(open_database(sys.argv[1]))\n"
         "except DatabaseInUse as error: print(error); sys.exit(7)\n"

@@ -11,8 +11,8 @@ from plangate.store.v1.proposal_pb2 import Proposal
 from store_service.commands import UpdateProposal
 from store_service.domain.errors import VersionConflict
 from store_service.domain.proposal import ProposalDraft
-from store_service.persistence.turns import TurnOptions
-from store_service.persistence.writer import WriterOptions
+from store_service.engine.turns import TurnOptions
+from store_service.engine.writer import WriterOptions
 from tests.support.polling import until
 from tests.support.proposals import ALICE
 from tests.support.serverless_store import Store, opened, outcomes

@@ -15,11 +15,11 @@ from plangate.store.v1 import store_service_pb2 as rpc
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from store_service.database.database import DatabaseOptions, open_database
+from store_service.database.read_pool import ReadPool, Row
+from store_service.database.reader import Reader
 from store_service.domain.errors import DatabaseUnavailable
 from store_service.filters import parse
-from store_service.persistence.database import DatabaseOptions, open_database
-from store_service.persistence.read_pool import ReadPool, Row
-from store_service.persistence.reader import Reader
 from store_service.queries import EVENT_FIELDS, PLAN_FIELDS, PROPOSAL_FIELDS, PageQuery, event_order, resource_order
 from tests.support.served_store import Client, RunningStore, failure_of, running_store
 

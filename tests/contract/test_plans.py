@@ -20,6 +20,7 @@ from store_service.commands import (
     RenewPlanLease,
 )
 from store_service.commands.working_set import Needs, WorkingSet
+from store_service.database.row_cache import CommittedRows
 from store_service.domain.actor import Actor
 from store_service.domain.errors import (
     IllegalTransition,
@@ -33,8 +34,7 @@ from store_service.domain.instant import instant_of
 from store_service.domain.plan import GeneratedPlan, GenerationOptions, PlanDraft, PlanState
 from store_service.domain.proposal import ProposalState
 from store_service.domain.rules import Rules
-from store_service.persistence.loading import load
-from store_service.persistence.row_cache import CommittedRows
+from store_service.engine.loading import load
 from store_service.sweeper import Sweeper
 from tests.support.proposals import BOB, FAILURE, WORKER
 from tests.support.serverless_store import ALLOW, ASK, DENY, Store, job, request

@@ -22,7 +22,7 @@ from store_service.domain.actor import Actor
 from store_service.domain.errors import InvalidField, LeaseLost, RequestIdReused, VersionConflict
 from store_service.domain.plan import PlanDraft, PlanState
 from store_service.domain.proposal import ProposalDraft
-from store_service.persistence.writer import WriterOptions
+from store_service.engine.writer import WriterOptions
 from store_service.settings import StoreSettings
 from store_service.sweeper import Sweeper
 from tests.support.proposals import ALICE, BOB, CAROL, WORKER

@@ -24,7 +24,7 @@ from store_service.domain.actor import Actor
 from store_service.domain.errors import Refusal
 from store_service.domain.plan import PlanDraft, PlanState
 from store_service.domain.proposal import ProposalDraft, ProposalState
-from store_service.persistence.writer import WriterOptions
+from store_service.engine.writer import WriterOptions
 from tests.support.proposals import ALICE, BOB
 from tests.support.serverless_store import Store, job, opened, outcomes, person, request
 

@@ -10,11 +10,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from store_service.commands import ApproveProposal, CreateProposal
+from store_service.database.write_session import Conflict, ConnectionLost, Unwritable
 from store_service.domain.errors import CommitUnknown, DatabaseUnavailable
 from store_service.domain.proposal import ProposalDraft
-from store_service.persistence.failpoints import FailPoint, FailPoints
-from store_service.persistence.write_session import Conflict, ConnectionLost, Unwritable
-from store_service.persistence.writer import WriterOptions
+from store_service.engine.failpoints import FailPoint, FailPoints
+from store_service.engine.writer import WriterOptions
 from tests.support.databases import PostgresServer
 from tests.support.proposals import ALICE, BOB
 from tests.support.serverless_store import Gate, failing_once, opened, outcomes, request

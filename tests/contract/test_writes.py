@@ -40,7 +40,7 @@ from store_service.domain.errors import (
 )
 from store_service.domain.events import EventKind
 from store_service.domain.proposal import Approval, Decision, Effect, ProposalDraft, ProposalState
-from store_service.persistence.writer import WriterOptions
+from store_service.engine.writer import WriterOptions
 from tests.support.polling import until
 from tests.support.proposals import ALICE, BOB, CAROL, FAILURE, WORKER
 from tests.support.serverless_store import Gate, Store, opened, outcomes, person

@@ -11,8 +11,8 @@ import pytest
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import store_service_pb2, store_service_pb2_grpc
 
-from rpckit.channel import open_channel
-from rpckit.settings import ChannelSettings
+from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.settings import ChannelSettings
 from tests.support.processes import store_process
 
 

@@ -14,8 +14,8 @@ from plangate.store.v1 import proposal_pb2
 from plangate_client.calls import Patience, new_request_id
 from plangate_client.client import StoreClient
 from plangate_client.errors import LeaseLost, PlangateError
-from rpckit.channel import open_channel
-from rpckit.settings import ChannelSettings
+from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.settings import ChannelSettings
 from tests.support.damage import FailingSyncs, WallClock, small_disk
 from tests.support.pair import clean_environment
 from tests.support.processes import ServerProcess, store_process

@@ -19,8 +19,8 @@ from plangate.store.v1 import proposal_pb2
 
 from plangate_client.client import PlannerClient, StoreClient
 from plangate_client.errors import IllegalTransition, JobInvalid, PlanInvalid, SelfApproval, VersionConflict
-from rpckit.channel import open_channel
-from rpckit.settings import ChannelSettings
+from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.settings import ChannelSettings
 from tests.support.model_server import ModelServer, says
 from tests.support.processes import ServerProcess, planner_process, store_process
 

@@ -16,8 +16,8 @@ from plangate.store.v1 import proposal_pb2
 from plangate_client.calls import Patience
 from plangate_client.client import StoreClient
 from plangate_client.errors import PlangateError, VersionConflict
-from rpckit.channel import open_channel
-from rpckit.settings import ChannelSettings
+from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.settings import ChannelSettings
 from tests.support.history import Read, Write, numbered, violations
 from tests.support.processes import ServerProcess, store_process
 

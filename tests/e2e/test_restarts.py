@@ -11,8 +11,8 @@ from plangate.store.v1 import proposal_pb2
 from plangate_client.calls import Patience
 from plangate_client.client import StoreClient
 from plangate_client.errors import Unavailable
-from rpckit.channel import open_channel
-from rpckit.settings import ChannelSettings
+from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.settings import ChannelSettings
 from tests.support.processes import ServerProcess, store_process
 
 PROPOSAL = proposal_pb2.Proposal(action_name="restart_service")

@@ -14,9 +14,9 @@ from google.protobuf.struct_pb2 import Struct
 from plangate.store.v1 import proposal_pb2, store_service_pb2_grpc
 from plangate.store.v1 import store_service_pb2 as rpc
 
-from rpckit.channel import open_channel
-from rpckit.settings import ChannelSettings
-from rpckit.status import from_rpc_error
+from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.settings import ChannelSettings
+from plangate_core.rpc.status import from_rpc_error
 from tests.support.processes import ServerProcess, store_process
 
 CONNECTIONS, STREAMS = 25, 16

@@ -17,8 +17,8 @@ import pytest
 from plangate.plan.v1 import plan_pb2
 
 from plangate_client.client import PlannerClient
-from rpckit.channel import open_channel
-from rpckit.settings import ChannelSettings
+from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.settings import ChannelSettings
 from tests.support.leftovers import mark, marked_processes
 from tests.support.model_server import ModelServer
 from tests.support.pair import clean_environment

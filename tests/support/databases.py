@@ -20,7 +20,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from store_service.persistence.database import open_database
+from store_service.database.database import open_database
 
 # PostgreSQL refuses to run as root. This uid owns nothing else.
 _NOBODY = 65534

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc
 
-from rpckit.status import STATUS_DETAILS_KEY, RpcFailure, to_rpc_status
+from plangate_core.rpc.status import STATUS_DETAILS_KEY, RpcFailure, to_rpc_status
 
 Failing = Callable[[str], RpcFailure | None]
 """The name of a method -> what its caller hears instead of the server's answer; None: that answer."""

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from planner_service.catalogue import Catalogue, parse_catalogue
+from plangate_core.catalogue.catalogue import Catalogue, parse_catalogue
 from planner_service.generation.attempts import Attempt, AttemptError
-from planner_service.generation.draft import JobDraft, PlanDraft
 from planner_service.generation.generator import GenerationRequest, Generator
-from planner_service.generation.providers import ModelClients
+from planner_service.generation.providers.providers import ModelClients
+from planner_service.generation.reply.draft import JobDraft, PlanDraft
 from planner_service.generation.settings import GenerationSettings, ModelEndpoint
 from tests.support.model_server import ModelServer
 

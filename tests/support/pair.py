@@ -17,10 +17,10 @@ from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
 from plangate_client.client import PlannerClient, StoreClient
+from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.settings import ChannelSettings
 from planner_service.bootstrap import build_server as build_planner
 from planner_service.settings import PlannerSettings
-from rpckit.channel import open_channel
-from rpckit.settings import ChannelSettings
 from store_service.bootstrap import build_server as build_store
 from store_service.settings import StoreSettings
 from tests.support.model_server import ModelServer, says

@@ -16,11 +16,11 @@ from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 
 from plangate_client.calls import Patience
 from plangate_client.client import PlannerClient, StoreClient
+from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.settings import ChannelSettings
 from planner_service.bootstrap import PlannerServer, build_server
-from planner_service.clock import Clock
+from planner_service.planning.clock import Clock
 from planner_service.settings import PlannerSettings
-from rpckit.channel import open_channel
-from rpckit.settings import ChannelSettings
 from store_service import bootstrap as store_bootstrap
 from store_service.settings import StoreSettings
 from tests.support.model_server import ModelServer, says

@@ -11,11 +11,11 @@ import asyncio
 import os
 import sys
 
-from rpckit.server import run_until_signal
-from rpckit.telemetry import configure_logging
+from plangate_core.rpc.server import run_until_signal
+from plangate_core.rpc.telemetry import configure_logging
 from store_service.bootstrap import build_server
 from store_service.domain.entity import Entity
-from store_service.persistence.failpoints import FailPoint, FailPoints, killing_at
+from store_service.engine.failpoints import FailPoint, FailPoints, killing_at
 from store_service.settings import StoreSettings
 
 

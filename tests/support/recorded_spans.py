@@ -16,8 +16,8 @@ from typing import Any
 from opentelemetry import trace
 
 from plangate_client.errors import PlangateError
-from rpckit.settings import LoggingSettings
-from rpckit.telemetry import configure_logging
+from plangate_core.rpc.settings import LoggingSettings
+from plangate_core.rpc.telemetry import configure_logging
 from tests.support.model_server import fails, says
 from tests.support.planner_house import asking, draft, open_house
 

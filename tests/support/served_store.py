@@ -12,9 +12,9 @@ from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2, store_service_pb2_grpc
 from plangate.store.v1 import store_service_pb2 as rpc
 
-from rpckit.channel import open_channel
-from rpckit.settings import ChannelSettings
-from rpckit.status import RpcFailure, from_rpc_error
+from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.settings import ChannelSettings
+from plangate_core.rpc.status import RpcFailure, from_rpc_error
 from store_service.bootstrap import StoreServer, build_server
 from store_service.clock import Clock
 from store_service.settings import StoreSettings

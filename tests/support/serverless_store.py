@@ -23,16 +23,16 @@ from store_service.commands import (
     CreateProposal,
     RequestKey,
 )
+from store_service.database.database import Database, open_database
+from store_service.database.models import LogHeadRow
+from store_service.database.rows import EVENTS, PROPOSALS, event_from_row, proposal_from_row
 from store_service.domain.actor import Actor
 from store_service.domain.events import GENESIS_HASH, Event, event_hash
 from store_service.domain.plan import Job, PlanDraft, PlanState
 from store_service.domain.proposal import Decision, Effect, Proposal, ProposalDraft
-from store_service.persistence.database import Database, open_database
-from store_service.persistence.failpoints import FailPoint, FailPoints
-from store_service.persistence.models import LogHeadRow
-from store_service.persistence.rows import EVENTS, PROPOSALS, event_from_row, proposal_from_row
-from store_service.persistence.writer import Writer, WriterOptions
-from store_service.proto_mapping.encoding import snapshot_to_bytes
+from store_service.engine.failpoints import FailPoint, FailPoints
+from store_service.engine.writer import Writer, WriterOptions
+from store_service.messages.encoding import snapshot_to_bytes
 from tests.support.manual_clock import ManualClock
 from tests.support.proposals import ALICE, BOB, WORKER
 

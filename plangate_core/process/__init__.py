@@ -1,0 +1,1 @@
+"""The process around a server: files, standard output, environment variables, background tasks."""

@@ -1,0 +1,1 @@
+"""gRPC servers and channels: life cycle, interceptors, authentication, statuses, telemetry."""

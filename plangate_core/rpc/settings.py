@@ -1,0 +1,115 @@
+"""What every Plangate process can be told by its environment. Values are read once, at start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+RESERVED_PREFIX = "system:"
+"""What the servers' own identities begin with, and no other."""
+
+
+SettingsT = TypeVar("SettingsT", bound=BaseSettings)
+
+
+class SettingsRefused(Exception):
+    """A variable has a value that cannot be used; the message names it and says why, on one line, without the value."""
+
+
+def read_settings(kind: type[SettingsT], **given: Any) -> SettingsT:
+    """Settings from the environment, but for those that are given. Raises SettingsRefused."""
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        fault = str(first["msg"]).removeprefix("Value error, ")
+        name = "_".join(str(part) for part in first["loc"])
+        raise SettingsRefused(
+            f"{kind.model_config['env_prefix']}{name}".upper() + f": {fault}" if name else fault
+        ) from None
+
+
+def _sendable(identity: str) -> str:
+    if not (identity.isascii() and identity.isprintable() and identity == identity.strip()):
+        raise ValueError("must be printable ASCII without spaces around it")
+    if identity.startswith(RESERVED_PREFIX):
+        raise ValueError(f"must not begin with {RESERVED_PREFIX!r}: those are the servers' own")
+    return identity
+
+
+class LoggingSettings(BaseSettings):
+    """What goes to standard error."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PLANGATE_", env_ignore_empty=True, frozen=True, extra="ignore", allow_inf_nan=False
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """At "debug" every call leaves a line, otherwise calls that failed do, but for NOT_FOUND and ABORTED."""
+    log_format: Literal["json", "console"] = "json"
+
+
+class ServerSettings(LoggingSettings):
+    """What both servers share. Files are paths to PEM (TLS) or YAML (tokens)."""
+
+    tls_cert_file: Path | None = None
+    """The server's certificate chain. TLS is on when this and tls_key_file are given."""
+    tls_key_file: Path | None = None
+    tls_client_ca_file: Path | None = None
+    """Clients must show a certificate that one of these authorities signed (mutual TLS)."""
+    auth_tokens_file: Path | None = None
+    """Who may call: see plangate_core.rpc.auth. Without it callers name themselves, on loopback only."""
+    planner_identity: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_sendable)] = "planner"
+    """The identity that models act under. It has the role planner and can never approve."""
+    drain_seconds: float = Field(default=20.0, ge=0, le=3600)
+    """After SIGTERM: how long calls in flight may take to finish."""
+    metrics_listen: str | None = None
+    """host:port of a Prometheus endpoint. Absent: none."""
+    otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/@?#]+:[0-9]+/?$")
+    """http(s)://host:port of an OpenTelemetry collector that takes OTLP over gRPC. Absent: no traces. Needs the extra
+    otlp."""
+    max_concurrent_calls: int = Field(default=1024, ge=1)
+    """Unary calls in flight at once; more are refused with OVERLOADED."""
+    max_concurrent_streams: int = Field(default=1024, ge=1)
+    """Server-streaming calls in flight at once; more are refused with OVERLOADED."""
+    keepalive_seconds: float = Field(default=60.0, ge=0.1, le=86_400)
+    """A connection that was silent for so long is asked whether its client is still there."""
+    keepalive_timeout_seconds: float = Field(default=20.0, ge=0.1, le=86_400)
+    """How long it may take to answer before it is closed and its calls are ended."""
+    min_remaining_seconds: float = Field(default=0.005, ge=0, le=3600)
+    """Calls with less time left than this are refused with DEADLINE_TOO_SHORT instead of being begun."""
+    max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=512 * 1024 * 1024)
+    """Larger requests are refused with INVALID_ARGUMENT; from twice that size gRPC does so, with RESOURCE_EXHAUSTED."""
+    channelz: bool = False
+    """Also serve grpc.channelz.v1, which shows what the process's connections do."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> ServerSettings:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("PLANGATE_TLS_CERT_FILE and PLANGATE_TLS_KEY_FILE go together")
+        if self.tls_client_ca_file is not None and self.tls_cert_file is None:
+            raise ValueError("PLANGATE_TLS_CLIENT_CA_FILE needs PLANGATE_TLS_CERT_FILE and PLANGATE_TLS_KEY_FILE")
+        return self
+
+
+class ChannelSettings(BaseSettings):
+    """How a client of ours reaches a server."""
+
+    model_config = SettingsConfigDict(env_prefix="PLANGATE_", env_ignore_empty=True, frozen=True, extra="ignore")
+
+    tls: bool = False
+    """Use TLS with the system's authorities. Implied by tls_ca_file."""
+    tls_ca_file: Path | None = None
+    """Authorities that may have signed the server's certificate."""
+    tls_client_cert_file: Path | None = None
+    """The client's own certificate, for servers that ask for one. Needs tls_client_key_file."""
+    tls_client_key_file: Path | None = None
+    token: SecretStr | None = None
+    """Bearer token. Sent over TLS or to loopback only."""
+    token_file: Path | None = None
+    """A file that holds the bearer token, for where environments are seen by too many. Read when a channel opens."""
+    actor: str | None = None
+    """Identity to claim on servers without authentication."""

@@ -1,0 +1,1 @@
+"""Texts that others wrote, made short and safe to show."""

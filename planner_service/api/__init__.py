@@ -1,0 +1,1 @@
+"""The planner's RPCs: a request is decoded, one use case runs, the answer or the error's status is encoded."""

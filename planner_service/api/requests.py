@@ -1,0 +1,143 @@
+"""What clients send, as the planner's own types.
+
+What is missing, too large or malformed is refused with FieldInvalid, which names the field as on the wire.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from plangate.plan.v1 import plan_pb2
+from plangate.planner.v1 import planner_service_pb2 as planner_pb2
+
+from planner_service.messages.decoding import job_from_proto, json_from_proto
+from planner_service.planning.checks import MAX_PRIORITY
+from planner_service.planning.errors import FieldInvalid
+from planner_service.planning.plan import MAX_JOBS, MAX_OBJECTIVE_CHARACTERS, Job, Options, Plan, PlanRequest
+from planner_service.planning.store_port import Queueing, Revision
+from planner_service.wording.describing import MAX_DESCRIPTION_CHARACTERS
+
+MAX_LABELS = 64
+MAX_LABEL_CHARACTERS = 256
+MAX_MODEL_CHARACTERS = 128
+MAX_MODEL_CALLS = 10
+MAX_TOKEN_BUDGET = 2**53
+MAX_COMMENT_CHARACTERS = 2_000
+MAX_PLANNING_ATTEMPTS = 100
+_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_LABEL_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
+_REVISABLE = ("action_args", "description", "priority")
+
+
+def plan_request_from_proto(
+    message: planner_pb2.CreatePlanRequest, *, max_prompt_characters: int, path: str = ""
+) -> PlanRequest:
+    """A request in plain words. `path` is what its field names are prefixed with."""
+    return PlanRequest(
+        prompt=_text(f"{path}prompt", message.prompt, max_prompt_characters, required=True),
+        context=json_from_proto(message.context, f"{path}context"),
+        labels=labels_from_proto(message.labels, f"{path}labels"),
+        options=options_from_proto(
+            plan_pb2.GenerationOptions(
+                model=message.model, max_attempts=message.max_attempts, token_budget=message.token_budget
+            ),
+            path,
+        ),
+    )
+
+
+def options_from_proto(message: plan_pb2.GenerationOptions, path: str) -> Options:
+    """What is asked of the generation."""
+    _text(f"{path}model", message.model, MAX_MODEL_CHARACTERS)
+    _in_range(f"{path}max_attempts", message.max_attempts, 0, MAX_MODEL_CALLS)
+    _in_range(f"{path}token_budget", message.token_budget, 0, MAX_TOKEN_BUDGET)
+    return Options(message.model, message.max_attempts, message.token_budget)
+
+
+def queueing_from_proto(message: planner_pb2.EnqueuePlanRequest) -> Queueing:
+    """How a request waits."""
+    _in_range("priority", message.priority, -MAX_PRIORITY, MAX_PRIORITY)
+    _in_range("max_planning_attempts", message.max_planning_attempts, 0, MAX_PLANNING_ATTEMPTS)
+    return Queueing(message.priority, message.max_planning_attempts)
+
+
+def brought_plan_from_proto(message: planner_pb2.SubmitPlanRequest) -> Plan:
+    """A plan that a client brings."""
+    objective = _text("objective", message.objective, MAX_OBJECTIVE_CHARACTERS, required=True)
+    if not message.jobs:
+        raise FieldInvalid("jobs", "is required")
+    return Plan(
+        objective=objective,
+        jobs=brought_jobs_from_proto(message.jobs),
+        labels=labels_from_proto(message.labels, "labels"),
+        context=json_from_proto(message.context, "context"),
+    )
+
+
+def brought_jobs_from_proto(messages: Sequence[plan_pb2.Job]) -> tuple[Job, ...]:
+    """Jobs that a client brings; decisions and proposals in them are ignored."""
+    if len(messages) > MAX_JOBS:
+        raise FieldInvalid("jobs", f"must have at most {MAX_JOBS} entries")
+    return tuple(job_from_proto(message, f"jobs[{index}]") for index, message in enumerate(messages))
+
+
+def revision_from_proto(message: planner_pb2.ReviseProposalRequest) -> Revision:
+    """An edit of a proposal."""
+    if not message.id:
+        raise FieldInvalid("id", "is required")
+    if message.expected_version < 1:
+        raise FieldInvalid("expected_version", "is required: the version that was read")
+    _text("comment", message.comment, MAX_COMMENT_CHARACTERS)
+    paths = set(message.update_mask.paths) or {"action_args"}
+    for path in sorted(paths):
+        if path not in _REVISABLE:
+            raise FieldInvalid("update_mask", f"may name {', '.join(_REVISABLE)}")
+    if "description" in paths:
+        _text("description", message.description, MAX_DESCRIPTION_CHARACTERS)
+    if "priority" in paths:
+        _in_range("priority", message.priority, -MAX_PRIORITY, MAX_PRIORITY)
+    return Revision(
+        proposal_id=message.id,
+        expected_version=message.expected_version,
+        action_args=json_from_proto(message.action_args, "action_args") if "action_args" in paths else None,
+        description=message.description if "description" in paths else None,
+        priority=message.priority if "priority" in paths else None,
+        comment=message.comment,
+        request_id=request_id_from_proto(message.request_id),
+        validate_only=message.validate_only,
+    )
+
+
+def request_id_from_proto(text: str, path: str = "request_id") -> str:
+    """Empty, or a UUID in small letters, as the store keeps it: in capitals it is the same one."""
+    if text and not _UUID.fullmatch(text):
+        raise FieldInvalid(path, "must be a UUID")
+    return text.lower()
+
+
+def labels_from_proto(labels: Mapping[str, str], path: str) -> dict[str, str]:
+    """The requester's own key/value pairs."""
+    if len(labels) > MAX_LABELS:
+        raise FieldInvalid(path, f"must have at most {MAX_LABELS} entries")
+    for key, value in labels.items():
+        if not _LABEL_KEY.fullmatch(key):
+            raise FieldInvalid(f'{path}["{key[:64]}"]', f"key must match {_LABEL_KEY.pattern}")
+        _text(f'{path}["{key}"]', value, MAX_LABEL_CHARACTERS)
+    return dict(labels)
+
+
+def _text(path: str, text: str, most: int, *, required: bool = False) -> str:
+    if required and not text.strip():
+        raise FieldInvalid(path, "is required")
+    if len(text) > most:
+        raise FieldInvalid(path, f"must be at most {most} characters")
+    if "\0" in text:
+        # PostgreSQL cannot keep it; no store does, so that all behave alike.
+        raise FieldInvalid(path, "must not contain NUL")
+    return text
+
+
+def _in_range(path: str, number: int, least: int, most: int) -> None:
+    if not least <= number <= most:
+        raise FieldInvalid(path, f"must be from {least} to {most}")

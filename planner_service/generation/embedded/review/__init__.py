@@ -1,0 +1,1 @@
+"""Corrections of the embedded model's replies."""

@@ -1,0 +1,94 @@
+"""Jobs that a model wrote although it held it possible that no action fits.
+
+A small model seldom refuses: it finds a use for any action. But where it writes an action's name, the probability that
+it gave to `no_matching_action` instead tells wanted refusals from right plans well (docs/plan-quality.md has the
+figures), unless the request uses the very words of that name. So does the probability of names that the catalogue does
+not have, `close_port` where there is only `open_port`: the grammar kept the model from writing them. A server that
+tells its tokens' probabilities (`logprobs` of OpenAI's protocol) lets us read both at no cost.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from planner_service.generation.embedded.review.tokens import JOB_DEPTH, listed_candidates, marks
+from planner_service.generation.prompt.selection import stems
+from planner_service.generation.reply.draft import NO_MATCHING_ACTION
+
+MAX_REFUSAL_PROBABILITY = 0.15
+"""From here on a job counts as refused. Measured, see docs/plan-quality.md; it belongs to the embedded model."""
+MAX_REFUSAL_PROBABILITY_UNSAID = 0.05
+"""The same for a job of whose arguments the request says none."""
+MAX_INVENTION_PROBABILITY = 0.2
+"""From here on a job counts as refused whose model would have liked an action that there is not."""
+_NAMED_WORDS = 2
+
+_NAME_BEGINS = re.compile(r'(?<!\\)"action_name"\s*:\s*"\Z')
+_NAME = re.compile(r'(?:[^"\\]|\\.)*')
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_a-zA-Z]+")
+
+
+def doubted_jobs(
+    tokens: Sequence[Any], action_names: Sequence[str], said: str, unsaid: frozenset[int] = frozenset()
+) -> frozenset[int]:
+    """Positions (from 0) in `jobs` whose action the model was not sure of.
+
+    tokens: the reply's tokens so far, as `choices[0].logprobs.content` has them. What is not of that form counts as
+    certainty. said: all that the requester says. unsaid: jobs of which it must have been surer.
+    """
+    asked = frozenset(stems(said))
+    doubted = set()
+    for position, (name, candidates) in enumerate(named_actions(tokens)):
+        limit = MAX_REFUSAL_PROBABILITY_UNSAID if position in unsaid else MAX_REFUSAL_PROBABILITY
+        refused = _refusal_probability(candidates, action_names) >= limit and not _is_named(name, asked)
+        if refused or _invention_probability(candidates, action_names) >= MAX_INVENTION_PROBABILITY:
+            doubted.add(position)
+    return frozenset(doubted)
+
+
+def _is_named(action_name: str, asked: frozenset[str]) -> bool:
+    """Whether the request says half of the words of an action's name, and no fewer than two."""
+    words = set(stems(action_name))
+    said = len(words & asked)
+    return said >= _NAMED_WORDS and said * 2 >= len(words)
+
+
+def named_actions(tokens: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """Each job's action name, as far as it has come, and the candidates for its first token."""
+    text = ""
+    found: list[tuple[int, Any]] = []
+    for token in tokens:
+        if not isinstance(token, Mapping):
+            break
+        if _NAME_BEGINS.search(text[-40:]) and list(marks(text))[-1].depth == JOB_DEPTH:
+            found.append((len(text), token.get("top_logprobs")))
+        text += str(token.get("token") or "")
+    for start, candidates in found:
+        name = _NAME.match(text, start)
+        yield name.group() if name else "", candidates
+
+
+def _refusal_probability(candidates: Any, action_names: Sequence[str]) -> float:
+    """Of the tokens that begin the pseudo-action's name and no action's first word."""
+    total = 0.0
+    for token, probability in listed_candidates(candidates):
+        if len(token) < len("no"):
+            continue
+        ambiguous = any(re.match(rf"{re.escape(token)}(?![a-z])", name) for name in action_names)
+        if NO_MATCHING_ACTION.startswith(token) and not ambiguous:
+            total += probability
+    return total
+
+
+def _invention_probability(candidates: Any, action_names: Sequence[str]) -> float:
+    """Of the tokens that begin a word which is in no action's name."""
+    words = {word.casefold() for name in (*action_names, NO_MATCHING_ACTION) for word in _WORD.findall(name)}
+    starts = {name.casefold() for name in action_names} | words
+    total = 0.0
+    for token, probability in listed_candidates(candidates):
+        begun = token.strip().casefold()
+        if len(begun) > 1 and begun[0].isalpha() and not any(start.startswith(begun) for start in starts):
+            total += probability
+    return total

@@ -1,0 +1,1 @@
+"""How models are reached: provider table, HTTP, circuit breakers, recording and replay of exchanges."""

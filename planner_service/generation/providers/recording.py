@@ -1,0 +1,330 @@
+"""Keeps what providers answered, and answers with it later without any provider.
+
+A recording is a file of JSON objects, one a line. The first says what the file is: {"format", "version"}. An exchange
+is {"kind": "exchange", "id", "key", "status", "headers", "body"}; its key is SHA-256 over the path and the canonical
+JSON of the request's body: the same for any host, any header and any API key, and none of them is written. Bodies are
+kept as they came, server-sent events included, so a replay takes every step of the real path but the network. What
+became of the exchanges is written beside them: planner_service/replay/plan_recording.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import uuid
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import structlog
+
+from planner_service.generation.providers.transport import EVENTS_TAIL, Body, HttpReply, HttpRequest, events_are_done
+
+FORMAT = "plangate-recording"
+VERSION = 1
+_HEADER = {"format": FORMAT, "version": VERSION}
+KEPT_HEADERS = ("content-type", "retry-after", "retry-after-ms")
+_CREDENTIALS = ("authorization", "x-api-key", "api-key", "x-goog-api-key", "proxy-authorization")
+_LEAST_SECRET = 8
+_LONGEST_LINE = 64 << 20
+
+_log = structlog.get_logger(__name__)
+
+
+class ReplayMissing(Exception):
+    """The recording has no reply to this request."""
+
+
+class RecordingInvalid(Exception):
+    """The file is no recording, or not whole, or cannot be used; says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A request that was made and what came back."""
+
+    id: str
+    key: str
+    status: int
+    headers: Mapping[str, str]
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """All of a file. `plans` as they were written, each with its line's number."""
+
+    exchanges: tuple[Exchange, ...]
+    plans: tuple[tuple[int, dict[str, Any]], ...]
+
+
+def request_key(request: HttpRequest) -> str:
+    """Names a request by what is asked, hex."""
+    canonical = json.dumps(json.loads(request.body or b"null"), sort_keys=True, separators=(",", ":"))
+    path = unquote(urlsplit(request.url).path)
+    return hashlib.sha256(f"{path}\n{canonical}".encode()).hexdigest()
+
+
+class RecordingFile:
+    """Appends to a recording, which only its owner can read. Several processes may share one."""
+
+    def __init__(self, path: Path) -> None:
+        """Makes the file when there is none. Raises RecordingInvalid."""
+        self._path = path
+        self._torn = False
+        try:
+            empty = not path.exists() or path.stat().st_size == 0
+            if not empty:
+                with path.open("rb") as file:
+                    _check_first(path, file.readline(1_000))
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":
+                        raise RecordingInvalid(f"{path}: its last line is cut off; record to another file")
+        except OSError as error:
+            raise _unusable(path, error) from error
+        if empty:
+            self._write(json.dumps(_HEADER))
+
+    def append(self, kind: str, entry: Mapping[str, Any]) -> None:
+        """Write one entry. A disk that does not take it is logged: nobody's plan fails for that."""
+        try:
+            self._write(json.dumps({"kind": kind, **entry}))
+        except RecordingInvalid as error:
+            _log.error("the recording lacks an entry", fault=str(error))
+
+    def _write(self, line: str) -> None:
+        try:
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.fchmod(descriptor, 0o600)
+                # At once: others may append to the same file. A line that a full disk took a piece of is ended first.
+                data = ("\n" * self._torn + line + "\n").encode()
+                self._torn = os.write(descriptor, data) < len(data)
+                if self._torn:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _unusable(self._path, error) from error
+
+
+def read_recording(path: Path) -> Recording:
+    """A whole recording. Raises RecordingInvalid, which names the line."""
+    exchanges: list[Exchange] = []
+    plans: list[tuple[int, dict[str, Any]]] = []
+    try:
+        with path.open("rb") as file:
+            _check_first(path, file.readline(1_000))
+            number = 1
+            while line := file.readline(_LONGEST_LINE):
+                number += 1
+                entry = _entry(path, number, line)
+                if entry.get("kind") == "exchange":
+                    exchanges.append(_exchange(path, number, entry))
+                elif entry.get("kind") == "plan":
+                    plans.append((number, entry))
+                elif entry != _HEADER:
+                    # Two processes may have begun the file together.
+                    raise RecordingInvalid(f"{path}:{number}: neither an exchange nor a plan")
+    except OSError as error:
+        raise _unusable(path, error) from error
+    return Recording(tuple(exchanges), tuple(plans))
+
+
+def _check_first(path: Path, line: bytes) -> None:
+    try:
+        first = json.loads(line)
+    except (ValueError, RecursionError):
+        first = None
+    if not isinstance(first, dict) or first.get("format") != FORMAT:
+        raise RecordingInvalid(f"{path}: not a recording: its first line does not say {FORMAT}")
+    if first.get("version") != VERSION:
+        raise RecordingInvalid(f"{path}: a recording of version {first.get('version')!r}; this is for {VERSION}")
+
+
+def _entry(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    if not line.endswith(b"\n"):
+        raise RecordingInvalid(f"{path}:{number}: cut off; without this line the rest can be replayed")
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        raise RecordingInvalid(f"{path}:{number}: not JSON") from None
+    if not isinstance(entry, dict):
+        raise RecordingInvalid(f"{path}:{number}: not an object")
+    return entry
+
+
+def _exchange(path: Path, number: int, entry: Mapping[str, Any]) -> Exchange:
+    fields = {name: entry.get(name) for name in ("id", "key", "status", "headers", "body")}
+    texts = (fields["id"], fields["key"], fields["body"])
+    headers = fields["headers"]
+    if (
+        not all(isinstance(text, str) for text in texts)
+        or not isinstance(fields["status"], int)
+        or not isinstance(headers, dict)
+        or not all(isinstance(value, str) for value in headers.values())
+    ):
+        raise RecordingInvalid(f"{path}:{number}: not an exchange as it was written")
+    return Exchange(**fields)  # type: ignore[arg-type]  # just checked
+
+
+def _unusable(path: Path, error: OSError) -> RecordingInvalid:
+    return RecordingInvalid(f"{path}: {error.strerror or error}")
+
+
+_noted: ContextVar[list[str] | None] = ContextVar("noted_exchanges", default=None)
+
+
+@contextmanager
+def noting_exchanges() -> Iterator[list[str]]:
+    """Collects the ids of the exchanges that are recorded for what is done within, tasks begun there included."""
+    ids: list[str] = []
+    token = _noted.set(ids)
+    try:
+        yield ids
+    finally:
+        _noted.reset(token)
+
+
+class Recorder:
+    """Appends every complete reply to a file. Replies that broke off, or were not read to their end, are not kept."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises RecordingInvalid."""
+        self._file = RecordingFile(file)
+
+    def recorded(self, request: HttpRequest, reply: HttpReply) -> Body:
+        """The reply's body, written down when it has been read to its end."""
+        return _RecordedBody(self, request, reply)
+
+    def write(self, request: HttpRequest, reply: HttpReply, body: bytes) -> str:
+        """Append one reply. Returns its id."""
+        exchange_id = uuid.uuid4().hex
+        # Who rejects a key may say which, in whole or in part.
+        said = "{}" if reply.status in (401, 403, 407) else body.decode("utf-8", "replace")
+        for secret in _secrets(request):
+            said = said.replace(secret, "[key]")
+        self._file.append(
+            "exchange",
+            {
+                "id": exchange_id,
+                "key": request_key(request),
+                "status": reply.status,
+                "headers": {name: reply.headers[name] for name in KEPT_HEADERS if name in reply.headers},
+                "body": said,
+            },
+        )
+        return exchange_id
+
+
+def _secrets(request: HttpRequest) -> Iterator[str]:
+    for name, value in request.headers.items():
+        secret = value.rpartition(" ")[2]
+        if name.lower() in _CREDENTIALS and len(secret) >= _LEAST_SECRET:
+            yield secret
+
+
+class _RecordedBody:
+    def __init__(self, recorder: Recorder, request: HttpRequest, reply: HttpReply) -> None:
+        self._recorder = recorder
+        self._request = request
+        self._reply = reply
+        self._body = reply.body
+        self._parts: list[bytes] = []
+        self._noted = _noted.get()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for part in self._body:
+            self._parts.append(part)
+            yield part
+        self._write()
+
+    async def aclose(self) -> None:
+        # OpenAI's events are read to the last one, not to the end.
+        if self._parts and events_are_done(b"".join(self._parts)[-EVENTS_TAIL:]):
+            self._write()
+        await self._body.aclose()
+
+    def _write(self) -> None:
+        parts, self._parts = self._parts, []
+        if parts:
+            exchange_id = self._recorder.write(self._request, self._reply, b"".join(parts))
+            if self._noted is not None:
+                self._noted.append(exchange_id)
+
+
+@dataclass(slots=True)
+class Expected:
+    """The replies that are due, in order, whatever is asked. changed: requests that were not those recorded.
+
+    exhausted: something was asked after the last of them.
+    """
+
+    replies: deque[Exchange]
+    changed: int = 0
+    exhausted: bool = False
+
+    def next(self, key: str) -> Exchange:
+        """The next one. Raises ReplayMissing."""
+        if not self.replies:
+            self.exhausted = True
+            raise ReplayMissing
+        exchange = self.replies.popleft()
+        self.changed += exchange.key != key
+        return exchange
+
+
+_expected: ContextVar[Expected | None] = ContextVar("expected_replies", default=None)
+
+
+@contextmanager
+def expecting(expected: Expected) -> Iterator[None]:
+    """Whatever is asked within is answered with these replies, instead of those recorded for the same request."""
+    token = _expected.set(expected)
+    try:
+        yield
+    finally:
+        _expected.reset(token)
+
+
+class ReplayTransport:
+    """Answers requests from a recording. Repeated requests get the recorded replies in order, then the last again."""
+
+    def __init__(self, file: Path) -> None:
+        """Raises RecordingInvalid."""
+        self._replies: dict[str, deque[Exchange]] = defaultdict(deque)
+        for exchange in read_recording(file).exchanges:
+            self._replies[exchange.key].append(exchange)
+
+    async def send(self, request: HttpRequest) -> HttpReply:
+        """What was recorded. Raises ReplayMissing."""
+        key = request_key(request)
+        if (expected := _expected.get()) is not None:
+            exchange = expected.next(key)
+        elif key in self._replies:
+            replies = self._replies[key]
+            exchange = replies.popleft() if len(replies) > 1 else replies[0]
+        else:
+            raise ReplayMissing
+        return HttpReply(exchange.status, exchange.headers, _ReplayedBody(exchange.body.encode()))
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+class _ReplayedBody:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._data
+
+    async def aclose(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,241 @@
+"""What a model is asked to answer with, and how its answer is read.
+
+The answer is kept small, because a small model writes a dozen tokens a second:
+
+    {"jobs": [{"action_name": "...", "action_args": {...}}]}
+
+An objective is taken when a model states one, but not asked for: a small model that has just summed up the first step
+of a request forgets the others (docs/plan-quality.md).
+
+A request that fits no action is answered with the pseudo-action `no_matching_action` and a reason, so that `jobs` is
+never empty and a model never has to choose between an invention and an empty list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import from_json
+
+from plangate_core.catalogue.catalogue import Action, Catalogue
+from planner_service.generation.reply.reply_grammar import grammar_schema
+
+NO_MATCHING_ACTION = "no_matching_action"
+MAX_JOBS = 100
+# What a grammar lets a model write in one reply; a repetition of 100 unrolls into too many rules.
+MAX_REPLY_JOBS = 30
+_LONG_TEXT = 8_192
+
+
+@dataclass(frozen=True)
+class JobDraft:
+    """One step as the model wrote it. `depends_on` holds positions (from 0) of earlier jobs of the same draft."""
+
+    action_name: str
+    action_args: dict[str, Any]
+    depends_on: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlanDraft:
+    """A model's answer. `no_action_reason` is not empty when the request, or a part of it, fits no action."""
+
+    objective: str
+    jobs: tuple[JobDraft, ...]
+    no_action_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Amendments:
+    """What to change in a reply, see amendments.py: jobs by position, arguments by their job and their name.
+
+    continued_jobs: those that belong to the one before.
+    """
+
+    refused_jobs: frozenset[int] = frozenset()
+    continued_jobs: frozenset[int] = frozenset()
+    left_out: frozenset[tuple[int, str]] = frozenset()
+    converted: Mapping[tuple[int, str], Any] = field(default_factory=dict)
+
+
+AS_IT_IS = Amendments()
+
+
+class JobReply(BaseModel):
+    """One element of `jobs`, before it is read. Keys a model adds of its own are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    action_name: str
+    action_args: dict[str, Any]
+    depends_on: tuple[int, ...] | None = None
+
+
+class PlanReply(BaseModel):
+    """The whole answer, before it is read. `draft_model` makes a subclass that knows the actions' names."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    reply_schema: ClassVar[dict[str, Any]] = {}
+
+    objective: str = ""
+    jobs: tuple[JobReply, ...] = Field(min_length=1, max_length=MAX_JOBS)
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The schema sent to the provider: each action's own arguments, simplified for grammar-constrained decoding.
+
+        Made once per catalogue, not per call: Instructor asks for it on every attempt.
+        """
+        return cls.reply_schema or super().model_json_schema(*args, **kwargs)
+
+    @classmethod
+    def read_json(cls, text: str) -> Self:
+        """The reply in a text. Raises pydantic.ValidationError.
+
+        Pydantic looks at all of a list before it says that it is too long, and lists what is wrong with each element:
+        of a reply of nothing but empty jobs that took ten seconds and gigabytes.
+        """
+        if len(text) > _LONG_TEXT and (place := _too_long_list(text)):
+            raise ValidationError.from_exception_data(
+                cls.__name__,
+                [
+                    {
+                        "type": "too_long",
+                        "loc": place,
+                        "input": None,
+                        "ctx": {"field_type": "List", "max_length": MAX_JOBS, "actual_length": None},
+                    }
+                ],
+            )
+        return cls.model_validate_json(text, strict=True)
+
+
+def _too_long_list(text: str) -> tuple[str | int, ...]:
+    """Where a reply has more elements than it may, before anything looks at them; empty when nowhere."""
+    try:
+        reply = from_json(text)
+    except ValueError:
+        return ()
+    jobs = reply.get("jobs") if isinstance(reply, dict) else None
+    if not isinstance(jobs, list):
+        return ()
+    if len(jobs) > MAX_JOBS:
+        return ("jobs",)
+    for index, job in enumerate(jobs):
+        others = job.get("depends_on") if isinstance(job, dict) else None
+        if isinstance(others, list) and len(others) > MAX_JOBS:
+            return ("jobs", index, "depends_on")
+    return ()
+
+
+def read_draft(reply: PlanReply, amendments: Amendments = AS_IT_IS) -> PlanDraft:
+    """The jobs that name a real action, in order, and the reason given for whatever fits none.
+
+    Dependencies: as the model wrote them where it did (positions that are unknown or not earlier are left out); else
+    each job waits for the one before it, because running steps in the order they were asked for is never wrong,
+    only slower.
+    """
+    kept: dict[int, int] = {}
+    jobs: list[JobDraft] = []
+    reasons: list[str] = []
+    for position, job in enumerate(reply.jobs):
+        if job.action_name == NO_MATCHING_ACTION:
+            reasons.append(str(job.action_args.get("reason", "")).strip() or "no action of the catalogue fits")
+            continue
+        if position in amendments.refused_jobs:
+            reasons.append(f"no action of the catalogue fits; the nearest is {job.action_name}")
+            continue
+        args = {
+            name: amendments.converted.get((position, name), value)
+            for name, value in job.action_args.items()
+            if (position, name) not in amendments.left_out
+        }
+        if position in amendments.continued_jobs and position - 1 in kept:
+            kept[position] = kept[position - 1]
+            jobs[-1] = replace(jobs[-1], action_args=joined(jobs[-1].action_args, args) or args)
+            continue
+        if job.depends_on is None:
+            depends_on: tuple[int, ...] = (len(jobs) - 1,) if jobs else ()
+        else:
+            depends_on = tuple(sorted({kept[other] for other in job.depends_on if other in kept}))
+        kept[position] = len(jobs)
+        jobs.append(JobDraft(job.action_name, args, depends_on))
+    return PlanDraft(reply.objective.strip(), tuple(jobs), " ".join(reasons))
+
+
+def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What both say, objects within them joined, too; None where they contradict each other."""
+    both = dict(one)
+    for name, value in other.items():
+        before = both.get(name, value)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            inner = joined(before, value)
+            if inner is None:
+                return None
+            both[name] = inner
+        elif before != value or isinstance(before, bool) != isinstance(value, bool):
+            return None
+        else:
+            both[name] = value
+    return both
+
+
+def draft_schema(actions: Sequence[Action]) -> dict[str, Any]:
+    """The JSON Schema of an answer about these actions: each action's name goes with its own arguments only.
+
+    Property order is the order in which a grammar makes the model write.
+    """
+    choices = [_choice(action.name, grammar_schema(action.parameters)) for action in actions]
+    choices.append(_choice(NO_MATCHING_ACTION, _REASON_ONLY))
+    return {
+        "title": "PlanReply",
+        **_closed_object(
+            {"jobs": {"type": "array", "items": {"anyOf": choices}, "minItems": 1, "maxItems": MAX_REPLY_JOBS}}
+        ),
+    }
+
+
+_REASON_ONLY = {
+    "type": "object",
+    "properties": {"reason": {"type": "string", "maxLength": 160}},
+    "required": ["reason"],
+    "additionalProperties": False,
+}
+
+
+def _choice(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    return _closed_object({"action_name": {"type": "string", "const": name}, "action_args": arguments})
+
+
+def _closed_object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+@lru_cache(maxsize=8)
+def draft_model(catalogue: Catalogue) -> type[PlanReply]:
+    """The `response_model` for Instructor. Checks names and form; arguments are for `Catalogue.check_args`.
+
+    The same class is returned for the same catalogue.
+    """
+    return _reply_model(catalogue.actions)
+
+
+def _reply_model(actions: tuple[Action, ...]) -> type[PlanReply]:
+    names = (*(action.name for action in actions), NO_MATCHING_ACTION)
+    # Types made at run time: pydantic follows, mypy cannot.
+    one_of_them: Any = Literal[names]
+    job: Any = create_model("JobReply", __base__=JobReply, action_name=(one_of_them, ...))
+    jobs: Any = tuple[job, ...]
+    reply = create_model("PlanReply", __base__=PlanReply, jobs=(jobs, Field(min_length=1, max_length=MAX_JOBS)))
+    reply.reply_schema = draft_schema(actions)
+    return reply

@@ -1,0 +1,339 @@
+"""An action's JSON Schema, reduced to what grammar-constrained decoding enforces.
+
+Providers turn the schema of a reply into a grammar. What they do with the rest of JSON Schema differs: llama.cpp
+refuses the whole request for an unanchored pattern, never ends on an open object, ignores the siblings of `anyOf`
+and silently drops `not` and `if`; others reject unknown keywords. So references are put in place, `allOf` is merged,
+`oneOf` becomes `anyOf`, and what no grammar can say is left out. The result accepts everything the original accepts,
+but for undeclared extra properties, and for texts of another form than their description states; the original is
+checked afterwards in any case.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, TypeGuard
+from urllib.parse import unquote
+
+from planner_service.generation.reply.stated_format import stated_format
+
+_MAX_DEPTH = 8
+_MAX_SUBSCHEMAS = 400
+_MAX_BRANCHES = 16
+# llama.cpp unrolls repetitions into rules; long ones make it slow and beyond 2,000 it refuses.
+_MAX_REPETITIONS = 256
+_TYPES = ("string", "number", "integer", "boolean", "array", "object", "null")
+_ANYTHING = ("string", "number", "boolean", "array", "object", "null")
+_REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
+_NUMERIC = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
+_KEYWORDS_OF = {
+    "string": ("minLength", "maxLength", "pattern", "format"),
+    "integer": _NUMERIC,
+    "number": _NUMERIC,
+    "array": ("items", "prefixItems", "minItems", "maxItems"),
+    "object": ("properties", "required", "additionalProperties"),
+    "boolean": (),
+    "null": (),
+}
+_FORMATS = frozenset({"date", "time", "date-time", "uuid"})
+# Anchored, made of literals, plain classes, groups, alternatives and bounded repetitions.
+_PLAIN_PATTERN = re.compile(
+    r"\^(?:[A-Za-z0-9_ :/@#%=,~!;&<>\"'-]|\\[.\-/+*?()\[\]{}|^$\\]|\\[dw]|\[(?:[A-Za-z0-9_ .:/@#%=,+*-]|\\[.\-/d])+\]"
+    r"|\((?:\?:)?|\)|\||[*+?]|\{\d{1,3}(?:,\d{0,3})?\})*\$"
+)
+# `(?=` and its kind, quantifiers of quantifiers, nothing to repeat, and a digit class within a class.
+_NOT_PLAIN = re.compile(r"\((?!\?:)[*+?{]|(?<!\\)[*+?}][*+?{]|[\^|(][*+?{](?!:)|\[[^\]]*\\d")
+
+
+def grammar_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments' schema as a grammar can enforce it. Deterministic; the schema given is left as it is."""
+    reduced = _Reduction(parameters).reduce(parameters, 0, ())
+    if reduced.get("type") == "object" or "anyOf" in reduced:
+        return reduced
+    return {"type": "object"}
+
+
+class _Reduction:
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._root = root
+        self._left = _MAX_SUBSCHEMAS
+
+    def reduce(self, schema: Any, depth: int, references: tuple[str, ...]) -> dict[str, Any]:
+        self._left -= 1
+        if not isinstance(schema, Mapping) or self._left < 0:
+            return _anything()
+        flat, references = self._flattened(schema, references)
+        if depth > _MAX_DEPTH:
+            return _bare(flat)
+        if "const" in flat:
+            return {"const": flat["const"]}
+        if values := _enumerated(flat):
+            return {"enum": values}
+        branches = flat.get("anyOf") or flat.get("oneOf")
+        if isinstance(branches, list) and branches:
+            base = {key: value for key, value in flat.items() if key not in ("anyOf", "oneOf")}
+            merged = [self.reduce(self._merged([base, branch]), depth + 1, references) for branch in branches]
+            return _one_of(merged[:_MAX_BRANCHES])
+        kinds = _kinds(flat)
+        return _one_of([self._typed(kind, flat, depth, references) for kind in kinds])
+
+    def _typed(self, kind: str, schema: Mapping[str, Any], depth: int, references: tuple[str, ...]) -> dict[str, Any]:
+        if kind == "object":
+            return self._object(schema, depth, references)
+        if kind == "array":
+            return self._array(schema, depth, references)
+        if kind == "string":
+            return _string(schema)
+        if kind in ("integer", "number"):
+            return _number(kind, schema)
+        return {"type": kind}
+
+    def _object(self, schema: Mapping[str, Any], depth: int, references: tuple[str, ...]) -> dict[str, Any]:
+        declared = schema.get("properties")
+        properties: dict[str, Any] = {}
+        if isinstance(declared, Mapping):
+            for name, subschema in declared.items():
+                if subschema is not False:
+                    properties[name] = self.reduce(subschema, depth + 1, references)
+        listed = schema.get("required")
+        required = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+        rest = schema.get("additionalProperties")
+        for name in required:
+            if name not in properties:
+                properties[name] = self.reduce(rest if isinstance(rest, Mapping) else {}, depth + 1, references)
+        reduced: dict[str, Any] = {"type": "object"}
+        if properties:
+            reduced["properties"] = properties
+            # In the order of the properties: that is the order in which a grammar makes the model write them.
+            needed = set(required)
+            reduced["required"] = [name for name in properties if name in needed]
+        if isinstance(rest, Mapping) and rest:
+            reduced["additionalProperties"] = self.reduce(rest, depth + 1, references)
+        elif properties or rest is False:
+            reduced.setdefault("properties", {})
+            reduced["additionalProperties"] = False
+        return reduced
+
+    def _array(self, schema: Mapping[str, Any], depth: int, references: tuple[str, ...]) -> dict[str, Any]:
+        reduced: dict[str, Any] = {"type": "array"}
+        items, places = schema.get("items"), schema.get("prefixItems")
+        if isinstance(items, list):  # until 2019-09 a list of schemas meant what prefixItems means now
+            places = items
+        if isinstance(places, list) and places:
+            # A grammar can only say "exactly these": fewer, more, and the rest are left to the check.
+            reduced["prefixItems"] = [self.reduce(place, depth + 1, references) for place in places]
+            return reduced
+        limits = {
+            keyword: int(schema[keyword])
+            for keyword in ("minItems", "maxItems")
+            if _is_count(schema.get(keyword)) and schema[keyword] <= _MAX_REPETITIONS
+        }
+        if items is not None or limits:  # llama.cpp heeds limits only where items are described
+            reduced["items"] = self.reduce(items, depth + 1, references)
+        return {**reduced, **limits}
+
+    def _flattened(
+        self, schema: Mapping[str, Any], references: tuple[str, ...]
+    ) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The schema with its own `$ref` and `allOf` merged in. A reference that leads back to itself is cut."""
+        parts: list[Mapping[str, Any]] = [
+            {key: value for key, value in schema.items() if key not in (*_REFERENCES, "allOf")}
+        ]
+        reference = next((schema[key] for key in _REFERENCES if key in schema), None)
+        if isinstance(reference, str):
+            target = self._resolved(reference) if reference not in references else None
+            references = (*references, reference)
+            if isinstance(target, Mapping):
+                flat, references = self._flattened(target, references)
+                parts.insert(0, flat)
+        branches = schema.get("allOf")
+        for branch in branches if isinstance(branches, list) else []:
+            if isinstance(branch, Mapping):
+                flat, references = self._flattened(branch, references)
+                parts.append(flat)
+        return (dict(parts[0]) if len(parts) == 1 else self._merged(parts)), references
+
+    def _merged(self, parts: list[Any]) -> dict[str, Any]:
+        """One schema that says what all of them say, as far as a grammar can say it."""
+        merged: dict[str, Any] = {}
+        for part in parts:
+            if not isinstance(part, Mapping):
+                continue
+            for key, value in part.items():
+                if key not in merged:
+                    merged[key] = value
+                elif key == "properties" and isinstance(value, Mapping) and isinstance(merged[key], Mapping):
+                    both = dict(merged[key])
+                    for name, subschema in value.items():
+                        both[name] = {"allOf": [both[name], subschema]} if name in both else subschema
+                    merged[key] = both
+                elif key == "required" and isinstance(value, list) and isinstance(merged[key], list):
+                    merged[key] = [*merged[key], *(name for name in value if name not in merged[key])]
+                elif key == "enum" and isinstance(value, list) and isinstance(merged[key], list):
+                    merged[key] = [item for item in merged[key] if item in value] or merged[key]
+                elif key == "type":
+                    merged[key] = _common_types(merged[key], value)
+                elif _are_numbers(merged[key], value):
+                    merged[key] = (max if key.lower().startswith(("min", "exclusivemin")) else min)(merged[key], value)
+        return merged
+
+    def _resolved(self, reference: str) -> Any:
+        if reference == "#":
+            return self._root
+        if not reference.startswith("#/"):
+            return _anchored(self._root, reference[1:])
+        target: Any = self._root
+        for raw in reference[2:].split("/"):
+            part = unquote(raw).replace("~1", "/").replace("~0", "~")
+            if isinstance(target, Mapping) and part in target:
+                target = target[part]
+            elif isinstance(target, list) and part.isdecimal() and int(part) < len(target):
+                target = target[int(part)]
+            else:
+                return None
+        return target
+
+
+def _anchored(schema: Any, anchor: str) -> Any:
+    """The subschema of that `$anchor`, None when there is none."""
+    if isinstance(schema, Mapping):
+        if anchor in (schema.get("$anchor"), schema.get("$dynamicAnchor")):
+            return schema
+        children: Any = schema.values()
+    elif isinstance(schema, list):
+        children = schema
+    else:
+        return None
+    return next((found for child in children if (found := _anchored(child, anchor)) is not None), None)
+
+
+def _anything() -> dict[str, Any]:
+    return {"anyOf": [{"type": kind} for kind in _ANYTHING]}
+
+
+def _bare(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return _one_of([{"type": kind} for kind in _kinds(schema)])
+
+
+def _one_of(branches: list[dict[str, Any]]) -> dict[str, Any]:
+    distinct: list[dict[str, Any]] = []
+    for branch in branches:
+        for one in branch["anyOf"] if branch.keys() == {"anyOf"} else [branch]:
+            if one not in distinct:
+                distinct.append(one)
+    return distinct[0] if len(distinct) == 1 else {"anyOf": distinct}
+
+
+def _kinds(schema: Mapping[str, Any]) -> list[str]:
+    """The types a value may have: as declared, else as the keywords suggest, else any."""
+    declared = schema.get("type")
+    named = [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else []
+    if kinds := [kind for kind in named if kind in _TYPES]:
+        return kinds
+    suggested = [kind for kind in ("object", "array", "string", "number") if schema.keys() & set(_KEYWORDS_OF[kind])]
+    return suggested[:1] or list(_ANYTHING)
+
+
+def _enumerated(schema: Mapping[str, Any]) -> list[Any]:
+    """The values of `enum` that the type allows as well; all of them when that leaves none."""
+    values = schema.get("enum")
+    if not isinstance(values, list) or not values:
+        return []
+    if "type" not in schema:
+        return values
+    kinds = _kinds(schema)
+    return [value for value in values if any(_is_of(value, kind) for kind in kinds)] or values
+
+
+def _is_of(value: Any, kind: str) -> bool:
+    if isinstance(value, bool):
+        return kind == "boolean"
+    if isinstance(value, (int, float)):
+        return kind == "number" or (kind == "integer" and float(value).is_integer())
+    return {str: "string", list: "array", dict: "object", type(None): "null"}.get(type(value)) == kind
+
+
+def _string(schema: Mapping[str, Any]) -> dict[str, Any]:
+    reduced: dict[str, Any] = {"type": "string"}
+    pattern = schema.get("pattern")
+    if isinstance(pattern, str) and len(pattern) <= _MAX_REPETITIONS and _is_plain(pattern):
+        return {**reduced, "pattern": pattern.replace(r"\d", "[0-9]").replace(r"\w", "[A-Za-z0-9_]")}
+    if schema.get("format") in _FORMATS:
+        return {**reduced, "format": schema["format"]}
+    if pattern is None and (stated := _stated(schema)):
+        return stated
+    for keyword in ("minLength", "maxLength"):
+        if _is_count(schema.get(keyword)) and 0 < schema[keyword] <= _MAX_REPETITIONS:
+            reduced[keyword] = int(schema[keyword])
+    return reduced
+
+
+def _stated(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the description says of the form, where the schema's author wrote it there: see stated_format.py."""
+    description, default = schema.get("description"), schema.get("default")
+    stated = stated_format(description) if isinstance(description, str) else None
+    if stated is None:
+        return None
+    words = [default, *stated.words] if isinstance(default, str) else list(stated.words)
+    if any(stated_format(f"format '{word}'") for word in words):
+        # Formats are the values here.
+        return None
+    others = [word for word in dict.fromkeys(words) if not re.fullmatch(stated.pattern, word)]
+    return _one_of([{"type": "string", "pattern": stated.pattern}, *({"const": word} for word in others)])
+
+
+def _is_plain(pattern: str) -> bool:
+    if not _PLAIN_PATTERN.fullmatch(pattern) or _NOT_PLAIN.search(pattern):
+        return False
+    # `^a|b$` means "begins with a, or ends with b"; a grammar would read "a or b".
+    depth = 0
+    for part in re.findall(r"\\.|\[(?:\\.|[^\]])*\]|[()|]", pattern):
+        depth += (part == "(") - (part == ")")
+        if depth < 0 or (part == "|" and depth == 0):
+            return False
+    repeated = [int(number) for number in re.findall(r"(?:\{|,)(\d+)(?=[,}])", pattern)]
+    return depth == 0 and all(number <= _MAX_REPETITIONS for number in repeated)
+
+
+def _number(kind: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Bounds as integers where the type is one; an exclusive bound of an integer becomes the next one."""
+    reduced: dict[str, Any] = {"type": kind}
+    low, high = schema.get("minimum"), schema.get("maximum")
+    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+    if above is True:  # draft 4
+        low, above = None, low
+    if below is True:
+        high, below = None, high
+    if kind == "number":
+        pairs = zip(_NUMERIC, (low, high, above, below), strict=True)
+        return {**reduced, **{keyword: bound for keyword, bound in pairs if _is_number(bound)}}
+    lows = [math.ceil(bound) for bound in (low,) if _is_number(bound)]
+    lows += [math.floor(bound) + 1 for bound in (above,) if _is_number(bound)]
+    highs = [math.floor(bound) for bound in (high,) if _is_number(bound)]
+    highs += [math.ceil(bound) - 1 for bound in (below,) if _is_number(bound)]
+    if lows and highs and max(lows) > min(highs):
+        return reduced
+    limits = {"minimum": max(lows, default=None), "maximum": min(highs, default=None)}
+    # llama.cpp reads bounds as 64-bit numbers and unrolls their digits.
+    return {**reduced, **{key: bound for key, bound in limits.items() if bound is not None and abs(bound) < 2**53}}
+
+
+def _common_types(one: Any, other: Any) -> Any:
+    left = one if isinstance(one, list) else [one]
+    right = other if isinstance(other, list) else [other]
+    common = [kind for kind in left if kind in right or (kind == "integer" and "number" in right)]
+    common += [kind for kind in right if kind == "integer" and "number" in left and kind not in common]
+    return common or one
+
+
+def _is_number(value: Any) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_numbers(*values: Any) -> bool:
+    return all(_is_number(value) for value in values)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_number(value) and value >= 0 and float(value).is_integer()

@@ -1,0 +1,247 @@
+"""One generation: its attempts, what they cost, what they told the observer, and which step follows a bad one."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import structlog
+from tenacity import RetryCallState
+
+from planner_service.generation.attempts import (
+    Attempt,
+    AttemptOutcome,
+    GenerationReport,
+    bounded_errors,
+    recorded_text,
+)
+from planner_service.generation.errors import (
+    BudgetExhausted,
+    CircuitOpen,
+    GenerationFailed,
+    MeaningViolated,
+    ProviderNotUsable,
+    ProviderTimedOut,
+    ProviderUnavailable,
+    RequestRejected,
+)
+from planner_service.generation.instructor_client import Exchange
+from planner_service.generation.prompt.conversation import Messages, reask, size
+from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages, said
+from planner_service.generation.prompt.selection import shown_actions
+from planner_service.generation.providers.circuit import Permit
+from planner_service.generation.providers.providers import ModelClient
+from planner_service.generation.reply.draft import PlanDraft
+from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
+from planner_service.generation.retry_policy import Step, Tactics
+from planner_service.generation.shared_state import Workshop
+from planner_service.generation.stream_reconciler import JobTeller
+from planner_service.generation.tracing import attempt_span, tell_outcome
+
+_log = structlog.get_logger(__name__)
+
+MIN_OUTPUT_TOKENS = 32
+"""A call that could not say more than this is not made."""
+_VARIED_TEMPERATURE = 0.6
+
+
+class Healing:
+    """See the module. `attempt` is called again as long as `worth_another` says so of the last failure."""
+
+    def __init__(self, workshop: Workshop, request: GenerationRequest, observer: GenerationObserver | None) -> None:
+        self._workshop = workshop
+        self._settings = workshop.settings
+        self._request = request
+        self._observer = observer
+        self._models = (request.model, *request.fallback_models)
+        shown = shown_actions(request.catalogue, request.prompt, request.context)
+        self._form = workshop.form(shown)
+        self._said = said(request.prompt, request.context)
+        self._opening: Messages = build_messages(request.prompt, request.context, shown)
+        self._tactics = Tactics(workshop.settings, len(self._models), workshop.jitter)
+        self._step = Step(0)
+        self._attempts: list[Attempt] = []
+        self._tokens_used = 0
+        self._last_reply = ""
+        self._last_failure: GenerationFailed | None = None
+        self._model = request.model
+        self._loop = asyncio.get_running_loop()
+        self._started = self._loop.time()
+
+    def report(self) -> GenerationReport:
+        """All attempts so far."""
+        return GenerationReport(
+            model=self._model,
+            prompt_template_version=TEMPLATE_VERSION,
+            catalogue_digest=self._request.catalogue.digest,
+            attempts=tuple(self._attempts),
+            duration_seconds=self._loop.time() - self._started,
+        )
+
+    def delay_seconds(self, _: RetryCallState) -> float:
+        """How long to wait before the next attempt."""
+        return self._step.delay_seconds
+
+    def worth_another(self, failure: BaseException) -> bool:
+        """Decides what follows a failed attempt. Called once for each."""
+        if not isinstance(failure, GenerationFailed):
+            return False
+        step = self._tactics.after(failure, self._seconds_left())
+        if step is None:
+            return False
+        self._step = step
+        return True
+
+    async def attempt(self) -> GenerationResult:
+        """One call to one model.
+
+        :raises GenerationFailed: what was wrong; the attempt is in the report
+        """
+        client, permit = self._admitted()
+        try:
+            messages = self._messages()
+            options = client.call_options(
+                output_limit=self._affordable_output(client, messages),
+                temperature=_VARIED_TEMPERATURE if self._step.vary else self._settings.temperature,
+                seed=self._settings.seed + (len(self._attempts) if self._step.vary else 0),
+                stream=self._observer is not None and client.streams,
+            )
+            exchange = Exchange(client, self._form, self._said)
+            teller = (
+                JobTeller(self._observer, self._form, exchange.amendments_to) if self._observer is not None else None
+            )
+            number = len(self._attempts) + 1
+            if self._observer is not None:
+                self._observer.attempt_started(number, client.model)
+            start_time, started = self._workshop.now(), self._loop.time()
+            failure: GenerationFailed | None = None
+            draft: PlanDraft | None = None
+            with attempt_span(client, number) as span:
+                try:
+                    draft = await self._ask(exchange, messages, options, teller)
+                    if errors := self._request.check(draft):
+                        failure = MeaningViolated(client.model, errors=bounded_errors(errors))
+                except GenerationFailed as raised:
+                    failure = raised
+                tell_outcome(span, exchange.reply, failure)
+            self._settle(permit, failure)
+            self._enter(
+                Attempt(
+                    number=number,
+                    model=client.model,
+                    outcome=AttemptOutcome.VALID if failure is None else failure.outcome,
+                    errors=() if failure is None else bounded_errors(failure.errors),
+                    raw_text=recorded_text(exchange.reply.text if exchange.reply else "", self._settings.raw_text),
+                    input_tokens=sum(reply.input_tokens for reply in exchange.replies),
+                    output_tokens=sum(reply.output_tokens for reply in exchange.replies),
+                    duration_seconds=self._loop.time() - started,
+                    repaired=exchange.repaired,
+                    start_time=start_time,
+                ),
+                exchange,
+                messages,
+            )
+            if failure is not None:
+                if teller is not None:
+                    teller.retract(failure.message)
+                if isinstance(failure, RequestRejected) and not client.leave_out(failure.parameter):
+                    failure.parameter = ""
+                self._last_failure = failure
+                raise failure
+            assert draft is not None
+            if teller is not None:
+                teller.settle(draft)
+            return GenerationResult(draft, self.report())
+        finally:
+            permit.abandoned()  # says nothing once the call was settled
+
+    def _admitted(self) -> tuple[ModelClient, Permit]:
+        """The model of the current step, or the next one whose provider is not known to be down."""
+        first = self._step.model_index
+        unusable: GenerationFailed | None = None
+        wait: float | None = None
+        for index in (*range(first, len(self._models)), *range(first)):
+            model = self._models[index]
+            try:
+                client = self._workshop.clients.client(model)
+            except ProviderNotUsable as error:
+                unusable = ProviderUnavailable(model, str(error))
+                continue
+            circuit = self._workshop.circuit(client.prefix)
+            permit = circuit.admit()
+            if permit is not None:
+                if index != first:
+                    self._step = Step(index)
+                self._tactics.asked(index)
+                self._model = model
+                return client, permit
+            seconds = circuit.seconds_until_admission
+            wait = seconds if wait is None else min(wait, seconds)
+        raise CircuitOpen(self._model, retry_after_seconds=wait) if unusable is None else unusable
+
+    def _messages(self) -> Messages:
+        step, failure = self._step, self._last_failure
+        if not step.reask or failure is None:
+            return self._opening
+        return reask(self._opening, self._last_reply, failure.errors, show_reply=not step.vary)
+
+    def _affordable_output(self, client: ModelClient, messages: Messages) -> int:
+        """Tokens that the reply may have."""
+        budget, limit = self._request.token_budget, self._settings.max_output_tokens
+        if not budget:
+            return limit
+        prompt = self._workshop.estimate(client.model).of(self._prompt_size(client, messages))
+        affordable = min(limit, budget - self._tokens_used - prompt)
+        if affordable >= MIN_OUTPUT_TOKENS:
+            return affordable
+        errors = self._last_failure.errors if self._last_failure is not None else ()
+        message = BudgetExhausted.default_message
+        if not self._attempts:
+            message = f"a token budget of {budget} does not pay for a prompt of about {prompt} tokens"
+        raise BudgetExhausted(client.model, message, token_budget=budget, errors=errors)
+
+    def _prompt_size(self, client: ModelClient, messages: Messages) -> int:
+        return size(messages) + (self._form.schema_size if client.uses_tools else 0)
+
+    async def _ask(
+        self, exchange: Exchange, messages: Messages, options: dict[str, Any], teller: JobTeller | None
+    ) -> PlanDraft:
+        limit = self._loop.time() + self._settings.attempt_timeout_seconds
+        deadline = self._request.deadline
+        hear = teller.hear if teller is not None and exchange.client.streams else None
+        try:
+            async with asyncio.timeout_at(limit if deadline is None else min(limit, deadline)):
+                return await exchange.ask(messages, options, hear)
+        except TimeoutError:
+            failure = ProviderTimedOut(exchange.client.model)
+        except ProviderTimedOut as timed_out:
+            failure = timed_out
+        failure.deadline = deadline is not None and self._loop.time() >= deadline
+        raise failure
+
+    def _settle(self, permit: Permit, failure: GenerationFailed | None) -> None:
+        if isinstance(failure, ProviderUnavailable) or (isinstance(failure, ProviderTimedOut) and not failure.deadline):
+            permit.failed()
+            if failure.problem:
+                # Nobody else may hear of it: another model may answer in its place.
+                _log.warning("a provider failed", model=failure.model, what=failure.message, problem=failure.problem)
+        elif not isinstance(failure, ProviderTimedOut):
+            permit.succeeded()
+
+    def _enter(self, attempt: Attempt, exchange: Exchange, messages: Messages) -> None:
+        """Takes an attempt into the ledger and its cost into the budget."""
+        self._attempts.append(attempt)
+        self._last_reply = exchange.reply.text if exchange.reply is not None else ""
+        estimate = self._workshop.estimate(attempt.model)
+        prompt_size = self._prompt_size(exchange.client, messages)
+        estimate.learn(prompt_size, exchange.reply.input_tokens if exchange.reply is not None else 0)
+        # A provider that does not count must not make the budget endless.
+        if exchange.reply is not None:
+            self._tokens_used += attempt.input_tokens or estimate.of(prompt_size)
+            self._tokens_used += attempt.output_tokens or estimate.of(len(self._last_reply))
+        if self._observer is not None:
+            self._observer.attempt_finished(attempt)
+
+    def _seconds_left(self) -> float | None:
+        deadline = self._request.deadline
+        return None if deadline is None else deadline - self._loop.time()

@@ -1,0 +1,1 @@
+"""Catalogue and policy in force, and what they decide about a job."""

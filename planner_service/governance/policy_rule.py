@@ -1,0 +1,94 @@
+"""One rule of a policy: what it fits. Everything it does costs work that is bounded for each job (condition.py)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import translate
+from typing import Any
+
+from plangate_core.catalogue.catalogue import Action, Risk
+from planner_service.governance.condition import Condition, Values
+from planner_service.governance.decision import Decision
+
+_PATTERN_NANOSECONDS = 400.0
+_TRIED_NANOSECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What policy looks at: a job whose arguments passed the catalogue's checks, and who asks for it when."""
+
+    action: Action
+    args: Mapping[str, Any]
+    labels: Mapping[str, str]
+    requester: str
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Globs:
+    """Patterns with * and ?, any of which may match. Case matters.
+
+    Trying them costs at most `fixed_nanoseconds`, and `character_nanoseconds` for each character of the text: a part
+    between two * is tried at each place.
+    """
+
+    compiled: tuple[re.Pattern[str], ...]
+    fixed_nanoseconds: float
+    character_nanoseconds: float
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Globs:
+        """Compile them. Runs of * become one: two in a row would only cost backtracking."""
+        kept = [re.sub(r"\*+", "*", text) for text in texts]
+        return cls(
+            tuple(re.compile(translate(text)) for text in kept),
+            _PATTERN_NANOSECONDS * len(kept),
+            _TRIED_NANOSECONDS * sum(map(len, kept)),
+        )
+
+    def match(self, text: str, values: Values) -> bool:
+        """Whether any pattern fits the whole text. Raises ConditionFailed when that could take too long."""
+        values.spend(self.fixed_nanoseconds + self.character_nanoseconds * len(text))
+        return any(pattern.match(text) for pattern in self.compiled)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule: when everything it names fits, it says `decision`. What it does not name fits anything."""
+
+    name: str
+    decision: Decision
+    actions: Globs | None
+    risks: frozenset[Risk]
+    requesters: Globs | None
+    labels: Mapping[str, Globs]
+    args: Mapping[str, Globs | bool | int | float | None]
+    condition: Condition | None
+
+    def fits(self, subject: Subject, values: Values) -> bool:
+        """Whether the rule applies. Raises ConditionFailed."""
+        # An action that nobody judged counts as dangerous.
+        risk = subject.action.assumed_risk
+        return (
+            (self.actions is None or self.actions.match(subject.action.name, values))
+            and (not self.risks or risk in self.risks)
+            and (self.requesters is None or self.requesters.match(subject.requester, values))
+            and all(
+                key in subject.labels and globs.match(subject.labels[key], values) for key, globs in self.labels.items()
+            )
+            and all(
+                name in subject.args and _same(wanted, subject.args[name], values) for name, wanted in self.args.items()
+            )
+            and (self.condition is None or self.condition.holds(values))
+        )
+
+
+def _same(wanted: Globs | bool | int | float | None, value: Any, values: Values) -> bool:
+    if isinstance(wanted, Globs):
+        return isinstance(value, str) and wanted.match(value, values)
+    # True == 1 in Python, not in a policy.
+    return isinstance(value, bool) == isinstance(wanted, bool) and bool(value == wanted)

@@ -1,0 +1,119 @@
+"""Messages as the planner's own types, whoever sent them: `job_from_proto`. What the store has is decoded here whole.
+
+Raises FieldInvalid, which names the field as on the wire.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.timestamp_pb2 import Timestamp
+from plangate.plan.v1 import plan_pb2
+from plangate.store.v1 import proposal_pb2
+
+from plangate_core.catalogue.effect import Effect
+from plangate_core.contract.struct_codec import JsonObject, NumberNotExact, StructRefused, struct_to_json
+from planner_service.governance.decision import Decision
+from planner_service.messages.encoding import EFFECTS
+from planner_service.planning.errors import FieldInvalid
+from planner_service.planning.plan import ClaimedPlan, Job, Options, Plan, PlanRequest, Proposal
+
+_EFFECTS_BACK = {number: effect for effect, number in EFFECTS.items()}
+
+
+def json_from_proto(message: Struct, path: str) -> JsonObject:
+    """A Struct as JSON, whole numbers as integers."""
+    try:
+        return struct_to_json(message, path)
+    except StructRefused as error:
+        inexact = isinstance(error, NumberNotExact)
+        raise FieldInvalid(error.path, error.description, "NUMBER_NOT_EXACT" if inexact else "INVALID_FIELD") from None
+
+
+def job_from_proto(message: plan_pb2.Job, path: str) -> Job:
+    """A job without its decision."""
+    return Job(
+        id=message.id,
+        action_name=message.action_name,
+        action_args=json_from_proto(message.action_args, f"{path}.action_args"),
+        description=message.description,
+        evidence=message.evidence,
+        role=message.role,
+        input_context=tuple(message.input_context),
+        depends_on=tuple(message.depends_on),
+        priority=message.priority,
+        max_attempts=message.max_attempts,
+    )
+
+
+def time_from_proto(message: Timestamp, path: str) -> datetime:
+    """An aware time in UTC, to the microsecond."""
+    try:
+        return message.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise FieldInvalid(path, "is not a time between the years 1 and 9999") from None
+
+
+def stored_plan_from_proto(message: plan_pb2.Plan) -> Plan:
+    """What a stored plan says, with the decisions of its jobs."""
+    return Plan(
+        objective=message.objective,
+        prompt=message.prompt,
+        jobs=tuple(_stored_job_from_proto(job, index) for index, job in enumerate(message.jobs)),
+        context=json_from_proto(message.context, "context"),
+        labels=dict(message.labels),
+        options=_stored_options(message),
+    )
+
+
+def claimed_plan_from_proto(message: plan_pb2.Plan) -> ClaimedPlan:
+    """A queued plan and the lease on it."""
+    return ClaimedPlan(
+        id=message.id,
+        attempt=message.lease.attempt,
+        requester=message.created_by,
+        request=PlanRequest(
+            prompt=message.prompt,
+            context=json_from_proto(message.context, "context"),
+            labels=dict(message.labels),
+            options=_stored_options(message),
+        ),
+    )
+
+
+def _stored_options(plan: plan_pb2.Plan) -> Options:
+    return Options(plan.options.model, plan.options.max_attempts, plan.options.token_budget)
+
+
+def proposal_from_proto(message: proposal_pb2.Proposal) -> Proposal:
+    """A proposal as far as revising it needs to know."""
+    return Proposal(
+        id=message.id,
+        action_name=message.action_name,
+        action_args=json_from_proto(message.action_args, "action_args"),
+        description=message.description,
+        priority=message.priority,
+        labels=dict(message.labels),
+        created_by=message.created_by,
+        updated_by=message.updated_by,
+        answer=message,
+    )
+
+
+def _stored_job_from_proto(message: plan_pb2.Job, index: int) -> Job:
+    job = job_from_proto(message, f"jobs[{index}]")
+    return replace(job, decision=decision_from_proto(message.decision)) if message.HasField("decision") else job
+
+
+def decision_from_proto(message: plan_pb2.Decision) -> Decision:
+    """What policy decided."""
+    return Decision(
+        effect=_EFFECTS_BACK.get(message.effect, Effect.DENY),
+        rule=message.rule,
+        reason=message.reason,
+        required_approvals=message.required_approvals,
+        reviewer_role=message.reviewer_role,
+        approval_ttl=message.approval_ttl.ToTimedelta() if message.HasField("approval_ttl") else None,
+    )

@@ -1,0 +1,1 @@
+"""The use cases: a plan is generated, checked, governed and committed."""

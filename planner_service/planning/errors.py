@@ -1,0 +1,140 @@
+"""What can be wrong with a request to the planner, apart from what the model and the store do.
+
+PlanningRefused
+├── FieldInvalid            a field of the request is missing or wrong
+├── JobsInvalid             jobs fail the catalogue's checks
+├── ActionNotFound          the catalogue has no such action
+├── PageTokenInvalid        not one of ours, or the catalogue changed between pages
+├── ModelNotAllowed         the settings do not allow the model asked for
+├── PolicyDenied            policy denies what a revised proposal says
+├── RoleMissing             the caller may not ask for this
+├── RequestIdReused         the same request_id came with other content
+├── TooManyPlans            as many plans are in the making as may be
+├── TooManySimulations      as many policies are tried on history as may be
+├── PlanningTimedOut        the call's time ran out
+├── StreamNotRead           the client takes no more of the plan's stream
+├── StoreAway               the store cannot be reached or cannot work now; nothing was stored
+└── StoreOutOfTime          time ran out while the store was asked: what was to be stored may or may not be there
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from plangate_core.catalogue.finding import AttemptError
+from planner_service.governance.decision import Decision
+
+
+class PlanningRefused(Exception):
+    """The planner does not do what it was asked. The message is fit for the caller."""
+
+
+class FieldInvalid(PlanningRefused):
+    """`path` names the field; `description` is a clause: "is required". `reason` is the contract's."""
+
+    def __init__(self, path: str, description: str, reason: str = "INVALID_FIELD") -> None:
+        super().__init__(f"{path} {description}")
+        self.path = path
+        self.description = description
+        self.reason = reason
+
+
+class JobsInvalid(PlanningRefused):
+    """Paths begin with "jobs." and a position, or with "action_args" when one proposal is revised."""
+
+    def __init__(self, errors: Sequence[AttemptError]) -> None:
+        super().__init__(f"{len(errors)} things are wrong with the jobs")
+        self.errors = tuple(errors)
+
+
+class ActionNotFound(PlanningRefused):
+    """`name` is not in the catalogue."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("the catalogue has no such action")
+        self.name = name
+
+
+class PageTokenInvalid(PlanningRefused):
+    """Begin again with the first page."""
+
+    def __init__(self) -> None:
+        super().__init__("the page token is not one of ours, or the catalogue changed between pages")
+
+
+class ModelNotAllowed(PlanningRefused):
+    """`model` is not among those that PLANGATE_ALLOWED_MODELS names."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__("this planner may not use that model")
+        self.model = model
+
+
+class PolicyDenied(PlanningRefused):
+    """`decision` names the rule and its reason."""
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(f"denied by the rule {decision.rule}: {decision.reason}")
+        self.decision = decision
+
+
+class RoleMissing(PlanningRefused):
+    """The caller needs one of `roles`."""
+
+    def __init__(self, roles: Sequence[str]) -> None:
+        super().__init__(f"the role {' or '.join(roles)} is needed")
+        self.roles = tuple(roles)
+
+
+class RequestIdReused(PlanningRefused):
+    """The first call with `request_id` said something else, or was somebody else's."""
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"request_id {request_id} was used before for another request")
+        self.request_id = request_id
+
+
+class TooManyPlans(PlanningRefused):
+    """`limit` plans are in the making."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the planner is at its limit of {limit} plans at once")
+        self.limit = limit
+
+
+class TooManySimulations(PlanningRefused):
+    """`limit` policies are being tried on history."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the planner is at its limit of {limit} simulations at once")
+        self.limit = limit
+
+
+class PlanningTimedOut(PlanningRefused):
+    """The call's own time ran out before there was a plan."""
+
+    def __init__(self, model: str) -> None:
+        super().__init__("the time of the call ran out before there was a plan")
+        self.model = model
+
+
+class StreamNotRead(PlanningRefused):
+    """The plan may be stored or not: the same call with the same request_id finds out."""
+
+    def __init__(self) -> None:
+        super().__init__("the stream was not read: repeat with the same request_id to find out whether there is a plan")
+
+
+class StoreAway(PlanningRefused):
+    """The same call with the same request_id may be repeated."""
+
+    def __init__(self, retry_after_seconds: float | None = None) -> None:
+        super().__init__("the store cannot be reached now; nothing was stored")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class StoreOutOfTime(PlanningRefused):
+    """What was to be written may or may not be there: the same call with the same request_id finds out."""
+
+    def __init__(self) -> None:
+        super().__init__("the time ran out while the store was asked: repeat with the same request_id to find out")

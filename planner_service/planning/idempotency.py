@@ -1,0 +1,78 @@
+"""Whether a call says what an earlier one with the same request_id said.
+
+The store compares letter by letter what it was asked to store, but what the planner stores of one request differs from
+time to time: a model answers otherwise, policy was changed meanwhile. So the planner compares what the client said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from planner_service.planning.checks import job_id
+from planner_service.planning.plan import Job, Plan, PlanRequest, Proposal
+from planner_service.planning.store_port import Revision
+
+
+def identified(jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """The jobs, those without an id numbered by their position."""
+    return tuple(job if job.id else replace(job, id=job_id(index)) for index, job in enumerate(jobs))
+
+
+def asks_the_same(plan: Plan, request: PlanRequest) -> bool:
+    """Whether a stored plan came of this request."""
+    return (plan.prompt, plan.context, plan.labels, plan.options) == (
+        request.prompt,
+        request.context,
+        request.labels,
+        request.options,
+    )
+
+
+def says_the_same(stored: Plan, brought: Plan) -> bool:
+    """Whether a stored plan is what this one, brought by a client, became."""
+    if (stored.prompt, stored.objective, stored.context, stored.labels) != (
+        brought.prompt,
+        brought.objective,
+        brought.context,
+        brought.labels,
+    ):
+        return False
+    jobs = identified(brought.jobs)
+    return len(stored.jobs) == len(jobs) and all(map(_is_made_of, stored.jobs, jobs))
+
+
+def revises_the_same(revised: Proposal, revision: Revision) -> bool:
+    """Whether a proposal, as an earlier revision left it, is what this one would have made of it."""
+    return (
+        revised.id == revision.proposal_id
+        and (revision.action_args is None or _fills_in(revised.action_args, revision.action_args))
+        and revision.description in (None, revised.description)
+        and revision.priority in (None, revised.priority)
+    )
+
+
+def _is_made_of(stored: Job, brought: Job) -> bool:
+    """Whether a stored job is what this one becomes: with defaults, a description and a decision added."""
+    return (
+        replace(
+            brought,
+            action_args=stored.action_args,
+            description=brought.description or stored.description,
+            decision=stored.decision,
+            max_attempts=stored.max_attempts,
+        )
+        == stored
+        and brought.max_attempts in (0, stored.max_attempts)
+        and _fills_in(stored.action_args, brought.action_args)
+    )
+
+
+def _fills_in(stored: object, brought: object) -> bool:
+    """Whether a stored value is the one that was brought, with nothing but defaults added."""
+    if isinstance(stored, Mapping) and isinstance(brought, Mapping):
+        return all(name in stored and _fills_in(stored[name], value) for name, value in brought.items())
+    if isinstance(stored, list) and isinstance(brought, list):
+        return len(stored) == len(brought) and all(map(_fills_in, stored, brought))
+    # A schema may turn "3" into 3 (x-coerce).
+    return stored == brought or (isinstance(brought, str) and str(stored).lower() == brought.strip().lower())

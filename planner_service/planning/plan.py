@@ -1,0 +1,122 @@
+"""Plans and jobs as the planner works on them, before the store gives them identity, state and history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from planner_service.generation.attempts import GenerationReport
+from planner_service.governance.decision import Decision
+
+MAX_PROMPT_CHARACTERS = 32_768
+MAX_OBJECTIVE_CHARACTERS = 2_000
+MAX_EVIDENCE_CHARACTERS = 4_000
+MAX_JOBS = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One step of a plan. `depends_on` holds ids of jobs of the same plan. `decision` is None until it was governed."""
+
+    id: str
+    action_name: str
+    action_args: Mapping[str, Any]
+    description: str = ""
+    evidence: str = ""
+    role: str = ""
+    input_context: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()
+    priority: int = 0
+    max_attempts: int = 0
+    decision: Decision | None = None
+
+
+def with_decisions(jobs: Sequence[Job], decisions: Sequence[Decision]) -> tuple[Job, ...]:
+    """The jobs, each with the decision at its position."""
+    return tuple(replace(job, decision=decision) for job, decision in zip(jobs, decisions, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a requester may ask of the generation; empty and 0 mean the planner's default."""
+
+    model: str = ""
+    max_attempts: int = 0
+    token_budget: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanRequest:
+    """A request in plain words, as it was received."""
+
+    prompt: str
+    context: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    options: Options = Options()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a plan says: all that is stored of it. `report` is None for plans that were brought by a client."""
+
+    objective: str
+    prompt: str = ""
+    jobs: tuple[Job, ...] = ()
+    context: Mapping[str, Any] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    options: Options = Options()
+    report: GenerationReport | None = None
+    no_action_reason: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlan:
+    """A plan that the store has. `answer` is the store's own message, handed on to the client as it came."""
+
+    id: str
+    created_by: str
+    answer: object
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedPlan:
+    """A queued plan that this planner holds the lease on. `attempt` is the fencing token."""
+
+    id: str
+    attempt: int
+    requester: str
+    request: PlanRequest
+
+
+@dataclass(frozen=True, slots=True)
+class PlanningEnded:
+    """How an attempt at a queued plan ended that made no plan.
+
+    retry_delay: before the next attempt, where there is one; None leaves it to the store. counts: False when this
+    attempt is none: nobody was asked, or the planner was stopped.
+    """
+
+    reason: str
+    message: str
+    report: GenerationReport | None = None
+    retryable: bool = False
+    retry_delay: timedelta | None = None
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A proposal as far as revising it needs to know. `answer` is the store's own message."""
+
+    id: str
+    action_name: str
+    action_args: Mapping[str, Any]
+    description: str
+    priority: int
+    labels: Mapping[str, str]
+    created_by: str
+    updated_by: str
+    answer: object

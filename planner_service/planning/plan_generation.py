@@ -1,0 +1,303 @@
+"""A plan from a request in plain words: from the cache or a model, checked, governed, explained. Not stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+from plangate_core.catalogue.catalogue import Catalogue
+from plangate_core.catalogue.finding import AttemptError
+from plangate_core.text.truncation import shortened
+from planner_service.generation.attempts import GenerationReport
+from planner_service.generation.errors import GenerationFailed
+from planner_service.generation.prompt.catalogue_text import clipped
+from planner_service.generation.providers.recording import noting_exchanges
+from planner_service.generation.reply.draft import JobDraft, PlanDraft
+from planner_service.generation.request import GenerationObserver, GenerationRequest
+from planner_service.governance.governance import Governance, GovernanceFiles
+from planner_service.planning.checks import check_args, check_jobs, job_of_draft, jobs_of_draft
+from planner_service.planning.clock import Clock
+from planner_service.planning.completeness import evidence_for, warnings_for
+from planner_service.planning.draft_cache import CachedDraft, DraftCache, draft_key
+from planner_service.planning.errors import ModelNotAllowed, PlanningTimedOut
+from planner_service.planning.metrics import PlanningMetrics
+from planner_service.planning.observer import PlanObserver, Told
+from planner_service.planning.plan import MAX_OBJECTIVE_CHARACTERS, Job, Plan, PlanRequest, with_decisions
+from planner_service.planning.single_flight import SingleFlight
+from planner_service.wording.describing import MAX_DESCRIPTION_CHARACTERS, description_of
+from planner_service.wording.opposites import opposite_asked
+
+# How much of a prompt is the objective, where the model states none.
+_OBJECTIVE_OF_PROMPT_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerationLimits:
+    """What the settings say of generating plans. `models`: the default one, then its fallbacks.
+
+    asked_how: all else that a model's answer depends on: its server, mode, weights, temperature and the like.
+    """
+
+    models: tuple[str, ...]
+    allowed_models: frozenset[str]
+    max_attempts: int
+    token_budget: int
+    asked_how: tuple[str, ...] = ()
+
+
+class PlanRecorder(Protocol):
+    """Records what becomes of requests, so that their plans can be made again."""
+
+    def write(
+        self,
+        request: PlanRequest,
+        outcome: Plan | Exception,
+        *,
+        requester: str,
+        time: datetime,
+        streamed: bool,
+        models: tuple[str, ...],
+        max_attempts: int,
+        token_budget: int,
+        prompt_template_version: str,
+        catalogue_digest: str,
+        policy_digest: str,
+        exchanges: list[str],
+    ) -> None:
+        """Append one request and what came of it."""
+
+
+class PlanGeneration:
+    """Makes plans. One per process; one event loop only."""
+
+    def __init__(
+        self,
+        *,
+        governance: GovernanceFiles,
+        flights: SingleFlight,
+        cache: DraftCache,
+        clock: Clock,
+        limits: GenerationLimits,
+        metrics: PlanningMetrics,
+        prompt_template_version: str,
+        recorder: PlanRecorder | None = None,
+    ) -> None:
+        self._governance = governance
+        self._flights = flights
+        self._cache = cache
+        self._clock = clock
+        self._limits = limits
+        self._metrics = metrics
+        self._template = prompt_template_version
+        self._recorder = recorder
+
+    async def generate(
+        self, request: PlanRequest, *, requester: str, deadline: float, observer: PlanObserver | None = None
+    ) -> Plan:
+        """A plan, checked and governed, not stored. Raises GenerationFailed, PlanningTimedOut, ModelNotAllowed."""
+        governance = self._governance.current
+        now = self._clock.now()
+        if self._recorder is None:
+            return await self._generate(request, governance, now, requester, deadline, observer)
+        with noting_exchanges() as exchanges:
+            try:
+                outcome = await self._generate(request, governance, now, requester, deadline, observer)
+            except (GenerationFailed, PlanningTimedOut) as failure:
+                self._record(request, failure, governance, now, requester, observer, exchanges)
+                raise
+        self._record(request, outcome, governance, now, requester, observer, exchanges)
+        return outcome
+
+    def _record(
+        self,
+        request: PlanRequest,
+        outcome: Plan | Exception,
+        governance: Governance,
+        now: datetime,
+        requester: str,
+        observer: PlanObserver | None,
+        exchanges: list[str],
+    ) -> None:
+        assert self._recorder is not None
+        self._recorder.write(
+            request,
+            outcome,
+            requester=requester,
+            time=now,
+            streamed=observer is not None,
+            models=self._models(request.options.model),
+            max_attempts=request.options.max_attempts or self._limits.max_attempts,
+            token_budget=request.options.token_budget or self._limits.token_budget,
+            prompt_template_version=self._template,
+            catalogue_digest=governance.catalogue.digest,
+            policy_digest=governance.policy.digest,
+            exchanges=exchanges,
+        )
+
+    async def _generate(
+        self,
+        request: PlanRequest,
+        governance: Governance,
+        now: datetime,
+        requester: str,
+        deadline: float,
+        observer: PlanObserver | None,
+    ) -> Plan:
+        models = self._models(request.options.model)
+        key = draft_key(
+            prompt=request.prompt,
+            context=request.context,
+            catalogue_digest=governance.catalogue.digest,
+            policy_digest=governance.policy.digest,
+            models=models,
+            prompt_template_version=self._template,
+            asked_how=self._limits.asked_how,
+        )
+
+        last: tuple[PlanDraft, tuple[Job, ...], list[AttemptError]] | None = None
+
+        def checked(draft: PlanDraft) -> tuple[tuple[Job, ...], list[AttemptError]]:
+            nonlocal last
+            # The generator has asked already, unless it did so for another request that shares the draft.
+            if last is None or last[0] is not draft:
+                last = (draft, *check_jobs(jobs_of_draft(draft), governance.catalogue))
+            return last[1], last[2]
+
+        async def finished(draft: PlanDraft) -> tuple[tuple[Job, ...], list[AttemptError]]:
+            jobs, errors = checked(draft)
+            if errors:
+                return (), errors
+            explained = [_explained(job, request.prompt, governance) for job in jobs]
+            decisions = await governance.decide_all(explained, request.labels, requester, now)
+            return with_decisions(explained, decisions), errors
+
+        def alone(index: int, draft: JobDraft) -> Job | None:
+            job = job_of_draft(index, draft)
+            args, errors = check_args(job.action_name, job.action_args, governance.catalogue)
+            if errors:
+                return None
+            explained = _explained(replace(job, action_args=args), request.prompt, governance)
+            return replace(
+                explained,
+                decision=governance.decide(
+                    explained.action_name, explained.action_args, request.labels, requester, now
+                ),
+            )
+
+        told = Told(observer, alone) if observer else None
+        cached = await self._cache.get(key)
+        jobs, errors = await finished(cached.draft) if cached else ((), [])
+        if cached and not errors:
+            self._metrics.cache_hit()
+            draft = cached.draft
+            report = GenerationReport(
+                model=cached.model,
+                prompt_template_version=cached.prompt_template_version,
+                catalogue_digest=governance.catalogue.digest,
+                cached=True,
+            )
+        else:
+            self._metrics.cache_miss()
+            draft, report = await self._ask(
+                key, request, models, governance, lambda draft: checked(draft)[1], deadline, told
+            )
+            jobs, errors = await finished(draft)
+            assert not errors, "the generator returns drafts that passed the checks"
+        if told:
+            told.settle(jobs)
+        return Plan(
+            objective=_objective(draft.objective, request.prompt),
+            prompt=request.prompt,
+            jobs=jobs,
+            context=request.context,
+            labels=request.labels,
+            options=request.options,
+            report=replace(report, policy_digest=governance.policy.digest),
+            no_action_reason="" if jobs else _clean(draft.no_action_reason or "the model named no action"),
+            warnings=_warnings(request.prompt, jobs, draft.no_action_reason, governance.catalogue),
+        )
+
+    async def _ask(
+        self,
+        key: str,
+        request: PlanRequest,
+        models: tuple[str, ...],
+        governance: Governance,
+        check: Callable[[PlanDraft], list[AttemptError]],
+        deadline: float,
+        observer: GenerationObserver | None,
+    ) -> tuple[PlanDraft, GenerationReport]:
+        options = request.options
+        asked = GenerationRequest(
+            prompt=request.prompt,
+            context=request.context,
+            catalogue=governance.catalogue,
+            model=models[0],
+            fallback_models=models[1:],
+            max_attempts=options.max_attempts or self._limits.max_attempts,
+            token_budget=options.token_budget or self._limits.token_budget,
+            deadline=deadline,
+            check=check,
+        )
+        # What bounds the effort does not change a right answer, but it does change who may share a wrong one.
+        flight_key = f"{key} {asked.max_attempts} {asked.token_budget}"
+        result = await self._flights.generate(flight_key, asked, observer)
+        report = result.report
+        await self._cache.put(key, CachedDraft(result.draft, report.model, report.prompt_template_version))
+        return result.draft, report
+
+    def check_model(self, model: str) -> None:
+        """Raises ModelNotAllowed."""
+        if model and model not in self._limits.allowed_models:
+            raise ModelNotAllowed(model)
+
+    def _models(self, asked: str) -> tuple[str, ...]:
+        self.check_model(asked)
+        fallbacks = tuple(model for model in self._limits.models[1:] if model != asked)
+        return (asked, *fallbacks) if asked else self._limits.models
+
+
+def generation_deadline(deadline: float) -> float:
+    """When a generation must end so that its plan can still be committed, or its report still be told."""
+    remaining = deadline - asyncio.get_running_loop().time()
+    return deadline - min(2.0, 0.1 * max(0.0, remaining))
+
+
+def described(job: Job, governance: Governance) -> str:
+    """What a job does, for its reviewer."""
+    return _clean(description_of(job, governance.catalogue))
+
+
+def _explained(job: Job, prompt: str, governance: Governance) -> Job:
+    return replace(job, description=described(job, governance), evidence=_clean(evidence_for(job, prompt)))
+
+
+def _objective(objective: str, prompt: str) -> str:
+    text = _clean(objective) or clipped(_clean(prompt), _OBJECTIVE_OF_PROMPT_CHARACTERS)
+    return shortened(text, MAX_OBJECTIVE_CHARACTERS)
+
+
+def _warnings(prompt: str, jobs: Sequence[Job], no_action_reason: str, catalogue: Catalogue) -> tuple[str, ...]:
+    warnings = warnings_for(prompt, jobs)
+    for job in jobs:
+        action = catalogue.find(job.action_name)
+        if action is not None and (asked := opposite_asked(prompt, action)):
+            warnings += (
+                _clean(f'{job.id} may do the opposite: the request says "{asked}", the job {job.action_name}'),
+            )
+    if jobs and no_action_reason:
+        # The model found actions for a part of the request only.
+        warnings += (_clean(f"a part of the request fits no action: {no_action_reason}"),)
+    return warnings
+
+
+def _clean(text: str) -> str:
+    """A model's words, fit to be stored: whole characters, no control characters, not too long."""
+    kept = text.strip()
+    if not kept.isprintable():
+        # Halves of surrogate pairs are not printable either.
+        kept = "".join(character for character in kept if character.isprintable() or character in "\n\t").strip()
+    return shortened(kept, MAX_DESCRIPTION_CHARACTERS)

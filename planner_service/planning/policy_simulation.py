@@ -1,0 +1,116 @@
+"""What another policy would have decided about jobs that were planned."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from plangate_core.catalogue.catalogue import Catalogue
+from planner_service.governance.decision import Decision
+from planner_service.governance.governance import Governance
+from planner_service.governance.policy import Policy, parse_policy
+from planner_service.planning.errors import TooManySimulations
+from planner_service.planning.plan import Plan
+
+_LONG_THOUGHT_SECONDS = 0.001
+
+
+class Past(Protocol):
+    """A plan of the store's history."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def created_by(self) -> str: ...
+    @property
+    def create_time(self) -> datetime: ...
+    @property
+    def plan(self) -> Plan: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One job about which the candidate would have decided differently."""
+
+    plan_id: str
+    job_id: str
+    action_name: str
+    actual: Decision
+    candidate: Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """`differences` holds the first of `jobs_different`, oldest plan first."""
+
+    jobs_evaluated: int
+    jobs_different: int
+    differences: tuple[Difference, ...]
+
+
+class Simulations:
+    """Simulations of one planner: each reads all of history, and asks a policy that may think long."""
+
+    def __init__(self, limit: int) -> None:
+        """`limit`: how many there may be at once."""
+        self._limit = limit
+        self._running = 0
+
+    async def run(
+        self, policy_yaml: str, history: AsyncIterator[Past], catalogue: Catalogue, max_differences: int
+    ) -> tuple[Policy, Simulation]:
+        """The candidate and what it would have decided. Raises TooManySimulations, PolicyInvalid."""
+        if self._running >= self._limit:
+            raise TooManySimulations(self._limit)
+        self._running += 1
+        parsing = asyncio.create_task(asyncio.to_thread(parse_policy, policy_yaml))
+        try:
+            candidate = await asyncio.shield(parsing)
+            return candidate, await simulate(history, catalogue, candidate, max_differences)
+        finally:
+            # A thread cannot be stopped, and reads a large policy for seconds: it counts until it is done, or callers
+            # who give up and come again would fill all threads there are.
+            parsing.add_done_callback(self._ended)
+
+    def _ended(self, parsing: asyncio.Task[Policy]) -> None:
+        self._running -= 1
+        if not parsing.cancelled():
+            parsing.exception()
+
+
+async def simulate(
+    history: AsyncIterator[Past], catalogue: Catalogue, candidate: Policy, max_differences: int
+) -> Simulation:
+    """Ask the candidate about every job that was decided, as of the time when it was.
+
+    Risk and the catalogue's own rules are those of today's catalogue: history does not keep them. Two decisions
+    differ when they ask something else of people; another rule or reason alone is no difference.
+    """
+    governance = Governance(catalogue, candidate)
+    evaluated = different = 0
+    differences: list[Difference] = []
+    async for past in history:
+        for job in past.plan.jobs:
+            if job.decision is None:
+                continue
+            evaluated += 1
+            started = time.perf_counter()
+            decision = governance.decide(
+                job.action_name, job.action_args, past.plan.labels, past.created_by, past.create_time
+            )
+            # A candidate may think long about each, and history is long: half of the time is everybody else's.
+            took = time.perf_counter() - started
+            await asyncio.sleep(took if took > _LONG_THOUGHT_SECONDS else 0)
+            if _demands(decision) != _demands(job.decision):
+                different += 1
+                if len(differences) < max_differences:
+                    differences.append(Difference(past.id, job.id, job.action_name, job.decision, decision))
+    return Simulation(evaluated, different, tuple(differences))
+
+
+def _demands(decision: Decision) -> tuple[object, ...]:
+    return (decision.effect, decision.required_approvals, decision.reviewer_role, decision.approval_ttl)

@@ -1,0 +1,275 @@
+"""The use cases: what the service does for those who call it. Knows neither gRPC nor any provider."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from plangate_core.catalogue.effect import Effect
+from plangate_core.catalogue.finding import AttemptError
+from planner_service.generation.attempts import GenerationReport
+from planner_service.governance.governance import Governance, GovernanceFiles
+from planner_service.governance.policy import most_severe
+from planner_service.planning.checks import check_args, check_jobs
+from planner_service.planning.clock import Clock
+from planner_service.planning.errors import JobsInvalid, PolicyDenied, RequestIdReused, RoleMissing, TooManyPlans
+from planner_service.planning.idempotency import asks_the_same, identified, revises_the_same, says_the_same
+from planner_service.planning.metrics import PlanningMetrics
+from planner_service.planning.observer import PlanObserver
+from planner_service.planning.plan import (
+    Job,
+    Plan,
+    PlanRequest,
+    Proposal,
+    StoredPlan,
+    with_decisions,
+)
+from planner_service.planning.plan_generation import PlanGeneration, described, generation_deadline
+from planner_service.planning.store_port import FirstAnswer, PlanStore, Queueing, Revision
+
+_REVISING_ROLES = ("reviewer", "admin")
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What checks and policy say of jobs. `jobs` is empty when there are errors."""
+
+    jobs: tuple[Job, ...]
+    errors: tuple[AttemptError, ...]
+    governance: Governance
+
+
+class Planning:
+    """All the planner does with plans. One per process; one event loop only."""
+
+    def __init__(
+        self,
+        *,
+        governance: GovernanceFiles,
+        generation: PlanGeneration,
+        store: PlanStore,
+        clock: Clock,
+        metrics: PlanningMetrics,
+        max_plans_in_flight: int,
+    ) -> None:
+        self._governance = governance
+        self._generation = generation
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self._max_in_flight = max_plans_in_flight
+        self._in_flight = 0
+
+    @property
+    def governance(self) -> Governance:
+        """What is in force now."""
+        return self._governance.current
+
+    async def create(
+        self,
+        request: PlanRequest,
+        *,
+        requester: str,
+        request_id: str,
+        validate_only: bool,
+        deadline: float,
+        is_new: bool = False,
+        observer: PlanObserver | None = None,
+    ) -> StoredPlan | Plan:
+        """Prompt in, governed plan out: stored, or as it is with `validate_only`.
+
+        is_new: the caller says that the request_id never came before, so the model is asked at once. If it did come,
+        the answer is the earlier one all the same; only the model was asked for nothing.
+
+        Raises PlanningRefused and GenerationFailed in their kinds.
+        """
+
+        def same(first: FirstAnswer) -> bool:
+            return not first.queued and asks_the_same(first.plan, request)
+
+        with self._metrics.counting_failures():
+            self._generation.check_model(request.options.model)
+            look_back = not (validate_only or is_new)
+            if look_back and (earlier := await self._earlier(request_id, requester, same, deadline)):
+                return earlier
+            if self._in_flight >= self._max_in_flight:
+                raise TooManyPlans(self._max_in_flight)
+            self._in_flight += 1
+            try:
+                plan = await self._generation.generate(
+                    request, requester=requester, deadline=generation_deadline(deadline), observer=observer
+                )
+            finally:
+                self._in_flight -= 1
+            if validate_only:
+                self._metrics.validated()
+                return plan
+            return await self._commit(plan, requester, request_id, same, deadline)
+
+    async def enqueue(
+        self,
+        request: PlanRequest,
+        queue: Queueing,
+        *,
+        requester: str,
+        request_id: str,
+        validate_only: bool,
+        deadline: float,
+    ) -> StoredPlan | None:
+        """Store a request for later; None with `validate_only`."""
+
+        def same(first: FirstAnswer) -> bool:
+            queued = Queueing(first.priority, first.max_planning_attempts)
+            same_queue = queued.priority == queue.priority and (
+                not queue.max_planning_attempts or queued.max_planning_attempts == queue.max_planning_attempts
+            )
+            return first.queued and same_queue and asks_the_same(first.plan, request)
+
+        self._generation.check_model(request.options.model)
+        if validate_only:
+            return None
+        if earlier := await self._earlier(request_id, requester, same, deadline):
+            return earlier
+        return await self._replaying(
+            self._store.enqueue_plan(request, queue, requester=requester, request_id=request_id, deadline=deadline),
+            request_id,
+            requester,
+            same,
+            deadline,
+        )
+
+    async def evaluate(self, jobs: Sequence[Job], labels: Mapping[str, str], requester: str) -> Evaluation:
+        """What checks and policy say of jobs that somebody brings. Nothing is stored."""
+        governance = self._governance.current
+        complete, errors = check_jobs(identified(jobs), governance.catalogue)
+        if errors:
+            return Evaluation((), tuple(errors), governance)
+        governed = with_decisions(complete, await governance.decide_all(complete, labels, requester, self._clock.now()))
+        return Evaluation(governed, (), governance)
+
+    async def submit(
+        self, plan: Plan, *, requester: str, request_id: str, validate_only: bool, deadline: float
+    ) -> StoredPlan | Plan:
+        """Store a plan that somebody brings, checked and governed. Raises JobsInvalid."""
+
+        def same(first: FirstAnswer) -> bool:
+            return not first.queued and says_the_same(first.plan, plan)
+
+        with self._metrics.counting_failures():
+            if not validate_only and (earlier := await self._earlier(request_id, requester, same, deadline)):
+                return earlier
+            evaluation = await self.evaluate(plan.jobs, plan.labels, requester)
+            if evaluation.errors:
+                raise JobsInvalid(evaluation.errors)
+            catalogue = evaluation.governance.catalogue
+            governed = replace(
+                plan,
+                jobs=tuple(
+                    job if job.description else replace(job, description=described(job, evaluation.governance))
+                    for job in evaluation.jobs
+                ),
+                report=GenerationReport(
+                    model="",
+                    prompt_template_version="",
+                    catalogue_digest=catalogue.digest,
+                    policy_digest=evaluation.governance.policy.digest,
+                ),
+            )
+            if validate_only:
+                self._metrics.validated()
+                return governed
+            return await self._commit(governed, requester, request_id, same, deadline)
+
+    async def revise(self, revision: Revision, *, requester: str, roles: frozenset[str], deadline: float) -> Proposal:
+        """Edit a proposal: new arguments are checked, and policy is asked again. Raises JobsInvalid, PolicyDenied.
+
+        Its creator, reviewers and admins may, as they may cancel it. Raises RoleMissing for everybody else.
+
+        Policy is asked about the one who wanted the proposal and about the one who edits it, and both answers count.
+        Words may be mended where the action has left the catalogue since: then there is nothing to check or to ask
+        about, and what was decided stays.
+        """
+        if revision.request_id and not revision.validate_only:
+            earlier = await self._store.first_revision(revision.request_id, requester, deadline)
+            if earlier is not None:
+                if not revises_the_same(earlier, revision):
+                    raise RequestIdReused(revision.request_id)
+                return earlier
+        proposal = await self._store.get_proposal(revision.proposal_id, deadline)
+        if requester != proposal.created_by and roles.isdisjoint(_REVISING_ROLES):
+            raise RoleMissing(_REVISING_ROLES)
+        governance = self._governance.current
+        args = proposal.action_args
+        if revision.action_args is not None and revision.action_args != args:
+            args, errors = check_args(proposal.action_name, revision.action_args, governance.catalogue)
+            if errors:
+                raise JobsInvalid(errors)
+        now = self._clock.now()
+        decision, description = None, revision.description
+        if governance.catalogue.find(proposal.action_name) is not None:
+            before = Job(id=proposal.id, action_name=proposal.action_name, action_args=proposal.action_args)
+            job = replace(before, action_args=args)
+            if (
+                args != before.action_args
+                and description is None
+                and proposal.description == described(before, governance)
+            ):
+                # It told the arguments that were there, and its reviewer would read those beside the new ones.
+                description = described(job, governance)
+            decision = most_severe(
+                [
+                    governance.decide(job.action_name, job.action_args, proposal.labels, identity, now)
+                    for identity in dict.fromkeys((proposal.created_by, requester))
+                ]
+            )
+            if decision.effect is Effect.DENY:
+                raise PolicyDenied(decision)
+        new_args = args if revision.action_args is not None else None
+        changed = replace(revision, action_args=new_args, description=description)
+        return await self._store.update_proposal(changed, decision, requester=requester, now=now, deadline=deadline)
+
+    async def _earlier(
+        self, request_id: str, requester: str, same: Callable[[FirstAnswer], bool], deadline: float
+    ) -> StoredPlan | None:
+        """What an earlier call with this request_id stored, so that a repeat neither plans nor stores again.
+
+        The store replays too, but only what is identical, and a model may answer differently the second time.
+        Raises RequestIdReused when that call said something else.
+        """
+        if not request_id:
+            return None
+        first = await self._store.first_answer(request_id, requester, deadline)
+        if first is None:
+            return None
+        if not same(first):
+            raise RequestIdReused(request_id)
+        return first.stored
+
+    async def _commit(
+        self, plan: Plan, requester: str, request_id: str, same: Callable[[FirstAnswer], bool], deadline: float
+    ) -> StoredPlan:
+        stored = await self._replaying(
+            self._store.create_plan(plan, requester=requester, request_id=request_id, deadline=deadline),
+            request_id,
+            requester,
+            same,
+            deadline,
+        )
+        self._metrics.planned(plan)
+        return stored
+
+    async def _replaying(
+        self,
+        call: Awaitable[StoredPlan],
+        request_id: str,
+        requester: str,
+        same: Callable[[FirstAnswer], bool],
+        deadline: float,
+    ) -> StoredPlan:
+        """The call's answer, or that of a twin which stored its own first, between our looking and our writing."""
+        try:
+            return await call
+        except RequestIdReused:
+            if earlier := await self._earlier(request_id, requester, same, deadline):
+                return earlier
+            raise

@@ -1,0 +1,1 @@
+"""Recording what became of requests, and making the plans again from the recording."""

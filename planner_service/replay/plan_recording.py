@@ -1,0 +1,226 @@
+"""What became of a request, beside its exchanges in a recording: enough to make the same plan again without a model.
+
+Prompts, contexts, labels and jobs are in it as they are. Keys are not, nor addresses of providers: of a base URL only
+the path is kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from planner_service.generation.providers.recording import RecordingFile, RecordingInvalid
+from planner_service.generation.settings import GenerationSettings, OnRepeatedError
+from planner_service.planning.plan import Job, Options, Plan, PlanRequest
+
+REPLAY_HOST = "http://replay.invalid"
+"""Nobody's: what is asked there never leaves the process."""
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class RecordedSettings(_Entry):
+    """What shapes requests to models. base_path: None where the provider's own address was used."""
+
+    model: str
+    base_path: str | None
+    mode: str
+    temperature: float
+    seed: int
+    max_output_tokens: int
+    on_repeated_error: OnRepeatedError
+
+    @classmethod
+    def of(cls, settings: GenerationSettings) -> RecordedSettings:
+        """Without anything secret."""
+        return cls(
+            model=settings.model,
+            base_path=urlsplit(settings.base_url).path if settings.base_url else None,
+            mode=settings.mode,
+            temperature=settings.temperature,
+            seed=settings.seed,
+            max_output_tokens=settings.max_output_tokens,
+            on_repeated_error=settings.on_repeated_error,
+        )
+
+    def for_replay(self, recording: Path) -> GenerationSettings:
+        """Settings that lead to the same requests, answered from the recording."""
+        return GenerationSettings(
+            model=self.model,
+            base_url="" if self.base_path is None else f"{REPLAY_HOST}{self.base_path}",
+            mode=self.mode,
+            temperature=self.temperature,
+            seed=self.seed,
+            max_output_tokens=self.max_output_tokens,
+            on_repeated_error=self.on_repeated_error,
+            # Time passes otherwise than when it was recorded: outages must not add up.
+            circuit_failures=1 << 30,
+            replay_file=recording,
+        )
+
+
+class RecordedOptions(_Entry):
+    """What the requester asked of the generation."""
+
+    model: str
+    max_attempts: int
+    token_budget: int
+
+
+class RecordedFailure(_Entry):
+    """Why there was no plan: the contract's reason, and the sentence."""
+
+    reason: str
+    message: str
+
+
+class PlanRecord(_Entry):
+    """One request, the settings and files it was planned under, and the outcome: `plan` as plan_json gives it, or
+    `failure`.
+
+    exchanges: ids, in order; empty for a request that shared the generation of an identical one.
+    """
+
+    kind: Literal["plan"] = "plan"
+    prompt: str
+    context: dict[str, Any]
+    labels: dict[str, str]
+    options: RecordedOptions
+    requester: str
+    time: AwareDatetime
+    streamed: bool
+    models: tuple[str, ...] = Field(min_length=1)
+    max_attempts: int = Field(ge=1)
+    token_budget: int = Field(ge=0)
+    settings: RecordedSettings
+    prompt_template_version: str
+    catalogue_digest: str
+    policy_digest: str
+    exchanges: tuple[str, ...]
+    plan: dict[str, Any] | None = None
+    failure: RecordedFailure | None = None
+
+    @property
+    def request(self) -> PlanRequest:
+        """As it was received."""
+        return PlanRequest(
+            prompt=self.prompt,
+            context=self.context,
+            labels=self.labels,
+            options=Options(self.options.model, self.options.max_attempts, self.options.token_budget),
+        )
+
+    @property
+    def generation(self) -> str:
+        """The same for requests that share a generation when they come at the same time."""
+        asked = [self.prompt, self.context, self.models, self.max_attempts, self.token_budget, self.streamed]
+        return json.dumps([*asked, self.catalogue_digest, self.policy_digest], sort_keys=True)
+
+
+def read_record(path: Path, line: int, entry: Mapping[str, Any]) -> PlanRecord:
+    """A plan's entry. Raises RecordingInvalid."""
+    try:
+        record = PlanRecord.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise RecordingInvalid(f"{path}:{line}: not a plan as it was written: {place}: {first['msg']}") from None
+    if (record.plan is None) == (record.failure is None):
+        raise RecordingInvalid(f"{path}:{line}: not a plan as it was written: a plan or a failure is wanted")
+    return record
+
+
+class PlanRecorder:
+    """Writes down what becomes of requests."""
+
+    def __init__(self, file: Path, settings: GenerationSettings, reason_of: Callable[[Exception], str]) -> None:
+        """`reason_of`: the contract's reason for a failure. Raises RecordingInvalid."""
+        self._file = RecordingFile(file)
+        self._reason_of = reason_of
+        self._settings = RecordedSettings.of(settings)
+
+    def write(
+        self,
+        request: PlanRequest,
+        outcome: Plan | Exception,
+        *,
+        requester: str,
+        time: datetime,
+        streamed: bool,
+        models: tuple[str, ...],
+        max_attempts: int,
+        token_budget: int,
+        prompt_template_version: str,
+        catalogue_digest: str,
+        policy_digest: str,
+        exchanges: list[str],
+    ) -> None:
+        """Append one request and what came of it."""
+        options = request.options
+        record = PlanRecord(
+            prompt=request.prompt,
+            context=dict(request.context),
+            labels=dict(request.labels),
+            options=RecordedOptions(
+                model=options.model, max_attempts=options.max_attempts, token_budget=options.token_budget
+            ),
+            requester=requester,
+            time=time,
+            streamed=streamed,
+            models=models,
+            max_attempts=max_attempts,
+            token_budget=token_budget,
+            settings=self._settings,
+            prompt_template_version=prompt_template_version,
+            catalogue_digest=catalogue_digest,
+            policy_digest=policy_digest,
+            exchanges=tuple(exchanges),
+            plan=plan_json(outcome) if isinstance(outcome, Plan) else None,
+            failure=failure_of(outcome, self._reason_of) if isinstance(outcome, Exception) else None,
+        )
+        self._file.append("plan", record.model_dump(mode="json", exclude={"kind"}))
+
+
+def failure_of(error: Exception, reason_of: Callable[[Exception], str]) -> RecordedFailure:
+    """What the caller is told of a failure."""
+    return RecordedFailure(reason=reason_of(error), message=str(error))
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """What a plan says, as JSON: the same plan is the same JSON, to the byte once it is canonical."""
+    return {
+        "objective": plan.objective,
+        "no_action_reason": plan.no_action_reason,
+        "warnings": list(plan.warnings),
+        "jobs": [_job_json(job) for job in plan.jobs],
+    }
+
+
+def _job_json(job: Job) -> dict[str, Any]:
+    decision = job.decision
+    return {
+        "id": job.id,
+        "action_name": job.action_name,
+        "action_args": job.action_args,
+        "depends_on": list(job.depends_on),
+        "description": job.description,
+        "evidence": job.evidence,
+        "decision": None
+        if decision is None
+        else {
+            "effect": decision.effect.value,
+            "rule": decision.rule,
+            "reason": decision.reason,
+            "required_approvals": decision.required_approvals,
+            "reviewer_role": decision.reviewer_role,
+            "approval_ttl_seconds": None if decision.approval_ttl is None else decision.approval_ttl.total_seconds(),
+        },
+    }

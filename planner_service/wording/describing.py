@@ -1,0 +1,35 @@
+"""Descriptions of jobs for the people who review them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from plangate_core.catalogue.catalogue import Catalogue
+from plangate_core.text.truncation import shortened
+
+MAX_DESCRIPTION_CHARACTERS = 2_000
+
+
+class JobLike(Protocol):
+    """A job, or what becomes one."""
+
+    @property
+    def action_name(self) -> str: ...
+    @property
+    def action_args(self) -> Mapping[str, Any]: ...
+
+
+def description_of(job: JobLike, catalogue: Catalogue) -> str:
+    """What a job does, for its reviewer: the action's first sentence and the arguments."""
+    action = catalogue.find(job.action_name)
+    sentence = action.description.split("\n", 1)[0].split(". ", 1)[0].rstrip(".") if action else job.action_name
+    arguments = ", ".join(f"{name}={_shown(value)}" for name, value in job.action_args.items())
+    text = f"{sentence} ({arguments})" if arguments else sentence
+    return shortened(text, MAX_DESCRIPTION_CHARACTERS)
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return shortened(text, 120)

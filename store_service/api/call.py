@@ -1,0 +1,48 @@
+"""What every RPC asks of the call it is in."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol, TypeAlias
+
+import grpc
+
+from plangate_core.rpc.auth import current_caller
+from store_service.api.permissions import authorize
+from store_service.commands import ClaimPlans, ClaimProposals, Command
+from store_service.commands.answer import Answer
+from store_service.domain.actor import Actor
+from store_service.messages.decoding import actor_from_caller
+
+Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
+Encoded: TypeAlias = Any
+"""Bytes that are the RPC's response message, encoded: the interceptor sends them as they are."""
+
+
+class Writes(Protocol):
+    """The one who writes. See persistence.writer."""
+
+    async def execute(self, command: Command, *, deadline: float | None = None) -> Answer: ...
+
+    async def execute_waiting(
+        self, command: ClaimProposals | ClaimPlans, *, wait_seconds: float, deadline: float | None = None
+    ) -> Answer: ...
+
+
+def allowed(method: str) -> tuple[Actor, bool]:
+    """The caller, and whether the RPC is allowed for what the caller made only. Raises RoleMissing."""
+    caller = current_caller()
+    only_creator = authorize(method, caller.roles)
+    return actor_from_caller(caller), only_creator
+
+
+def deadline_of(context: Context) -> float | None:
+    """The call's deadline in the event loop's time; None when it has none."""
+    remaining: float | None = context.time_remaining()
+    return None if remaining is None else asyncio.get_running_loop().time() + remaining
+
+
+def waiting_time(wanted_seconds: float, context: Context) -> float:
+    """How long a claim may wait: as asked, but so that an empty answer still reaches the client."""
+    remaining: float | None = context.time_remaining()
+    return wanted_seconds if remaining is None else max(0.0, min(wanted_seconds, remaining - 0.25))

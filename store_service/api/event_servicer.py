@@ -1,0 +1,128 @@
+"""plangate.store.v1.EventService."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import aclosing
+
+from plangate.store.v1 import event_pb2, store_service_pb2_grpc
+from plangate.store.v1 import store_service_pb2 as rpc
+
+from store_service.api.call import Context, Encoded, allowed
+from store_service.clock import Clock
+from store_service.database.reader import Reader
+from store_service.domain.errors import InvalidField
+from store_service.domain.events import Event
+from store_service.domain.instant import instant_of
+from store_service.event_log.checkpoints import CheckpointKey
+from store_service.event_log.recent_events import RecentEvents
+from store_service.event_log.verification import verify_log
+from store_service.event_log.watching import Run, StallGuard, watch
+from store_service.filters import parse
+from store_service.messages.answers import (
+    checkpoint_to_proto,
+    event_page_to_bytes,
+    event_run_update_to_bytes,
+    event_update_to_bytes,
+    finding_to_proto,
+    progress_update_to_bytes,
+)
+from store_service.messages.queries import event_listing, event_view, max_events, progress_seconds
+from store_service.queries import EVENT_FIELDS, CheckpointKeyMissing, WatchTooSlow
+
+WATCH_METHOD = "/plangate.store.v1.EventService/WatchEvents"
+
+
+class EventServicer(store_service_pb2_grpc.EventServiceServicer):
+    """The log."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        recent: RecentEvents,
+        *,
+        clock: Clock,
+        checkpoint_key: CheckpointKey | None,
+        stall_seconds: float,
+        max_lag_events: int,
+    ) -> None:
+        """A watch is ended with WATCH_TOO_SLOW when its client takes no message for stall_seconds, or falls behind by
+        more than max_lag_events."""
+        self._reader = reader
+        self._recent = recent
+        self._clock = clock
+        self._checkpoint_key = checkpoint_key
+        self._stall_seconds = stall_seconds
+        self._max_lag_events = max_lag_events
+
+    async def ListEvents(self, request: rpc.ListEventsRequest, context: Context) -> Encoded:
+        allowed("ListEvents")
+        listing, view = event_listing(request), event_view(request)
+        events, next_after = await self._reader.list_events(listing.query)
+        return event_page_to_bytes(events, view, listing.token(next_after))
+
+    # grpc.aio takes a coroutine that writes as well as a generator; the stubs know generators only.
+    async def WatchEvents(self, request: rpc.WatchEventsRequest, context: Context) -> None:  # type: ignore[override]
+        allowed("WatchEvents")
+        if request.start_revision < 0:
+            raise InvalidField("start_revision", "must not be negative")
+        updates = watch(
+            self._recent,
+            self._reader,
+            start_revision=request.start_revision,
+            where=parse(request.filter, EVENT_FIELDS),
+            progress_seconds=progress_seconds(request),
+            max_lag_events=self._max_lag_events,
+        )
+        resume_from, view, at_once = request.start_revision, event_view(request), max_events(request)
+        with StallGuard(self._stall_seconds) as guard:
+            try:
+                async with aclosing(updates):
+                    async for update in updates:
+                        for revision, message in self._messages(update, view, at_once):
+                            # Returns when the message has left, which it cannot while the client's window is full.
+                            guard.begin()
+                            await context.write(message)
+                            guard.end()
+                            resume_from = revision + 1
+            except asyncio.CancelledError:
+                if not guard.take_back():
+                    raise
+                raise WatchTooSlow(resume_from) from None
+
+    def _messages(
+        self, update: Run | int, view: event_pb2.EventView.ValueType, at_once: int
+    ) -> Iterator[tuple[int, bytes]]:
+        """What is to be sent, each with the revision up to which all was sent then."""
+        if isinstance(update, int):
+            yield update, progress_update_to_bytes(update)
+            return
+        encoded = self._recent.encoded
+
+        def encode(event: Event) -> bytes:
+            return event_update_to_bytes(event, view)
+
+        if at_once == 1 or len(update) == 1:
+            for recent in update:
+                yield recent.event.revision, encoded(recent, view, encode)
+            return
+        for start in range(0, len(update), at_once):
+            run = update[start : start + at_once]
+            message = self._recent.encoded_run(
+                run,
+                view,
+                lambda run=run: event_run_update_to_bytes(encoded(each, view, encode) for each in run),  # type: ignore[misc]
+            )
+            yield run[-1].event.revision, message
+
+    async def VerifyEvents(self, request: rpc.VerifyEventsRequest, context: Context) -> rpc.VerifyEventsResponse:
+        allowed("VerifyEvents")
+        return finding_to_proto(await verify_log(self._reader, request.start_revision, request.end_revision))
+
+    async def GetCheckpoint(self, request: rpc.GetCheckpointRequest, context: Context) -> event_pb2.Checkpoint:
+        allowed("GetCheckpoint")
+        if self._checkpoint_key is None:
+            raise CheckpointKeyMissing
+        head = await self._reader.head()
+        return checkpoint_to_proto(self._checkpoint_key.sign(head, instant_of(self._clock.now())))

@@ -1,0 +1,149 @@
+"""One table: the store's typed errors as gRPC codes and reasons. Nothing else decides what a client is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from plangate.errors.v1 import error_reason_pb2
+
+from plangate_core.rpc.status import RpcFailure
+from plangate_core.text.truncation import shortened
+from store_service.api.permissions import RoleMissing
+from store_service.domain import errors
+from store_service.filters import FilterInvalid
+from store_service.page_tokens import PageTokenInvalid
+from store_service.queries import CheckpointKeyMissing, ReadTimedOut, RevisionOutOfRange, WatchTooSlow
+
+_Code = grpc.StatusCode
+
+STATUS_OF: Mapping[type[Exception], tuple[grpc.StatusCode, str]] = {
+    errors.InvalidField: (_Code.INVALID_ARGUMENT, "INVALID_FIELD"),
+    errors.NumberNotExact: (_Code.INVALID_ARGUMENT, "NUMBER_NOT_EXACT"),
+    FilterInvalid: (_Code.INVALID_ARGUMENT, "INVALID_FILTER"),
+    PageTokenInvalid: (_Code.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
+    errors.PlanNotFound: (_Code.NOT_FOUND, "PLAN_NOT_FOUND"),
+    errors.ProposalNotFound: (_Code.NOT_FOUND, "PROPOSAL_NOT_FOUND"),
+    errors.RequestIdReused: (_Code.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
+    errors.VersionConflict: (_Code.ABORTED, "VERSION_CONFLICT"),
+    errors.LeaseLost: (_Code.ABORTED, "LEASE_LOST"),
+    errors.IllegalTransition: (_Code.FAILED_PRECONDITION, "ILLEGAL_TRANSITION"),
+    errors.SelfApproval: (_Code.FAILED_PRECONDITION, "SELF_APPROVAL"),
+    errors.ModelApproval: (_Code.FAILED_PRECONDITION, "MODEL_APPROVAL"),
+    errors.AlreadyApproved: (_Code.FAILED_PRECONDITION, "ALREADY_APPROVED"),
+    errors.NotApprovedByCaller: (_Code.FAILED_PRECONDITION, "NOT_APPROVED_BY_CALLER"),
+    errors.ArgsDigestMismatch: (_Code.FAILED_PRECONDITION, "ARGS_DIGEST_MISMATCH"),
+    CheckpointKeyMissing: (_Code.FAILED_PRECONDITION, "CHECKPOINT_KEY_MISSING"),
+    RoleMissing: (_Code.PERMISSION_DENIED, "ROLE_MISSING"),
+    errors.NotTheCreator: (_Code.PERMISSION_DENIED, "ROLE_MISSING"),
+    errors.ReviewerRoleMissing: (_Code.PERMISSION_DENIED, "REVIEWER_ROLE_MISSING"),
+    errors.Overloaded: (_Code.RESOURCE_EXHAUSTED, "OVERLOADED"),
+    WatchTooSlow: (_Code.RESOURCE_EXHAUSTED, "WATCH_TOO_SLOW"),
+    errors.Draining: (_Code.UNAVAILABLE, "DRAINING"),
+    errors.DatabaseUnavailable: (_Code.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
+    errors.CommitUnknown: (_Code.UNKNOWN, "COMMIT_UNKNOWN"),
+    errors.DeadlinePassed: (_Code.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
+    ReadTimedOut: (_Code.DEADLINE_EXCEEDED, "READ_TIMED_OUT"),
+    RevisionOutOfRange: (_Code.OUT_OF_RANGE, "REVISION_OUT_OF_RANGE"),
+}
+
+
+def map_error(error: Exception) -> RpcFailure | None:
+    """What the client is told; None for what is not in the table, which is a fault of ours."""
+    status = STATUS_OF.get(type(error))
+    if status is None:
+        return None
+    code, reason = status
+    metadata, details = _facts(error)
+    if isinstance(error, errors.StoreError) and error.index is not None:
+        metadata["index"] = str(error.index)
+    return RpcFailure(
+        code,
+        reason,
+        _sentence(error),
+        metadata=metadata,
+        details=details,
+        retry_after_seconds=_retry_after_seconds(error),
+    )
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, errors.InvalidField):
+        return f"{error.path} {error.description}"
+    if isinstance(error, FilterInvalid):
+        return f"filter {error}"
+    if isinstance(error, PageTokenInvalid):
+        return "page_token is not one of ours, or another field changed since the page before"
+    return shortened(str(error), 400)
+
+
+def _facts(error: Exception) -> tuple[dict[str, str], list[Message]]:
+    """ErrorInfo's metadata and further details: the numbers and names a program acts on."""
+    match error:
+        case errors.InvalidField(path=path, description=description):
+            return {"field": path}, [_bad_request(path, description, "INVALID_FIELD")]
+        case errors.NumberNotExact(path=path):
+            description = "is a whole number of 2^53 or more: send it as a string"
+            return {"field": path}, [_bad_request(path, description, "NUMBER_NOT_EXACT")]
+        case FilterInvalid(position=position, problem=problem):
+            description = f"at position {position}: {problem}"
+            return {"position": str(position)}, [_bad_request("filter", description, "INVALID_FILTER")]
+        case PageTokenInvalid():
+            return {}, [_bad_request("page_token", "does not belong to this request", "INVALID_PAGE_TOKEN")]
+        case errors.PlanNotFound(plan_id=plan_id):
+            return {"id": plan_id}, [_resource("plangate.plan.v1.Plan", plan_id)]
+        case errors.ProposalNotFound(proposal_id=proposal_id):
+            return {"id": proposal_id}, [_resource("plangate.store.v1.Proposal", proposal_id)]
+        case errors.RequestIdReused(request_id=request_id):
+            return {"request_id": request_id}, []
+        case errors.VersionConflict(expected_version=expected, current_version=current):
+            return {"expected_version": str(expected), "current_version": str(current)}, []
+        case errors.LeaseLost(attempt=attempt, current_attempt=current):
+            return {"attempt": str(attempt), "current_attempt": str(current)}, []
+        case errors.IllegalTransition(state=state, command=command, allowed_commands=allowed):
+            detail = error_reason_pb2.IllegalTransition(state=state, command=command, allowed_commands=allowed)
+            return {"state": state, "command": command}, [detail]
+        case (
+            errors.SelfApproval(actor=actor)
+            | errors.ModelApproval(actor=actor)
+            | errors.AlreadyApproved(actor=actor)
+            | errors.NotApprovedByCaller(actor=actor)
+        ):
+            return {"actor": actor}, []
+        case errors.ArgsDigestMismatch(current_args_digest=digest):
+            return {"current_args_digest": digest}, []
+        case RoleMissing(role=role) | errors.ReviewerRoleMissing(role=role):
+            return {"role": role}, []
+        case errors.NotTheCreator():
+            return {"role": "admin"}, []
+        case errors.Overloaded(limit=limit):
+            return {"limit": str(limit)}, []
+        case WatchTooSlow(revision=revision):
+            return {"revision": str(revision)}, []
+        case RevisionOutOfRange(head_revision=head):
+            return {"head_revision": str(head)}, []
+        case ReadTimedOut(timeout_seconds=seconds):
+            return {"timeout_seconds": f"{seconds:g}"}, []
+        case errors.DeadlinePassed():
+            return {"remaining_ms": "0"}, []
+        case _:
+            return {}, []
+
+
+def _retry_after_seconds(error: Exception) -> float | None:
+    if isinstance(error, errors.Overloaded):
+        return error.retry_after_seconds
+    if isinstance(error, (errors.Draining, errors.DatabaseUnavailable)):
+        return 1.0
+    return None
+
+
+def _bad_request(path: str, description: str, reason: str) -> error_details_pb2.BadRequest:
+    violation = error_details_pb2.BadRequest.FieldViolation(field=path, description=description, reason=reason)
+    return error_details_pb2.BadRequest(field_violations=[violation])
+
+
+def _resource(resource_type: str, name: str) -> error_details_pb2.ResourceInfo:
+    return error_details_pb2.ResourceInfo(resource_type=resource_type, resource_name=name)

@@ -1,0 +1,1 @@
+"""The databases: models, sessions, readers, migrations. The only place that knows SQL."""

@@ -1,0 +1,1 @@
+"""The write path: one writer, its queue and batches, and the signals that wake waiting workers."""

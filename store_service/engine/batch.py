@@ -1,0 +1,198 @@
+"""One batch of commands: applied in memory, then written in a handful of statements."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from store_service.commands.answer import Answer
+from store_service.commands.command import Command
+from store_service.commands.working_set import Change, Transaction, WorkingSet
+from store_service.database.rows import (
+    DEPENDENCIES,
+    EVENTS,
+    PLAN_COLUMNS,
+    PLANS,
+    PROGRESS_COLUMNS,
+    PROPOSAL_COLUMNS,
+    PROPOSALS,
+    Row,
+    event_to_row,
+    plan_to_row,
+    progress_to_row,
+    proposal_to_row,
+)
+from store_service.database.write_session import WriteSession
+from store_service.domain import events, limits
+from store_service.domain.errors import InvalidField, RequestIdReused
+from store_service.domain.events import EntityType, Event, EventKind, LogHead
+from store_service.domain.proposal import Proposal
+from store_service.domain.snapshot import EncodeSnapshot
+
+# Who asked, by which method, with which request_id.
+RequestIdentity: TypeAlias = tuple[str, str, str]
+
+# Changes that take from the client what a plan says.
+_PLAN_WRITTEN = (EventKind.PLAN_CREATED, EventKind.PLAN_PLANNED)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request that was answered before, and how."""
+
+    fingerprint: bytes
+    answer: Answer
+
+
+class Batch:
+    """Applies commands one after the other to a loaded working set, and collects what is to be written."""
+
+    def __init__(
+        self,
+        working_set: WorkingSet,
+        head: LogHead,
+        answered: Mapping[RequestIdentity, Answered],
+        encode_snapshot: EncodeSnapshot,
+    ) -> None:
+        self.working_set = working_set
+        self.head_before = head
+        self.head = head
+        self.events: list[Event] = []
+        self._event_rows: list[Row] = []
+        self._answered = dict(answered)
+        self._encode_snapshot = encode_snapshot
+        # Proposals of whose columns more than PROGRESS_COLUMNS may have changed.
+        self._edited: set[str] = set()
+
+    def apply(self, command: Command) -> Answer:
+        """The answer, to be given once everything is committed. Raises what the command raises, and then it left no
+        mark."""
+        identity = self._identity(command)
+        if identity is not None and command.request is not None and identity in self._answered:
+            before = self._answered[identity]
+            if before.fingerprint != command.request.fingerprint:
+                raise RequestIdReused(command.request.request_id)
+            return Answer(before.answer.snapshots, before.answer.revisions, replayed=True)
+        transaction = Transaction(self.working_set, command.actor)
+        command.apply(transaction)
+        snapshots = [self._encode_snapshot(change.entity) for change in transaction.changes]
+        for change, snapshot in zip(transaction.changes, snapshots, strict=True):
+            if len(snapshot) > limits.MAX_PLAN_BYTES and change.kind in _PLAN_WRITTEN:
+                raise InvalidField(
+                    "plan", f"must be at most {limits.MAX_PLAN_BYTES} bytes with all that is stored of it"
+                )
+        if command.validate_only:
+            return Answer(
+                tuple(
+                    snapshot for change, snapshot in zip(transaction.changes, snapshots, strict=True) if change.answers
+                )
+            )
+        self.working_set.merge(transaction)
+        answer = self._log(command, transaction.changes, snapshots)
+        if identity is not None and command.request is not None and answer.snapshots:
+            self._answered[identity] = Answered(command.request.fingerprint, answer)
+        return answer
+
+    def _identity(self, command: Command) -> RequestIdentity | None:
+        if command.request is None or command.validate_only:
+            return None
+        return command.actor.identity, command.method, command.request.request_id
+
+    def _log(self, command: Command, changes: list[Change], snapshots: list[bytes]) -> Answer:
+        request = command.request
+        request_id = "" if request is None else request.request_id
+        told: list[bytes] = []
+        revisions: list[int] = []
+        for change, snapshot in zip(changes, snapshots, strict=True):
+            entity = change.entity
+            if isinstance(entity, Proposal):
+                entity_type, plan_id = EntityType.PROPOSAL, entity.plan_id
+                if change.kind is EventKind.PROPOSAL_UPDATED:
+                    self._edited.add(entity.id)
+            else:
+                entity_type, plan_id = EntityType.PLAN, entity.id
+            event = events.append(
+                self.head,
+                entity_type=entity_type,
+                entity_id=entity.id,
+                version=entity.version,
+                kind=change.kind,
+                actor=change.actor,
+                time=self.working_set.now,
+                request_id=request_id,
+                comment=change.comment,
+                snapshot=snapshot,
+                plan_id=plan_id,
+            )
+            self.head = LogHead(event.revision, event.hash)
+            self.events.append(event)
+            if change.answers:
+                told.append(snapshot)
+                revisions.append(event.revision)
+            if request is not None and change.answers:
+                row = event_to_row(event, command.method, request.fingerprint, len(told))
+            else:
+                row = event_to_row(event, "", None, None)
+            self._event_rows.append(row)
+        return Answer(tuple(told), tuple(revisions))
+
+    async def flush(self, session: WriteSession) -> None:
+        """Sends everything that changed. Raises what the session raises."""
+        await self._flush_plans(session)
+        await self._flush_proposals(session)
+        await session.insert(EVENTS, self._event_rows)
+        await session.set_head(self.head_before, self.head)
+
+    async def _flush_plans(self, session: WriteSession) -> None:
+        loaded = self.working_set.plans
+        created: list[Row] = []
+        changed: list[Row] = []
+        purged: list[Row] = []
+        for plan_id, plan in self.working_set.changed_plans.items():
+            before = loaded.get(plan_id)
+            if plan is None:
+                purged.append((plan_id,))
+            elif before is None:
+                created.append(plan_to_row(plan))
+            else:
+                changed.append((*plan_to_row(plan)[1:], plan_id, before.version))
+        if created:
+            await session.insert(PLANS, created)
+        if changed:
+            await session.update(PLANS, PLAN_COLUMNS[1:], changed)
+        if purged:
+            await session.delete(PLANS, ["id"], purged)
+
+    async def _flush_proposals(self, session: WriteSession) -> None:
+        loaded = self.working_set.proposals
+        created: list[Row] = []
+        progressed: list[Row] = []
+        edited: list[Row] = []
+        purged: list[Row] = []
+        needed: list[Row] = []
+        not_needed: list[Row] = []
+        for proposal_id, proposal in self.working_set.changed_proposals.items():
+            before = loaded.get(proposal_id)
+            if proposal is None:
+                purged.append((proposal_id,))
+                if before is not None:
+                    not_needed += [(dependency_id, proposal_id) for dependency_id in before.depends_on]
+            elif before is None:
+                created.append(proposal_to_row(proposal))
+                needed += [(dependency_id, proposal_id) for dependency_id in proposal.depends_on]
+            elif proposal_id in self._edited or proposal.delete_time != before.delete_time:
+                edited.append((*proposal_to_row(proposal)[1:], proposal_id, before.version))
+            else:
+                progressed.append((*progress_to_row(proposal), proposal_id, before.version))
+        if created:
+            await session.insert(PROPOSALS, created)
+        if needed:
+            await session.insert(DEPENDENCIES, needed)
+        if progressed:
+            await session.update(PROPOSALS, PROGRESS_COLUMNS, progressed)
+        if edited:
+            await session.update(PROPOSALS, PROPOSAL_COLUMNS[1:], edited)
+        if purged:
+            await session.delete(PROPOSALS, ["id"], purged)
+            await session.delete(DEPENDENCIES, ["depends_on_id"], purged)
+        if not_needed:
+            await session.delete(DEPENDENCIES, ["depends_on_id", "proposal_id"], not_needed)

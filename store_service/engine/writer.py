@@ -1,0 +1,452 @@
+"""The only one who writes: takes everything that waits, applies it, commits once, then answers everybody."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import structlog
+import uuid6
+
+from store_service.clock import Clock
+from store_service.commands import ClaimPlans, ClaimProposals, Command
+from store_service.commands.answer import Answer
+from store_service.commands.proposals import OnProposal
+from store_service.commands.working_set import Needs, WorkingSet
+from store_service.database.database import Database
+from store_service.database.row_cache import CommittedRows
+from store_service.database.write_session import Conflict, ConnectionLost, Unwritable
+from store_service.domain.errors import (
+    CommitUnknown,
+    DatabaseUnavailable,
+    Draining,
+    StoreError,
+    VersionConflict,
+)
+from store_service.domain.events import Event, LogHead
+from store_service.domain.instant import Instant, instant_of
+from store_service.domain.plan import Plan, PlanState
+from store_service.domain.proposal import Proposal
+from store_service.domain.rules import Rules
+from store_service.domain.snapshot import EncodeSnapshot
+from store_service.engine.batch import Answered, Batch, RequestIdentity
+from store_service.engine.claimable import ClaimableLookout
+from store_service.engine.failpoints import FailPoint, FailPoints
+from store_service.engine.loading import load
+from store_service.engine.turns import TurnOptions, Turns
+from store_service.engine.work_signals import Wanted, WorkSignals
+from store_service.engine.write_queue import Waiting, WriteQueue
+
+_log = structlog.get_logger(__name__)
+
+# Told of every commit of this process, in order, before anybody is answered.
+CommitListener: TypeAlias = Callable[[Sequence[Event]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriterOptions:
+    """Bounds of the writer.
+
+    max_waiting: commands that may wait; more are refused with Overloaded.
+    max_waiting_bytes: what those may hold on to.
+    max_batch: commands per commit.
+    cache_bytes: about how much memory committed entities may take, on SQLite.
+    poll_seconds: how often to look, for all who wait for something to claim: other processes, pauses that end.
+    reconnect_pauses: seconds to wait before each new try after the connection broke.
+    turns: how long those wait who lose a race for one proposal.
+    """
+
+    max_waiting: int = 1024
+    max_waiting_bytes: int = 64 * 1024 * 1024
+    max_batch: int = 256
+    cache_bytes: int = 64 * 1024 * 1024
+    poll_seconds: float = 1.0
+    reconnect_pauses: tuple[float, ...] = (0.0, 0.1, 0.5, 2.0)
+    conflict_tries: int = 5
+    turns: TurnOptions = field(default_factory=TurnOptions)
+
+
+@dataclass(slots=True)
+class _Forgetting:
+    """A call of forget_requests on its way. `ahead`: how many commands came before it and still wait."""
+
+    before: Instant
+    limit: int
+    ahead: int
+    done: asyncio.Future[int]
+
+
+class Writer:
+    """Group commit: see docs/decisions/0003-write-path.md.
+
+    `execute` may be called by any number of tasks of one event loop. Commands are applied in the order of the calls.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        encode_snapshot: EncodeSnapshot,
+        rules: Rules | None = None,
+        options: WriterOptions | None = None,
+        fail_points: FailPoints | None = None,
+    ) -> None:
+        self._session = database.write_session()
+        self._clock = clock
+        self._encode_snapshot = encode_snapshot
+        self._rules = rules or Rules()
+        self._options = options or WriterOptions()
+        self._fail_points = fail_points
+        self._queue = WriteQueue(self._options.max_waiting, self._options.max_waiting_bytes)
+        self._signals = WorkSignals()
+        self._lookout = ClaimableLookout(
+            database, self._signals, clock=clock, interval_seconds=self._options.poll_seconds
+        )
+        self._turns = Turns(self._options.turns)
+        self._listeners: list[CommitListener] = []
+        self._forgetting: deque[_Forgetting] = deque()
+        self._head: LogHead | None = None
+        self._seconds_per_command = 0.001
+        self._stopping = False
+        self._waits_are_over = False
+        self._task: asyncio.Task[None] | None = None
+        self._rows = CommittedRows(self._options.cache_bytes if self._session.exclusive else 0)
+
+    @property
+    def head(self) -> LogHead:
+        """The head of the log as of this process's last transaction."""
+        return self._head or LogHead()
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait."""
+        return len(self._queue)
+
+    @property
+    def rows(self) -> CommittedRows:
+        """What this process wrote last, as it is in the database."""
+        return self._rows
+
+    def on_commit(self, listener: CommitListener) -> None:
+        """`listener` is told of the events of every commit of this process from now on. It must not block or raise."""
+        self._listeners.append(listener)
+
+    async def start(self) -> None:
+        """Connects, and begins to take commands. Raises DatabaseUnavailable."""
+        try:
+            self._head = await self._session.begin()
+        except (Conflict, ConnectionLost, Unwritable) as error:
+            await self._session.close()
+            raise DatabaseUnavailable(str(error)) from error
+        await self._session.rollback()
+        self._task = asyncio.create_task(self._run(), name="writer")
+        self._lookout.start()
+
+    async def stop(self) -> None:
+        """Refuses new commands, writes those that wait, and gives the connection back."""
+        self.end_waits()
+        self._stopping = True
+        self._queue.wake()
+        if self._task is not None:
+            await asyncio.shield(self._task)
+        await self._lookout.stop()
+        await self._session.close()
+
+    def end_waits(self) -> None:
+        """Answers those who wait for something to claim, now and from now on: nothing more is worth waiting for."""
+        self._waits_are_over = True
+        self._turns.end()
+        self._signals.wake_all()
+
+    async def execute(self, command: Command, *, deadline: float | None = None) -> Answer:
+        """Runs one command; returns when its changes are durable.
+
+        deadline: in the event loop's time; a command whose turn comes later is not begun. Cancelling the call before
+        its turn drops the command; afterwards it is carried out all the same.
+        Raises a Refusal, Overloaded, Draining, DeadlinePassed, DatabaseUnavailable or CommitUnknown.
+        """
+        if self._stopping:
+            raise Draining
+        command.check()
+        waiting = Waiting(command, deadline)
+        self._queue.put(waiting, self._seconds_per_command)
+        return await waiting.answer()
+
+    async def execute_waiting(
+        self, command: ClaimProposals | ClaimPlans, *, wait_seconds: float, deadline: float | None = None
+    ) -> Answer:
+        """As `execute`, but waits up to wait_seconds for something to claim. The answer is empty when nothing came."""
+        if wait_seconds <= 0:
+            return await self.execute(command, deadline=deadline)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + wait_seconds
+        wanted = Wanted(None if isinstance(command, ClaimPlans) else command.query)
+        with self._signals.waiter(wanted) as waiter:
+            while True:
+                answer = await self.execute(command, deadline=deadline)
+                left = end - loop.time()
+                if answer.snapshots or left <= 0 or self._waits_are_over:
+                    return answer
+                await waiter.wait(left)
+
+    async def forget_requests(self, before: Instant, limit: int) -> int:
+        """Lets at most `limit` of the oldest events, all older than `before`, answer no repeated request any more.
+
+        Its turn comes after the calls that wait now. Returns how many were looked at: less than the limit when no more
+        are that old. Raises Draining and DatabaseUnavailable.
+        """
+        if self._stopping:
+            raise Draining
+        done: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._forgetting.append(_Forgetting(before, limit, len(self._queue), done))
+        self._queue.wake()
+        return await done
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            while self._forgetting and (self._forgetting[0].ahead <= 0 or not self._queue):
+                await self._forget(self._forgetting.popleft())
+            if self._stopping and not self._queue:
+                return
+            await self._queue.arrival()
+            waiting_before = len(self._queue)
+            batch = self._queue.take(self._options.max_batch)
+            for forgetting in self._forgetting:
+                forgetting.ahead -= waiting_before - len(self._queue)
+            if not batch:
+                continue
+            started = loop.time()
+            try:
+                await self._write(batch)
+            except Exception as error:
+                # A fault of ours. Nobody may wait for ever because of it.
+                _log.exception("the writer failed on a batch", commands=len(batch))
+                await self._give_up_connection()
+                for waiting in batch:
+                    waiting.settle(error)
+            self._seconds_per_command = (loop.time() - started) / len(batch)
+
+    async def _write(self, batch: list[Waiting]) -> None:
+        """Writes a batch and settles every command of it."""
+        try:
+            await self._write_with_retries(batch)
+        except Unwritable as error:
+            self._settle_all(batch, DatabaseUnavailable(str(error)))
+        except Exception as error:
+            # A conflict with another process, or a fault that only one of them brings about: each on its own, so that
+            # only the guilty one fails.
+            if not isinstance(error, Conflict):
+                _log.warning("a batch failed and is repeated one by one", commands=len(batch), exc_info=error)
+            for waiting in batch:
+                await self._write_alone(waiting)
+
+    async def _write_alone(self, waiting: Waiting) -> None:
+        for _ in range(self._options.conflict_tries):
+            if not waiting.is_wanted(asyncio.get_running_loop().time()):
+                return
+            try:
+                await self._write_with_retries([waiting])
+            except Conflict as error:
+                problem: Exception = DatabaseUnavailable(f"conflicts again and again: {error}")
+            except Unwritable as error:
+                problem = DatabaseUnavailable(str(error))
+                break
+            except Exception as error:
+                _log.exception("a command failed", method=waiting.command.method)
+                problem = error
+                break
+            else:
+                return
+        waiting.settle(problem)
+
+    async def _write_with_retries(self, batch: list[Waiting]) -> None:
+        """Writes and settles a batch; again when the connection broke and it is certain that nothing was stored.
+
+        Raises Conflict and Unwritable, after rolling back."""
+        problem = ""
+        for pause in (*self._options.reconnect_pauses, None):
+            now = asyncio.get_running_loop().time()
+            batch = [waiting for waiting in batch if waiting.is_wanted(now)]
+            if not batch:
+                return
+            try:
+                await self._attempt(batch)
+                return
+            except ConnectionLost as error:
+                problem = str(error)
+                _log.warning("the connection to the database broke", problem=problem)
+                await self._give_up_connection()
+                if error.commit_sent:
+                    self._settle_all(batch, CommitUnknown(problem))
+                    return
+            if pause is None:
+                break
+            await asyncio.sleep(pause)
+        self._settle_all(batch, DatabaseUnavailable(problem))
+
+    async def _attempt(self, batch: list[Waiting]) -> None:
+        session = self._session
+        try:
+            head = await session.begin()
+            if head != self._head:
+                # Somebody else wrote: another process, or a tool.
+                self._rows.clear()
+                self._head = head
+            applied = await self._apply(batch, head)
+            if not applied.events:
+                await session.rollback()
+                self._settle(batch)
+                return
+            await applied.flush(session)
+            if self._fail_points is not None:
+                await session.send()
+                await self._fail_points.reach(FailPoint.BEFORE_COMMIT)
+        except BaseException:
+            self._rows.clear()
+            await session.rollback()
+            raise
+        # Reads from memory must not say less than reads from the database, which see the commit before we hear of it.
+        self._rows.forget(applied.working_set)
+        await self._commit(applied)
+        self._head = applied.head
+        self._rows.keep(applied.working_set)
+        self._tell(applied)
+        if self._fail_points is not None:
+            try:
+                await self._fail_points.reach(FailPoint.AFTER_COMMIT)
+            except Exception as error:
+                raise ConnectionLost(str(error), commit_sent=True) from error
+        if self._turns.any:
+            for proposal_id, proposal in applied.working_set.changed_proposals.items():
+                self._turns.changed(proposal_id, None if proposal is None else proposal.version)
+        self._settle(batch)
+
+    async def _forget(self, forgetting: "_Forgetting") -> None:
+        done = forgetting.done
+        try:
+            await self._session.begin()
+            count = await self._session.forget_answers(forgetting.before, forgetting.limit)
+            await (self._session.commit() if count else self._session.rollback())
+        except Exception as error:
+            # Also when the commit may have happened: forgetting twice does no harm.
+            await self._give_up_connection()
+            if not done.done():
+                done.set_exception(DatabaseUnavailable(str(error)))
+        else:
+            if not done.done():
+                done.set_result(count)
+
+    async def _apply(self, batch: list[Waiting], head: LogHead) -> Batch:
+        needs = Needs()
+        request_ids: set[str] = set()
+        for waiting in batch:
+            command = waiting.command
+            command.collect(needs)
+            if command.request is not None and not command.validate_only:
+                request_ids.add(command.request.request_id)
+        answered = await self._answered(request_ids) if request_ids else {}
+        working_set = WorkingSet(instant_of(self._clock.now()), self._rules, _uuid7)
+        await load(self._session, needs, working_set, self._rows)
+        applied = Batch(working_set, head, answered, self._encode_snapshot)
+        for waiting in batch:
+            try:
+                waiting.outcome = applied.apply(waiting.command)
+            except StoreError as error:
+                waiting.outcome = error
+            except Exception as error:
+                _log.exception("a command could not be applied", method=waiting.command.method)
+                waiting.outcome = error
+        return applied
+
+    async def _answered(self, request_ids: set[str]) -> dict[RequestIdentity, Answered]:
+        parts: dict[RequestIdentity, list[tuple[int, int, bytes]]] = {}
+        fingerprints: dict[RequestIdentity, bytes] = {}
+        for request_id, actor, method, fingerprint, position, revision, snapshot in await self._session.answers(
+            list(request_ids)
+        ):
+            identity = (actor, method, request_id)
+            fingerprints[identity] = fingerprint
+            parts.setdefault(identity, []).append((position, revision, snapshot))
+        answered: dict[RequestIdentity, Answered] = {}
+        for identity, found in parts.items():
+            found.sort()
+            answer = Answer(tuple(snapshot for _, _, snapshot in found), tuple(revision for _, revision, _ in found))
+            answered[identity] = Answered(fingerprints[identity], answer)
+        return answered
+
+    async def _commit(self, applied: Batch) -> None:
+        """Returns when the batch is durable. Raises ConnectionLost, Conflict and Unwritable."""
+        try:
+            await self._session.commit()
+        except ConnectionLost as error:
+            await self._give_up_connection()
+            happened = None if self._session.exclusive else await self._did_commit(applied)
+            if happened is None:
+                raise
+            if not happened:
+                raise ConnectionLost(str(error)) from error
+        except BaseException:
+            self._rows.clear()
+            await self._session.rollback()
+            raise
+
+    async def _did_commit(self, applied: Batch) -> bool | None:
+        """Whether a commit happened whose answer was lost; None when the database stays away.
+
+        Locking the head waits for the end of the lost connection's transaction, and no other batch has the same
+        hash: the answer is certain.
+        """
+        for pause in self._options.reconnect_pauses:
+            await asyncio.sleep(pause)
+            try:
+                await self._session.begin()
+                found = await self._session.event_hash(applied.head.revision)
+                await self._session.rollback()
+            except (Conflict, ConnectionLost, Unwritable):
+                await self._session.close()
+            else:
+                return found == applied.head.hash
+        return None
+
+    async def _give_up_connection(self) -> None:
+        self._rows.clear()
+        await self._session.close()
+
+    def _tell(self, applied: Batch) -> None:
+        for listener in self._listeners:
+            listener(applied.events)
+        if self._signals.awaited:
+            self._signals.announce(_claimable(applied.working_set))
+
+    def _settle(self, batch: list[Waiting]) -> None:
+        for waiting in batch:
+            outcome, command = waiting.outcome, waiting.command
+            assert outcome is not None
+            if isinstance(outcome, VersionConflict) and isinstance(command, OnProposal):
+                self._turns.lost(waiting, command.proposal_id, outcome)
+            else:
+                waiting.settle(outcome)
+
+    def _settle_all(self, batch: list[Waiting], error: Exception) -> None:
+        for waiting in batch:
+            waiting.settle(error)
+
+
+def _uuid7() -> str:
+    return str(uuid6.uuid7())
+
+
+def _claimable(working_set: WorkingSet) -> Iterator[Plan | Proposal]:
+    """What can be claimed now and could not before."""
+    now = working_set.now
+    for proposal_id, proposal in working_set.changed_proposals.items():
+        if proposal is not None and proposal.is_claimable(now):
+            before = working_set.proposals.get(proposal_id)
+            if before is None or not before.is_claimable(now):
+                yield proposal
+    for plan in working_set.changed_plans.values():
+        if plan is not None and plan.state is PlanState.QUEUED and plan.is_due(now):
+            yield plan

@@ -1,0 +1,1 @@
+"""The event log: recent events, watches, verification, signed checkpoints."""

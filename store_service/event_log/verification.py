@@ -1,0 +1,112 @@
+"""Walking the log's chain of hashes, in pieces, beside everything else that the store does."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from store_service.domain.errors import InvalidField
+from store_service.domain.events import GENESIS_HASH, Event, EventUnreadable, LogHead, event_hash
+from store_service.event_log.recent_events import LogReader
+
+_AT_ONCE = 500
+_BYTES_AT_ONCE = 8 * 1024 * 1024
+_UNREADABLE = "it has values that no event can have"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a walk found. `first_bad_revision` 0 and an empty `problem`: everything fits."""
+
+    events_checked: int
+    head: LogHead
+    first_bad_revision: int = 0
+    problem: str = ""
+
+
+async def verify_log(reader: LogReader, start_revision: int = 0, end_revision: int = 0) -> Finding:
+    """Check the events from start (0: the first) to end (0: the head). When the walk gets to the head, check the head
+    row too, and that nothing is beyond it.
+
+    The log may grow meanwhile: the head is the one at the beginning. Raises InvalidField, DatabaseUnavailable.
+    """
+    head = await reader.head()
+    start = start_revision or 1
+    end = end_revision or head.revision
+    if start < 1 or start > max(head.revision, 1):
+        raise InvalidField("start_revision", f"must be from 1 to the head, {head.revision}")
+    if end < start - 1 or end > head.revision:
+        raise InvalidField("end_revision", f"must be from start_revision to the head, {head.revision}")
+    previous = GENESIS_HASH
+    if start > 1:
+        try:
+            before = await _readable(reader, start - 1, 1)
+        except EventUnreadable:
+            return Finding(0, head, start - 1, _UNREADABLE)
+        if not before or before[0].revision != start - 1:
+            return Finding(0, head, start - 1, "it is missing")
+        previous = before[0].hash
+    expected = start
+    while expected <= end:
+        try:
+            events = await _readable(reader, expected, min(_AT_ONCE, end + 1 - expected))
+        except EventUnreadable:
+            return Finding(expected - start, head, expected, _UNREADABLE)
+        if not events:
+            return Finding(expected - start, head, expected, "it is missing")
+        # Hashing lets go of the interpreter's lock, and reading a piece of the log does so too.
+        bad = await asyncio.to_thread(first_bad, events, expected, previous)
+        if bad:
+            return Finding(bad[0] - start, head, *bad)
+        expected, previous = events[-1].revision + 1, events[-1].hash
+    if end == head.revision and previous != head.hash:
+        return Finding(
+            expected - start, head, max(head.revision, 1), "the head row has another hash than the last event"
+        )
+    if end == head.revision and await _is_beyond_the_head(reader, head.revision + 1):
+        return Finding(expected - start, head, head.revision + 1, "it is beyond what the head row says")
+    return Finding(expected - start, head)
+
+
+async def _readable(reader: LogReader, revision: int, limit: int) -> Sequence[Event]:
+    """Events from this revision on, as far as they can be read. Raises EventUnreadable when this very one cannot."""
+    while True:
+        try:
+            return await reader.events_from(revision, limit, _BYTES_AT_ONCE)
+        except EventUnreadable as found:
+            if found.revision == revision:
+                raise
+            if limit == 1:
+                # The next one there is is another one.
+                return []
+            limit = max(1, min(limit // 2, found.revision - revision))
+
+
+async def _is_beyond_the_head(reader: LogReader, revision: int) -> bool:
+    """Whether there is an event from this revision on that the head row leaves out."""
+    try:
+        events = await reader.events_from(revision, 1, _BYTES_AT_ONCE)
+    except EventUnreadable:
+        return True
+    # The log may have grown since the head was read. It grows with its head row, so that has it by now.
+    return bool(events) and (await reader.head()).revision < events[0].revision
+
+
+def first_bad(events: Sequence[Event], expected_revision: int, previous_hash: bytes) -> tuple[int, str] | None:
+    """The first revision that does not follow from what is before it, and what is wrong; None when all do."""
+    for event in events:
+        if event.revision != expected_revision:
+            return expected_revision, "it is missing"
+        if event.prev_hash != previous_hash:
+            return event.revision, "its prev_hash is not the hash of the event before it"
+        try:
+            fits = event_hash(event) == event.hash
+        except (AttributeError, TypeError, ValueError, struct.error):
+            # SQLite lets a column hold any type.
+            return event.revision, _UNREADABLE
+        if not fits:
+            return event.revision, "its hash is not that of its content"
+        expected_revision, previous_hash = event.revision + 1, event.hash
+    return None

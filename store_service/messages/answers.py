@@ -1,0 +1,130 @@
+"""Answers of the store's RPCs, encoded, made of entities that are encoded already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from plangate.store.v1 import event_pb2
+from plangate.store.v1 import store_service_pb2 as rpc
+
+from store_service.domain.events import EntityType, Event
+from store_service.event_log.checkpoints import Checkpoint
+from store_service.event_log.verification import Finding
+from store_service.messages.encoding import PROPOSAL_STATES, field_key, framed, timestamp, varint
+from store_service.queries import Page
+
+_ENTITY_TYPES = {
+    EntityType.PLAN: event_pb2.ENTITY_TYPE_PLAN,
+    EntityType.PROPOSAL: event_pb2.ENTITY_TYPE_PROPOSAL,
+}
+
+
+_EVENT_SNAPSHOT = field_key(event_pb2.Event.SNAPSHOT_FIELD_NUMBER)
+_EVENT_RESOURCES = {
+    EntityType.PLAN: field_key(event_pb2.Event.PLAN_FIELD_NUMBER),
+    EntityType.PROPOSAL: field_key(event_pb2.Event.PROPOSAL_FIELD_NUMBER),
+}
+_WATCH_EVENT = field_key(rpc.WatchEventsResponse.EVENT_FIELD_NUMBER)
+_WATCH_EVENTS = field_key(rpc.WatchEventsResponse.EVENTS_FIELD_NUMBER)
+
+
+def event_to_bytes(event: Event, view: event_pb2.EventView.ValueType) -> bytes:
+    """A plangate.store.v1.Event, encoded, as much of it as the view asks for."""
+    message = event_pb2.Event(
+        revision=event.revision,
+        entity_type=_ENTITY_TYPES[event.entity_type],
+        entity_id=event.entity_id,
+        version=event.version,
+        kind=event.kind,
+        actor=event.actor,
+        authenticated=event.authenticated,
+        via=event.via,
+        time=timestamp(event.time),
+        request_id=event.request_id,
+        comment=event.comment,
+        prev_hash=event.prev_hash,
+        hash=event.hash,
+    )
+    encoded = message.SerializeToString()
+    if view != event_pb2.EVENT_VIEW_BASIC:
+        encoded += framed(_EVENT_SNAPSHOT, event.snapshot)
+    if view == event_pb2.EVENT_VIEW_RESOURCE:
+        # The snapshot is the resource, encoded.
+        encoded += framed(_EVENT_RESOURCES[event.entity_type], event.snapshot)
+    return encoded
+
+
+def progress_update_to_bytes(revision: int) -> bytes:
+    """A WatchEventsResponse that marks how far the watch has come, encoded."""
+    return rpc.WatchEventsResponse(progress=rpc.WatchProgress(revision=revision)).SerializeToString()
+
+
+def plan_page_to_bytes(page: Page, next_page_token: str) -> bytes:
+    """A ListPlansResponse, encoded."""
+    rest = rpc.ListPlansResponse(next_page_token=next_page_token).SerializeToString()
+    return repeated_to_bytes(rpc.ListPlansResponse.PLANS_FIELD_NUMBER, page.resources) + rest
+
+
+def proposal_page_to_bytes(page: Page, next_page_token: str) -> bytes:
+    """A ListProposalsResponse, encoded."""
+    rest = rpc.ListProposalsResponse(next_page_token=next_page_token).SerializeToString()
+    return repeated_to_bytes(rpc.ListProposalsResponse.PROPOSALS_FIELD_NUMBER, page.resources) + rest
+
+
+def event_page_to_bytes(events: Sequence[Event], view: event_pb2.EventView.ValueType, next_page_token: str) -> bytes:
+    """A ListEventsResponse, encoded."""
+    rest = rpc.ListEventsResponse(next_page_token=next_page_token).SerializeToString()
+    encoded = [event_to_bytes(event, view) for event in events]
+    return repeated_to_bytes(rpc.ListEventsResponse.EVENTS_FIELD_NUMBER, encoded) + rest
+
+
+def counts_to_proto(counts: Mapping[str, int]) -> rpc.CountProposalsResponse:
+    """How many proposals are in each state, in the order of the lifecycle."""
+    return rpc.CountProposalsResponse(
+        counts=[
+            rpc.StateCount(state=number, count=counts[state.value])
+            for state, number in PROPOSAL_STATES.items()
+            if state.value in counts
+        ],
+        total=sum(counts.values()),
+    )
+
+
+def finding_to_proto(finding: Finding) -> rpc.VerifyEventsResponse:
+    """What a walk along the chain found."""
+    return rpc.VerifyEventsResponse(
+        valid=not finding.problem,
+        events_checked=finding.events_checked,
+        head_revision=finding.head.revision,
+        head_hash=finding.head.hash,
+        first_bad_revision=finding.first_bad_revision,
+        problem=finding.problem,
+    )
+
+
+def checkpoint_to_proto(checkpoint: Checkpoint) -> event_pb2.Checkpoint:
+    """A signed statement of the log's head."""
+    return event_pb2.Checkpoint(
+        revision=checkpoint.head.revision,
+        hash=checkpoint.head.hash,
+        time=timestamp(checkpoint.time),
+        key_id=checkpoint.key_id,
+        signature=checkpoint.signature,
+        public_key=checkpoint.public_key,
+    )
+
+
+def event_update_to_bytes(event: Event, view: event_pb2.EventView.ValueType) -> bytes:
+    """A WatchEventsResponse that holds the event, encoded."""
+    return framed(_WATCH_EVENT, event_to_bytes(event, view))
+
+
+def event_run_update_to_bytes(updates: Iterable[bytes]) -> bytes:
+    """A WatchEventsResponse that holds what several hold: in an EventRun an event has the number that it has alone."""
+    return framed(_WATCH_EVENTS, b"".join(updates))
+
+
+def repeated_to_bytes(number: int, encoded: Iterable[bytes]) -> bytes:
+    """Encoded messages as the elements of the repeated field with this number."""
+    key = field_key(number)
+    return b"".join([part for element in encoded for part in (key, varint(len(element)), element)])

@@ -1,0 +1,244 @@
+"""The store's entities as the contract's messages, encoded.
+
+Bytes, not messages: they are hashed into the log, kept there, and sent to whoever asks, without ever being encoded a
+second time.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+
+from google.protobuf import timestamp_pb2
+from plangate.plan.v1 import plan_pb2
+from plangate.store.v1 import proposal_pb2
+
+from plangate_core.contract.struct_codec import json_to_struct
+from store_service.domain.instant import SECOND, Instant
+from store_service.domain.lease import Failure, Lease
+from store_service.domain.plan import Job, Plan, PlanState
+from store_service.domain.proposal import Approval, Decision, Effect, Proposal, ProposalState
+
+PROPOSAL_STATES = {state: proposal_pb2.ProposalState.Value(f"PROPOSAL_STATE_{state.value}") for state in ProposalState}
+_PLAN_STATES = {state: plan_pb2.PlanState.Value(f"PLAN_STATE_{state.value}") for state in PlanState}
+_EFFECTS = {effect: plan_pb2.Effect.Value(f"EFFECT_{effect.value}") for effect in Effect}
+
+
+def snapshot_to_bytes(entity: Plan | Proposal) -> bytes:
+    """The message of a plan or proposal, encoded."""
+    return proposal_to_bytes(entity) if isinstance(entity, Proposal) else plan_to_bytes(entity)
+
+
+def is_snapshot_of(snapshot: bytes, entity: Plan | Proposal) -> bool:
+    """Whether a stored snapshot says what the entity does. (Not byte by byte: the order of map entries is free.)"""
+    kind: type[proposal_pb2.Proposal | plan_pb2.Plan]
+    kind = proposal_pb2.Proposal if isinstance(entity, Proposal) else plan_pb2.Plan
+    return kind.FromString(snapshot) == kind.FromString(snapshot_to_bytes(entity))
+
+
+def proposal_to_bytes(proposal: Proposal) -> bytes:
+    """A plangate.store.v1.Proposal, encoded."""
+    message = proposal_pb2.Proposal(
+        id=proposal.id,
+        plan_id=proposal.plan_id,
+        job_id=proposal.job_id,
+        action_name=proposal.action_name,
+        description=proposal.description,
+        evidence=proposal.evidence,
+        priority=proposal.priority,
+        state=PROPOSAL_STATES[proposal.state],
+        version=proposal.version,
+        args_digest=proposal.args_digest,
+        required_approvals=proposal.required_approvals,
+        reviewer_role=proposal.reviewer_role,
+        attempt=proposal.attempt,
+        max_attempts=proposal.max_attempts,
+        returned_attempts=proposal.returned_attempts,
+        created_by=proposal.created_by,
+        updated_by=proposal.updated_by,
+        revised_by=proposal.revised_by,
+        earlier_revisers=proposal.earlier_revisers,
+        cancel_requested=proposal.cancel_requested,
+        create_time=timestamp(proposal.create_time),
+        update_time=timestamp(proposal.update_time),
+    )
+    if proposal.labels:
+        message.labels.update(proposal.labels)
+    if proposal.approvals:
+        message.approvals.extend(_approval_to_proto(approval) for approval in proposal.approvals)
+    if proposal.depends_on:
+        message.depends_on.extend(proposal.depends_on)
+    if proposal.lease is not None:
+        message.lease.CopyFrom(_lease_to_proto(proposal.lease))
+    if proposal.failure is not None:
+        message.failure.CopyFrom(_failure_to_proto(proposal.failure))
+    if proposal.decision is not None:
+        message.decision.CopyFrom(_decision_to_proto(proposal.decision))
+    for field, instant in (
+        (message.submit_time, proposal.submit_time),
+        (message.review_time, proposal.review_time),
+        (message.execute_time, proposal.execute_time),
+        (message.expire_time, proposal.expire_time),
+        (message.delete_time, proposal.delete_time),
+        (message.not_before_time, proposal.not_before_time),
+        (message.end_time, proposal.end_time),
+    ):
+        if instant is not None:
+            _set_timestamp(field, instant)
+    encoded = message.SerializeToString() + _struct_field(_PROPOSAL_ARGS, proposal.args_json)
+    return encoded if proposal.result_json is None else encoded + _struct_field(_PROPOSAL_RESULT, proposal.result_json)
+
+
+def plan_to_bytes(plan: Plan) -> bytes:
+    """A plangate.plan.v1.Plan, encoded."""
+    message = plan_pb2.Plan(
+        id=plan.id,
+        objective=plan.objective,
+        prompt=plan.prompt,
+        state=_PLAN_STATES[plan.state],
+        version=plan.version,
+        created_by=plan.created_by,
+        create_time=timestamp(plan.create_time),
+        update_time=timestamp(plan.update_time),
+        labels=plan.labels,
+        no_action_reason=plan.no_action_reason,
+        warnings=plan.warnings,
+        attempt=plan.attempt,
+        max_attempts=plan.max_attempts,
+        returned_attempts=plan.returned_attempts,
+        priority=plan.priority,
+    )
+    if plan.lease is not None:
+        message.lease.CopyFrom(_lease_to_proto(plan.lease))
+    if plan.failure is not None:
+        message.failure.CopyFrom(_failure_to_proto(plan.failure))
+    if plan.options is not None:
+        message.options.CopyFrom(
+            plan_pb2.GenerationOptions(
+                model=plan.options.model,
+                max_attempts=plan.options.max_attempts,
+                token_budget=plan.options.token_budget,
+            )
+        )
+    if plan.not_before_time is not None:
+        _set_timestamp(message.not_before_time, plan.not_before_time)
+    if plan.delete_time is not None:
+        _set_timestamp(message.delete_time, plan.delete_time)
+    parts = [message.SerializeToString()]
+    parts.extend(framed(_PLAN_JOBS, _job_to_bytes(job)) for job in plan.jobs)
+    if plan.generation is not None:
+        parts.append(framed(_PLAN_GENERATION, plan.generation))
+    if plan.context_json != "{}":
+        parts.append(_struct_field(_PLAN_CONTEXT, plan.context_json))
+    return b"".join(parts)
+
+
+def _approval_to_proto(approval: Approval) -> proposal_pb2.Approval:
+    return proposal_pb2.Approval(
+        reviewer=approval.reviewer,
+        version=approval.version,
+        args_digest=approval.args_digest,
+        comment=approval.comment,
+        create_time=timestamp(approval.create_time),
+    )
+
+
+def _lease_to_proto(lease: Lease) -> plan_pb2.Lease:
+    return plan_pb2.Lease(worker=lease.worker, attempt=lease.attempt, expire_time=timestamp(lease.expire_time))
+
+
+def _failure_to_proto(failure: Failure) -> plan_pb2.Failure:
+    return plan_pb2.Failure(reason=failure.reason, message=failure.message)
+
+
+def _decision_to_proto(decision: Decision) -> plan_pb2.Decision:
+    message = plan_pb2.Decision(
+        effect=_EFFECTS[decision.effect],
+        reason=decision.reason,
+        rule=decision.rule,
+        required_approvals=decision.required_approvals,
+        reviewer_role=decision.reviewer_role,
+    )
+    if decision.approval_ttl is not None:
+        message.approval_ttl.FromMicroseconds(decision.approval_ttl)
+    return message
+
+
+def _job_to_bytes(job: Job) -> bytes:
+    message = plan_pb2.Job(
+        id=job.id,
+        action_name=job.action_name,
+        description=job.description,
+        evidence=job.evidence,
+        role=job.role,
+        input_context=job.input_context,
+        depends_on=job.depends_on,
+        priority=job.priority,
+        proposal_id=job.proposal_id,
+        max_attempts=job.max_attempts,
+    )
+    if job.decision is not None:
+        message.decision.CopyFrom(_decision_to_proto(job.decision))
+    return message.SerializeToString() + _struct_field(_JOB_ARGS, job.args_json)
+
+
+def timestamp(instant: Instant) -> timestamp_pb2.Timestamp:
+    """Exact to the microsecond."""
+    seconds, micros = divmod(instant, SECOND)
+    return timestamp_pb2.Timestamp(seconds=seconds, nanos=micros * 1000)
+
+
+def _set_timestamp(field: timestamp_pb2.Timestamp, instant: Instant) -> None:
+    field.seconds, micros = divmod(instant, SECOND)
+    field.nanos = micros * 1000
+
+
+# Arguments change rarely from version to version, while every version is encoded: the bytes of small Structs are
+# remembered, and appended to the rest. (Protobuf allows fields in any order.)
+_REMEMBERED_CHARACTERS = 1024
+
+
+def _struct_field(key: bytes, canonical_json: str) -> bytes:
+    if len(canonical_json) > _REMEMBERED_CHARACTERS:
+        return _encode_struct_field(key, canonical_json)
+    return _remembered_struct_field(key, canonical_json)
+
+
+def _encode_struct_field(key: bytes, canonical_json: str) -> bytes:
+    return framed(key, json_to_struct(json.loads(canonical_json)).SerializeToString(deterministic=True))
+
+
+_remembered_struct_field = lru_cache(maxsize=4096)(_encode_struct_field)
+
+
+def framed(key: bytes, encoded: bytes) -> bytes:
+    """A length-delimited field: its key (see field_key), its length, its bytes."""
+    return key + varint(len(encoded)) + encoded
+
+
+def varint(number: int) -> bytes:
+    """A number as protobuf's base-128 varint (https://protobuf.dev/programming-guides/encoding)."""
+    if number < 0x80:
+        return _SHORT_VARINTS[number]
+    digits = bytearray()
+    while number >= 0x80:
+        digits.append(number & 0x7F | 0x80)
+        number >>= 7
+    digits.append(number)
+    return bytes(digits)
+
+
+_SHORT_VARINTS = [bytes([number]) for number in range(0x80)]
+
+
+def field_key(field_number: int) -> bytes:
+    """The bytes before a length-delimited field."""
+    return varint(field_number << 3 | 2)
+
+
+_PROPOSAL_ARGS = field_key(proposal_pb2.Proposal.ACTION_ARGS_FIELD_NUMBER)
+_PROPOSAL_RESULT = field_key(proposal_pb2.Proposal.RESULT_FIELD_NUMBER)
+_PLAN_JOBS = field_key(plan_pb2.Plan.JOBS_FIELD_NUMBER)
+_PLAN_GENERATION = field_key(plan_pb2.Plan.GENERATION_FIELD_NUMBER)
+_PLAN_CONTEXT = field_key(plan_pb2.Plan.CONTEXT_FIELD_NUMBER)
+_JOB_ARGS = field_key(plan_pb2.Job.ACTION_ARGS_FIELD_NUMBER)

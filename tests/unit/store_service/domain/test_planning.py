@@ -1,0 +1,102 @@
+"""What becomes of a plan's jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from store_service.commands.validation import check_plan
+from store_service.domain import planning
+from store_service.domain.errors import InvalidField
+from store_service.domain.events import EventKind
+from store_service.domain.plan import Job, PlanDraft, PlanState
+from store_service.domain.proposal import Decision, Effect, Proposal, ProposalState
+from store_service.domain.rules import Rules
+from tests.support.proposals import ALICE, NOW
+
+ALLOW = Decision(Effect.ALLOW, "harmless", "reads")
+ASK = Decision(Effect.REQUIRE_APPROVAL, "risky", "writes", 2, "sre", 9)
+DENY = Decision(Effect.DENY, "never", "nukes")
+
+
+def _job(job_id: str, decision: Decision | None, *needs: str, **fields: Any) -> Job:
+    return Job(**{"id": job_id, "action_name": "act", "decision": decision, "depends_on": needs} | fields)
+
+
+def _born(*jobs: Job) -> dict[str, tuple[Proposal, EventKind, str]]:
+    ids = iter(f"proposal-{number}" for number in range(100))
+    plan, kind = planning.create("plan-1", PlanDraft(state=PlanState.PLANNED, jobs=jobs), ALICE, NOW, Rules())
+    assert kind is EventKind.PLAN_CREATED
+    plan, born = planning.with_proposals(plan, ALICE, NOW, Rules(), lambda: next(ids))
+    assert [job.proposal_id for job in plan.jobs if job.proposal_id] == [proposal.id for proposal, _, _ in born]
+    return {proposal.job_id: (proposal, kind, comment) for proposal, kind, comment in born}
+
+
+def test_each_decision_makes_its_proposal() -> None:
+    born = _born(_job("a", ALLOW), _job("b", ASK), _job("c", DENY))
+    assert set(born) == {"a", "b"}
+    allowed, kind, comment = born["a"]
+    assert (allowed.state, kind, comment) == (
+        ProposalState.APPROVED,
+        EventKind.PROPOSAL_APPROVED_BY_POLICY,
+        "reads: harmless",
+    )
+    assert (allowed.required_approvals, allowed.review_time, allowed.version) == (0, NOW, 1)
+    pending, kind, _ = born["b"]
+    assert (pending.state, kind) == (ProposalState.PENDING, EventKind.PROPOSAL_CREATED)
+    assert (pending.required_approvals, pending.reviewer_role, pending.expire_time) == (2, "sre", NOW + 9)
+    assert pending.created_by == "alice"
+
+
+def test_what_needs_a_denied_job_is_born_cancelled() -> None:
+    born = _born(
+        _job("late", ALLOW, "middle"), _job("middle", ASK, "denied", "fine"), _job("denied", DENY), _job("fine", ALLOW)
+    )
+    middle, kind, _ = born["middle"]
+    assert (middle.state, kind) == (ProposalState.CANCELLED, EventKind.PROPOSAL_CANCELLED)
+    assert middle.failure is not None
+    assert middle.failure.reason == "DEPENDENCY_DENIED"
+    assert middle.depends_on == (born["fine"][0].id,)
+    late, _, _ = born["late"]
+    assert late.failure is not None
+    assert (late.state, late.failure.reason) == (ProposalState.CANCELLED, "DEPENDENCY_CANCELLED")
+    assert born["fine"][0].state is ProposalState.APPROVED
+
+
+def test_dependencies_become_proposal_ids_and_are_counted() -> None:
+    born = _born(_job("a", ALLOW), _job("b", ALLOW, "a", "a"), _job("c", ASK, "a", "b"))
+    assert born["b"][0].depends_on == (born["a"][0].id,)
+    assert [born[name][0].waiting_for for name in "abc"] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "path"),
+    [
+        ([_job("a", ALLOW), _job("a", ALLOW)], "plan.jobs[1].id"),
+        ([_job("a b", ALLOW)], "plan.jobs[0].id"),
+        ([_job("a", None)], "plan.jobs[0].decision"),
+        ([_job("a", ALLOW, "x")], "plan.jobs[0].depends_on[0]"),
+        ([_job("a", ALLOW, "b"), _job("b", ALLOW, "a")], "plan.jobs"),
+        ([_job("a", ALLOW, "a")], "plan.jobs"),
+        ([_job("a", ALLOW, action_name="")], "plan.jobs[0].action_name"),
+        ([_job("a", ALLOW, priority=1001)], "plan.jobs[0].priority"),
+        ([_job("a", ALLOW, max_attempts=101)], "plan.jobs[0].max_attempts"),
+        ([_job("a", ALLOW, evidence="x" * 4001)], "plan.jobs[0].evidence"),
+        ([_job(f"j{number}", ALLOW) for number in range(101)], "plan.jobs"),
+    ],
+)
+def test_jobs_that_cannot_be_stored(jobs: list[Job], path: str) -> None:
+    with pytest.raises(InvalidField) as refused:
+        check_plan(PlanDraft(state=PlanState.PLANNED, jobs=tuple(jobs)))
+    assert refused.value.path == path
+
+
+def test_a_queued_plan_has_a_prompt_and_no_jobs() -> None:
+    check_plan(PlanDraft(state=PlanState.QUEUED, prompt="do it"))
+    with pytest.raises(InvalidField):
+        check_plan(PlanDraft(state=PlanState.QUEUED, prompt="do it", jobs=(_job("a", ALLOW),)))
+    with pytest.raises(InvalidField):
+        check_plan(PlanDraft(state=PlanState.QUEUED))
+    with pytest.raises(InvalidField):
+        check_plan(PlanDraft(state=PlanState.FAILED, prompt="do it"))

@@ -35,7 +35,7 @@ ResponseT = TypeVar("ResponseT", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class CallPolicy:
     """How long calls may take and how often they are repeated."""
 
     timeout_seconds: float = 10.0
@@ -55,9 +55,9 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """Makes calls with one patience and one set of metadata."""
+    """Makes calls with one call_policy and one set of metadata."""
 
-    patience: Patience = field(default_factory=Patience)
+    call_policy: CallPolicy = field(default_factory=CallPolicy)
     metadata: tuple[tuple[str, str], ...] = ()
     service: str = ""
     """What errors say was called: "store" or "planner"."""
@@ -78,11 +78,11 @@ class Calls:
         """Call and wait for the answer.
 
         :param repeatable: True for reads and for writes that carry a request_id.
-        :param timeout_seconds: for all attempts together; None means the patience's.
+        :param timeout_seconds: for all attempts together; None means the call_policy's.
         :param first_metadata: sent with the first attempt only.
         :raises PlangateError: what the server said, as its type.
         """
-        deadline = time.monotonic() + (self.patience.timeout_seconds if timeout_seconds is None else timeout_seconds)
+        deadline = time.monotonic() + (self.call_policy.timeout_seconds if timeout_seconds is None else timeout_seconds)
         failed_attempts = 0
         away: PlangateError | None = None
         metadata = self.metadata + first_metadata
@@ -96,10 +96,10 @@ class Calls:
                 if away and isinstance(error, DeadlineExceeded) and not error.reason:
                     # Time ran out in the middle of yet another try: what was wrong says more.
                     raise away from rpc_error
-                if not (repeatable and may_be_repeated(error)) or failed_attempts == self.patience.attempts:
+                if not (repeatable and may_be_repeated(error)) or failed_attempts == self.call_policy.attempts:
                     raise error from rpc_error
                 away = error
-                delay_seconds = max(self.patience.delay_seconds(failed_attempts), error.retry_after_seconds or 0.0)
+                delay_seconds = max(self.call_policy.delay_seconds(failed_attempts), error.retry_after_seconds or 0.0)
                 if time.monotonic() + delay_seconds >= deadline:
                     raise error from rpc_error
             await asyncio.sleep(delay_seconds)

@@ -22,7 +22,7 @@ from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 from plangate.planner.v1.planner_service_pb2_grpc import PlannerServiceStub
 from plangate.store.v1 import proposal_pb2
 
-from plangate_client.calls import Calls, Patience, new_request_id
+from plangate_client.calls import CallPolicy, Calls, new_request_id
 from plangate_client.events import Events
 from plangate_client.plans import Plans
 from plangate_client.proposals import Proposals
@@ -36,11 +36,11 @@ class StoreClient:
         self,
         channel: grpc.aio.Channel,
         *,
-        patience: Patience | None = None,
+        call_policy: CallPolicy | None = None,
         metadata: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self.channel = channel
-        self._calls = Calls(patience or Patience(), metadata, "store")
+        self._calls = Calls(call_policy or CallPolicy(), metadata, "store")
         self.plans = Plans(channel, self._calls)
         self.proposals = Proposals(channel, self._calls)
         self.events = Events(channel, self._calls)
@@ -51,7 +51,7 @@ class StoreClient:
         Shares the channel: close only one of the two.
         """
         calls = self._calls.with_metadata((ON_BEHALF_OF_KEY, identity))
-        return StoreClient(self.channel, patience=calls.patience, metadata=calls.metadata)
+        return StoreClient(self.channel, call_policy=calls.call_policy, metadata=calls.metadata)
 
     async def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
@@ -69,9 +69,9 @@ class StoreClient:
 class PlannerClient:
     """The planner over one channel, which the client closes. Every method raises PlangateError's types."""
 
-    def __init__(self, channel: grpc.aio.Channel, *, patience: Patience | None = None) -> None:
+    def __init__(self, channel: grpc.aio.Channel, *, call_policy: CallPolicy | None = None) -> None:
         self.channel = channel
-        self._calls = Calls(patience or Patience(), service="planner")
+        self._calls = Calls(call_policy or CallPolicy(), service="planner")
         self._stub = PlannerServiceStub(channel)
 
     async def create_plan(
@@ -203,7 +203,7 @@ class PlannerClient:
         await self.close()
 
     def _planning_seconds(self, timeout_seconds: float | None) -> float:
-        return self._calls.patience.planning_timeout_seconds if timeout_seconds is None else timeout_seconds
+        return self._calls.call_policy.planning_timeout_seconds if timeout_seconds is None else timeout_seconds
 
 
 def _first_metadata(request: planner_pb2.CreatePlanRequest) -> tuple[tuple[str, str], ...]:

@@ -46,7 +46,7 @@ class Executions:
             self._stub.ClaimProposals,
             request,
             repeatable=True,
-            timeout_seconds=(wait_seconds or 0.0) + self._calls.patience.timeout_seconds,
+            timeout_seconds=(wait_seconds or 0.0) + self._calls.call_policy.timeout_seconds,
         )
         return [*response.proposals]
 

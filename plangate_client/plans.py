@@ -132,7 +132,7 @@ class Plans:
             self._stub.ClaimPlans,
             request,
             repeatable=True,
-            timeout_seconds=(wait_seconds or 0.0) + self._calls.patience.timeout_seconds,
+            timeout_seconds=(wait_seconds or 0.0) + self._calls.call_policy.timeout_seconds,
         )
         return [*response.plans]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class RenewalPace:
+class RenewalSchedule:
     """Renew after a third of the lease. A renewal that gets no answer may be tried again before the lease runs out, and
     so may that one: a lost call, or a server that stood still for a moment, costs no work."""
 

@@ -14,7 +14,7 @@ import structlog
 from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 from plangate.planner.v1.planner_service_pb2_grpc import add_PlannerServiceServicer_to_server
 
-from plangate_client.calls import Patience
+from plangate_client.calls import CallPolicy
 from plangate_client.client import StoreClient
 from plangate_core.process.tasks import ended
 from plangate_core.rpc.channel import ChannelRefused, open_channel
@@ -109,7 +109,7 @@ class PlannerServer:
         except ChannelRefused as error:
             raise PlannerRefused(str(error)) from error
         # Two to three seconds, which a store's restart takes: callers wait meanwhile.
-        self._store_client = StoreClient(channel, patience=Patience(attempts=8))
+        self._store_client = StoreClient(channel, call_policy=CallPolicy(attempts=8))
         self._engine: EmbeddedEngine | None = None
         self._generator: Generator | None = None
         self._kernel: Kernel | None = None

@@ -27,7 +27,7 @@ from plangate_client.errors import (
     Unavailable,
 )
 from plangate_client.errors import RequestIdReused as StoreSaysReused
-from plangate_client.renewal import RenewalPace
+from plangate_client.renewal import RenewalSchedule
 from planner_service.governance.decision import Decision
 from planner_service.messages.decoding import (
     claimed_plan_from_proto,
@@ -186,7 +186,7 @@ class StoreGateway:
                 claimed.id,
                 attempt=claimed.attempt,
                 lease_seconds=lease.total_seconds(),
-                timeout_seconds=RenewalPace(lease.total_seconds()).timeout_seconds,
+                timeout_seconds=RenewalSchedule(lease.total_seconds()).timeout_seconds,
             )
         return renewal.held
 
@@ -261,7 +261,7 @@ def _while_leased() -> Iterator[_Lease]:
         lease.held = False
     except (Overloaded, CommitUnknown) as error:
         # Nobody waits for the answer, and what is handed over was paid for: it is done again, as after an outage.
-        raise errors.StoreAway(error.retry_after_seconds) from error
+        raise errors.StoreUnavailable(error.retry_after_seconds) from error
 
 
 @contextmanager
@@ -272,9 +272,9 @@ def _translated(request_id: str = "") -> Iterator[None]:
     except StoreSaysReused as error:
         raise errors.RequestIdReused(request_id) from error
     except Unavailable as error:
-        raise errors.StoreAway(error.retry_after_seconds) from error
+        raise errors.StoreUnavailable(error.retry_after_seconds) from error
     except DeadlineExceeded as error:
-        raise errors.StoreOutOfTime from error
+        raise errors.StoreTimedOut from error
 
 
 def _seconds_to(deadline: float) -> float:

@@ -44,7 +44,7 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
 
 
-class FilterInvalid(Exception):
+class InvalidFilter(Exception):
     """The filter cannot be read. `position` counts characters from 0."""
 
     def __init__(self, position: int, problem: str) -> None:
@@ -114,9 +114,9 @@ Expression: TypeAlias = "Comparison | And | Or | Not"
 
 
 def parse(text: str, fields: Mapping[str, Field]) -> Expression | None:
-    """Read a filter over these fields; None for an empty one. Raises FilterInvalid."""
+    """Read a filter over these fields; None for an empty one. Raises InvalidFilter."""
     if len(text) > MAX_CHARACTERS:
-        raise FilterInvalid(MAX_CHARACTERS, f"a filter has at most {MAX_CHARACTERS} characters")
+        raise InvalidFilter(MAX_CHARACTERS, f"a filter has at most {MAX_CHARACTERS} characters")
     parser = _Parser(text, fields)
     return parser.whole() if parser.token else None
 
@@ -161,7 +161,7 @@ class _Parser:
     def whole(self) -> Expression:
         expression = self._and(MAX_DEPTH)
         if self.token:
-            raise FilterInvalid(self.token.position, f"expected AND or OR, found {self.token.text!r}")
+            raise InvalidFilter(self.token.position, f"expected AND or OR, found {self.token.text!r}")
         return expression
 
     def _and(self, depth_left: int) -> Expression:
@@ -179,13 +179,13 @@ class _Parser:
     def _not(self, depth_left: int) -> Expression:
         position = self.token.position if self.token else self._end
         if depth_left == 0:
-            raise FilterInvalid(position, f"nested deeper than {MAX_DEPTH}")
+            raise InvalidFilter(position, f"nested deeper than {MAX_DEPTH}")
         if self._took("NOT"):
             return Not(self._not(depth_left - 1))
         if self._took("("):
             expression = self._and(depth_left - 1)
             if not self._took(")"):
-                raise FilterInvalid(self.token.position if self.token else self._end, "expected )")
+                raise InvalidFilter(self.token.position if self.token else self._end, "expected )")
             return expression
         return self._comparison()
 
@@ -193,12 +193,12 @@ class _Parser:
         name = self._next("the name of a field", "word")
         self._comparisons += 1
         if self._comparisons > MAX_COMPARISONS:
-            raise FilterInvalid(name.position, f"more than {MAX_COMPARISONS} comparisons")
+            raise InvalidFilter(name.position, f"more than {MAX_COMPARISONS} comparisons")
         field_name, field, key = self._field(name)
         operator_token = self._next("one of = != < <= > >=", "operator")
         operator = Operator(operator_token.text)
         if field.kind in (Kind.NAME, Kind.LABELS) and operator not in _EQUALITY:
-            raise FilterInvalid(operator_token.position, f"{name.text} is compared by = and != only")
+            raise InvalidFilter(operator_token.position, f"{name.text} is compared by = and != only")
         value = self._next("a value", "word", "text")
         return Comparison(field_name, operator, _value(value, field), key)
 
@@ -207,17 +207,17 @@ class _Parser:
         field = self._fields.get(base)
         if field is None or (bool(dot) != (field.kind is Kind.LABELS)):
             known = ", ".join(f"{n}.KEY" if f.kind is Kind.LABELS else n for n, f in self._fields.items())
-            raise FilterInvalid(name.position, f"no such field: {name.text!r}; there are {known}")
+            raise InvalidFilter(name.position, f"no such field: {name.text!r}; there are {known}")
         if field.kind is not Kind.LABELS:
             return base, field, None
         if not key:
             # labels."any key": the quoted part is a token of its own, right behind the dot.
             quoted = self._next("a label's key", "text")
             if quoted.position != name.position + len(name.text):
-                raise FilterInvalid(quoted.position, "expected a label's key right behind the dot")
+                raise InvalidFilter(quoted.position, "expected a label's key right behind the dot")
             key = _unquoted(quoted.text)
         if not LABEL_KEY.fullmatch(key):
-            raise FilterInvalid(name.position, "a label's key is like [a-z][a-z0-9_.-]{0,62}")
+            raise InvalidFilter(name.position, "a label's key is like [a-z][a-z0-9_.-]{0,62}")
         return base, field, key
 
     def _took(self, text: str) -> bool:
@@ -229,9 +229,9 @@ class _Parser:
     def _next(self, expected: str, *kinds: str) -> _Token:
         token = self.token
         if token is None:
-            raise FilterInvalid(self._end, f"expected {expected}, found the end")
+            raise InvalidFilter(self._end, f"expected {expected}, found the end")
         if token.kind not in kinds or (token.kind == "word" and token.text in ("AND", "OR", "NOT")):
-            raise FilterInvalid(token.position, f"expected {expected}, found {token.text!r}")
+            raise InvalidFilter(token.position, f"expected {expected}, found {token.text!r}")
         self.token = next(self._tokens, None)
         return token
 
@@ -243,7 +243,7 @@ def _tokens(text: str) -> Iterator[_Token]:
         token = _Token(match.lastgroup, match[match.lastgroup], match.start(match.lastgroup))
         if token.kind == "wrong":
             problem = "a quoted text does not end" if token.text in "\"'" else f"unexpected {token.text!r}"
-            raise FilterInvalid(token.position, problem)
+            raise InvalidFilter(token.position, problem)
         yield token
         position = match.end()
 
@@ -257,7 +257,7 @@ def _value(token: _Token, field: Field) -> Value:
     if field.kind is Kind.INTEGER:
         # int() would also take blanks, underscores and digits of other scripts, and long ones slowly.
         if not re.fullmatch(r"-?[0-9]{1,19}", text) or int(text) not in INT64:
-            raise FilterInvalid(token.position, f"expected a whole number of 64 bits, found {token.text!r}")
+            raise InvalidFilter(token.position, f"expected a whole number of 64 bits, found {token.text!r}")
         return int(text)
     if field.kind is Kind.TIME:
         try:
@@ -265,7 +265,7 @@ def _value(token: _Token, field: Field) -> Value:
                 raise ValueError
             return instant_of(datetime.fromisoformat(text.upper()))
         except ValueError:
-            raise FilterInvalid(
+            raise InvalidFilter(
                 token.position, f"expected a time such as 2026-01-31T12:00:00Z, found {token.text!r}"
             ) from None
     if field.kind is Kind.NAME:
@@ -274,8 +274,8 @@ def _value(token: _Token, field: Field) -> Value:
             # Short and prefixed names mean the same; the first one of each value is shown.
             first = {value: name for name, value in reversed(list(field.names.items()))}
             short = ", ".join(name for name in field.names if name in first.values())
-            raise FilterInvalid(token.position, f"expected one of {short}, found {token.text!r}")
+            raise InvalidFilter(token.position, f"expected one of {short}, found {token.text!r}")
         return field.names[text]
     if "\x00" in text:
-        raise FilterInvalid(token.position, "a text holds no null characters")
+        raise InvalidFilter(token.position, "a text holds no null characters")
     return text

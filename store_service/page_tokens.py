@@ -22,7 +22,7 @@ _MAX_CHARACTERS = 1024
 Position: TypeAlias = "tuple[int | str, ...]"
 
 
-class PageTokenInvalid(Exception):
+class InvalidPageToken(Exception):
     """Not one of ours, or of another request."""
 
 
@@ -33,22 +33,22 @@ def encode(position: Position, bound_to: Sequence[object]) -> str:
 
 
 def decode(token: str, bound_to: Sequence[object], shape: Sequence[type]) -> Position:
-    """Read a token whose position has values of these types. Raises PageTokenInvalid."""
+    """Read a token whose position has values of these types. Raises InvalidPageToken."""
     try:
         if len(token) > _MAX_CHARACTERS:
-            raise PageTokenInvalid
+            raise InvalidPageToken
         data = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
         payload = data[1 + _BINDING_BYTES :]
         if data[:1] != _FORMAT or data[1 : 1 + _BINDING_BYTES] != _binding(payload, bound_to):
-            raise PageTokenInvalid
+            raise InvalidPageToken
         position = json.loads(payload)
     except (ValueError, binascii.Error) as error:
-        raise PageTokenInvalid from error
+        raise InvalidPageToken from error
     if not isinstance(position, list) or [type(value) for value in position] != list(shape):
-        raise PageTokenInvalid
+        raise InvalidPageToken
     # Somebody may have put it together: what no database can look for is none of ours.
     if not all(_can_be_looked_for(value) for value in position):
-        raise PageTokenInvalid
+        raise InvalidPageToken
     return tuple(position)
 
 

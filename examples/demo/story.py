@@ -23,7 +23,7 @@ from plangate_client.command.output.plan_progress import plan_with_progress
 from plangate_client.command.output.views import events_table, plan_view, proposal_view
 from plangate_client.errors import PlangateError, SelfApproval
 from plangate_client.executor.catalogue import load_bound_catalogue
-from plangate_client.executor.execution import Ending, Execution, Surroundings
+from plangate_client.executor.execution import Ending, Execution, ExecutionEnvironment
 from plangate_client.executor.loop import Executor, Observer, Pace
 from plangate_client.servers.server_pair import Addresses, ServerPair
 from plangate_core.rpc.channel import open_channel
@@ -174,7 +174,7 @@ class Story:
         executor = Executor(
             worker,
             catalogue,
-            Surroundings(self._environment, self._sandbox, sys.executable, catalogue.path.parent),
+            ExecutionEnvironment(self._environment, self._sandbox, sys.executable, catalogue.path.parent),
             pace=Pace(parallel=1),
             plan_id=plan.id,
             observer=Observer(claimed=lambda proposal: self._out.print(claimed_line(proposal)), ended=ended),

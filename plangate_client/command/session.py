@@ -45,13 +45,13 @@ class Session:
         """A client of the store; close it."""
         from plangate_client.client import StoreClient
 
-        return StoreClient(self._channel(self.settings.store_target, actor), patience=self._patience())
+        return StoreClient(self._channel(self.settings.store_target, actor), call_policy=self._call_policy())
 
     def planner(self) -> PlannerClient:
         """A client of the planner; close it."""
         from plangate_client.client import PlannerClient
 
-        return PlannerClient(self._channel(self.settings.planner_target, None), patience=self._patience())
+        return PlannerClient(self._channel(self.settings.planner_target, None), call_policy=self._call_policy())
 
     def _channel(self, target: str, actor: str | None) -> Any:
         from plangate_core.rpc.channel import open_channel
@@ -59,10 +59,10 @@ class Session:
         settings = self.settings
         return open_channel(target, settings, actor=actor or settings.identity, roles=settings.role_names)
 
-    def _patience(self) -> Any:
-        from plangate_client.calls import Patience
+    def _call_policy(self) -> Any:
+        from plangate_client.calls import CallPolicy
 
-        return Patience(
+        return CallPolicy(
             timeout_seconds=self.settings.timeout_seconds,
             planning_timeout_seconds=self.settings.planning_timeout_seconds,
             # Somebody waits at a terminal: who forgot to start the servers shall hear of it at once.

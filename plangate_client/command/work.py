@@ -114,27 +114,27 @@ async def _work(
     as_json: bool,
 ) -> None:
     from plangate_client.command.output.console import remarks
-    from plangate_client.executor.execution import Surroundings
+    from plangate_client.executor.execution import ExecutionEnvironment
     from plangate_client.executor.loop import Executor, Observer, Pace
 
     # Leases name their holder: by default one that tells two machines apart.
     worker = session.settings.actor or f"executor@{socket.gethostname()}-{os.getpid()}"
     stop = asyncio.Event()
-    teller = _Teller(stop)
+    reconciler = _Teller(stop)
 
     def remark(text: str) -> None:
-        teller.tell(lambda: remarks().print(text, style="dim"))
+        reconciler.tell(lambda: remarks().print(text, style="dim"))
 
     async with session.store(actor=worker) as store:
         executor = Executor(
             store,
             bound,
-            Surroundings(environment, directory, sys.executable, bound.path.parent),
+            ExecutionEnvironment(environment, directory, sys.executable, bound.path.parent),
             pace=Pace(**pace),
             plan_id=plan_id,
             observer=Observer(
-                claimed=lambda proposal: None if as_json else teller.tell(lambda: _tell_claimed(proposal)),
-                ended=lambda execution: teller.tell(
+                claimed=lambda proposal: None if as_json else reconciler.tell(lambda: _tell_claimed(proposal)),
+                ended=lambda execution: reconciler.tell(
                     lambda: _print_json_line(execution) if as_json else _tell_ended(execution)
                 ),
                 store_away=lambda error, seconds: remark(
@@ -146,8 +146,8 @@ async def _work(
         if not as_json:
             remark(f"{worker} carries out: {', '.join(sorted(bound.actions))}")
         await executor.run(stop, until_idle=once)
-    if teller.fault is not None:
-        raise teller.fault
+    if reconciler.fault is not None:
+        raise reconciler.fault
 
 
 class _Teller:

@@ -11,7 +11,7 @@ import jsonschema_rs
 from plangate_client.executor.template import Placeholder, TemplateInvalid
 from plangate_core.catalogue.argument_schema import OPEN_KEYWORDS
 from plangate_core.contract.struct_codec import JsonObject
-from plangate_core.text.truncation import shortened
+from plangate_core.text.truncation import truncate
 
 _PATTERN_BYTES = 1 << 20
 _MESSAGE_CHARACTERS = 400
@@ -106,4 +106,4 @@ def _refuse_to_fetch(uri: str) -> Any:
 def _first_line(error: Exception) -> str:
     text = getattr(error, "message", None) or str(error)
     line = str(text).strip().splitlines()[0] if str(text).strip() else type(error).__name__
-    return shortened(line, _MESSAGE_CHARACTERS)
+    return truncate(line, _MESSAGE_CHARACTERS)

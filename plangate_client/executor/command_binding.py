@@ -31,7 +31,7 @@ from plangate_client.executor.template import (
 )
 from plangate_core.catalogue.binding_forms import CommandForm, EnvironmentReference
 from plangate_core.contract.struct_codec import JsonValue
-from plangate_core.text.truncation import shortened
+from plangate_core.text.truncation import truncate
 
 _NEVER = re.compile(r"(?!)")
 # Programs that run code which they are handed, without the version in their names (python3.12, zsh-5.9); options that
@@ -328,4 +328,4 @@ def _interpreter(template: Template) -> tuple[str, re.Pattern[str], re.Pattern[s
 
 
 def _quoted(text: str) -> str:
-    return repr(shortened(text, 80))
+    return repr(truncate(text, 80))

@@ -14,7 +14,7 @@ from plangate_client.executor.command_binding import CommandLine
 from plangate_client.executor.outcome import Outcome
 from plangate_core.catalogue.binding_forms import CommandForm
 from plangate_core.contract.struct_codec import JsonObject
-from plangate_core.text.truncation import shortened
+from plangate_core.text.truncation import truncate
 
 # Between asking a process group to end and ending it.
 GRACE_SECONDS = 3.0
@@ -172,4 +172,4 @@ def _last_line(text: str) -> str:
     lines = text.strip().splitlines()
     if not lines:
         return ""
-    return f": {shortened(lines[-1].strip(), 300)}"
+    return f": {truncate(lines[-1].strip(), 300)}"

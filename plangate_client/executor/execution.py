@@ -30,7 +30,7 @@ from plangate_client.executor.http_run import run_http
 from plangate_client.executor.outcome import Outcome
 from plangate_client.executor.refusals import LEASE_IS_LOST, is_refusal
 from plangate_client.executor.template import ArgumentMissing, ArgumentRefused, Values
-from plangate_client.renewal import RenewalPace
+from plangate_client.renewal import RenewalSchedule
 from plangate_core.contract.struct_codec import JsonObject, StructRefused, json_to_struct, struct_to_json
 from plangate_core.process.tasks import ended
 
@@ -60,7 +60,7 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ExecutionEnvironment:
     """Where the executor runs: what placeholders and environment references stand for."""
 
     environment: Mapping[str, str]
@@ -84,14 +84,14 @@ class LeaseHolder:
         self,
         store: StoreClient,
         actions: Mapping[str, BoundAction],
-        surroundings: Surroundings,
+        execution_environment: ExecutionEnvironment,
         *,
         lease_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._actions = actions
-        self._surroundings = surroundings
+        self._execution_environment = execution_environment
         self._lease_seconds = lease_seconds
         self._clock = clock
 
@@ -104,7 +104,7 @@ class LeaseHolder:
         """
         asked = asyncio.create_task(hand_back.wait())
         try:
-            if self._clock() - leased_at > RenewalPace(self._lease_seconds).after_seconds:
+            if self._clock() - leased_at > RenewalSchedule(self._lease_seconds).after_seconds:
                 # The claim took long, or its first answer was lost: the lease may be another's by now.
                 renewed = await self._renewed_or_ended(proposal, asked)
                 if isinstance(renewed, Execution):
@@ -140,7 +140,7 @@ class LeaseHolder:
         self, proposal: proposal_pb2.Proposal, lease: _Lease
     ) -> tuple[proposal_pb2.Proposal, float]:
         """Renew, again and again until the lease has certainly ended. Raises PlangateError."""
-        pace = RenewalPace(self._lease_seconds)
+        pace = RenewalSchedule(self._lease_seconds)
         while True:
             asked_at = self._clock()
             try:
@@ -203,14 +203,14 @@ class LeaseHolder:
                 "proposal.id": proposal.id,
                 "proposal.plan_id": proposal.plan_id,
                 "proposal.attempt": str(proposal.lease.attempt),
-                "python": self._surroundings.python,
-                "catalogue_directory": str(self._surroundings.catalogue_directory),
+                "python": self._execution_environment.python,
+                "catalogue_directory": str(self._execution_environment.catalogue_directory),
             },
         )
-        environment = self._surroundings.environment
+        environment = self._execution_environment.environment
         try:
             if isinstance(action.binding, CommandBinding):
-                line = action.binding.render(values, environment, self._surroundings.directory)
+                line = action.binding.render(values, environment, self._execution_environment.directory)
                 begun.set()
                 return await run_command(line, action.binding.form)
             request = action.binding.render(values, environment)
@@ -223,7 +223,7 @@ class LeaseHolder:
         """Renew until the work must stop: a cancel was requested, or the lease is lost."""
         if proposal.cancel_requested:
             return
-        pace = RenewalPace(self._lease_seconds)
+        pace = RenewalSchedule(self._lease_seconds)
         pause = leased_at + pace.after_seconds - self._clock()
         while True:
             await asyncio.sleep(max(0.0, min(pause, lease.ends_at - self._clock())))

@@ -13,7 +13,7 @@ from plangate_client.calls import new_request_id
 from plangate_client.client import StoreClient
 from plangate_client.errors import PlangateError
 from plangate_client.executor.catalogue import BoundCatalogue
-from plangate_client.executor.execution import Execution, LeaseHolder, Surroundings
+from plangate_client.executor.execution import Execution, ExecutionEnvironment, LeaseHolder
 from plangate_client.executor.refusals import is_refusal
 
 # How long the last claim may take to say, once more, what it had leased.
@@ -51,7 +51,7 @@ class Executor:
         self,
         store: StoreClient,
         catalogue: BoundCatalogue,
-        surroundings: Surroundings,
+        environment: ExecutionEnvironment,
         *,
         pace: Pace | None = None,
         plan_id: str = "",
@@ -63,7 +63,7 @@ class Executor:
         self._pace = pace or Pace()
         self._plan_id = plan_id
         self._observer = observer or Observer()
-        self._holder = LeaseHolder(store, catalogue.actions, surroundings, lease_seconds=self._pace.lease_seconds)
+        self._holder = LeaseHolder(store, catalogue.actions, environment, lease_seconds=self._pace.lease_seconds)
         self._running: set[asyncio.Task[None]] = set()
         self._hand_back = asyncio.Event()
         self._set = asyncio.Event()

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from plangate_core.text.truncation import shortened
+from plangate_core.text.truncation import truncate
 
 VALID_DAYS = 825  # the longest that common TLS stacks accept for a server's certificate
 
@@ -161,7 +161,7 @@ def _general_name(host: str) -> x509.GeneralName:
     if not host.isascii():
         raise HostRefused(f"a certificate holds names in ASCII: write {host!r} as DNS does, xn--...")
     if len(host) > _MAX_NAME_CHARACTERS or not _DNS_NAME.fullmatch(host):
-        raise HostRefused(f"{shortened(host, 80)!r} is no DNS name, nor an address without a port")
+        raise HostRefused(f"{truncate(host, 80)!r} is no DNS name, nor an address without a port")
     return x509.DNSName(host)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from plangate_core.catalogue.finding import MESSAGE_LIMIT, AttemptError, dotted
+from plangate_core.catalogue.finding import MESSAGE_LIMIT, Finding, dotted
 from plangate_core.catalogue.schema_bounds import (
     MAX_ARGUMENT_DEPTH,
     JsonPath,
@@ -24,7 +24,7 @@ from plangate_core.catalogue.schema_bounds import (
     resolve,
     subschemas,
 )
-from plangate_core.text.truncation import shortened
+from plangate_core.text.truncation import truncate
 
 OPEN_KEYWORDS = frozenset(
     {
@@ -50,7 +50,7 @@ _MOST_COPIED = 1_000_000
 COERCE_KEYWORD = "x-coerce"
 
 
-_TOO_MANY_DEFAULTS = AttemptError(
+_TOO_MANY_DEFAULTS = Finding(
     "", "too_many_defaults", f"more than {MAX_DEFAULTS} defaults would be filled in, or nested too deep"
 )
 
@@ -86,7 +86,7 @@ class ArgumentSchema:
             )
         except jsonschema_rs.ValidationError as error:
             raise SchemaRefused(
-                tuple(error.instance_path), f"not a JSON Schema: {shortened(error.message, MESSAGE_LIMIT)}"
+                tuple(error.instance_path), f"not a JSON Schema: {truncate(error.message, MESSAGE_LIMIT)}"
             ) from None
         self.unfit_defaults: tuple[UnfitDefault, ...] = ()
         try:
@@ -134,22 +134,22 @@ class ArgumentSchema:
         if error is None:
             return None
         self._schema = filling.root = _without(self._schema, (*path, "default"))
-        return UnfitDefault((*path, "default"), shortened(error.message, MESSAGE_LIMIT))
+        return UnfitDefault((*path, "default"), truncate(error.message, MESSAGE_LIMIT))
 
-    def check(self, args: Mapping[str, Any]) -> tuple[dict[str, Any], list[AttemptError]]:
+    def check(self, args: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
         """The arguments with whole numbers as integers and defaults filled in, and what is wrong with them.
 
         The arguments given are left as they are. Errors are at most MAX_ERRORS, in a fixed order.
         """
         if deeper_than(args, MAX_ARGUMENT_DEPTH):
-            return dict(args), [AttemptError("", "too_deep", f"nested deeper than {MAX_ARGUMENT_DEPTH}")]
+            return dict(args), [Finding("", "too_deep", f"nested deeper than {MAX_ARGUMENT_DEPTH}")]
         try:
             complete = _Completion(self._schema).complete(_whole_numbers(dict(args)), self._schema)
         except _TooManyDefaults:
             return dict(args), [_TOO_MANY_DEFAULTS]
         return complete, self._errors(complete)
 
-    def _errors(self, complete: dict[str, Any]) -> list[AttemptError]:
+    def _errors(self, complete: dict[str, Any]) -> list[Finding]:
         # Most are right, which is quickly known.
         if self._validator.is_valid(complete):
             return []
@@ -277,7 +277,7 @@ def _defaults(schema: Any, path: JsonPath) -> Iterator[tuple[JsonPath, Any]]:
         yield from _defaults(child, (*path, keyword, *key))
 
 
-def _attempt_error(error: jsonschema_rs.ValidationError) -> AttemptError:
+def _attempt_error(error: jsonschema_rs.ValidationError) -> Finding:
     path = list(error.instance_path)
     kind = error.kind.name
     message = error.message
@@ -287,7 +287,7 @@ def _attempt_error(error: jsonschema_rs.ValidationError) -> AttemptError:
         if isinstance(missing, str):
             path.append(missing)
             kind, message = "missing", "Field required"
-    return AttemptError(dotted(path), kind, shortened(message, MESSAGE_LIMIT))
+    return Finding(dotted(path), kind, truncate(message, MESSAGE_LIMIT))
 
 
 def deeper_than(value: Any, limit: int) -> bool:

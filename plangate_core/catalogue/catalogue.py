@@ -21,7 +21,7 @@ from plangate_core.catalogue.argument_schema import ArgumentSchema, closed
 from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
 from plangate_core.catalogue.duration_text import DurationText, parse_duration
 from plangate_core.catalogue.effect import Effect
-from plangate_core.catalogue.finding import AttemptError
+from plangate_core.catalogue.finding import Finding
 from plangate_core.catalogue.schema_bounds import SchemaRefused
 from plangate_core.catalogue.yaml_document import Document, DocumentInvalid, Form, YamlPath, parse_document, read_text
 
@@ -101,7 +101,7 @@ class Catalogue:
         """The action of that name, None when there is none."""
         return self._by_name.get(name)
 
-    def check_args(self, action: Action, args: Mapping[str, Any]) -> tuple[dict[str, Any], list[AttemptError]]:
+    def check_args(self, action: Action, args: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
         """The arguments with defaults filled in, and what is wrong with them; paths are relative to the arguments."""
         return self._schemas[action.name].check(args)
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptError:
-    """Where, what kind, and what: `AttemptError("jobs.0.action_args.path", "type", "... is not of type ...")`.
+class Finding:
+    """Where, what kind, and what: `Finding("jobs.0.action_args.path", "type", "... is not of type ...")`.
 
     `path` is dotted, from the root of what was checked; empty means the whole of it. `type` is short and for
     programs. `message` is for people and for the model, at most `MESSAGE_LIMIT` characters.
@@ -18,9 +18,9 @@ class AttemptError:
     type: str
     message: str
 
-    def under(self, prefix: str) -> AttemptError:
+    def under(self, prefix: str) -> Finding:
         """The same error, seen from the thing that holds what was checked."""
-        return AttemptError(dotted((prefix, self.path)), self.type, self.message)
+        return Finding(dotted((prefix, self.path)), self.type, self.message)
 
 
 MESSAGE_LIMIT = 500

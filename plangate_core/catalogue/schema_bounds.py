@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import jsonschema_rs
 
-from plangate_core.text.truncation import shortened
+from plangate_core.text.truncation import truncate
 
 MAX_SUBSCHEMAS = 5_000
 MAX_SCHEMA_DEPTH = 48
@@ -106,7 +106,7 @@ class SchemaGraph:
             except jsonschema_rs.ValidationError:
                 raise SchemaRefused(
                     (*path, keyword),
-                    f"the pattern {shortened(pattern, 80)!r} cannot be used: it is wrong, unfolds to too much, or "
+                    f"the pattern {truncate(pattern, 80)!r} cannot be used: it is wrong, unfolds to too much, or "
                     "needs look-around or back references, whose time has no bound",
                 ) from None
 
@@ -128,10 +128,10 @@ class SchemaGraph:
         if not reference.startswith("#/"):
             if found := self._anchors.get(reference[1:]):
                 return list(found)
-            raise SchemaRefused((*path, keyword), f"the document has no anchor {shortened(reference, 80)!r}")
+            raise SchemaRefused((*path, keyword), f"the document has no anchor {truncate(reference, 80)!r}")
         target = resolve(self._root, reference)
         if not isinstance(target, (dict, bool)):
-            raise SchemaRefused((*path, keyword), f"{shortened(reference, 80)!r} leads to no schema of the document")
+            raise SchemaRefused((*path, keyword), f"{truncate(reference, 80)!r} leads to no schema of the document")
         return [target]
 
     def _weigh(self, schema: Any, depth: int, open_here: frozenset[int]) -> int:

@@ -20,7 +20,7 @@ from yaml.reader import ReaderError
 
 from plangate_core.catalogue.finding import dotted
 from plangate_core.process.regular_file import read_regular_file
-from plangate_core.text.truncation import shortened
+from plangate_core.text.truncation import truncate
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
@@ -49,7 +49,7 @@ class DocumentInvalid(Exception):
 
     def __init__(self, message: str, *, line: int = 0, column: int = 0, source: str = "") -> None:
         # It may quote what is wrong, which may be long.
-        self.message = shortened(message, _MESSAGE_LIMIT)
+        self.message = truncate(message, _MESSAGE_LIMIT)
         super().__init__(self.message)
         self.line = line
         self.column = column

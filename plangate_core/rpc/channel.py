@@ -26,7 +26,7 @@ _OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     # A server that restarts is back within a second or two; gRPC's default backoff grows to two minutes. While it lasts
-    # calls fail at once, also when the server is back: it must be shorter than callers' patience.
+    # calls fail at once, also when the server is back: it must be shorter than callers' call_policy.
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 500),
     # One name may stand for several replicas.

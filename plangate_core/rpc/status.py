@@ -15,7 +15,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 
-from plangate_core.text.truncation import shortened
+from plangate_core.text.truncation import truncate
 
 DOMAIN = "plangate"
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
@@ -78,10 +78,10 @@ def not_found(reason: str, resource_type: str, resource_name: str) -> RpcFailure
     return RpcFailure(
         grpc.StatusCode.NOT_FOUND,
         reason,
-        f"{resource_type} {shortened(resource_name, 100)} does not exist",
-        metadata={"id": shortened(resource_name, 100)},
+        f"{resource_type} {truncate(resource_name, 100)} does not exist",
+        metadata={"id": truncate(resource_name, 100)},
         details=(
-            error_details_pb2.ResourceInfo(resource_type=resource_type, resource_name=shortened(resource_name, 100)),
+            error_details_pb2.ResourceInfo(resource_type=resource_type, resource_name=truncate(resource_name, 100)),
         ),
     )
 
@@ -106,7 +106,7 @@ def to_rpc_status(failure: RpcFailure) -> status_pb2.Status:
     ErrorInfo's metadata under "details_left_out"."""
     info = error_details_pb2.ErrorInfo(reason=failure.reason, domain=DOMAIN)
     for key, value in failure.metadata.items():
-        info.metadata[key] = shortened(value, 256)
+        info.metadata[key] = truncate(value, 256)
     status = status_pb2.Status(code=failure.code.value[0], message=_status_text(failure.message))
     details = list(failure.details)
     if failure.retry_after_seconds is not None:
@@ -209,8 +209,8 @@ def _cut(message: Message, characters: int, elements: int) -> None:
                 for element in value:
                     _cut(element, characters, elements)
             elif field.type == FieldDescriptor.TYPE_STRING:
-                value[:] = [shortened(element, characters) for element in value]
+                value[:] = [truncate(element, characters) for element in value]
         elif field.type == FieldDescriptor.TYPE_MESSAGE:
             _cut(value, characters, elements)
         elif field.type == FieldDescriptor.TYPE_STRING:
-            setattr(message, field.name, shortened(value, characters))
+            setattr(message, field.name, truncate(value, characters))

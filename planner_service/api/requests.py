@@ -1,6 +1,6 @@
 """What clients send, as the planner's own types.
 
-What is missing, too large or malformed is refused with FieldInvalid, which names the field as on the wire.
+What is missing, too large or malformed is refused with InvalidField, which names the field as on the wire.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 
 from planner_service.messages.decoding import job_from_proto, json_from_proto
 from planner_service.planning.checks import MAX_PRIORITY
-from planner_service.planning.errors import FieldInvalid
+from planner_service.planning.errors import InvalidField
 from planner_service.planning.plan import MAX_JOBS, MAX_OBJECTIVE_CHARACTERS, Job, Options, Plan, PlanRequest
 from planner_service.planning.store_port import Queueing, Revision
 from planner_service.wording.describing import MAX_DESCRIPTION_CHARACTERS
@@ -66,7 +66,7 @@ def brought_plan_from_proto(message: planner_pb2.SubmitPlanRequest) -> Plan:
     """A plan that a client brings."""
     objective = _text("objective", message.objective, MAX_OBJECTIVE_CHARACTERS, required=True)
     if not message.jobs:
-        raise FieldInvalid("jobs", "is required")
+        raise InvalidField("jobs", "is required")
     return Plan(
         objective=objective,
         jobs=brought_jobs_from_proto(message.jobs),
@@ -78,21 +78,21 @@ def brought_plan_from_proto(message: planner_pb2.SubmitPlanRequest) -> Plan:
 def brought_jobs_from_proto(messages: Sequence[plan_pb2.Job]) -> tuple[Job, ...]:
     """Jobs that a client brings; decisions and proposals in them are ignored."""
     if len(messages) > MAX_JOBS:
-        raise FieldInvalid("jobs", f"must have at most {MAX_JOBS} entries")
+        raise InvalidField("jobs", f"must have at most {MAX_JOBS} entries")
     return tuple(job_from_proto(message, f"jobs[{index}]") for index, message in enumerate(messages))
 
 
 def revision_from_proto(message: planner_pb2.ReviseProposalRequest) -> Revision:
     """An edit of a proposal."""
     if not message.id:
-        raise FieldInvalid("id", "is required")
+        raise InvalidField("id", "is required")
     if message.expected_version < 1:
-        raise FieldInvalid("expected_version", "is required: the version that was read")
+        raise InvalidField("expected_version", "is required: the version that was read")
     _text("comment", message.comment, MAX_COMMENT_CHARACTERS)
     paths = set(message.update_mask.paths) or {"action_args"}
     for path in sorted(paths):
         if path not in _REVISABLE:
-            raise FieldInvalid("update_mask", f"may name {', '.join(_REVISABLE)}")
+            raise InvalidField("update_mask", f"may name {', '.join(_REVISABLE)}")
     if "description" in paths:
         _text("description", message.description, MAX_DESCRIPTION_CHARACTERS)
     if "priority" in paths:
@@ -112,32 +112,32 @@ def revision_from_proto(message: planner_pb2.ReviseProposalRequest) -> Revision:
 def request_id_from_proto(text: str, path: str = "request_id") -> str:
     """Empty, or a UUID in small letters, as the store keeps it: in capitals it is the same one."""
     if text and not _UUID.fullmatch(text):
-        raise FieldInvalid(path, "must be a UUID")
+        raise InvalidField(path, "must be a UUID")
     return text.lower()
 
 
 def labels_from_proto(labels: Mapping[str, str], path: str) -> dict[str, str]:
     """The requester's own key/value pairs."""
     if len(labels) > MAX_LABELS:
-        raise FieldInvalid(path, f"must have at most {MAX_LABELS} entries")
+        raise InvalidField(path, f"must have at most {MAX_LABELS} entries")
     for key, value in labels.items():
         if not _LABEL_KEY.fullmatch(key):
-            raise FieldInvalid(f'{path}["{key[:64]}"]', f"key must match {_LABEL_KEY.pattern}")
+            raise InvalidField(f'{path}["{key[:64]}"]', f"key must match {_LABEL_KEY.pattern}")
         _text(f'{path}["{key}"]', value, MAX_LABEL_CHARACTERS)
     return dict(labels)
 
 
 def _text(path: str, text: str, most: int, *, required: bool = False) -> str:
     if required and not text.strip():
-        raise FieldInvalid(path, "is required")
+        raise InvalidField(path, "is required")
     if len(text) > most:
-        raise FieldInvalid(path, f"must be at most {most} characters")
+        raise InvalidField(path, f"must be at most {most} characters")
     if "\0" in text:
         # PostgreSQL cannot keep it; no store does, so that all behave alike.
-        raise FieldInvalid(path, "must not contain NUL")
+        raise InvalidField(path, "must not contain NUL")
     return text
 
 
 def _in_range(path: str, number: int, least: int, most: int) -> None:
     if not least <= number <= most:
-        raise FieldInvalid(path, f"must be from {least} to {most}")
+        raise InvalidField(path, f"must be from {least} to {most}")

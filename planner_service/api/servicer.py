@@ -21,7 +21,7 @@ from plangate_core.rpc.correlation import NEW_REQUEST_KEY
 from planner_service.api import requests
 from planner_service.generation.attempts import Attempt
 from planner_service.messages import decoding, encoding
-from planner_service.planning.errors import ActionNotFound, FieldInvalid, PageTokenInvalid, RoleMissing, StreamNotRead
+from planner_service.planning.errors import ActionNotFound, InvalidField, InvalidPageToken, RoleMissing, StreamNotRead
 from planner_service.planning.plan import Job, Plan, PlanRequest, StoredPlan
 from planner_service.planning.policy_simulation import Simulations
 from planner_service.planning.use_cases import Planning
@@ -157,7 +157,7 @@ class PlannerServicer(PlannerServiceServicer):
         self, request: planner_pb2.ListActionsRequest, context: Context
     ) -> planner_pb2.ListActionsResponse:
         if request.page_size < 0:
-            raise FieldInvalid("page_size", "must not be negative")
+            raise InvalidField("page_size", "must not be negative")
         size = min(request.page_size or _DEFAULT_PAGE, _LARGEST_PAGE)
         catalogue = self._planning.governance.catalogue
         after = _read_page_token(request.page_token, catalogue)
@@ -173,7 +173,7 @@ class PlannerServicer(PlannerServiceServicer):
 
     async def GetAction(self, request: planner_pb2.GetActionRequest, context: Context) -> action_pb2.Action:
         if not request.name:
-            raise FieldInvalid("name", "is required")
+            raise InvalidField("name", "is required")
         action = self._planning.governance.catalogue.find(request.name)
         if action is None:
             raise ActionNotFound(request.name)
@@ -185,7 +185,7 @@ class PlannerServicer(PlannerServiceServicer):
         if not current_caller().roles & set(_SIMULATION_ROLES):
             raise RoleMissing(_SIMULATION_ROLES)
         if request.max_differences < 0:
-            raise FieldInvalid("max_differences", "must not be negative")
+            raise InvalidField("max_differences", "must not be negative")
         start = decoding.time_from_proto(request.start_time, "start_time") if request.HasField("start_time") else None
         end = decoding.time_from_proto(request.end_time, "end_time") if request.HasField("end_time") else None
         try:
@@ -196,7 +196,7 @@ class PlannerServicer(PlannerServiceServicer):
                 min(request.max_differences or _DEFAULT_DIFFERENCES, _LARGEST_PAGE),
             )
         except DocumentInvalid as error:
-            raise FieldInvalid("policy_yaml", f"is no policy: {error}") from None
+            raise InvalidField("policy_yaml", f"is no policy: {error}") from None
         return planner_pb2.SimulatePolicyResponse(
             jobs_evaluated=simulation.jobs_evaluated,
             jobs_different=simulation.jobs_different,
@@ -265,13 +265,13 @@ def _page_token(last_name: str, catalogue: Catalogue) -> str:
 
 
 def _read_page_token(token: str, catalogue: Catalogue) -> str:
-    """The name after which the page begins. Raises PageTokenInvalid."""
+    """The name after which the page begins. Raises InvalidPageToken."""
     if not token:
         return ""
     try:
         text = base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeDecodeError, ValueError):
-        raise PageTokenInvalid from None
+        raise InvalidPageToken from None
     if not text.startswith(catalogue.digest[:16]):
-        raise PageTokenInvalid
+        raise InvalidPageToken
     return text[16:]

@@ -89,10 +89,10 @@ def _failure(
 
 _CODE = grpc.StatusCode
 _TABLE: dict[type, Callable[[Any], RpcFailure]] = {
-    errors.FieldInvalid: lambda error: invalid_field(error.path, error.description, reason=error.reason),
+    errors.InvalidField: lambda error: invalid_field(error.path, error.description, reason=error.reason),
     errors.JobsInvalid: _jobs_invalid,
     errors.ActionNotFound: lambda error: not_found("ACTION_NOT_FOUND", "action", error.name),
-    errors.PageTokenInvalid: _failure(_CODE.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
+    errors.InvalidPageToken: _failure(_CODE.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
     errors.ModelNotAllowed: _failure(_CODE.PERMISSION_DENIED, "MODEL_NOT_ALLOWED", lambda e: {"model": e.model}),
     errors.PolicyDenied: _failure(_CODE.PERMISSION_DENIED, "POLICY_DENIED", lambda e: {"rule": e.decision.rule}),
     errors.RoleMissing: lambda error: permission_denied("ROLE_MISSING", str(error), metadata={"role": error.roles[0]}),
@@ -106,10 +106,10 @@ _TABLE: dict[type, Callable[[Any], RpcFailure]] = {
     ),
     errors.PlanningTimedOut: _failure(_CODE.DEADLINE_EXCEEDED, "PROVIDER_TIMEOUT", lambda e: {"model": e.model}),
     errors.StreamNotRead: _failure(_CODE.RESOURCE_EXHAUSTED, "WATCH_TOO_SLOW"),
-    errors.StoreAway: _failure(
+    errors.StoreUnavailable: _failure(
         _CODE.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after_seconds=lambda e: e.retry_after_seconds or 1.0
     ),
-    errors.StoreOutOfTime: _failure(_CODE.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
+    errors.StoreTimedOut: _failure(_CODE.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
     generation.PlanInvalid: _generation(_CODE.ABORTED, "PLAN_INVALID"),
     generation.ModelRefused: _generation(_CODE.FAILED_PRECONDITION, "MODEL_REFUSED"),
     generation.BudgetExhausted: _generation(_CODE.RESOURCE_EXHAUSTED, "BUDGET_EXHAUSTED"),

@@ -1,4 +1,4 @@
-"""The healing ledger: every call to a model, what came back, what was wrong with it, what it cost."""
+"""The run ledger: every call to a model, what came back, what was wrong with it, what it cost."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import datetime as dt
 import enum
 from collections.abc import Sequence
 
-from plangate_core.catalogue.finding import MESSAGE_LIMIT, AttemptError
-from plangate_core.text.truncation import shortened
+from plangate_core.catalogue.finding import MESSAGE_LIMIT, Finding
+from plangate_core.text.truncation import truncate
 
-__all__ = ["Attempt", "AttemptError", "AttemptOutcome", "GenerationReport", "RawText"]
+__all__ = ["Attempt", "AttemptOutcome", "Finding", "GenerationReport", "RawText"]
 
 MAX_ERRORS = 20
 """Errors kept per attempt, as the contract promises."""
@@ -51,7 +51,7 @@ class Attempt:
     number: int
     model: str
     outcome: AttemptOutcome
-    errors: tuple[AttemptError, ...]
+    errors: tuple[Finding, ...]
     raw_text: str
     input_tokens: int
     output_tokens: int
@@ -87,11 +87,11 @@ class GenerationReport:
         return sum(attempt.output_tokens for attempt in self.attempts)
 
 
-def bounded_errors(errors: Sequence[AttemptError]) -> tuple[AttemptError, ...]:
+def bounded_errors(errors: Sequence[Finding]) -> tuple[Finding, ...]:
     """The first errors, as many and as long as an attempt may carry."""
     return tuple(
         dataclasses.replace(
-            error, path=shortened(error.path, _PATH_LIMIT), message=shortened(error.message, MESSAGE_LIMIT)
+            error, path=truncate(error.path, _PATH_LIMIT), message=truncate(error.message, MESSAGE_LIMIT)
         )
         for error in errors[:MAX_ERRORS]
     )
@@ -103,4 +103,4 @@ def recorded_text(text: str, setting: RawText) -> str:
         return ""
     if setting is RawText.REDACT:
         return f"[{len(text)} characters redacted]"
-    return shortened(text, MAX_RAW_TEXT)
+    return truncate(text, MAX_RAW_TEXT)

@@ -31,7 +31,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from planner_service.generation.attempts import AttemptError, AttemptOutcome, GenerationReport
+from planner_service.generation.attempts import AttemptOutcome, Finding, GenerationReport
 
 
 class GenerationFailed(Exception):
@@ -52,13 +52,13 @@ class GenerationFailed(Exception):
         model: str,
         message: str = "",
         *,
-        errors: tuple[AttemptError, ...] = (),
+        errors: tuple[Finding, ...] = (),
         retry_after_seconds: float | None = None,
     ) -> None:
         super().__init__(message or self.default_message)
         self.model = model
         self.message = message or self.default_message
-        self.errors = errors or (AttemptError("", self.kind, self.message),)
+        self.errors = errors or (Finding("", self.kind, self.message),)
         self.retry_after_seconds = retry_after_seconds
         self.report: GenerationReport | None = None
 
@@ -147,7 +147,7 @@ class BudgetExhausted(GenerationFailed):
     kind = "budget"
     default_message = "the token budget is used up"
 
-    def __init__(self, model: str, message: str = "", *, token_budget: int, errors: tuple[AttemptError, ...] = ()):
+    def __init__(self, model: str, message: str = "", *, token_budget: int, errors: tuple[Finding, ...] = ()):
         super().__init__(model, message, errors=errors)
         self.token_budget = token_budget
 

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
+from planner_service.generation.context import GenerationContext
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.instructor_client import let_go
 from planner_service.generation.providers.circuit import CircuitState
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
-from planner_service.generation.run import Healing
+from planner_service.generation.run import GenerationRun
 from planner_service.generation.settings import GenerationSettings
-from planner_service.generation.shared_state import Workshop
 
 __all__ = ["GenerationObserver", "GenerationRequest", "GenerationResult", "Generator"]
 
@@ -38,17 +38,17 @@ class Generator:
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._workshop = Workshop(clients, settings, now, jitter)
+        self._context = GenerationContext(clients, settings, now, jitter)
         self._sleep = sleep
 
     @property
     def circuits(self) -> dict[str, CircuitState]:
         """The circuit of every provider that was asked so far, by the provider's name."""
-        return self._workshop.circuit_states
+        return self._context.circuit_states
 
     def seconds_until_usable(self, models: Sequence[str]) -> float:
         """How long the providers of all of these models are left alone; 0 when one may be asked now."""
-        circuits = (self._workshop.circuit(model.partition("/")[0]) for model in models)
+        circuits = (self._context.circuit(model.partition("/")[0]) for model in models)
         return min((circuit.seconds_until_admission for circuit in circuits), default=0.0)
 
     async def generate(
@@ -58,21 +58,21 @@ class Generator:
 
         :raises GenerationFailed: a subclass per cause, carrying the report of all attempts
         """
-        healing = Healing(self._workshop, request, observer)
+        run = GenerationRun(self._context, request, observer)
         # The only retry layer: Instructor and the SDKs under it make one call each.
         retrying = AsyncRetrying(
             stop=stop_after_attempt(request.max_attempts),
-            retry=retry_if_exception(healing.worth_another),
-            wait=healing.delay_seconds,
+            retry=retry_if_exception(run.worth_another),
+            wait=run.delay_seconds,
             sleep=self._sleep,
             reraise=True,
         )
         try:
             async for attempt in retrying:
                 with attempt:
-                    return await healing.attempt()
+                    return await run.attempt()
         except GenerationFailed as failure:
-            failure.report = healing.report()
+            failure.report = run.report()
             raise
         finally:
             let_go(retrying)
@@ -80,4 +80,4 @@ class Generator:
 
     async def aclose(self) -> None:
         """Close all connections to providers."""
-        await self._workshop.clients.aclose()
+        await self._context.clients.aclose()

@@ -19,7 +19,7 @@ from pydantic_core import from_json
 from tenacity import AsyncRetrying
 
 from plangate_core.catalogue.catalogue import Catalogue
-from planner_service.generation.attempts import AttemptError
+from planner_service.generation.attempts import Finding
 from planner_service.generation.embedded.review.amendments import amendments_to
 from planner_service.generation.embedded.review.second_look import unasked_jobs
 from planner_service.generation.errors import (
@@ -57,7 +57,7 @@ def let_go(retrying: AsyncRetrying) -> None:
     vars(retrying).clear()
 
 
-class TellingFailed(Exception):
+class ObserverFailed(Exception):
     """Whoever hears of the reply failed: a fault of ours, which must not count against the provider."""
 
 
@@ -65,10 +65,10 @@ def _tell(hear: Callable[[str], None], piece: str) -> None:
     try:
         hear(piece)
     except Exception as error:
-        raise TellingFailed from error
+        raise ObserverFailed from error
 
 
-class DraftForm:
+class ResponseModel:
     """A catalogue's reply model as Instructor wants it. Made once per catalogue; Instructor would make it per call.
 
     schema_size: characters of the schema that goes with every call.
@@ -84,14 +84,14 @@ class DraftForm:
 
 
 @dataclasses.dataclass(slots=True)
-class Exchange:
+class ModelCall:
     """One call and what is known of it, also when it fails. `said`: all that the requester says.
 
     answers: replies to what the model was asked about its own jobs.
     """
 
     client: ModelClient
-    form: DraftForm
+    form: ResponseModel
     said: str
     reply: Reply | None = None
     repaired: bool = False
@@ -122,7 +122,7 @@ class Exchange:
             pass  # read again below, where it can be repaired
         except IncompleteOutputException:
             raise ReplyTruncated(model) from None
-        except TellingFailed:
+        except ObserverFailed:
             raise
         except Exception as error:
             failure = provider_failure(model, error)
@@ -269,7 +269,7 @@ class Exchange:
         form = self.form
         meant = await repaired_object(text)
         if meant is None or not meant.keys() & form.model.model_fields.keys():
-            raise ReplyNotJson(self.client.model, errors=(AttemptError("", "json_invalid", complaint),))
+            raise ReplyNotJson(self.client.model, errors=(Finding("", "json_invalid", complaint),))
         try:
             instance = form.model.read_json(json.dumps(meant))
         except pydantic.ValidationError as invalid:

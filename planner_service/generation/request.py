@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from plangate_core.catalogue.catalogue import Catalogue
-from planner_service.generation.attempts import Attempt, AttemptError, GenerationReport
+from planner_service.generation.attempts import Attempt, Finding, GenerationReport
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
 
 
@@ -29,7 +29,7 @@ class GenerationRequest:
     max_attempts: int
     token_budget: int = 0
     deadline: float | None = None
-    check: Callable[[PlanDraft], Sequence[AttemptError]]
+    check: Callable[[PlanDraft], Sequence[Finding]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ _PATIENCE = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Step:
+class NextAttempt:
     """The next attempt. reask: tell the model what was wrong with its last reply. vary: leave the beaten path."""
 
     model_index: int
@@ -47,7 +47,7 @@ class Step:
     vary: bool = False
 
 
-class Tactics:
+class RetryPolicy:
     """Decides for one generation; remembers what happened on the model that is being asked.
 
     :param models: how many there are, the fallbacks included
@@ -70,7 +70,7 @@ class Tactics:
             self._invalid = self._outages = 0
             self._last_invalid = None
 
-    def after(self, failure: GenerationFailed, seconds_left: float | None) -> Step | None:
+    def after(self, failure: GenerationFailed, seconds_left: float | None) -> NextAttempt | None:
         """The next step, or None to stop.
 
         :param seconds_left: until the deadline, None when there is none
@@ -80,12 +80,12 @@ class Tactics:
             return step
         return self._next_model()
 
-    def _step(self, failure: GenerationFailed) -> Step | None:
+    def _step(self, failure: GenerationFailed) -> NextAttempt | None:
         match failure:
             case ModelRefused() | BudgetExhausted() | CircuitOpen() | ProviderTimedOut(deadline=True):
                 return None
             case RequestRejected(parameter=parameter) if parameter:
-                return Step(self._index)
+                return NextAttempt(self._index)
             case CredentialsRejected() | RequestRejected() | ReplyTooLarge():
                 return self._next_model()
             case PlanInvalid():
@@ -95,7 +95,7 @@ class Tactics:
             case _:
                 return self._after_outage(failure)
 
-    def _after_invalid(self, failure: PlanInvalid) -> Step | None:
+    def _after_invalid(self, failure: PlanInvalid) -> NextAttempt | None:
         self._outages = 0
         self._invalid += 1
         signature = (type(failure), failure.errors)
@@ -109,32 +109,32 @@ class Tactics:
                 case OnRepeatedError.FALLBACK:
                     return self._next_model()
                 case OnRepeatedError.VARY:
-                    return Step(self._index, reask=True, vary=True)
+                    return NextAttempt(self._index, reask=True, vary=True)
         if self._invalid >= _PATIENCE and (other := self._next_model()) is not None:
             return other
-        return Step(self._index, reask=True)
+        return NextAttempt(self._index, reask=True)
 
-    def _after_rate_limit(self, failure: RateLimited) -> Step | None:
+    def _after_rate_limit(self, failure: RateLimited) -> NextAttempt | None:
         delay = failure.retry_after_seconds
         if delay is None:
             delay = self._backoff()
         self._outages += 1
         if delay > _RATE_LIMIT_PATIENCE_SECONDS and (other := self._next_model()) is not None:
             return other
-        return Step(self._index, delay_seconds=delay) if delay <= _LONGEST_WAIT_SECONDS else None
+        return NextAttempt(self._index, delay_seconds=delay) if delay <= _LONGEST_WAIT_SECONDS else None
 
-    def _after_outage(self, failure: GenerationFailed) -> Step | None:
+    def _after_outage(self, failure: GenerationFailed) -> NextAttempt | None:
         asked = failure.retry_after_seconds or 0.0
         delay = max(self._backoff(), asked)
         self._outages += 1
         impatient = self._outages >= _PATIENCE or asked > _RATE_LIMIT_PATIENCE_SECONDS
         if impatient and (other := self._next_model()) is not None:
             return other
-        return Step(self._index, delay_seconds=delay) if delay <= _LONGEST_WAIT_SECONDS else None
+        return NextAttempt(self._index, delay_seconds=delay) if delay <= _LONGEST_WAIT_SECONDS else None
 
     def _backoff(self) -> float:
         full = FIRST_BACKOFF_SECONDS * 2.0**self._outages
         return min(_LONGEST_BACKOFF_SECONDS, full) * (0.5 + self._jitter() / 2)
 
-    def _next_model(self) -> Step | None:
-        return Step(self._index + 1) if self._index + 1 < self._models else None
+    def _next_model(self) -> NextAttempt | None:
+        return NextAttempt(self._index + 1) if self._index + 1 < self._models else None

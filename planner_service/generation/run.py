@@ -15,6 +15,7 @@ from planner_service.generation.attempts import (
     bounded_errors,
     recorded_text,
 )
+from planner_service.generation.context import GenerationContext
 from planner_service.generation.errors import (
     BudgetExhausted,
     CircuitOpen,
@@ -25,7 +26,7 @@ from planner_service.generation.errors import (
     ProviderUnavailable,
     RequestRejected,
 )
-from planner_service.generation.instructor_client import Exchange
+from planner_service.generation.instructor_client import ModelCall
 from planner_service.generation.prompt.conversation import Messages, reask, size
 from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages, said
 from planner_service.generation.prompt.selection import shown_actions
@@ -33,9 +34,8 @@ from planner_service.generation.providers.circuit import Permit
 from planner_service.generation.providers.providers import ModelClient
 from planner_service.generation.reply.draft import PlanDraft
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
-from planner_service.generation.retry_policy import Step, Tactics
-from planner_service.generation.shared_state import Workshop
-from planner_service.generation.stream_reconciler import JobTeller
+from planner_service.generation.retry_policy import NextAttempt, RetryPolicy
+from planner_service.generation.stream_reconciler import StreamReconciler
 from planner_service.generation.tracing import attempt_span, tell_outcome
 
 _log = structlog.get_logger(__name__)
@@ -45,21 +45,23 @@ MIN_OUTPUT_TOKENS = 32
 _VARIED_TEMPERATURE = 0.6
 
 
-class Healing:
+class GenerationRun:
     """See the module. `attempt` is called again as long as `worth_another` says so of the last failure."""
 
-    def __init__(self, workshop: Workshop, request: GenerationRequest, observer: GenerationObserver | None) -> None:
-        self._workshop = workshop
-        self._settings = workshop.settings
+    def __init__(
+        self, context: GenerationContext, request: GenerationRequest, observer: GenerationObserver | None
+    ) -> None:
+        self._context = context
+        self._settings = context.settings
         self._request = request
         self._observer = observer
         self._models = (request.model, *request.fallback_models)
         shown = shown_actions(request.catalogue, request.prompt, request.context)
-        self._form = workshop.form(shown)
+        self._form = context.form(shown)
         self._said = said(request.prompt, request.context)
         self._opening: Messages = build_messages(request.prompt, request.context, shown)
-        self._tactics = Tactics(workshop.settings, len(self._models), workshop.jitter)
-        self._step = Step(0)
+        self._retry_policy = RetryPolicy(context.settings, len(self._models), context.jitter)
+        self._step = NextAttempt(0)
         self._attempts: list[Attempt] = []
         self._tokens_used = 0
         self._last_reply = ""
@@ -86,7 +88,7 @@ class Healing:
         """Decides what follows a failed attempt. Called once for each."""
         if not isinstance(failure, GenerationFailed):
             return False
-        step = self._tactics.after(failure, self._seconds_left())
+        step = self._retry_policy.after(failure, self._seconds_left())
         if step is None:
             return False
         self._step = step
@@ -106,24 +108,24 @@ class Healing:
                 seed=self._settings.seed + (len(self._attempts) if self._step.vary else 0),
                 stream=self._observer is not None and client.streams,
             )
-            exchange = Exchange(client, self._form, self._said)
-            teller = (
-                JobTeller(self._observer, self._form, exchange.amendments_to) if self._observer is not None else None
+            call = ModelCall(client, self._form, self._said)
+            reconciler = (
+                StreamReconciler(self._observer, self._form, call.amendments_to) if self._observer is not None else None
             )
             number = len(self._attempts) + 1
             if self._observer is not None:
                 self._observer.attempt_started(number, client.model)
-            start_time, started = self._workshop.now(), self._loop.time()
+            start_time, started = self._context.now(), self._loop.time()
             failure: GenerationFailed | None = None
             draft: PlanDraft | None = None
             with attempt_span(client, number) as span:
                 try:
-                    draft = await self._ask(exchange, messages, options, teller)
+                    draft = await self._ask(call, messages, options, reconciler)
                     if errors := self._request.check(draft):
                         failure = MeaningViolated(client.model, errors=bounded_errors(errors))
                 except GenerationFailed as raised:
                     failure = raised
-                tell_outcome(span, exchange.reply, failure)
+                tell_outcome(span, call.reply, failure)
             self._settle(permit, failure)
             self._enter(
                 Attempt(
@@ -131,26 +133,26 @@ class Healing:
                     model=client.model,
                     outcome=AttemptOutcome.VALID if failure is None else failure.outcome,
                     errors=() if failure is None else bounded_errors(failure.errors),
-                    raw_text=recorded_text(exchange.reply.text if exchange.reply else "", self._settings.raw_text),
-                    input_tokens=sum(reply.input_tokens for reply in exchange.replies),
-                    output_tokens=sum(reply.output_tokens for reply in exchange.replies),
+                    raw_text=recorded_text(call.reply.text if call.reply else "", self._settings.raw_text),
+                    input_tokens=sum(reply.input_tokens for reply in call.replies),
+                    output_tokens=sum(reply.output_tokens for reply in call.replies),
                     duration_seconds=self._loop.time() - started,
-                    repaired=exchange.repaired,
+                    repaired=call.repaired,
                     start_time=start_time,
                 ),
-                exchange,
+                call,
                 messages,
             )
             if failure is not None:
-                if teller is not None:
-                    teller.retract(failure.message)
+                if reconciler is not None:
+                    reconciler.retract(failure.message)
                 if isinstance(failure, RequestRejected) and not client.leave_out(failure.parameter):
                     failure.parameter = ""
                 self._last_failure = failure
                 raise failure
             assert draft is not None
-            if teller is not None:
-                teller.settle(draft)
+            if reconciler is not None:
+                reconciler.settle(draft)
             return GenerationResult(draft, self.report())
         finally:
             permit.abandoned()  # says nothing once the call was settled
@@ -163,16 +165,16 @@ class Healing:
         for index in (*range(first, len(self._models)), *range(first)):
             model = self._models[index]
             try:
-                client = self._workshop.clients.client(model)
+                client = self._context.clients.client(model)
             except ProviderNotUsable as error:
                 unusable = ProviderUnavailable(model, str(error))
                 continue
-            circuit = self._workshop.circuit(client.prefix)
+            circuit = self._context.circuit(client.prefix)
             permit = circuit.admit()
             if permit is not None:
                 if index != first:
-                    self._step = Step(index)
-                self._tactics.asked(index)
+                    self._step = NextAttempt(index)
+                self._retry_policy.asked(index)
                 self._model = model
                 return client, permit
             seconds = circuit.seconds_until_admission
@@ -190,7 +192,7 @@ class Healing:
         budget, limit = self._request.token_budget, self._settings.max_output_tokens
         if not budget:
             return limit
-        prompt = self._workshop.estimate(client.model).of(self._prompt_size(client, messages))
+        prompt = self._context.estimate(client.model).of(self._prompt_size(client, messages))
         affordable = min(limit, budget - self._tokens_used - prompt)
         if affordable >= MIN_OUTPUT_TOKENS:
             return affordable
@@ -204,16 +206,16 @@ class Healing:
         return size(messages) + (self._form.schema_size if client.uses_tools else 0)
 
     async def _ask(
-        self, exchange: Exchange, messages: Messages, options: dict[str, Any], teller: JobTeller | None
+        self, call: ModelCall, messages: Messages, options: dict[str, Any], reconciler: StreamReconciler | None
     ) -> PlanDraft:
         limit = self._loop.time() + self._settings.attempt_timeout_seconds
         deadline = self._request.deadline
-        hear = teller.hear if teller is not None and exchange.client.streams else None
+        hear = reconciler.hear if reconciler is not None and call.client.streams else None
         try:
             async with asyncio.timeout_at(limit if deadline is None else min(limit, deadline)):
-                return await exchange.ask(messages, options, hear)
+                return await call.ask(messages, options, hear)
         except TimeoutError:
-            failure = ProviderTimedOut(exchange.client.model)
+            failure = ProviderTimedOut(call.client.model)
         except ProviderTimedOut as timed_out:
             failure = timed_out
         failure.deadline = deadline is not None and self._loop.time() >= deadline
@@ -228,15 +230,15 @@ class Healing:
         elif not isinstance(failure, ProviderTimedOut):
             permit.succeeded()
 
-    def _enter(self, attempt: Attempt, exchange: Exchange, messages: Messages) -> None:
+    def _enter(self, attempt: Attempt, call: ModelCall, messages: Messages) -> None:
         """Takes an attempt into the ledger and its cost into the budget."""
         self._attempts.append(attempt)
-        self._last_reply = exchange.reply.text if exchange.reply is not None else ""
-        estimate = self._workshop.estimate(attempt.model)
-        prompt_size = self._prompt_size(exchange.client, messages)
-        estimate.learn(prompt_size, exchange.reply.input_tokens if exchange.reply is not None else 0)
+        self._last_reply = call.reply.text if call.reply is not None else ""
+        estimate = self._context.estimate(attempt.model)
+        prompt_size = self._prompt_size(call.client, messages)
+        estimate.learn(prompt_size, call.reply.input_tokens if call.reply is not None else 0)
         # A provider that does not count must not make the budget endless.
-        if exchange.reply is not None:
+        if call.reply is not None:
             self._tokens_used += attempt.input_tokens or estimate.of(prompt_size)
             self._tokens_used += attempt.output_tokens or estimate.of(len(self._last_reply))
         if self._observer is not None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from planner_service.generation.instructor_client import DraftForm
+from planner_service.generation.instructor_client import ResponseModel
 from planner_service.generation.reply.draft import AS_IT_IS, Amendments, JobDraft, PlanDraft, PlanReply
 from planner_service.generation.reply.partial_reply import JobReader, read_jobs
 from planner_service.generation.request import GenerationObserver
 
 
 @dataclasses.dataclass(slots=True)
-class JobTeller:
+class StreamReconciler:
     """For one attempt. `amendments_to` says what to change in the jobs that have come so far."""
 
     observer: GenerationObserver
-    form: DraftForm
+    form: ResponseModel
     amendments_to: Callable[[PlanReply], Amendments] = lambda _: AS_IT_IS
     reader: JobReader = dataclasses.field(default_factory=JobReader)
     told: list[JobDraft] = dataclasses.field(default_factory=list)

@@ -15,7 +15,7 @@ from typing import Any
 
 from cel_expr_python import cel
 
-from plangate_core.text.truncation import shortened
+from plangate_core.text.truncation import truncate
 from planner_service.governance.condition_cost import Cost, PatternRefused, Weights
 
 MAX_LENGTH = 2_000
@@ -145,4 +145,4 @@ def _first_fault(message: str) -> str:
     first = re.sub(r"^ERROR: <input>:(\d+):(\d+): ", r"at \1:\2: ", first)
     first = re.sub(r" \(in container ''\)$", "", first)
     first = re.sub(r" \[[A-Z_]+\]$", "", first)
-    return shortened(first, 300)
+    return truncate(first, 300)

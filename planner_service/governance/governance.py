@@ -175,10 +175,10 @@ class GovernanceFiles:
 
         A file that changes is let be until it is still: the first half of a policy is a policy too.
         """
-        stillness = Stillness(self._seen)
+        debouncer = ChangeDebouncer(self._seen)
         while True:
-            await asyncio.sleep(min(poll_seconds, _STILL_SECONDS) if stillness.waiting else poll_seconds)
-            if stillness.changed(self._stamps(), self._seen):
+            await asyncio.sleep(min(poll_seconds, _STILL_SECONDS) if debouncer.waiting else poll_seconds)
+            if debouncer.changed(self._stamps(), self._seen):
                 on_reload(await asyncio.to_thread(self.reload))
 
     def _read(self) -> Governance:
@@ -207,7 +207,7 @@ class GovernanceFiles:
             self._metrics.warnings.set(len(self.current.catalogue.warnings))
 
 
-class Stillness:
+class ChangeDebouncer:
     """Tells when a change is over: the same news twice running. `waiting` while it was heard once."""
 
     def __init__(self, stamps: Stamps) -> None:

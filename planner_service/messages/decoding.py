@@ -1,6 +1,6 @@
 """Messages as the planner's own types, whoever sent them: `job_from_proto`. What the store has is decoded here whole.
 
-Raises FieldInvalid, which names the field as on the wire.
+Raises InvalidField, which names the field as on the wire.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from plangate_core.catalogue.effect import Effect
 from plangate_core.contract.struct_codec import JsonObject, NumberNotExact, StructRefused, struct_to_json
 from planner_service.governance.decision import Decision
 from planner_service.messages.encoding import EFFECTS
-from planner_service.planning.errors import FieldInvalid
+from planner_service.planning.errors import InvalidField
 from planner_service.planning.plan import ClaimedPlan, Job, Options, Plan, PlanRequest, Proposal
 
 _EFFECTS_BACK = {number: effect for effect, number in EFFECTS.items()}
@@ -29,7 +29,7 @@ def json_from_proto(message: Struct, path: str) -> JsonObject:
         return struct_to_json(message, path)
     except StructRefused as error:
         inexact = isinstance(error, NumberNotExact)
-        raise FieldInvalid(error.path, error.description, "NUMBER_NOT_EXACT" if inexact else "INVALID_FIELD") from None
+        raise InvalidField(error.path, error.description, "NUMBER_NOT_EXACT" if inexact else "INVALID_FIELD") from None
 
 
 def job_from_proto(message: plan_pb2.Job, path: str) -> Job:
@@ -53,7 +53,7 @@ def time_from_proto(message: Timestamp, path: str) -> datetime:
     try:
         return message.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise FieldInvalid(path, "is not a time between the years 1 and 9999") from None
+        raise InvalidField(path, "is not a time between the years 1 and 9999") from None
 
 
 def stored_plan_from_proto(message: plan_pb2.Plan) -> Plan:

@@ -13,7 +13,7 @@ from plangate.planner.v1 import action_pb2
 
 from plangate_core.catalogue.catalogue import Action, BindingKind, Risk
 from plangate_core.catalogue.effect import Effect
-from plangate_core.catalogue.finding import AttemptError
+from plangate_core.catalogue.finding import Finding
 from plangate_core.contract.struct_codec import json_to_struct
 from planner_service.generation.attempts import Attempt, GenerationReport
 from planner_service.governance.decision import Decision
@@ -141,7 +141,7 @@ def attempt_to_proto(attempt: Attempt) -> plan_pb2.Attempt:
     )
 
 
-def error_to_proto(error: AttemptError) -> plan_pb2.AttemptError:
+def error_to_proto(error: Finding) -> plan_pb2.AttemptError:
     """One thing that is wrong."""
     return plan_pb2.AttemptError(path=_whole(error.path), type=error.type, message=_whole(error.message))
 

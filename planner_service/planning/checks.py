@@ -12,7 +12,7 @@ from typing import Any
 
 from plangate_core.catalogue.argument_schema import deeper_than, more_values_than
 from plangate_core.catalogue.catalogue import Catalogue
-from plangate_core.catalogue.finding import AttemptError, dotted
+from plangate_core.catalogue.finding import Finding, dotted
 from plangate_core.catalogue.schema_bounds import MAX_ARGUMENT_DEPTH
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
 from planner_service.planning.plan import MAX_EVIDENCE_CHARACTERS, MAX_JOBS, Job
@@ -26,7 +26,7 @@ MAX_PRIORITY = 1_000
 MAX_EXECUTIONS = 100
 MAX_REFERENCES = 64
 MAX_NAME_CHARACTERS = 128
-_TOO_LARGE = AttemptError("action_args", "too_large", f"more than {MAX_ARGS_BYTES} bytes of JSON")
+_TOO_LARGE = Finding("action_args", "too_large", f"more than {MAX_ARGS_BYTES} bytes of JSON")
 _JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
@@ -50,11 +50,11 @@ def job_id(index: int) -> str:
     return f"job_{index + 1}"
 
 
-def check_jobs(jobs: Sequence[Job], catalogue: Catalogue) -> tuple[tuple[Job, ...], list[AttemptError]]:
+def check_jobs(jobs: Sequence[Job], catalogue: Catalogue) -> tuple[tuple[Job, ...], list[Finding]]:
     """The jobs with defaults filled in, and what is wrong with them, by position: `jobs.0.action_args.path`."""
-    errors: list[AttemptError] = []
+    errors: list[Finding] = []
     if len(jobs) > MAX_JOBS:
-        errors.append(AttemptError("jobs", "too_long", f"a plan has at most {MAX_JOBS} jobs"))
+        errors.append(Finding("jobs", "too_long", f"a plan has at most {MAX_JOBS} jobs"))
         return tuple(jobs), errors
     complete: list[Job] = []
     for index, job in enumerate(jobs):
@@ -65,25 +65,25 @@ def check_jobs(jobs: Sequence[Job], catalogue: Catalogue) -> tuple[tuple[Job, ..
         together = sum(len(_json_text(job.action_args).encode()) for job in complete)
         if together > MAX_ARGS_BYTES_TOGETHER:
             what = f"their arguments are more than {MAX_ARGS_BYTES_TOGETHER} bytes of JSON together"
-            errors.append(AttemptError("jobs", "too_large", what))
+            errors.append(Finding("jobs", "too_large", what))
     errors.extend(_check_dependencies(jobs))
     return tuple(complete), errors
 
 
 def check_args(
     action_name: str, args: Mapping[str, Any], catalogue: Catalogue
-) -> tuple[Mapping[str, Any], list[AttemptError]]:
+) -> tuple[Mapping[str, Any], list[Finding]]:
     """Arguments with defaults filled in, and what is wrong: paths begin with action_name or action_args."""
     action = catalogue.find(action_name)
     if action is None:
         known = [known.name for known in catalogue.actions]
         close = difflib.get_close_matches(action_name[:200], known, n=1, cutoff=0.6)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        return args, [AttemptError("action_name", "unknown_action", f"the catalogue has no such action{hint}")]
+        return args, [Finding("action_name", "unknown_action", f"the catalogue has no such action{hint}")]
     if more_values_than(MAX_ARGS_BYTES, args):
         return args, [_TOO_LARGE]
     if deeper_than(args, MAX_ARGUMENT_DEPTH):
-        return args, [AttemptError("action_args", "too_deep", f"nested deeper than {MAX_ARGUMENT_DEPTH}")]
+        return args, [Finding("action_args", "too_deep", f"nested deeper than {MAX_ARGUMENT_DEPTH}")]
     if len(_json_text(args)) > MAX_ARGS_BYTES:
         # Before anything looks at each value: a model's reply may hold megabytes of them.
         return args, [_TOO_LARGE]
@@ -99,46 +99,46 @@ def _json_text(args: Mapping[str, Any]) -> str:
     return json.dumps(args, ensure_ascii=False, separators=(",", ":"))
 
 
-def _check_fields(job: Job) -> Iterable[AttemptError]:
+def _check_fields(job: Job) -> Iterable[Finding]:
     if not _JOB_ID.fullmatch(job.id):
-        yield AttemptError("id", "pattern", f"must match {_JOB_ID.pattern}")
+        yield Finding("id", "pattern", f"must match {_JOB_ID.pattern}")
     for field, text, limit in (
         ("description", job.description, MAX_DESCRIPTION_CHARACTERS),
         ("evidence", job.evidence, MAX_EVIDENCE_CHARACTERS),
         ("role", job.role, MAX_NAME_CHARACTERS),
     ):
         if len(text) > limit:
-            yield AttemptError(field, "too_long", f"at most {limit} characters")
+            yield Finding(field, "too_long", f"at most {limit} characters")
         if "\0" in text:
-            yield AttemptError(field, "nul", "must not contain NUL")
+            yield Finding(field, "nul", "must not contain NUL")
     for field, names in (("depends_on", job.depends_on), ("input_context", job.input_context)):
         if len(names) > MAX_REFERENCES:
-            yield AttemptError(field, "too_long", f"at most {MAX_REFERENCES} entries")
+            yield Finding(field, "too_long", f"at most {MAX_REFERENCES} entries")
     if any(len(name) > MAX_NAME_CHARACTERS or "\0" in name for name in job.input_context):
-        yield AttemptError("input_context", "too_long", f"at most {MAX_NAME_CHARACTERS} characters each, without NUL")
+        yield Finding("input_context", "too_long", f"at most {MAX_NAME_CHARACTERS} characters each, without NUL")
     if abs(job.priority) > MAX_PRIORITY:
-        yield AttemptError("priority", "range", f"must be from -{MAX_PRIORITY} to {MAX_PRIORITY}")
+        yield Finding("priority", "range", f"must be from -{MAX_PRIORITY} to {MAX_PRIORITY}")
     if not 0 <= job.max_attempts <= MAX_EXECUTIONS:
-        yield AttemptError("max_attempts", "range", f"must be from 0 to {MAX_EXECUTIONS}")
+        yield Finding("max_attempts", "range", f"must be from 0 to {MAX_EXECUTIONS}")
 
 
-def _check_dependencies(jobs: Sequence[Job]) -> list[AttemptError]:
-    errors: list[AttemptError] = []
+def _check_dependencies(jobs: Sequence[Job]) -> list[Finding]:
+    errors: list[Finding] = []
     positions: dict[str, int] = {}
     for index, job in enumerate(jobs):
         if job.id in positions:
-            errors.append(AttemptError(f"jobs.{index}.id", "not_unique", f"job {positions[job.id]} has the same id"))
+            errors.append(Finding(f"jobs.{index}.id", "not_unique", f"job {positions[job.id]} has the same id"))
         positions.setdefault(job.id, index)
     for index, job in enumerate(jobs):
         # Of more than may be, which has been said, the rest is not looked at: it may be a million.
         for place, name in enumerate(job.depends_on[:MAX_REFERENCES]):
             path = f"jobs.{index}.depends_on.{place}"
             if name not in positions:
-                errors.append(AttemptError(path, "unknown_job", "no job of this plan has this id"))
+                errors.append(Finding(path, "unknown_job", "no job of this plan has this id"))
             elif name == job.id:
-                errors.append(AttemptError(path, "cycle", "a job cannot wait for itself"))
+                errors.append(Finding(path, "cycle", "a job cannot wait for itself"))
     if not errors and (circle := _circle(jobs)):
-        errors.append(AttemptError(f"jobs.{positions[circle[0]]}.depends_on", "cycle", " waits for ".join(circle)))
+        errors.append(Finding(f"jobs.{positions[circle[0]]}.depends_on", "cycle", " waits for ".join(circle)))
     return errors
 
 
@@ -160,30 +160,26 @@ def _circle(jobs: Sequence[Job]) -> list[str]:
         trail.append(following)
 
 
-def _unfit_value(value: Any, path: tuple[str | int, ...]) -> AttemptError | None:
+def _unfit_value(value: Any, path: tuple[str | int, ...]) -> Finding | None:
     """The first thing that cannot cross the wire as it is: numbers a double would round, broken Unicode."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
         # Of a model's thousands of digits no double can be made.
         if abs(value) > MAX_EXACT:
-            return AttemptError(
-                dotted(path), "number", "2^53 or more, which may have been rounded: give it as a string"
-            )
+            return Finding(dotted(path), "number", "2^53 or more, which may have been rounded: give it as a string")
     elif isinstance(value, float):
         if not math.isfinite(value):
-            return AttemptError(dotted(path), "number", "not a number that JSON can hold")
+            return Finding(dotted(path), "number", "not a number that JSON can hold")
         if abs(value) > MAX_EXACT and value.is_integer():
-            return AttemptError(
-                dotted(path), "number", "2^53 or more, which may have been rounded: give it as a string"
-            )
+            return Finding(dotted(path), "number", "2^53 or more, which may have been rounded: give it as a string")
     elif isinstance(value, str):
         if _broken(value):
-            return AttemptError(dotted(path), "unicode", "holds half of a surrogate pair")
+            return Finding(dotted(path), "unicode", "holds half of a surrogate pair")
     elif isinstance(value, Mapping):
         for key, item in value.items():
             if _broken(key):
-                return AttemptError(dotted(path), "unicode", "a name holds half of a surrogate pair")
+                return Finding(dotted(path), "unicode", "a name holds half of a surrogate pair")
             if found := _unfit_value(item, (*path, key)):
                 return found
     elif isinstance(value, list):

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
-from plangate_core.text.truncation import shortened
+from plangate_core.text.truncation import truncate
 from planner_service.planning.plan import Job
 from planner_service.wording.describing import MAX_DESCRIPTION_CHARACTERS
 
@@ -51,7 +51,7 @@ def evidence_for(job: Job, prompt: str) -> str:
     """The sentence of the request that calls for a job: the one that says most of its arguments and of its name."""
     sentences = _sentences(prompt)
     if len(sentences) < 2:
-        return shortened(sentences[0].text, MAX_QUOTE_CHARACTERS) if sentences else ""
+        return truncate(sentences[0].text, MAX_QUOTE_CHARACTERS) if sentences else ""
     texts, numbers = _said([job])
     wanted_texts = [text for text in islice(texts, MAX_COMPARED) if len(text) > 1]
     wanted_numbers = {_plain(number) for number in islice(numbers, MAX_COMPARED)}
@@ -63,7 +63,7 @@ def evidence_for(job: Job, prompt: str) -> str:
         return said + sum(1 for word in words if word in sentence.folded)
 
     best = max(sentences, key=likeness)
-    return shortened(best.text if likeness(best) else prompt.strip(), MAX_QUOTE_CHARACTERS)
+    return truncate(best.text if likeness(best) else prompt.strip(), MAX_QUOTE_CHARACTERS)
 
 
 @lru_cache(maxsize=1024)

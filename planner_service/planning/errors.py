@@ -1,10 +1,10 @@
 """What can be wrong with a request to the planner, apart from what the model and the store do.
 
 PlanningRefused
-├── FieldInvalid            a field of the request is missing or wrong
+├── InvalidField            a field of the request is missing or wrong
 ├── JobsInvalid             jobs fail the catalogue's checks
 ├── ActionNotFound          the catalogue has no such action
-├── PageTokenInvalid        not one of ours, or the catalogue changed between pages
+├── InvalidPageToken        not one of ours, or the catalogue changed between pages
 ├── ModelNotAllowed         the settings do not allow the model asked for
 ├── PolicyDenied            policy denies what a revised proposal says
 ├── RoleMissing             the caller may not ask for this
@@ -13,15 +13,15 @@ PlanningRefused
 ├── TooManySimulations      as many policies are tried on history as may be
 ├── PlanningTimedOut        the call's time ran out
 ├── StreamNotRead           the client takes no more of the plan's stream
-├── StoreAway               the store cannot be reached or cannot work now; nothing was stored
-└── StoreOutOfTime          time ran out while the store was asked: what was to be stored may or may not be there
+├── StoreUnavailable               the store cannot be reached or cannot work now; nothing was stored
+└── StoreTimedOut          time ran out while the store was asked: what was to be stored may or may not be there
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from plangate_core.catalogue.finding import AttemptError
+from plangate_core.catalogue.finding import Finding
 from planner_service.governance.decision import Decision
 
 
@@ -29,7 +29,7 @@ class PlanningRefused(Exception):
     """The planner does not do what it was asked. The message is fit for the caller."""
 
 
-class FieldInvalid(PlanningRefused):
+class InvalidField(PlanningRefused):
     """`path` names the field; `description` is a clause: "is required". `reason` is the contract's."""
 
     def __init__(self, path: str, description: str, reason: str = "INVALID_FIELD") -> None:
@@ -42,7 +42,7 @@ class FieldInvalid(PlanningRefused):
 class JobsInvalid(PlanningRefused):
     """Paths begin with "jobs." and a position, or with "action_args" when one proposal is revised."""
 
-    def __init__(self, errors: Sequence[AttemptError]) -> None:
+    def __init__(self, errors: Sequence[Finding]) -> None:
         super().__init__(f"{len(errors)} things are wrong with the jobs")
         self.errors = tuple(errors)
 
@@ -55,7 +55,7 @@ class ActionNotFound(PlanningRefused):
         self.name = name
 
 
-class PageTokenInvalid(PlanningRefused):
+class InvalidPageToken(PlanningRefused):
     """Begin again with the first page."""
 
     def __init__(self) -> None:
@@ -125,7 +125,7 @@ class StreamNotRead(PlanningRefused):
         super().__init__("the stream was not read: repeat with the same request_id to find out whether there is a plan")
 
 
-class StoreAway(PlanningRefused):
+class StoreUnavailable(PlanningRefused):
     """The same call with the same request_id may be repeated."""
 
     def __init__(self, retry_after_seconds: float | None = None) -> None:
@@ -133,7 +133,7 @@ class StoreAway(PlanningRefused):
         self.retry_after_seconds = retry_after_seconds
 
 
-class StoreOutOfTime(PlanningRefused):
+class StoreTimedOut(PlanningRefused):
     """What was to be written may or may not be there: the same call with the same request_id finds out."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from plangate_client.renewal import RenewalPace
+from plangate_client.renewal import RenewalSchedule
 from plangate_core.process.tasks import ended
 from plangate_core.rpc.correlation import set_current_request_id
 from planner_service.generation.errors import (
@@ -28,7 +28,7 @@ from planner_service.generation.errors import (
     PlanInvalid,
     PromptTooLong,
 )
-from planner_service.planning.errors import ModelNotAllowed, PlanningRefused, StoreAway, StoreOutOfTime
+from planner_service.planning.errors import ModelNotAllowed, PlanningRefused, StoreTimedOut, StoreUnavailable
 from planner_service.planning.metrics import PlanningMetrics
 from planner_service.planning.plan import ClaimedPlan, Plan, PlanningEnded
 from planner_service.planning.plan_generation import PlanGeneration, generation_deadline
@@ -53,7 +53,7 @@ _FINAL = (PlanInvalid, ModelRefused, BudgetExhausted, PromptTooLong, ModelNotAll
 
 
 class PlanQueue(Protocol):
-    """The store's queue. Every method raises StoreAway."""
+    """The store's queue. Every method raises StoreUnavailable."""
 
     async def claim_plans(
         self, max_plans: int, *, lease: timedelta, wait: timedelta, request_id: str
@@ -154,7 +154,7 @@ class Kernel:
             except Exception as error:
                 failures += 1
                 pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(failures, 10))
-                if isinstance(error, StoreAway):
+                if isinstance(error, StoreUnavailable):
                     # Once an outage, not once a try.
                     if failures == 1:
                         cause = str(error.__cause__ or error)
@@ -237,7 +237,7 @@ class Kernel:
 
     async def _renew(self, claimed: ClaimedPlan) -> None:
         """Returns when the lease is lost."""
-        pace = RenewalPace(self._settings.lease_seconds)
+        pace = RenewalSchedule(self._settings.lease_seconds)
         pause = pace.after_seconds
         while True:
             await asyncio.sleep(pause)
@@ -318,6 +318,6 @@ class Kernel:
         while True:
             try:
                 return await hand_over(asyncio.get_running_loop().time() + _COMMIT_SECONDS)
-            except (StoreAway, StoreOutOfTime):
+            except (StoreUnavailable, StoreTimedOut):
                 await asyncio.sleep(pause)
                 pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)

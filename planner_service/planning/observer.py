@@ -27,7 +27,7 @@ class PlanObserver(Protocol):
         """Jobs told of before will not be in the plan as they were."""
 
 
-class Told:
+class GovernedJobObserver:
     """Between the generator, which knows drafts by position, and an observer, who hears of governed jobs only.
 
     A draft that fails the checks by itself is not told; whether it fits the others shows when the reply is complete.

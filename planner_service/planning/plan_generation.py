@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Protocol
 
 from plangate_core.catalogue.catalogue import Catalogue
-from plangate_core.catalogue.finding import AttemptError
-from plangate_core.text.truncation import shortened
+from plangate_core.catalogue.finding import Finding
+from plangate_core.text.truncation import truncate
 from planner_service.generation.attempts import GenerationReport
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.prompt.catalogue_text import clipped
@@ -24,7 +24,7 @@ from planner_service.planning.completeness import evidence_for, warnings_for
 from planner_service.planning.draft_cache import CachedDraft, DraftCache, draft_key
 from planner_service.planning.errors import ModelNotAllowed, PlanningTimedOut
 from planner_service.planning.metrics import PlanningMetrics
-from planner_service.planning.observer import PlanObserver, Told
+from planner_service.planning.observer import GovernedJobObserver, PlanObserver
 from planner_service.planning.plan import MAX_OBJECTIVE_CHARACTERS, Job, Plan, PlanRequest, with_decisions
 from planner_service.planning.single_flight import SingleFlight
 from planner_service.wording.describing import MAX_DESCRIPTION_CHARACTERS, description_of
@@ -157,16 +157,16 @@ class PlanGeneration:
             asked_how=self._limits.asked_how,
         )
 
-        last: tuple[PlanDraft, tuple[Job, ...], list[AttemptError]] | None = None
+        last: tuple[PlanDraft, tuple[Job, ...], list[Finding]] | None = None
 
-        def checked(draft: PlanDraft) -> tuple[tuple[Job, ...], list[AttemptError]]:
+        def checked(draft: PlanDraft) -> tuple[tuple[Job, ...], list[Finding]]:
             nonlocal last
             # The generator has asked already, unless it did so for another request that shares the draft.
             if last is None or last[0] is not draft:
                 last = (draft, *check_jobs(jobs_of_draft(draft), governance.catalogue))
             return last[1], last[2]
 
-        async def finished(draft: PlanDraft) -> tuple[tuple[Job, ...], list[AttemptError]]:
+        async def finished(draft: PlanDraft) -> tuple[tuple[Job, ...], list[Finding]]:
             jobs, errors = checked(draft)
             if errors:
                 return (), errors
@@ -187,7 +187,7 @@ class PlanGeneration:
                 ),
             )
 
-        told = Told(observer, alone) if observer else None
+        told = GovernedJobObserver(observer, alone) if observer else None
         cached = await self._cache.get(key)
         jobs, errors = await finished(cached.draft) if cached else ((), [])
         if cached and not errors:
@@ -226,7 +226,7 @@ class PlanGeneration:
         request: PlanRequest,
         models: tuple[str, ...],
         governance: Governance,
-        check: Callable[[PlanDraft], list[AttemptError]],
+        check: Callable[[PlanDraft], list[Finding]],
         deadline: float,
         observer: GenerationObserver | None,
     ) -> tuple[PlanDraft, GenerationReport]:
@@ -277,7 +277,7 @@ def _explained(job: Job, prompt: str, governance: Governance) -> Job:
 
 def _objective(objective: str, prompt: str) -> str:
     text = _clean(objective) or clipped(_clean(prompt), _OBJECTIVE_OF_PROMPT_CHARACTERS)
-    return shortened(text, MAX_OBJECTIVE_CHARACTERS)
+    return truncate(text, MAX_OBJECTIVE_CHARACTERS)
 
 
 def _warnings(prompt: str, jobs: Sequence[Job], no_action_reason: str, catalogue: Catalogue) -> tuple[str, ...]:
@@ -300,4 +300,4 @@ def _clean(text: str) -> str:
     if not kept.isprintable():
         # Halves of surrogate pairs are not printable either.
         kept = "".join(character for character in kept if character.isprintable() or character in "\n\t").strip()
-    return shortened(kept, MAX_DESCRIPTION_CHARACTERS)
+    return truncate(kept, MAX_DESCRIPTION_CHARACTERS)

@@ -23,7 +23,8 @@ class FirstAnswer:
 
 
 class PlanStore(Protocol):
-    """The store, as planning needs it. Every method raises StoreAway, RequestIdReused, and the store's own errors.
+    """The store, as planning needs it. Every method raises StoreUnavailable, RequestIdReused
+    and the store's own errors.
 
     `requester` is the identity that the store's log will show. Deadlines are on the event loop's clock.
     """

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from plangate_core.catalogue.effect import Effect
-from plangate_core.catalogue.finding import AttemptError
+from plangate_core.catalogue.finding import Finding
 from planner_service.generation.attempts import GenerationReport
 from planner_service.governance.governance import Governance, GovernanceFiles
 from planner_service.governance.policy import most_severe
@@ -35,7 +35,7 @@ class Evaluation:
     """What checks and policy say of jobs. `jobs` is empty when there are errors."""
 
     jobs: tuple[Job, ...]
-    errors: tuple[AttemptError, ...]
+    errors: tuple[Finding, ...]
     governance: Governance
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from plangate_core.process.standard_output import written
 from plangate_core.text.printable import visible
-from plangate_core.text.truncation import shortened
+from plangate_core.text.truncation import truncate
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.providers.recording import RecordingInvalid
 from planner_service.governance.governance import GovernanceFiles, GovernanceRefused, read_governance
@@ -113,7 +113,7 @@ def _shown(value: Any) -> str:
     if value is None:
         return "nothing"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return shortened(visible(text), _TEXT_CHARACTERS)
+    return truncate(visible(text), _TEXT_CHARACTERS)
 
 
 def _document(recording: Path, replayed: Sequence[Replayed], governance: GovernanceFiles) -> dict[str, Any]:

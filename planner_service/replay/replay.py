@@ -128,7 +128,7 @@ class RecordedRun:
                     record.request,
                     requester=record.requester,
                     deadline=asyncio.get_running_loop().time() + _PLAN_SECONDS,
-                    observer=_Nobody() if record.streamed else None,
+                    observer=_NullObserver() if record.streamed else None,
                 )
                 plan = plan_json(made)
                 attempts = len(made.report.attempts) if made.report else 0
@@ -205,7 +205,7 @@ class _RecordedClock:
         return self.time
 
 
-class _Nobody:
+class _NullObserver:
     """Hears of a plan as a caller of StreamPlan would: that makes it the same request to the model."""
 
     def attempt_started(self, number: int, model: str) -> None: ...

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from plangate_core.catalogue.catalogue import Catalogue
-from plangate_core.text.truncation import shortened
+from plangate_core.text.truncation import truncate
 
 MAX_DESCRIPTION_CHARACTERS = 2_000
 
@@ -27,9 +27,9 @@ def description_of(job: JobLike, catalogue: Catalogue) -> str:
     sentence = action.description.split("\n", 1)[0].split(". ", 1)[0].rstrip(".") if action else job.action_name
     arguments = ", ".join(f"{name}={_shown(value)}" for name, value in job.action_args.items())
     text = f"{sentence} ({arguments})" if arguments else sentence
-    return shortened(text, MAX_DESCRIPTION_CHARACTERS)
+    return truncate(text, MAX_DESCRIPTION_CHARACTERS)
 
 
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return shortened(text, 120)
+    return truncate(text, 120)

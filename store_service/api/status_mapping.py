@@ -10,11 +10,11 @@ from google.rpc import error_details_pb2
 from plangate.errors.v1 import error_reason_pb2
 
 from plangate_core.rpc.status import RpcFailure
-from plangate_core.text.truncation import shortened
+from plangate_core.text.truncation import truncate
 from store_service.api.permissions import RoleMissing
 from store_service.domain import errors
-from store_service.filters import FilterInvalid
-from store_service.page_tokens import PageTokenInvalid
+from store_service.filters import InvalidFilter
+from store_service.page_tokens import InvalidPageToken
 from store_service.queries import CheckpointKeyMissing, ReadTimedOut, RevisionOutOfRange, WatchTooSlow
 
 _Code = grpc.StatusCode
@@ -22,8 +22,8 @@ _Code = grpc.StatusCode
 STATUS_OF: Mapping[type[Exception], tuple[grpc.StatusCode, str]] = {
     errors.InvalidField: (_Code.INVALID_ARGUMENT, "INVALID_FIELD"),
     errors.NumberNotExact: (_Code.INVALID_ARGUMENT, "NUMBER_NOT_EXACT"),
-    FilterInvalid: (_Code.INVALID_ARGUMENT, "INVALID_FILTER"),
-    PageTokenInvalid: (_Code.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
+    InvalidFilter: (_Code.INVALID_ARGUMENT, "INVALID_FILTER"),
+    InvalidPageToken: (_Code.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
     errors.PlanNotFound: (_Code.NOT_FOUND, "PLAN_NOT_FOUND"),
     errors.ProposalNotFound: (_Code.NOT_FOUND, "PROPOSAL_NOT_FOUND"),
     errors.RequestIdReused: (_Code.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
@@ -72,11 +72,11 @@ def map_error(error: Exception) -> RpcFailure | None:
 def _sentence(error: Exception) -> str:
     if isinstance(error, errors.InvalidField):
         return f"{error.path} {error.description}"
-    if isinstance(error, FilterInvalid):
+    if isinstance(error, InvalidFilter):
         return f"filter {error}"
-    if isinstance(error, PageTokenInvalid):
+    if isinstance(error, InvalidPageToken):
         return "page_token is not one of ours, or another field changed since the page before"
-    return shortened(str(error), 400)
+    return truncate(str(error), 400)
 
 
 def _facts(error: Exception) -> tuple[dict[str, str], list[Message]]:
@@ -87,10 +87,10 @@ def _facts(error: Exception) -> tuple[dict[str, str], list[Message]]:
         case errors.NumberNotExact(path=path):
             description = "is a whole number of 2^53 or more: send it as a string"
             return {"field": path}, [_bad_request(path, description, "NUMBER_NOT_EXACT")]
-        case FilterInvalid(position=position, problem=problem):
+        case InvalidFilter(position=position, problem=problem):
             description = f"at position {position}: {problem}"
             return {"position": str(position)}, [_bad_request("filter", description, "INVALID_FILTER")]
-        case PageTokenInvalid():
+        case InvalidPageToken():
             return {}, [_bad_request("page_token", "does not belong to this request", "INVALID_PAGE_TOKEN")]
         case errors.PlanNotFound(plan_id=plan_id):
             return {"id": plan_id}, [_resource("plangate.plan.v1.Plan", plan_id)]

@@ -31,7 +31,7 @@ from store_service.domain.proposal import Proposal
 from store_service.domain.rules import Rules
 from store_service.domain.snapshot import EncodeSnapshot
 from store_service.engine.batch import Answered, Batch, RequestIdentity
-from store_service.engine.claimable import ClaimableLookout
+from store_service.engine.claim_poller import ClaimPoller
 from store_service.engine.failpoints import FailPoint, FailPoints
 from store_service.engine.loading import load
 from store_service.engine.turns import TurnOptions, Turns
@@ -40,7 +40,7 @@ from store_service.engine.write_queue import Waiting, WriteQueue
 
 _log = structlog.get_logger(__name__)
 
-# Told of every commit of this process, in order, before anybody is answered.
+# GovernedJobObserver of every commit of this process, in order, before anybody is answered.
 CommitListener: TypeAlias = Callable[[Sequence[Event]], None]
 
 
@@ -101,9 +101,7 @@ class Writer:
         self._fail_points = fail_points
         self._queue = WriteQueue(self._options.max_waiting, self._options.max_waiting_bytes)
         self._signals = WorkSignals()
-        self._lookout = ClaimableLookout(
-            database, self._signals, clock=clock, interval_seconds=self._options.poll_seconds
-        )
+        self._lookout = ClaimPoller(database, self._signals, clock=clock, interval_seconds=self._options.poll_seconds)
         self._turns = Turns(self._options.turns)
         self._listeners: list[CommitListener] = []
         self._forgetting: deque[_Forgetting] = deque()

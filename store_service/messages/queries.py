@@ -32,14 +32,14 @@ class Listing:
 
 
 def resource_listing(request: rpc.ListPlansRequest | rpc.ListProposalsRequest, fields: Mapping[str, Field]) -> Listing:
-    """Raises InvalidField, FilterInvalid, PageTokenInvalid."""
+    """Raises InvalidField, InvalidFilter, InvalidPageToken."""
     order = resource_order(request.order_by)
     bound_to = (type(request).__name__, request.filter, order, request.show_deleted)
     return _listing(request, fields, order, bound_to, (int, str), show_deleted=request.show_deleted)
 
 
 def event_listing(request: rpc.ListEventsRequest) -> Listing:
-    """Raises InvalidField, FilterInvalid, PageTokenInvalid."""
+    """Raises InvalidField, InvalidFilter, InvalidPageToken."""
     order = event_order(request.order_by)
     return _listing(request, EVENT_FIELDS, order, ("ListEventsRequest", request.filter, order), (int,))
 

@@ -208,5 +208,5 @@ async def test_everybody_gets_their_turn(database_url: str) -> None:
                     wins[who] += 1
 
         await asyncio.wait_for(asyncio.gather(*(contend(who) for who in wins)), 60)
-        # Told all at once, each change would cost eight.
+        # GovernedJobObserver all at once, each change would cost eight.
         assert calls < 3 * sum(wins.values())

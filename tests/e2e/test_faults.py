@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 from plangate.store.v1 import proposal_pb2
 
-from plangate_client.calls import Patience, new_request_id
+from plangate_client.calls import CallPolicy, new_request_id
 from plangate_client.client import StoreClient
 from plangate_client.errors import LeaseLost, PlangateError
 from plangate_core.rpc.channel import open_channel
@@ -20,12 +20,12 @@ from tests.support.damage import FailingSyncs, WallClock, small_disk
 from tests.support.pair import clean_environment
 from tests.support.processes import ServerProcess, store_process
 
-ONCE = Patience(timeout_seconds=10.0, attempts=1)
+ONCE = CallPolicy(timeout_seconds=10.0, attempts=1)
 NOTHING_STORED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
 
 
-def client(store: ServerProcess, actor: str = "admin", patience: Patience = ONCE) -> StoreClient:
-    return StoreClient(open_channel(store.address, ChannelSettings(), actor=actor), patience=patience)
+def client(store: ServerProcess, actor: str = "admin", call_policy: CallPolicy = ONCE) -> StoreClient:
+    return StoreClient(open_channel(store.address, ChannelSettings(), actor=actor), call_policy=call_policy)
 
 
 def proposal(size: int = 0) -> proposal_pb2.Proposal:
@@ -91,7 +91,7 @@ async def test_a_failing_fdatasync_acknowledges_nothing(tmp_path: Path) -> None:
         assert await ids_in(store) == acknowledged
         await server.kill()
         await server.restart()
-        async with client(server, patience=Patience()) as again:
+        async with client(server, call_policy=CallPolicy()) as again:
             assert await ids_in(again) == acknowledged
             assert (await again.events.verify()).valid
 

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from plangate.store.v1 import proposal_pb2
 
-from plangate_client.calls import Patience
+from plangate_client.calls import CallPolicy
 from plangate_client.client import StoreClient
 from plangate_client.errors import PlangateError, VersionConflict
 from plangate_core.rpc.channel import open_channel
@@ -23,7 +23,7 @@ from tests.support.processes import ServerProcess, store_process
 
 PROPOSALS = 3
 CLIENTS = 12
-ONCE = Patience(timeout_seconds=3.0, attempts=1)
+ONCE = CallPolicy(timeout_seconds=3.0, attempts=1)
 
 # After these the call may or may not have happened.
 UNKNOWN = {
@@ -35,7 +35,7 @@ UNKNOWN = {
 
 
 def client(address: str) -> StoreClient:
-    return StoreClient(open_channel(address, ChannelSettings(), actor="admin"), patience=ONCE)
+    return StoreClient(open_channel(address, ChannelSettings(), actor="admin"), call_policy=ONCE)
 
 
 async def change_and_read(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from plangate.store.v1 import proposal_pb2
 
-from plangate_client.calls import Patience
+from plangate_client.calls import CallPolicy
 from plangate_client.client import StoreClient
 from plangate_client.errors import Unavailable
 from plangate_core.rpc.channel import open_channel
@@ -18,15 +18,15 @@ from tests.support.processes import ServerProcess, store_process
 PROPOSAL = proposal_pb2.Proposal(action_name="restart_service")
 
 
-def client(store: ServerProcess, patience: Patience | None = None) -> StoreClient:
-    return StoreClient(open_channel(store.address, ChannelSettings(), actor="admin"), patience=patience)
+def client(store: ServerProcess, call_policy: CallPolicy | None = None) -> StoreClient:
+    return StoreClient(open_channel(store.address, ChannelSettings(), actor="admin"), call_policy=call_policy)
 
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("in_order", [True, False], ids=["stopped", "killed"])
 async def test_calls_outlast_a_restart(tmp_path: Path, in_order: bool) -> None:
-    patience = Patience(timeout_seconds=40.0)
-    async with store_process(tmp_path) as server, client(server, patience) as store, client(server) as other:
+    call_policy = CallPolicy(timeout_seconds=40.0)
+    async with store_process(tmp_path) as server, client(server, call_policy) as store, client(server) as other:
         first = await store.proposals.create(PROPOSAL)
         assert (await other.proposals.get(first.id)).id == first.id
         await (server.stop() if in_order else server.kill())
@@ -45,7 +45,7 @@ async def test_calls_outlast_a_restart(tmp_path: Path, in_order: bool) -> None:
 
 @pytest.mark.asyncio
 async def test_a_server_that_stays_away_is_told_apart_from_a_slow_one(tmp_path: Path) -> None:
-    async with store_process(tmp_path) as server, client(server, Patience(timeout_seconds=1.0)) as store:
+    async with store_process(tmp_path) as server, client(server, CallPolicy(timeout_seconds=1.0)) as store:
         await store.proposals.create(PROPOSAL)
         await server.kill()
         with pytest.raises(Unavailable):

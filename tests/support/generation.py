@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from plangate_core.catalogue.catalogue import Catalogue, parse_catalogue
-from planner_service.generation.attempts import Attempt, AttemptError
+from planner_service.generation.attempts import Attempt, Finding
 from planner_service.generation.generator import GenerationRequest, Generator
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
@@ -109,5 +109,5 @@ class Bench:
         await self.generator.aclose()
 
 
-def no_complaint(_: PlanDraft) -> list[AttemptError]:
+def no_complaint(_: PlanDraft) -> list[Finding]:
     return []

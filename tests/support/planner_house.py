@@ -14,7 +14,7 @@ from google.protobuf.struct_pb2 import Struct
 from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 
-from plangate_client.calls import Patience
+from plangate_client.calls import CallPolicy
 from plangate_client.client import PlannerClient, StoreClient
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
@@ -133,7 +133,7 @@ class PlannerHouse:
     def planner(self, actor: str = "alice", roles: tuple[str, ...] = (), number: int = 0) -> PlannerClient:
         """A client of a planner that says everything it is answered, and repeats nothing."""
         channel = open_channel(self.planners[number].grpc.address, ChannelSettings(), actor=actor, roles=roles)
-        client = PlannerClient(channel, patience=Patience(attempts=1))
+        client = PlannerClient(channel, call_policy=CallPolicy(attempts=1))
         self.clients.append(client)
         return client
 

@@ -9,7 +9,7 @@ from plangate_client.command.output.text import short_id, struct_text
 from plangate_client.executor.execution import Ending, Execution
 from plangate_core.contract.struct_codec import JsonValue
 from plangate_core.text.printable import visible
-from plangate_core.text.truncation import shortened
+from plangate_core.text.truncation import truncate
 
 _STYLES = {
     Ending.EXECUTED: "green",
@@ -28,7 +28,7 @@ def claimed_line(proposal: proposal_pb2.Proposal) -> Text:
     return Text.assemble(
         (f"{short_id(proposal.id)}  ", "dim"),
         (visible(proposal.action_name), "bold"),
-        f" {shortened(struct_text(proposal.action_args), _LINE_CHARACTERS)}",
+        f" {truncate(struct_text(proposal.action_args), _LINE_CHARACTERS)}",
     )
 
 
@@ -53,4 +53,4 @@ def _last_lines(output: JsonValue) -> list[str]:
     if not isinstance(output, str):
         return []
     lines = [line for line in output.splitlines() if line.strip()][-_OUTPUT_LINES:]
-    return [shortened(visible(line), _LINE_CHARACTERS) for line in lines]
+    return [truncate(visible(line), _LINE_CHARACTERS) for line in lines]

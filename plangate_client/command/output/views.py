@@ -14,7 +14,7 @@ from rich.text import Text
 from plangate_client.command.output.text import name_of, short_id, struct_text, time_text
 from plangate_core.contract.struct_codec import struct_to_json
 from plangate_core.text.printable import visible
-from plangate_core.text.truncation import shortened
+from plangate_core.text.truncation import truncate
 
 _STATE_STYLES = {
     "DRAFT": "dim",
@@ -134,14 +134,14 @@ def proposals_table(proposals: Iterable[proposal_pb2.Proposal]) -> Table:
     table.add_column("created", no_wrap=True)
     for proposal in proposals:
         state = proposal_state(proposal)
-        arguments = shortened(struct_text(proposal.action_args), 120)
+        arguments = truncate(struct_text(proposal.action_args), 120)
         table.add_row(
             short_id(proposal.id),
             Text(state, style=_STATE_STYLES.get(state, "")),
             str(proposal.version),
             Text.assemble((visible(proposal.action_name), "bold"), " ", (arguments, "dim")),
             f"{len(proposal.approvals)} of {proposal.required_approvals}" if proposal.required_approvals else "policy",
-            shortened(visible(proposal.created_by), 16),
+            truncate(visible(proposal.created_by), 16),
             time_text(proposal.create_time),
         )
     return table

@@ -6,8 +6,8 @@ more than `MAX_REASK`. The opening stays the same to the byte: providers' and lo
 
 from __future__ import annotations
 
-from plangate_core.text.truncation import shortened
-from planner_service.generation.attempts import AttemptError
+from plangate_core.text.truncation import truncate
+from planner_service.generation.attempts import Finding
 from planner_service.generation.prompt.prompts import reask_message
 
 MAX_REPLY_SHOWN = 2_000
@@ -21,10 +21,10 @@ _LEAST_PER_CHARACTER, _MOST_PER_CHARACTER = 1 / 16, 2.0
 Messages = list[dict[str, str]]
 
 
-def reask(opening: Messages, reply_text: str, errors: tuple[AttemptError, ...], *, show_reply: bool) -> Messages:
+def reask(opening: Messages, reply_text: str, errors: tuple[Finding, ...], *, show_reply: bool) -> Messages:
     """The opening, the bad reply (unless it is empty or not to be shown), and what to mend."""
-    complaint = shortened(reask_message(list(errors[:MAX_ERRORS_TOLD])), MAX_COMPLAINT)
-    said = shortened(reply_text.strip(), MAX_REPLY_SHOWN) if show_reply else ""
+    complaint = truncate(reask_message(list(errors[:MAX_ERRORS_TOLD])), MAX_COMPLAINT)
+    said = truncate(reply_text.strip(), MAX_REPLY_SHOWN) if show_reply else ""
     if said:
         return [*opening, {"role": "assistant", "content": said}, {"role": "user", "content": complaint}]
     # Two messages of the user in a row are an error to some chat templates.

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from plangate_core.catalogue.catalogue import Action, Catalogue
-from plangate_core.catalogue.finding import AttemptError
+from plangate_core.catalogue.finding import Finding
 from planner_service.generation.prompt.catalogue_text import catalogue_text, clipped
 from planner_service.generation.prompt.examples import Example, example_of, example_twice, off_topic_requests
 from planner_service.generation.prompt.selection import shown_actions
@@ -46,7 +46,7 @@ def build_messages(prompt: str, context: Mapping[str, Any], catalogue: Catalogue
     return [*map(dict, _preamble(catalogue)), {"role": "user", "content": said(prompt, context)}]
 
 
-def reask_message(errors: Sequence[AttemptError]) -> str:
+def reask_message(errors: Sequence[Finding]) -> str:
     """What to mend, compactly: the errors, nothing of the reply itself."""
     listed = "\n".join(f"- {error.path or 'reply'}: {clipped(error.message, 200)}" for error in errors)
     return f"That answer cannot be used:\n{listed}\nAnswer the same request again, with these mended. JSON only."

@@ -16,7 +16,7 @@ import httpx2
 import pydantic
 
 from plangate_core.catalogue.finding import dotted
-from planner_service.generation.attempts import MAX_ERRORS, AttemptError
+from planner_service.generation.attempts import MAX_ERRORS, Finding
 from planner_service.generation.errors import (
     ConnectionLost,
     CredentialsRejected,
@@ -84,7 +84,7 @@ def provider_failure(model: str, error: BaseException) -> GenerationFailed | Non
             return lost
         if _is_too_long(cause):
             return PromptTooLong(model)
-        # Told inside a stream: Anthropic's SDK raises its bare APIError for that.
+        # GovernedJobObserver inside a stream: Anthropic's SDK raises its bare APIError for that.
         told = isinstance(cause, ChatRefused) or any(kind.__name__ == "APIError" for kind in type(cause).__mro__)
         if told and cause.__cause__ is None:
             return ServerFailed(model)
@@ -131,7 +131,7 @@ def _status_failure(model: str, status: int, error: BaseException) -> ProviderFa
             model, f"{ServerFailed.default_message} ({status})", status=status, retry_after_seconds=retry_after(headers)
         )
     if status < 300:
-        # Told inside a stream that had begun well.
+        # GovernedJobObserver inside a stream that had begun well.
         return ServerFailed(model)
     if status < 400:
         return ServerFailed(model, f"the provider answered with status {status}", status=status)
@@ -188,7 +188,7 @@ def _number(text: str | None) -> float | None:
     return number if 0 <= number < 1e9 else None
 
 
-def schema_errors(invalid: pydantic.ValidationError, reply: Any, known_actions: Sequence[str]) -> list[AttemptError]:
+def schema_errors(invalid: pydantic.ValidationError, reply: Any, known_actions: Sequence[str]) -> list[Finding]:
     """Pydantic's findings as the contract shows them.
 
     :param reply: the parsed reply, to tell real keys in pydantic's locations from names of union members
@@ -204,14 +204,14 @@ def schema_errors(invalid: pydantic.ValidationError, reply: Any, known_actions: 
     ]
 
 
-def _schema_error(found: Any, reply: Any, known_actions: Sequence[str]) -> AttemptError:
+def _schema_error(found: Any, reply: Any, known_actions: Sequence[str]) -> Finding:
     path = dotted(_real_location(found["loc"], found["type"], reply))
     if path.endswith("action_name") and found["type"] in ("literal_error", "enum"):
         shown = ", ".join(known_actions)
         if len(shown) > _EXPECTED_SHOWN:
             shown = shown[:_EXPECTED_SHOWN].rsplit(", ", 1)[0] + ", …"
-        return AttemptError(path, "unknown_action", f"There is no such action. The actions are: {shown}")
-    return AttemptError(path, found["type"], found["msg"])
+        return Finding(path, "unknown_action", f"There is no such action. The actions are: {shown}")
+    return Finding(path, found["type"], found["msg"])
 
 
 def _real_location(location: tuple[str | int, ...], kind: str, reply: Any) -> list[str | int]:

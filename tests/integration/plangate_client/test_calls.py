@@ -18,7 +18,7 @@ from plangate.store.v1 import proposal_pb2
 from plangate.store.v1 import store_service_pb2 as store_pb2
 from plangate.store.v1.store_service_pb2_grpc import ProposalServiceServicer, add_ProposalServiceServicer_to_server
 
-from plangate_client.calls import Patience, new_request_id
+from plangate_client.calls import CallPolicy, new_request_id
 from plangate_client.client import PlannerClient, StoreClient
 from plangate_client.errors import DeadlineExceeded, Draining, Overloaded, Unavailable, VersionConflict
 from plangate_core.rpc.channel import open_channel
@@ -77,7 +77,7 @@ async def moody() -> AsyncIterator[tuple[Moody, StoreClient]]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     channel = open_channel(f"127.0.0.1:{port}", ChannelSettings())
-    async with StoreClient(channel, patience=Patience(timeout_seconds=5.0, first_delay_seconds=0.01)) as store:
+    async with StoreClient(channel, call_policy=CallPolicy(timeout_seconds=5.0, first_delay_seconds=0.01)) as store:
         yield servicer, store
     await server.stop(None)
 
@@ -127,7 +127,9 @@ async def test_gives_up_after_so_many_attempts(moody: tuple[Moody, StoreClient])
     servicer, store = moody
     servicer.failures = [RpcFailure(UNAVAILABLE, "DRAINING", "x")] * 20
     with pytest.raises(Draining):
-        await StoreClient(store.channel, patience=Patience(attempts=3, first_delay_seconds=0.01)).proposals.get("p")
+        await StoreClient(store.channel, call_policy=CallPolicy(attempts=3, first_delay_seconds=0.01)).proposals.get(
+            "p"
+        )
     assert len(servicer.failures) == 17
 
 
@@ -135,12 +137,12 @@ async def test_gives_up_after_so_many_attempts(moody: tuple[Moody, StoreClient])
 async def test_goes_on_while_there_is_time(moody: tuple[Moody, StoreClient]) -> None:
     servicer, store = moody
     servicer.failures = [RpcFailure(UNAVAILABLE, "DRAINING", "x")] * 12
-    patience = Patience(timeout_seconds=10.0, first_delay_seconds=0.001, longest_delay_seconds=0.01)
-    assert (await StoreClient(store.channel, patience=patience).proposals.get("p")).id == "p"
+    call_policy = CallPolicy(timeout_seconds=10.0, first_delay_seconds=0.001, longest_delay_seconds=0.01)
+    assert (await StoreClient(store.channel, call_policy=call_policy).proposals.get("p")).id == "p"
     servicer.failures = [RpcFailure(UNAVAILABLE, "DRAINING", "x")] * 10_000
-    hasty = Patience(timeout_seconds=1.5, first_delay_seconds=0.001, longest_delay_seconds=0.01)
+    hasty = CallPolicy(timeout_seconds=1.5, first_delay_seconds=0.001, longest_delay_seconds=0.01)
     with pytest.raises(Draining):
-        await StoreClient(store.channel, patience=hasty).proposals.get("p")
+        await StoreClient(store.channel, call_policy=hasty).proposals.get("p")
 
 
 def test_request_ids_are_in_the_order_of_time() -> None:
@@ -187,8 +189,8 @@ async def test_a_long_poll_has_its_waiting_time_on_top(moody: tuple[Moody, Store
 
 @pytest.mark.asyncio
 async def test_nobody_there() -> None:
-    patience = Patience(timeout_seconds=1.0)
-    async with StoreClient(open_channel("127.0.0.1:1", ChannelSettings()), patience=patience) as store:
+    call_policy = CallPolicy(timeout_seconds=1.0)
+    async with StoreClient(open_channel("127.0.0.1:1", ChannelSettings()), call_policy=call_policy) as store:
         with pytest.raises(Unavailable) as refused:
             await store.proposals.get("p")
     assert (refused.value.service, refused.value.reason) == ("store", "")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from plangate_client.calls import Patience
+from plangate_client.calls import CallPolicy
 from plangate_client.client import StoreClient
 from plangate_client.command.failures import sentence
 from plangate_client.errors import RoleMissing, Unauthenticated, Unavailable
@@ -70,7 +70,7 @@ async def test_a_server_with_first_credentials(tmp_path: Path) -> None:
 
 async def told(address: str, settings: ChannelSettings) -> str:
     """What the command says of a store that cannot be reached so."""
-    async with StoreClient(open_channel(address, settings), patience=Patience(attempts=1)) as store:
+    async with StoreClient(open_channel(address, settings), call_policy=CallPolicy(attempts=1)) as store:
         with pytest.raises(Unavailable) as refused:
             await store.proposals.list_page()
     return sentence(refused.value, {"store": "HOST"})

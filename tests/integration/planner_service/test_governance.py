@@ -23,7 +23,7 @@ from plangate_core.process.tasks import end_task
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 from planner_service.bootstrap import POLICY_HEALTH, PlannerRefused, build_server
-from planner_service.governance.governance import GovernanceFiles, Stillness
+from planner_service.governance.governance import ChangeDebouncer, GovernanceFiles
 from planner_service.planning.errors import TooManySimulations
 from planner_service.planning.policy_simulation import Past, Simulations
 from planner_service.settings import PlannerSettings
@@ -63,18 +63,18 @@ def replaced(path: Path, text: str) -> None:
 
 def test_a_file_is_let_be_while_somebody_writes_it() -> None:
     old, half, more, whole = (((number, number, 1),) for number in range(4))
-    stillness = Stillness(old)
-    assert not stillness.changed(old, old)
-    assert not stillness.waiting
+    debouncer = ChangeDebouncer(old)
+    assert not debouncer.changed(old, old)
+    assert not debouncer.waiting
     for written in (half, more, whole):
-        assert not stillness.changed(written, old)
-        assert stillness.waiting
-    assert stillness.changed(whole, old)
-    assert not stillness.waiting
-    assert not stillness.changed(whole, whole)
+        assert not debouncer.changed(written, old)
+        assert debouncer.waiting
+    assert debouncer.changed(whole, old)
+    assert not debouncer.waiting
+    assert not debouncer.changed(whole, whole)
     # Written and taken back meanwhile.
-    assert not stillness.changed(half, whole)
-    assert not stillness.changed(whole, whole)
+    assert not debouncer.changed(half, whole)
+    assert not debouncer.changed(whole, whole)
 
 
 @pytest.mark.asyncio

@@ -14,13 +14,13 @@ import pytest_asyncio
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1.store_service_pb2_grpc import PlanServiceServicer, add_PlanServiceServicer_to_server
 
-from plangate_client.calls import Patience
+from plangate_client.calls import CallPolicy
 from plangate_client.client import StoreClient
 from plangate_client.errors import InvalidField
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 from plangate_core.rpc.status import STATUS_DETAILS_KEY, RpcFailure, to_rpc_status
-from planner_service.planning.errors import StoreAway
+from planner_service.planning.errors import StoreUnavailable
 from planner_service.planning.plan import ClaimedPlan, Plan, PlanningEnded, PlanRequest
 from planner_service.store_gateway import StoreGateway
 from store_service import bootstrap as store_bootstrap
@@ -296,13 +296,13 @@ async def test_a_result_waits_for_a_store_that_is_strained(code: grpc.StatusCode
     await server.start()
     claimed = ClaimedPlan(id="x", attempt=1, requester="alice", request=PlanRequest(prompt="look"))
     async with StoreClient(
-        open_channel(f"127.0.0.1:{port}", ChannelSettings()), patience=Patience(attempts=1)
+        open_channel(f"127.0.0.1:{port}", ChannelSettings()), call_policy=CallPolicy(attempts=1)
     ) as client:
         gateway = StoreGateway(client, planner_identity="planner")
         deadline = asyncio.get_running_loop().time() + 5
-        with pytest.raises(StoreAway):
+        with pytest.raises(StoreUnavailable):
             await gateway.complete_planning(claimed, Plan(objective="look"), request_id="", deadline=deadline)
-        with pytest.raises(StoreAway):
+        with pytest.raises(StoreUnavailable):
             await gateway.end_planning(
                 claimed, PlanningEnded("X", "x", retryable=True), request_id="", deadline=deadline
             )

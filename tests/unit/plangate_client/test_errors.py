@@ -8,7 +8,7 @@ from plangate.errors.v1 import error_reason_pb2
 from plangate.plan.v1 import plan_pb2
 
 from plangate_client import errors
-from plangate_client.calls import Patience, may_be_repeated
+from plangate_client.calls import CallPolicy, may_be_repeated
 from plangate_client.error_decoding import typed_error
 from plangate_core.rpc.status import RpcFailure, from_rpc_status, to_rpc_status
 
@@ -69,6 +69,6 @@ def test_what_may_be_repeated(code: grpc.StatusCode, reason: str, repeated: bool
 
 
 def test_delays_grow_up_to_a_limit() -> None:
-    patience = Patience(first_delay_seconds=0.1, longest_delay_seconds=1.0)
+    call_policy = CallPolicy(first_delay_seconds=0.1, longest_delay_seconds=1.0)
     for failed_attempts in range(1, 20):
-        assert 0 < patience.delay_seconds(failed_attempts) <= min(1.0, 0.1 * 2**failed_attempts)
+        assert 0 < call_policy.delay_seconds(failed_attempts) <= min(1.0, 0.1 * 2**failed_attempts)

@@ -15,7 +15,7 @@ from store_service.filters import (
     Comparison,
     Expression,
     Field,
-    FilterInvalid,
+    InvalidFilter,
     Kind,
     Not,
     Operator,
@@ -92,7 +92,7 @@ def test_what_is_read(text: str, expected: Expression | None) -> None:
     ],
 )
 def test_what_is_refused_and_where(text: str, position: int, problem: str) -> None:
-    with pytest.raises(FilterInvalid) as refused:
+    with pytest.raises(InvalidFilter) as refused:
         parse(text, FIELDS)
     assert refused.value.position == position
     assert problem in refused.value.problem
@@ -100,12 +100,12 @@ def test_what_is_refused_and_where(text: str, position: int, problem: str) -> No
 
 def test_depth_and_length_are_bounded() -> None:
     assert parse("NOT " * (MAX_DEPTH - 1) + "id = a", FIELDS)
-    with pytest.raises(FilterInvalid, match="nested deeper"):
+    with pytest.raises(InvalidFilter, match="nested deeper"):
         parse("NOT " * 1000 + "id = a", FIELDS)
-    with pytest.raises(FilterInvalid, match="nested deeper"):
+    with pytest.raises(InvalidFilter, match="nested deeper"):
         parse("(" * 1000 + "id = a", FIELDS)
     assert parse(" OR ".join(["id = a"] * MAX_COMPARISONS), FIELDS)
-    with pytest.raises(FilterInvalid, match="comparisons"):
+    with pytest.raises(InvalidFilter, match="comparisons"):
         parse(" OR ".join(["id = a"] * (MAX_COMPARISONS + 1)), FIELDS)
 
 
@@ -114,7 +114,7 @@ def test_nothing_but_the_typed_error_comes_out(text: str) -> None:
     refused = None
     try:
         parse(text, FIELDS)
-    except FilterInvalid as error:
+    except InvalidFilter as error:
         refused = error
     assert refused is None or 0 <= refused.position <= len(text)
 

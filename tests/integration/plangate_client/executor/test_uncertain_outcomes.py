@@ -16,11 +16,11 @@ import pytest_asyncio
 from plangate.store.v1 import proposal_pb2
 from plangate.store.v1 import store_service_pb2 as rpc
 
-from plangate_client.calls import Patience
+from plangate_client.calls import CallPolicy
 from plangate_client.client import StoreClient
 from plangate_client.errors import RoleMissing
 from plangate_client.executor.catalogue import load_bound_catalogue
-from plangate_client.executor.execution import Ending, Execution, LeaseHolder, Surroundings
+from plangate_client.executor.execution import Ending, Execution, ExecutionEnvironment, LeaseHolder
 from plangate_client.executor.loop import Executor, Observer, Pace
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
@@ -82,11 +82,11 @@ def first(count: int, method: str, failure: RpcFailure, *, after: int = 0) -> Fa
 
 def client(address: str) -> StoreClient:
     """A client that repeats nothing by itself: what fails reaches the executor."""
-    return StoreClient(open_channel(address, ChannelSettings(), actor="worker"), patience=Patience(attempts=1))
+    return StoreClient(open_channel(address, ChannelSettings(), actor="worker"), call_policy=CallPolicy(attempts=1))
 
 
-def surroundings(pair: Pair) -> Surroundings:
-    return Surroundings({"PATH": "/usr/bin:/bin"}, pair.directory, sys.executable, pair.directory)
+def environment(pair: Pair) -> ExecutionEnvironment:
+    return ExecutionEnvironment({"PATH": "/usr/bin:/bin"}, pair.directory, sys.executable, pair.directory)
 
 
 def runs(pair: Pair) -> int:
@@ -115,7 +115,7 @@ async def carried_out(
     catalogue = load_bound_catalogue(pair.catalogue_file)
     async with client(pair.store_address) as store, client(address) as relayed:
         [leased] = await store.proposals.claim(lease_seconds=30.0)
-        holder = LeaseHolder(relayed, catalogue.actions, surroundings(pair), lease_seconds=lease_seconds)
+        holder = LeaseHolder(relayed, catalogue.actions, environment(pair), lease_seconds=lease_seconds)
         leased_at = time.monotonic() - age_seconds
         return await holder.run(leased, leased_at=leased_at, hand_back=hand_back or asyncio.Event())
 
@@ -136,7 +136,7 @@ class Running:
             executor = Executor(
                 store,
                 load_bound_catalogue(self._pair.catalogue_file),
-                surroundings(self._pair),
+                environment(self._pair),
                 pace=self._pace,
                 observer=Observer(
                     ended=self.executions.append, store_away=lambda _, seconds: self.told_seconds.append(seconds)

@@ -17,7 +17,7 @@ from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
 from plangate_client.executor.catalogue import load_bound_catalogue
-from plangate_client.executor.execution import Ending, Execution, LeaseHolder, Surroundings
+from plangate_client.executor.execution import Ending, Execution, ExecutionEnvironment, LeaseHolder
 from plangate_client.executor.loop import Executor, Observer, Pace
 from plangate_core.contract.struct_codec import struct_to_json
 from tests.support.lossy_relay import lossy_relay
@@ -99,7 +99,9 @@ class Worker:
             executor = Executor(
                 store,
                 catalogue,
-                Surroundings({"PATH": "/usr/bin:/bin"}, self._pair.directory, sys.executable, self._pair.directory),
+                ExecutionEnvironment(
+                    {"PATH": "/usr/bin:/bin"}, self._pair.directory, sys.executable, self._pair.directory
+                ),
                 pace=self._pace,
                 observer=Observer(ended=self.executions.append),
             )
@@ -243,8 +245,8 @@ async def test_what_was_leased_but_not_begun_costs_no_attempt(pair: Pair) -> Non
     [proposal] = await pair.submit(("touch", {"name": "begun"}), max_attempts=1)
     async with pair.store("worker") as store:
         catalogue = load_bound_catalogue(pair.catalogue_file)
-        surroundings = Surroundings({"PATH": "/usr/bin:/bin"}, pair.directory, sys.executable, pair.directory)
-        holder = LeaseHolder(store, catalogue.actions, surroundings, lease_seconds=30.0)
+        environment = ExecutionEnvironment({"PATH": "/usr/bin:/bin"}, pair.directory, sys.executable, pair.directory)
+        holder = LeaseHolder(store, catalogue.actions, environment, lease_seconds=30.0)
         [leased] = await store.proposals.claim(lease_seconds=30.0)
         stopping = asyncio.Event()
         stopping.set()
@@ -262,8 +264,8 @@ async def test_a_lease_that_may_be_old_is_renewed_before_anything_begins(pair: P
     [proposal] = await pair.submit(("touch", {"name": "begun"}))
     async with pair.store("worker") as store:
         catalogue = load_bound_catalogue(pair.catalogue_file)
-        surroundings = Surroundings({"PATH": "/usr/bin:/bin"}, pair.directory, sys.executable, pair.directory)
-        holder = LeaseHolder(store, catalogue.actions, surroundings, lease_seconds=30.0)
+        environment = ExecutionEnvironment({"PATH": "/usr/bin:/bin"}, pair.directory, sys.executable, pair.directory)
+        holder = LeaseHolder(store, catalogue.actions, environment, lease_seconds=30.0)
         [leased] = await store.proposals.claim(lease_seconds=30.0)
         # Its claim was asked for twenty seconds ago: the answer to the first try was lost.
         execution = await holder.run(leased, leased_at=time.monotonic() - 20, hand_back=asyncio.Event())

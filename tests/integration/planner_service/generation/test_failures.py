@@ -9,7 +9,7 @@ import pytest
 import structlog.testing
 
 from planner_service.generation import errors
-from planner_service.generation.attempts import AttemptError, AttemptOutcome, RawText
+from planner_service.generation.attempts import AttemptOutcome, Finding, RawText
 from tests.support.generation import PLAN, PROTOCOLS, Bench, Observed
 from tests.support.model_server import (
     ModelReply,
@@ -304,12 +304,12 @@ async def test_missing_jobs_is_said_in_so_many_words(protocol: str) -> None:
     async with ModelServer(default=says({"objective": "x"})) as server, Bench(server, protocol) as bench:
         with pytest.raises(errors.SchemaViolated) as caught:
             await bench.generator.generate(bench.request(max_attempts=1))
-    assert caught.value.errors == (AttemptError("jobs", "missing", "Field required"),)
+    assert caught.value.errors == (Finding("jobs", "missing", "Field required"),)
 
 
 @pytest.mark.asyncio
 async def test_bad_arguments_are_a_failed_attempt_like_any_other() -> None:
-    complaint = AttemptError("jobs.1.action_args.path", "pattern", "must not be absolute")
+    complaint = Finding("jobs.1.action_args.path", "pattern", "must not be absolute")
     async with ModelServer(default=says(PLAN)) as server, Bench(server) as bench:
         with pytest.raises(errors.MeaningViolated) as caught:
             await bench.generator.generate(bench.request(max_attempts=1, check=lambda _: [complaint]))

@@ -14,7 +14,7 @@ import instructor
 import pytest
 
 from planner_service.generation import errors
-from planner_service.generation.attempts import AttemptError
+from planner_service.generation.attempts import Finding
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.generator import Generator
 from planner_service.generation.providers.providers import KEY_VARIABLES, PROVIDERS, ModelClients, load_ahead
@@ -117,7 +117,7 @@ async def test_nothing_of_a_generation_waits_for_the_garbage_collector(streamed:
         gc.disable()
         try:
 
-            def check(_: PlanDraft) -> list[AttemptError]:
+            def check(_: PlanDraft) -> list[Finding]:
                 return []
 
             held = weakref.ref(check)

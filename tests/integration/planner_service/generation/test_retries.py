@@ -9,7 +9,7 @@ import json
 import pytest
 
 from planner_service.generation import errors
-from planner_service.generation.attempts import AttemptError, AttemptOutcome
+from planner_service.generation.attempts import AttemptOutcome, Finding
 from planner_service.generation.prompt.conversation import MAX_REASK
 from planner_service.generation.providers.circuit import CircuitState
 from planner_service.generation.reply.draft import PlanDraft
@@ -45,7 +45,7 @@ async def test_it_says_what_was_wrong_and_gets_it_right(protocol: str) -> None:
         result = await bench.generator.generate(bench.request())
     assert outcomes(result) == ["INVALID_SCHEMA", "VALID"]
     first, second = result.report.attempts
-    assert first.errors == (AttemptError("jobs", "missing", "Field required"),)
+    assert first.errors == (Finding("jobs", "missing", "Field required"),)
     assert json.loads(first.raw_text) == NO_JOBS
     assert (first.number, second.number) == (1, 2)
     # Usage is each attempt's own, not the running total that Instructor writes into the response.
@@ -61,9 +61,9 @@ async def test_it_says_what_was_wrong_and_gets_it_right(protocol: str) -> None:
 
 @pytest.mark.asyncio
 async def test_errors_of_meaning_are_fed_back_too() -> None:
-    def check(draft: PlanDraft) -> list[AttemptError]:
+    def check(draft: PlanDraft) -> list[Finding]:
         if draft.jobs[0].action_args["path"] == "/var/log":
-            return [AttemptError("jobs.0.action_args.path", "forbidden", "is not yours to look at")]
+            return [Finding("jobs.0.action_args.path", "forbidden", "is not yours to look at")]
         return []
 
     better = json.loads(json.dumps(PLAN).replace("/var/log", "/tmp"))
@@ -304,7 +304,7 @@ class TestTokens:
                 await bench.generator.generate(bench.request(token_budget=1_500))
         assert caught.value.token_budget == 1_500
         assert outcomes(caught.value) == ["INVALID_SCHEMA"]
-        assert caught.value.errors == (AttemptError("jobs", "missing", "Field required"),)
+        assert caught.value.errors == (Finding("jobs", "missing", "Field required"),)
 
     @pytest.mark.asyncio
     async def test_the_reply_may_be_no_longer_than_the_budget_pays_for(self) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from planner_service.generation import errors
-from planner_service.generation.attempts import AttemptError, AttemptOutcome
-from planner_service.generation.instructor_client import TellingFailed
+from planner_service.generation.attempts import AttemptOutcome, Finding
+from planner_service.generation.instructor_client import ObserverFailed
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
 from tests.support.generation import PLAN, PROTOCOLS, Bench, Observed
 from tests.support.model_server import ModelReply, ModelRequest, ModelServer, drops, garbage, hangs, says, truncates
@@ -45,14 +45,14 @@ async def test_every_job_is_told_once_and_as_it_is_in_the_plan(protocol: str, ch
 @pytest.mark.parametrize("protocol", OPENAI)
 @pytest.mark.parametrize("indent", [None, 2])
 async def test_a_server_that_does_not_stream_answers_all_at_once(protocol: str, indent: int | None) -> None:
-    observer, healing = Observed(), Observed()
+    observer, run = Observed(), Observed()
     reply = says(json.dumps(PLAN, indent=indent))
     async with ModelServer(default=reply, streams=False) as server, Bench(server, protocol) as bench:
         result = await bench.generator.generate(bench.request(), observer)
         assert (await bench.generator.generate(bench.request())).draft == result.draft
         assert server.connections == 1
         server.script(says(""))
-        healed = await bench.generator.generate(bench.request(), healing)
+        healed = await bench.generator.generate(bench.request(), run)
     assert [request.streamed for request in server.requests] == [True, False, True, True]
     assert observer.kinds == ["started", "job", "job", "finished"]
     assert observer.jobs == dict(enumerate(result.draft.jobs))
@@ -115,8 +115,8 @@ async def test_jobs_of_a_reply_that_breaks_off_are_taken_back(protocol: str) -> 
 
 @pytest.mark.asyncio
 async def test_jobs_that_fail_the_checks_are_taken_back() -> None:
-    def check(draft: PlanDraft) -> list[AttemptError]:
-        return [AttemptError("jobs.0", "no", "no")] if len(draft.jobs) == 2 else []
+    def check(draft: PlanDraft) -> list[Finding]:
+        return [Finding("jobs.0", "no", "no")] if len(draft.jobs) == 2 else []
 
     single = {**PLAN, "jobs": PLAN["jobs"][:1]}
     observer = Observed()
@@ -238,7 +238,7 @@ async def test_a_fault_of_who_listens_is_not_the_providers(protocol: str) -> Non
             raise ValueError("a fault of ours")
 
     async with ModelServer(default=says(PLAN)) as server, Bench(server, protocol, circuit_failures=1) as bench:
-        with pytest.raises(TellingFailed) as caught:
+        with pytest.raises(ObserverFailed) as caught:
             await bench.generator.generate(bench.request(), Faulty())
         assert isinstance(caught.value.__cause__, ValueError)
         assert len((await bench.generator.generate(bench.request())).draft.jobs) == 2

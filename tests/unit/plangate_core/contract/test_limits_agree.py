@@ -7,6 +7,7 @@ import pytest
 from planner_service.api import requests
 from planner_service.generation.reply import draft
 from planner_service.planning import checks, plan
+from planner_service.wording import describing
 from store_service.domain import limits
 
 
@@ -15,7 +16,7 @@ from store_service.domain import limits
     [
         (plan.MAX_PROMPT_CHARACTERS, limits.MAX_PROMPT),
         (plan.MAX_OBJECTIVE_CHARACTERS, limits.MAX_OBJECTIVE),
-        (plan.MAX_DESCRIPTION_CHARACTERS, limits.MAX_DESCRIPTION),
+        (describing.MAX_DESCRIPTION_CHARACTERS, limits.MAX_DESCRIPTION),
         (plan.MAX_EVIDENCE_CHARACTERS, limits.MAX_EVIDENCE),
         (plan.MAX_JOBS, limits.MAX_JOBS),
         (draft.MAX_JOBS, limits.MAX_JOBS),

@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from planner_service.generation import errors
-from planner_service.generation.attempts import AttemptError
-from planner_service.generation.retry_policy import Step, Tactics
+from planner_service.generation.attempts import Finding
+from planner_service.generation.retry_policy import NextAttempt, RetryPolicy
 from planner_service.generation.settings import GenerationSettings, OnRepeatedError
 
 M = "openai/m"
 
 
-def tactics(models: int = 1, **settings: object) -> Tactics:
-    return Tactics(GenerationSettings(**settings), models, lambda: 1.0)  # type: ignore[arg-type]  # test's own keywords
+def policy(models: int = 1, **settings: object) -> RetryPolicy:
+    return RetryPolicy(GenerationSettings(**settings), models, lambda: 1.0)  # type: ignore[arg-type]  # test's own keywords
 
 
 def invalid(kind: str = "missing") -> errors.SchemaViolated:
-    return errors.SchemaViolated(M, errors=(AttemptError("jobs", kind, kind),))
+    return errors.SchemaViolated(M, errors=(Finding("jobs", kind, kind),))
 
 
 def deadline_passed() -> errors.ProviderTimedOut:
@@ -37,7 +37,7 @@ def deadline_passed() -> errors.ProviderTimedOut:
     ids=lambda failure: type(failure).__name__,
 )
 def test_some_failures_are_final(failure: errors.GenerationFailed) -> None:
-    assert tactics(models=3).after(failure, None) is None
+    assert policy(models=3).after(failure, None) is None
 
 
 @pytest.mark.parametrize(
@@ -46,14 +46,14 @@ def test_some_failures_are_final(failure: errors.GenerationFailed) -> None:
     ids=lambda failure: type(failure).__name__,
 )
 def test_some_failures_only_another_model_can_mend(failure: errors.GenerationFailed) -> None:
-    assert tactics(models=1).after(failure, None) is None
-    assert tactics(models=2).after(failure, None) == Step(1)
+    assert policy(models=1).after(failure, None) is None
+    assert policy(models=2).after(failure, None) == NextAttempt(1)
 
 
 def test_a_rejected_parameter_is_left_out_at_once() -> None:
     failure = errors.RequestRejected(M)
     failure.parameter = "seed"
-    assert tactics().after(failure, None) == Step(0)
+    assert policy().after(failure, None) == NextAttempt(0)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_rejected_parameter_is_left_out_at_once() -> None:
     ],
 )
 def test_every_failure_of_a_reply_is_told_to_the_model(kind: type[errors.PlanInvalid]) -> None:
-    assert tactics().after(kind(M), None) == Step(0, reask=True)
+    assert policy().after(kind(M), None) == NextAttempt(0, reask=True)
 
 
 @pytest.mark.parametrize(
@@ -77,72 +77,74 @@ def test_every_failure_of_a_reply_is_told_to_the_model(kind: type[errors.PlanInv
     [
         (OnRepeatedError.STOP, 2, None),
         (OnRepeatedError.FALLBACK, 1, None),
-        (OnRepeatedError.FALLBACK, 2, Step(1)),
-        (OnRepeatedError.VARY, 1, Step(0, reask=True, vary=True)),
-        (OnRepeatedError.VARY, 2, Step(0, reask=True, vary=True)),
+        (OnRepeatedError.FALLBACK, 2, NextAttempt(1)),
+        (OnRepeatedError.VARY, 1, NextAttempt(0, reask=True, vary=True)),
+        (OnRepeatedError.VARY, 2, NextAttempt(0, reask=True, vary=True)),
     ],
 )
-def test_the_same_error_twice(setting: OnRepeatedError, models: int, expected: Step | None) -> None:
-    it = tactics(models, on_repeated_error=setting)
-    assert it.after(invalid(), None) == Step(0, reask=True)
+def test_the_same_error_twice(setting: OnRepeatedError, models: int, expected: NextAttempt | None) -> None:
+    it = policy(models, on_repeated_error=setting)
+    assert it.after(invalid(), None) == NextAttempt(0, reask=True)
     again = invalid()
     assert it.after(again, None) == expected
     assert again.repeated
 
 
 def test_two_different_errors_leave_the_model_if_there_is_another() -> None:
-    alone, accompanied = tactics(1), tactics(2)
+    alone, accompanied = policy(1), policy(2)
     for it in (alone, accompanied):
         it.after(invalid("missing"), None)
-    assert alone.after(invalid("other"), None) == Step(0, reask=True)
-    assert accompanied.after(invalid("other"), None) == Step(1)
+    assert alone.after(invalid("other"), None) == NextAttempt(0, reask=True)
+    assert accompanied.after(invalid("other"), None) == NextAttempt(1)
 
 
 def test_another_models_errors_are_counted_anew() -> None:
-    it = tactics(3)
+    it = policy(3)
     it.after(invalid(), None)
     it.asked(1)
-    assert it.after(invalid(), None) == Step(1, reask=True)
+    assert it.after(invalid(), None) == NextAttempt(1, reask=True)
 
 
 def test_an_outage_between_does_not_hide_a_repetition() -> None:
-    it = tactics(on_repeated_error=OnRepeatedError.STOP)
+    it = policy(on_repeated_error=OnRepeatedError.STOP)
     it.after(invalid(), None)
-    assert it.after(errors.ServerFailed(M), None) == Step(0, delay_seconds=0.25)
+    assert it.after(errors.ServerFailed(M), None) == NextAttempt(0, delay_seconds=0.25)
     assert it.after(invalid(), None) is None
 
 
 def test_outages_back_off_and_move_on() -> None:
-    it = tactics(2)
-    assert it.after(errors.ConnectionLost(M), None) == Step(0, delay_seconds=0.25)
-    assert it.after(errors.ProviderTimedOut(M), None) == Step(1)
+    it = policy(2)
+    assert it.after(errors.ConnectionLost(M), None) == NextAttempt(0, delay_seconds=0.25)
+    assert it.after(errors.ProviderTimedOut(M), None) == NextAttempt(1)
 
 
 def test_a_servers_wish_to_wait_is_granted() -> None:
-    assert tactics().after(errors.ServerFailed(M, retry_after_seconds=2.0), None) == Step(0, delay_seconds=2.0)
+    assert policy().after(errors.ServerFailed(M, retry_after_seconds=2.0), None) == NextAttempt(0, delay_seconds=2.0)
 
 
 def test_a_server_that_wishes_to_be_left_alone_for_long_is() -> None:
-    assert tactics(2).after(errors.ServerFailed(M, retry_after_seconds=6.0), 300.0) == Step(1)
-    assert tactics(1).after(errors.ServerFailed(M, retry_after_seconds=60.0), 300.0) == Step(0, delay_seconds=60.0)
-    assert tactics(1).after(errors.ServerFailed(M, retry_after_seconds=61.0), 300.0) is None
+    assert policy(2).after(errors.ServerFailed(M, retry_after_seconds=6.0), 300.0) == NextAttempt(1)
+    assert policy(1).after(errors.ServerFailed(M, retry_after_seconds=60.0), 300.0) == NextAttempt(
+        0, delay_seconds=60.0
+    )
+    assert policy(1).after(errors.ServerFailed(M, retry_after_seconds=61.0), 300.0) is None
 
 
 def test_jitter_takes_up_to_half_off() -> None:
-    hasty = Tactics(GenerationSettings(), 1, lambda: 0.0)
-    assert hasty.after(errors.ServerFailed(M), None) == Step(0, delay_seconds=0.125)
+    hasty = RetryPolicy(GenerationSettings(), 1, lambda: 0.0)
+    assert hasty.after(errors.ServerFailed(M), None) == NextAttempt(0, delay_seconds=0.125)
 
 
 def test_nobody_waits_beyond_the_deadline() -> None:
     slow = errors.RateLimited(M, retry_after_seconds=4.0)
-    assert tactics(1).after(slow, 10.0) == Step(0, delay_seconds=4.0)
-    assert tactics(1).after(slow, 4.0) is None
-    assert tactics(2).after(slow, 4.0) == Step(1)
+    assert policy(1).after(slow, 10.0) == NextAttempt(0, delay_seconds=4.0)
+    assert policy(1).after(slow, 4.0) is None
+    assert policy(2).after(slow, 4.0) == NextAttempt(1)
 
 
 def test_limits_of_patience() -> None:
-    assert tactics(2).after(errors.RateLimited(M, retry_after_seconds=4.0), None) == Step(0, delay_seconds=4.0)
-    assert tactics(2).after(errors.RateLimited(M, retry_after_seconds=6.0), None) == Step(1)
-    assert tactics(1).after(errors.RateLimited(M, retry_after_seconds=60.0), None) == Step(0, delay_seconds=60.0)
-    assert tactics(1).after(errors.RateLimited(M, retry_after_seconds=61.0), None) is None
-    assert tactics(1).after(errors.RateLimited(M), None) == Step(0, delay_seconds=0.25)
+    assert policy(2).after(errors.RateLimited(M, retry_after_seconds=4.0), None) == NextAttempt(0, delay_seconds=4.0)
+    assert policy(2).after(errors.RateLimited(M, retry_after_seconds=6.0), None) == NextAttempt(1)
+    assert policy(1).after(errors.RateLimited(M, retry_after_seconds=60.0), None) == NextAttempt(0, delay_seconds=60.0)
+    assert policy(1).after(errors.RateLimited(M, retry_after_seconds=61.0), None) is None
+    assert policy(1).after(errors.RateLimited(M), None) == NextAttempt(0, delay_seconds=0.25)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from planner_service.generation.attempts import Attempt
 from planner_service.generation.reply.draft import JobDraft
 from planner_service.planning.checks import job_of_draft
-from planner_service.planning.observer import Told
+from planner_service.planning.observer import GovernedJobObserver
 from planner_service.planning.plan import Job
 
 LOOK, ACT = JobDraft("look", {"at": "web"}), JobDraft("act", {"on": "web"})
@@ -30,7 +30,7 @@ class Heard:
 
 def test_a_job_that_comes_again_is_told_once_and_a_changed_one_is_taken_back() -> None:
     heard = Heard()
-    told = Told(heard, job_of_draft)
+    told = GovernedJobObserver(heard, job_of_draft)
     told.job(LOOK, 0)
     told.job(LOOK, 0)
     told.job(ACT, 0)
@@ -39,7 +39,7 @@ def test_a_job_that_comes_again_is_told_once_and_a_changed_one_is_taken_back() -
 
 def test_in_the_end_everything_told_is_in_the_plan_and_the_other_way_round() -> None:
     heard = Heard()
-    told = Told(heard, lambda index, draft: job_of_draft(index, draft) if draft is LOOK else None)
+    told = GovernedJobObserver(heard, lambda index, draft: job_of_draft(index, draft) if draft is LOOK else None)
     told.job(LOOK, 0)
     told.job(ACT, 1)
     told.jobs_retracted([0, 1], "the reply was wrong")

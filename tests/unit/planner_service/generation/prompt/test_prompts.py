@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from plangate_core.catalogue.catalogue import Catalogue, parse_catalogue
-from plangate_core.catalogue.finding import AttemptError
+from plangate_core.catalogue.finding import Finding
 from planner_service.generation.prompt.prompts import build_messages, reask_message
 from planner_service.generation.reply.draft import NO_MATCHING_ACTION, draft_model, read_draft
 
@@ -144,7 +144,7 @@ def test_actions_are_described_with_their_arguments() -> None:
 
 
 def test_a_reask_names_places_and_is_compact() -> None:
-    errors = [AttemptError("jobs.0.action_args.host", "missing", "Field required"), AttemptError("", "x", "y" * 5000)]
+    errors = [Finding("jobs.0.action_args.host", "missing", "Field required"), Finding("", "x", "y" * 5000)]
     text = reask_message(errors)
     assert "- jobs.0.action_args.host: Field required" in text
     assert len(text) < 600

@@ -12,8 +12,8 @@ import pydantic
 import pytest
 
 from planner_service.generation.attempts import (
-    AttemptError,
     AttemptOutcome,
+    Finding,
     RawText,
     bounded_errors,
     recorded_text,
@@ -86,9 +86,7 @@ def test_too_short_is_not_said_beside_what_made_it_short() -> None:
         Reply.model_validate(reply)
     assert len(caught.value.errors()) == 2
     (error,) = schema_errors(caught.value, reply, ["measure"])
-    assert error == AttemptError(
-        "jobs.0.action_name", "unknown_action", "There is no such action. The actions are: measure"
-    )
+    assert error == Finding("jobs.0.action_name", "unknown_action", "There is no such action. The actions are: measure")
 
 
 def test_many_actions_are_not_all_listed() -> None:
@@ -103,10 +101,10 @@ def test_many_actions_are_not_all_listed() -> None:
 
 
 def test_errors_and_texts_are_bounded() -> None:
-    kept = bounded_errors([AttemptError("", "x", "y" * 9_999)] * 99)
+    kept = bounded_errors([Finding("", "x", "y" * 9_999)] * 99)
     assert len(kept) == 20
     assert all(len(error.message) <= 500 for error in kept)
-    assert len(bounded_errors([AttemptError("jobs.0.action_args." + "k" * 99_999, "x", "y")])[0].path) == 200
+    assert len(bounded_errors([Finding("jobs.0.action_args." + "k" * 99_999, "x", "y")])[0].path) == 200
     assert len(recorded_text("x" * 99_999, RawText.KEEP)) == 16_384
     assert recorded_text("secret", RawText.REDACT) == "[6 characters redacted]"
     assert recorded_text("secret", RawText.DROP) == ""
@@ -128,7 +126,7 @@ def test_every_failure_has_a_kind_an_outcome_and_a_message() -> None:
 
 def test_a_reask_is_bounded_whatever_it_tells() -> None:
     opening = [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}]
-    errors = tuple(AttemptError(f"jobs.{n}", "x", "y" * 500) for n in range(20))
+    errors = tuple(Finding(f"jobs.{n}", "x", "y" * 500) for n in range(20))
     for reply in ("", "short", "long" * 100_000):
         for show in (True, False):
             messages = reask(opening, reply, errors, show_reply=show)

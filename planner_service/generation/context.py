@@ -7,7 +7,7 @@ import datetime as dt
 from collections.abc import Callable
 
 from plangate_core.catalogue.catalogue import Catalogue
-from planner_service.generation.instructor_client import DraftForm
+from planner_service.generation.instructor_client import ResponseModel
 from planner_service.generation.prompt.conversation import TokenEstimate
 from planner_service.generation.providers.circuit import Circuit, CircuitState
 from planner_service.generation.providers.providers import ModelClients
@@ -16,7 +16,7 @@ from planner_service.generation.settings import GenerationSettings
 _FORMS_KEPT = 8
 
 
-class Workshop:
+class GenerationContext:
     """See the module."""
 
     def __init__(
@@ -31,7 +31,7 @@ class Workshop:
         self.now = now
         self.jitter = jitter
         self._circuits: dict[str, Circuit] = {}
-        self._forms: dict[str, DraftForm] = {}
+        self._forms: dict[str, ResponseModel] = {}
         self._estimates: dict[str, TokenEstimate] = {}
 
     def circuit(self, provider: str) -> Circuit:
@@ -47,13 +47,13 @@ class Workshop:
         """Of every provider that was asked so far."""
         return {provider: circuit.state for provider, circuit in self._circuits.items()}
 
-    def form(self, catalogue: Catalogue) -> DraftForm:
+    def form(self, catalogue: Catalogue) -> ResponseModel:
         """The reply's form for a catalogue; the last few catalogues' are kept."""
         form = self._forms.get(catalogue.digest)
         if form is None:
             while len(self._forms) >= _FORMS_KEPT:
                 del self._forms[next(iter(self._forms))]
-            form = self._forms[catalogue.digest] = DraftForm(catalogue)
+            form = self._forms[catalogue.digest] = ResponseModel(catalogue)
         return form
 
     def estimate(self, model: str) -> TokenEstimate:

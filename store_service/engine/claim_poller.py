@@ -47,7 +47,7 @@ _READY_OF_PLAN = (
 _QUEUED_PLANS = f"SELECT id FROM plans WHERE {models.QUEUED} AND {_DUE} LIMIT :count"  # noqa: S608 - our own words
 
 
-class ClaimableLookout:
+class ClaimPoller:
     """Looks every `interval_seconds` while anybody waits, and wakes as many as there are things to claim."""
 
     def __init__(self, database: Database, signals: WorkSignals, *, clock: Clock, interval_seconds: float) -> None:

@@ -39,11 +39,6 @@ class Waiting:
         else:
             self._future.set_result(outcome)
 
-    @property
-    def is_answered(self) -> bool:
-        """Whether it was answered, or nobody waits any more."""
-        return self._future.done()
-
     def is_wanted(self, now: float) -> bool:
         """Whether somebody still waits. A call whose time is over is told so."""
         if self._future.done():

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import structlog
@@ -12,7 +12,6 @@ import uuid6
 from store_service.clock import Clock
 from store_service.commands import ClaimPlans, ClaimProposals, Command
 from store_service.commands.answer import Answer
-from store_service.commands.proposals import OnProposal
 from store_service.commands.working_set import Needs, WorkingSet
 from store_service.database.database import Database
 from store_service.database.row_cache import CommittedRows
@@ -22,7 +21,6 @@ from store_service.domain.errors import (
     DatabaseUnavailable,
     Draining,
     StoreError,
-    VersionConflict,
 )
 from store_service.domain.events import Event, LogHead
 from store_service.domain.instant import Instant, instant_of
@@ -34,7 +32,6 @@ from store_service.engine.batch import Answered, Batch, RequestIdentity
 from store_service.engine.claim_poller import ClaimPoller
 from store_service.engine.failpoints import FailPoint, FailPoints
 from store_service.engine.loading import load
-from store_service.engine.turns import TurnOptions, Turns
 from store_service.engine.work_signals import Wanted, WorkSignals
 from store_service.engine.write_queue import Waiting, WriteQueue
 
@@ -54,7 +51,6 @@ class WriterOptions:
     cache_bytes: about how much memory committed entities may take, on SQLite.
     poll_seconds: how often to look, for all who wait for something to claim: other processes, pauses that end.
     reconnect_pauses: seconds to wait before each new try after the connection broke.
-    turns: how long those wait who lose a race for one proposal.
     """
 
     max_waiting: int = 1024
@@ -64,7 +60,6 @@ class WriterOptions:
     poll_seconds: float = 1.0
     reconnect_pauses: tuple[float, ...] = (0.0, 0.1, 0.5, 2.0)
     conflict_tries: int = 5
-    turns: TurnOptions = field(default_factory=TurnOptions)
 
 
 @dataclass(slots=True)
@@ -102,7 +97,6 @@ class Writer:
         self._queue = WriteQueue(self._options.max_waiting, self._options.max_waiting_bytes)
         self._signals = WorkSignals()
         self._lookout = ClaimPoller(database, self._signals, clock=clock, interval_seconds=self._options.poll_seconds)
-        self._turns = Turns(self._options.turns)
         self._listeners: list[CommitListener] = []
         self._forgetting: deque[_Forgetting] = deque()
         self._head: LogHead | None = None
@@ -155,7 +149,6 @@ class Writer:
     def end_waits(self) -> None:
         """Answers those who wait for something to claim, now and from now on: nothing more is worth waiting for."""
         self._waits_are_over = True
-        self._turns.end()
         self._signals.wake_all()
 
     async def execute(self, command: Command, *, deadline: float | None = None) -> Answer:
@@ -317,9 +310,6 @@ class Writer:
                 await self._fail_points.reach(FailPoint.AFTER_COMMIT)
             except Exception as error:
                 raise ConnectionLost(str(error), commit_sent=True) from error
-        if self._turns.any:
-            for proposal_id, proposal in applied.working_set.changed_proposals.items():
-                self._turns.changed(proposal_id, None if proposal is None else proposal.version)
         self._settle(batch)
 
     async def _forget(self, forgetting: "_Forgetting") -> None:
@@ -421,12 +411,8 @@ class Writer:
 
     def _settle(self, batch: list[Waiting]) -> None:
         for waiting in batch:
-            outcome, command = waiting.outcome, waiting.command
-            assert outcome is not None
-            if isinstance(outcome, VersionConflict) and isinstance(command, OnProposal):
-                self._turns.lost(waiting, command.proposal_id, outcome)
-            else:
-                waiting.settle(outcome)
+            assert waiting.outcome is not None
+            waiting.settle(waiting.outcome)
 
     def _settle_all(self, batch: list[Waiting], error: Exception) -> None:
         for waiting in batch:

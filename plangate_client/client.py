@@ -20,7 +20,8 @@ from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1 import action_pb2
 from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 from plangate.planner.v1.planner_service_pb2_grpc import PlannerServiceStub
-from plangate.store.v1 import proposal_pb2
+from plangate.store.v1 import identity_service_pb2, proposal_pb2
+from plangate.store.v1.identity_service_pb2_grpc import IdentityServiceStub
 
 from plangate_client.calls import CallPolicy, Calls, new_request_id
 from plangate_client.events import Events
@@ -44,6 +45,12 @@ class StoreClient:
         self.plans = Plans(channel, self._calls)
         self.proposals = Proposals(channel, self._calls)
         self.events = Events(channel, self._calls)
+        self._identity = IdentityServiceStub(channel)
+
+    async def who_am_i(self, *, timeout_seconds: float | None = None) -> identity_service_pb2.WhoAmIResponse:
+        """The caller's identity and roles, as the store sees them."""
+        request = identity_service_pb2.WhoAmIRequest()
+        return await self._calls.unary(self._identity.WhoAmI, request, repeatable=True, timeout_seconds=timeout_seconds)
 
     def on_behalf_of(self, identity: str) -> StoreClient:
         """The same store for calls that a service with role `planner` makes in a requester's name.

@@ -7,10 +7,16 @@ from contextlib import AsyncExitStack
 
 import grpc
 import structlog
-from plangate.store.v1 import store_service_pb2, store_service_pb2_grpc
+from plangate.store.v1 import (
+    identity_service_pb2,
+    identity_service_pb2_grpc,
+    store_service_pb2,
+    store_service_pb2_grpc,
+)
 
 from plangate_core.rpc.server import GrpcServer
 from store_service.api.event_servicer import WATCH_METHOD, EventServicer
+from store_service.api.identity_servicer import IdentityServicer
 from store_service.api.plan_servicer import PlanServicer
 from store_service.api.proposal_servicer import ProposalServicer
 from store_service.api.status_mapping import map_error
@@ -26,7 +32,11 @@ from store_service.messages.encoding import snapshot_to_bytes
 from store_service.settings import StoreSettings
 from store_service.sweeper import Sweeper
 
-SERVICE_NAMES = tuple(service.full_name for service in store_service_pb2.DESCRIPTOR.services_by_name.values())
+SERVICE_NAMES = tuple(
+    service.full_name
+    for file in (store_service_pb2, identity_service_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+)
 
 _log = structlog.get_logger("store")
 
@@ -114,6 +124,7 @@ class StoreServer:
             store_service_pb2_grpc.add_PlanServiceServicer_to_server(plans, server)
             store_service_pb2_grpc.add_ProposalServiceServicer_to_server(proposals, server)
             store_service_pb2_grpc.add_EventServiceServicer_to_server(events, server)
+            identity_service_pb2_grpc.add_IdentityServiceServicer_to_server(IdentityServicer(), server)
 
         self.grpc = GrpcServer(
             settings,

@@ -67,6 +67,8 @@ PERMISSIONS: Mapping[str, Permission] = {
     "WatchEvents": _EVERYBODY,
     "VerifyEvents": _EVERYBODY,
     "GetCheckpoint": _EVERYBODY,
+    # IdentityService
+    "WhoAmI": _EVERYBODY,
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 from plangate.plan.v1 import plan_pb2
-from plangate.store.v1 import proposal_pb2, store_service_pb2_grpc
+from plangate.store.v1 import identity_service_pb2_grpc, proposal_pb2, store_service_pb2_grpc
 from plangate.store.v1 import store_service_pb2 as rpc
 
 from plangate_core.rpc.channel import open_channel
@@ -21,13 +21,14 @@ from store_service.settings import StoreSettings
 
 
 class Client:
-    """One caller: the three services under one identity."""
+    """One caller: the store's services under one identity."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self.channel = channel
         self.plans = store_service_pb2_grpc.PlanServiceStub(channel)
         self.proposals = store_service_pb2_grpc.ProposalServiceStub(channel)
         self.events = store_service_pb2_grpc.EventServiceStub(channel)
+        self.identity = identity_service_pb2_grpc.IdentityServiceStub(channel)
 
     async def propose(self, action_name: str = "delete_file", **options: Any) -> proposal_pb2.Proposal:
         """Create a PENDING proposal (or what `submit=False` and further fields of the proposal say)."""

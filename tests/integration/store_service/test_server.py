@@ -15,6 +15,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from plangate.store.v1 import store_service_pb2 as rpc
+from plangate.store.v1.identity_service_pb2 import WhoAmIRequest
 
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.server import ServerRefused
@@ -93,6 +94,7 @@ def calls_of(client: Client) -> Iterator[tuple[str, Any]]:
         for method in rpc.DESCRIPTOR.services_by_name[service].methods:
             request = getattr(rpc, method.input_type.name)()
             yield method.name, (lambda stub=stub, name=method.name, request=request: getattr(stub, name)(request))
+    yield "WhoAmI", lambda: client.identity.WhoAmI(WhoAmIRequest())
 
 
 async def is_refused_for_its_role(name: str, call: Any) -> bool:
@@ -131,6 +133,24 @@ async def test_every_rpc_is_open_to_its_roles_only(sqlite_url: str, tmp_path: Pa
                 allowed = permission.roles is None or role in permission.roles or permission.creator_too
                 assert await is_refused_for_its_role(name, call) is not allowed, (role, name)
             await client.channel.close()
+
+
+@pytest.mark.asyncio
+async def test_callers_are_told_who_they_are(sqlite_url: str, tmp_path: Path) -> None:
+    async with running_store(sqlite_url) as store:
+        claimed = await store.as_("alice", "finance").identity.WhoAmI(WhoAmIRequest())
+        assert (claimed.identity, claimed.authenticated) == ("alice", False)
+        assert [*claimed.roles] == ["executor", "finance", "reviewer"]
+    tokens = tmp_path / "tokens.yaml"
+    digest = hashlib.sha256(b"secret").hexdigest()
+    tokens.write_text(f"tokens:\n  - {{sha256: {digest}, identity: lea, roles: [reviewer, finance]}}")
+    async with running_store(sqlite_url, auth_tokens_file=tokens) as store:
+        client = _with_token(store, "secret")
+        proved = await client.identity.WhoAmI(WhoAmIRequest())
+        assert (proved.identity, proved.authenticated, [*proved.roles]) == ("lea", True, ["finance", "reviewer"])
+        await client.channel.close()
+        failure = await failure_of(store.alice.identity.WhoAmI(WhoAmIRequest()))
+        assert failure.code is grpc.StatusCode.UNAUTHENTICATED
 
 
 def _with_token(store: RunningStore, token: str) -> Client:

@@ -58,6 +58,66 @@ PLAN_STATE_CANCELLED: PlanState.ValueType  # 5
 """Cancelled by a person; its open proposals were cancelled with it."""
 Global___PlanState: _TypeAlias = PlanState  # noqa: Y015
 
+class _OnRefusal:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnRefusalEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnRefusal.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_REFUSAL_UNSPECIFIED: _OnRefusal.ValueType  # 0
+    """As CANCEL."""
+    ON_REFUSAL_ASK: _OnRefusal.ValueType  # 1
+    """A person decides: a step that was APPROVED by policy becomes PENDING and needs at least one approval; one that is
+    PENDING stays so. Both carry a note that names the step that ended. The dependency is then settled: once approved, the
+    step may be claimed. Steps that only keep the order of the request have this.
+    """
+    ON_REFUSAL_CONTINUE: _OnRefusal.ValueType  # 2
+    """The dependency is settled; the step goes on as if it had succeeded."""
+    ON_REFUSAL_CANCEL: _OnRefusal.ValueType  # 3
+    """The step becomes CANCELLED."""
+
+class OnRefusal(_OnRefusal, metaclass=_OnRefusalEnumTypeWrapper):
+    """What becomes of a step when a step that it depends on ends in any way but EXECUTED, a denial by policy included.
+    When several of its dependencies end so, it is applied to each.
+    """
+
+ON_REFUSAL_UNSPECIFIED: OnRefusal.ValueType  # 0
+"""As CANCEL."""
+ON_REFUSAL_ASK: OnRefusal.ValueType  # 1
+"""A person decides: a step that was APPROVED by policy becomes PENDING and needs at least one approval; one that is
+PENDING stays so. Both carry a note that names the step that ended. The dependency is then settled: once approved, the
+step may be claimed. Steps that only keep the order of the request have this.
+"""
+ON_REFUSAL_CONTINUE: OnRefusal.ValueType  # 2
+"""The dependency is settled; the step goes on as if it had succeeded."""
+ON_REFUSAL_CANCEL: OnRefusal.ValueType  # 3
+"""The step becomes CANCELLED."""
+Global___OnRefusal: _TypeAlias = OnRefusal  # noqa: Y015
+
+class _StepOrder:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StepOrderEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepOrder.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STEP_ORDER_UNSPECIFIED: _StepOrder.ValueType  # 0
+    """What the catalogue or the policy says of the action; sequential where neither does."""
+    STEP_ORDER_INDEPENDENT: _StepOrder.ValueType  # 1
+    """They do not wait for each other."""
+    STEP_ORDER_SEQUENTIAL: _StepOrder.ValueType  # 2
+    """Each waits until the one before has ended (depends_on with on_refusal ASK)."""
+
+class StepOrder(_StepOrder, metaclass=_StepOrderEnumTypeWrapper):
+    """Whether steps that do not need each other's results keep the order of the request."""
+
+STEP_ORDER_UNSPECIFIED: StepOrder.ValueType  # 0
+"""What the catalogue or the policy says of the action; sequential where neither does."""
+STEP_ORDER_INDEPENDENT: StepOrder.ValueType  # 1
+"""They do not wait for each other."""
+STEP_ORDER_SEQUENTIAL: StepOrder.ValueType  # 2
+"""Each waits until the one before has ended (depends_on with on_refusal ASK)."""
+Global___StepOrder: _TypeAlias = StepOrder  # noqa: Y015
+
 class _Effect:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -309,6 +369,7 @@ class GenerationOptions(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     TOKEN_BUDGET_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Provider string of the model to use instead of the configured one, for example "openai/gpt-4o".
     Only models that the planner's settings allow.
@@ -317,16 +378,19 @@ class GenerationOptions(_message.Message):
     """Model calls allowed for this plan, 1 to 10; 0 means the planner's default."""
     token_budget: _builtins.int
     """Input plus output tokens allowed over all attempts; 0 means the planner's default."""
+    order: Global___StepOrder.ValueType
+    """Whether steps that do not depend on each other keep their order."""
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         max_attempts: _builtins.int = ...,
         token_budget: _builtins.int = ...,
+        order: Global___StepOrder.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_attempts", b"max_attempts", "model", b"model", "token_budget", b"token_budget"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_attempts", b"max_attempts", "model", b"model", "order", b"order", "token_budget", b"token_budget"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -350,6 +414,8 @@ class Job(_message.Message):
     DECISION_FIELD_NUMBER: _builtins.int
     PROPOSAL_ID_FIELD_NUMBER: _builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ASSUMED_FIELD_NUMBER: _builtins.int
+    ON_REFUSAL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique in the plan; matches [A-Za-z0-9][A-Za-z0-9_.-]{0,63}."""
     action_name: _builtins.str
@@ -366,6 +432,8 @@ class Job(_message.Message):
     """The proposal made of this job. Empty for denied jobs and for plans that were not stored."""
     max_attempts: _builtins.int
     """Executions allowed before the proposal becomes FAILED, 1 to 100; 0 means 1."""
+    on_refusal: Global___OnRefusal.ValueType
+    """What becomes of this job when one of depends_on ends without success."""
     @_builtins.property
     def action_args(self) -> _struct_pb2.Struct:
         """Arguments that satisfy the action's JSON Schema. Whole numbers of 2^53 or more are refused: send them as strings.
@@ -384,6 +452,12 @@ class Job(_message.Message):
     def decision(self) -> Global___Decision:
         """What policy decided. Set by the planner; ignored in requests."""
 
+    @_builtins.property
+    def assumed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Arguments that neither the request nor the model named and a default of the action's schema filled, as dotted paths
+        within action_args: "environment", "options.mode". Set by the planner; ignored in requests. At most 64.
+        """
+
     def __init__(
         self,
         *,
@@ -399,10 +473,12 @@ class Job(_message.Message):
         decision: Global___Decision | None = ...,
         proposal_id: _builtins.str = ...,
         max_attempts: _builtins.int = ...,
+        assumed: _abc.Iterable[_builtins.str] | None = ...,
+        on_refusal: Global___OnRefusal.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "decision", b"decision"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "action_name", b"action_name", "decision", b"decision", "depends_on", b"depends_on", "description", b"description", "evidence", b"evidence", "id", b"id", "input_context", b"input_context", "max_attempts", b"max_attempts", "priority", b"priority", "proposal_id", b"proposal_id", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "action_name", b"action_name", "assumed", b"assumed", "decision", b"decision", "depends_on", b"depends_on", "description", b"description", "evidence", b"evidence", "id", b"id", "input_context", b"input_context", "max_attempts", b"max_attempts", "on_refusal", b"on_refusal", "priority", b"priority", "proposal_id", b"proposal_id", "role", b"role"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -420,6 +496,8 @@ class Decision(_message.Message):
     REQUIRED_APPROVALS_FIELD_NUMBER: _builtins.int
     REVIEWER_ROLE_FIELD_NUMBER: _builtins.int
     APPROVAL_TTL_FIELD_NUMBER: _builtins.int
+    GOVERNANCE_DIGEST_FIELD_NUMBER: _builtins.int
+    TIME_DEPENDENT_FIELD_NUMBER: _builtins.int
     effect: Global___Effect.ValueType
     """Whether the job may run, needs people, or is refused."""
     reason: _builtins.str
@@ -430,6 +508,10 @@ class Decision(_message.Message):
     """Distinct reviewers who must approve. 0 unless effect is REQUIRE_APPROVAL."""
     reviewer_role: _builtins.str
     """Role that a reviewer must have. Empty: any reviewer."""
+    governance_digest: _builtins.str
+    """SHA-256 (hex) of the catalogue and the policy under which it was decided, as one."""
+    time_dependent: _builtins.bool
+    """True when a condition that was evaluated looks at the time, so that the same job may be decided differently later."""
     @_builtins.property
     def approval_ttl(self) -> _duration_pb2.Duration:
         """How long the proposal may wait before it expires, at most 36,500 days. Absent: the store's default."""
@@ -443,10 +525,12 @@ class Decision(_message.Message):
         required_approvals: _builtins.int = ...,
         reviewer_role: _builtins.str = ...,
         approval_ttl: _duration_pb2.Duration | None = ...,
+        governance_digest: _builtins.str = ...,
+        time_dependent: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approval_ttl", b"approval_ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_ttl", b"approval_ttl", "effect", b"effect", "reason", b"reason", "required_approvals", b"required_approvals", "reviewer_role", b"reviewer_role", "rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_ttl", b"approval_ttl", "effect", b"effect", "governance_digest", b"governance_digest", "reason", b"reason", "required_approvals", b"required_approvals", "reviewer_role", b"reviewer_role", "rule", b"rule", "time_dependent", b"time_dependent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

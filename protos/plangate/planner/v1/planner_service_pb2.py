@@ -30,7 +30,7 @@ from plangate.planner.v1 import action_pb2 as plangate_dot_planner_dot_v1_dot_ac
 from plangate.store.v1 import proposal_pb2 as plangate_dot_store_dot_v1_dot_proposal__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)plangate/planner/v1/planner_service.proto\x12\x13plangate.planner.v1\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bplangate/plan/v1/plan.proto\x1a plangate/planner/v1/action.proto\x1a plangate/store/v1/proposal.proto\"\xa6\x02\n\x11\x43reatePlanRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12(\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x42\n\x06labels\x18\x03 \x03(\x0b\x32\x32.plangate.planner.v1.CreatePlanRequest.LabelsEntry\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\r\n\x05model\x18\x06 \x01(\t\x12\x14\n\x0cmax_attempts\x18\x07 \x01(\x05\x12\x14\n\x0ctoken_budget\x18\x08 \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x99\x02\n\nPlanUpdate\x12>\n\x0f\x61ttempt_started\x18\x01 \x01(\x0b\x32#.plangate.planner.v1.AttemptStartedH\x00\x12\x35\n\x10\x61ttempt_finished\x18\x02 \x01(\x0b\x32\x19.plangate.plan.v1.AttemptH\x00\x12$\n\x03job\x18\x03 \x01(\x0b\x32\x15.plangate.plan.v1.JobH\x00\x12<\n\x0ejobs_retracted\x18\x04 \x01(\x0b\x32\".plangate.planner.v1.JobsRetractedH\x00\x12&\n\x04plan\x18\x05 \x01(\x0b\x32\x16.plangate.plan.v1.PlanH\x00\x42\x08\n\x06update\"/\n\x0e\x41ttemptStarted\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\"0\n\rJobsRetracted\x12\x0f\n\x07job_ids\x18\x01 \x03(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"~\n\x12\x45nqueuePlanRequest\x12\x37\n\x07request\x18\x01 \x01(\x0b\x32&.plangate.planner.v1.CreatePlanRequest\x12\x10\n\x08priority\x18\x02 \x01(\x05\x12\x1d\n\x15max_planning_attempts\x18\x03 \x01(\x05\"\xaf\x01\n\x13\x45valuatePlanRequest\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.plangate.plan.v1.Job\x12\x44\n\x06labels\x18\x02 \x03(\x0b\x32\x34.plangate.planner.v1.EvaluatePlanRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9c\x01\n\x14\x45valuatePlanResponse\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.plangate.plan.v1.Job\x12.\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x1e.plangate.plan.v1.AttemptError\x12\x18\n\x10\x63\x61talogue_digest\x18\x03 \x01(\t\x12\x15\n\rpolicy_digest\x18\x04 \x01(\t\"\x93\x02\n\x11SubmitPlanRequest\x12\x11\n\tobjective\x18\x01 \x01(\t\x12#\n\x04jobs\x18\x02 \x03(\x0b\x32\x15.plangate.plan.v1.Job\x12\x42\n\x06labels\x18\x03 \x03(\x0b\x32\x32.plangate.planner.v1.SubmitPlanRequest.LabelsEntry\x12(\n\x07\x63ontext\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xff\x01\n\x15ReviseProposalRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x18\n\x10\x65xpected_version\x18\x02 \x01(\x03\x12,\n\x0b\x61\x63tion_args\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x10\n\x08priority\x18\x05 \x01(\x05\x12/\n\x0bupdate_mask\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x0f\n\x07\x63omment\x18\x07 \x01(\t\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x15\n\rvalidate_only\x18\t \x01(\x08\";\n\x12ListActionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"v\n\x13ListActionsResponse\x12,\n\x07\x61\x63tions\x18\x01 \x03(\x0b\x32\x1b.plangate.planner.v1.Action\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x18\n\x10\x63\x61talogue_digest\x18\x03 \x01(\t\" \n\x10GetActionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa3\x01\n\x15SimulatePolicyRequest\x12\x13\n\x0bpolicy_yaml\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fmax_differences\x18\x04 \x01(\x05\"\x9d\x01\n\x16SimulatePolicyResponse\x12\x16\n\x0ejobs_evaluated\x18\x01 \x01(\x03\x12\x16\n\x0ejobs_different\x18\x02 \x01(\x03\x12<\n\x0b\x64ifferences\x18\x03 \x03(\x0b\x32\'.plangate.planner.v1.DecisionDifference\x12\x15\n\rpolicy_digest\x18\x04 \x01(\t\"\xa5\x01\n\x12\x44\x65\x63isionDifference\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x13\n\x0b\x61\x63tion_name\x18\x03 \x01(\t\x12*\n\x06\x61\x63tual\x18\x04 \x01(\x0b\x32\x1a.plangate.plan.v1.Decision\x12-\n\tcandidate\x18\x05 \x01(\x0b\x32\x1a.plangate.plan.v1.Decision2\xb3\x06\n\x0ePlannerService\x12L\n\nCreatePlan\x12&.plangate.planner.v1.CreatePlanRequest\x1a\x16.plangate.plan.v1.Plan\x12W\n\nStreamPlan\x12&.plangate.planner.v1.CreatePlanRequest\x1a\x1f.plangate.planner.v1.PlanUpdate0\x01\x12N\n\x0b\x45nqueuePlan\x12\'.plangate.planner.v1.EnqueuePlanRequest\x1a\x16.plangate.plan.v1.Plan\x12\x63\n\x0c\x45valuatePlan\x12(.plangate.planner.v1.EvaluatePlanRequest\x1a).plangate.planner.v1.EvaluatePlanResponse\x12L\n\nSubmitPlan\x12&.plangate.planner.v1.SubmitPlanRequest\x1a\x16.plangate.plan.v1.Plan\x12Y\n\x0eReviseProposal\x12*.plangate.planner.v1.ReviseProposalRequest\x1a\x1b.plangate.store.v1.Proposal\x12`\n\x0bListActions\x12\'.plangate.planner.v1.ListActionsRequest\x1a(.plangate.planner.v1.ListActionsResponse\x12O\n\tGetAction\x12%.plangate.planner.v1.GetActionRequest\x1a\x1b.plangate.planner.v1.Action\x12i\n\x0eSimulatePolicy\x12*.plangate.planner.v1.SimulatePolicyRequest\x1a+.plangate.planner.v1.SimulatePolicyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n)plangate/planner/v1/planner_service.proto\x12\x13plangate.planner.v1\x1a google/protobuf/field_mask.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bplangate/plan/v1/plan.proto\x1a plangate/planner/v1/action.proto\x1a plangate/store/v1/proposal.proto\"\xd2\x02\n\x11\x43reatePlanRequest\x12\x0e\n\x06prompt\x18\x01 \x01(\t\x12(\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x42\n\x06labels\x18\x03 \x03(\x0b\x32\x32.plangate.planner.v1.CreatePlanRequest.LabelsEntry\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x15\n\rvalidate_only\x18\x05 \x01(\x08\x12\r\n\x05model\x18\x06 \x01(\t\x12\x14\n\x0cmax_attempts\x18\x07 \x01(\x05\x12\x14\n\x0ctoken_budget\x18\x08 \x01(\x03\x12*\n\x05order\x18\t \x01(\x0e\x32\x1b.plangate.plan.v1.StepOrder\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x99\x02\n\nPlanUpdate\x12>\n\x0f\x61ttempt_started\x18\x01 \x01(\x0b\x32#.plangate.planner.v1.AttemptStartedH\x00\x12\x35\n\x10\x61ttempt_finished\x18\x02 \x01(\x0b\x32\x19.plangate.plan.v1.AttemptH\x00\x12$\n\x03job\x18\x03 \x01(\x0b\x32\x15.plangate.plan.v1.JobH\x00\x12<\n\x0ejobs_retracted\x18\x04 \x01(\x0b\x32\".plangate.planner.v1.JobsRetractedH\x00\x12&\n\x04plan\x18\x05 \x01(\x0b\x32\x16.plangate.plan.v1.PlanH\x00\x42\x08\n\x06update\"/\n\x0e\x41ttemptStarted\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\"0\n\rJobsRetracted\x12\x0f\n\x07job_ids\x18\x01 \x03(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"~\n\x12\x45nqueuePlanRequest\x12\x37\n\x07request\x18\x01 \x01(\x0b\x32&.plangate.planner.v1.CreatePlanRequest\x12\x10\n\x08priority\x18\x02 \x01(\x05\x12\x1d\n\x15max_planning_attempts\x18\x03 \x01(\x05\"\xaf\x01\n\x13\x45valuatePlanRequest\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.plangate.plan.v1.Job\x12\x44\n\x06labels\x18\x02 \x03(\x0b\x32\x34.plangate.planner.v1.EvaluatePlanRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9c\x01\n\x14\x45valuatePlanResponse\x12#\n\x04jobs\x18\x01 \x03(\x0b\x32\x15.plangate.plan.v1.Job\x12.\n\x06\x65rrors\x18\x02 \x03(\x0b\x32\x1e.plangate.plan.v1.AttemptError\x12\x18\n\x10\x63\x61talogue_digest\x18\x03 \x01(\t\x12\x15\n\rpolicy_digest\x18\x04 \x01(\t\"\xbf\x02\n\x11SubmitPlanRequest\x12\x11\n\tobjective\x18\x01 \x01(\t\x12#\n\x04jobs\x18\x02 \x03(\x0b\x32\x15.plangate.plan.v1.Job\x12\x42\n\x06labels\x18\x03 \x03(\x0b\x32\x32.plangate.planner.v1.SubmitPlanRequest.LabelsEntry\x12(\n\x07\x63ontext\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x15\n\rvalidate_only\x18\x06 \x01(\x08\x12*\n\x05order\x18\x07 \x01(\x0e\x32\x1b.plangate.plan.v1.StepOrder\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xff\x01\n\x15ReviseProposalRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x18\n\x10\x65xpected_version\x18\x02 \x01(\x03\x12,\n\x0b\x61\x63tion_args\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x10\n\x08priority\x18\x05 \x01(\x05\x12/\n\x0bupdate_mask\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x0f\n\x07\x63omment\x18\x07 \x01(\t\x12\x12\n\nrequest_id\x18\x08 \x01(\t\x12\x15\n\rvalidate_only\x18\t \x01(\x08\";\n\x12ListActionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"v\n\x13ListActionsResponse\x12,\n\x07\x61\x63tions\x18\x01 \x03(\x0b\x32\x1b.plangate.planner.v1.Action\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x18\n\x10\x63\x61talogue_digest\x18\x03 \x01(\t\" \n\x10GetActionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xa3\x01\n\x15SimulatePolicyRequest\x12\x13\n\x0bpolicy_yaml\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fmax_differences\x18\x04 \x01(\x05\"\x9d\x01\n\x16SimulatePolicyResponse\x12\x16\n\x0ejobs_evaluated\x18\x01 \x01(\x03\x12\x16\n\x0ejobs_different\x18\x02 \x01(\x03\x12<\n\x0b\x64ifferences\x18\x03 \x03(\x0b\x32\'.plangate.planner.v1.DecisionDifference\x12\x15\n\rpolicy_digest\x18\x04 \x01(\t\"\xa5\x01\n\x12\x44\x65\x63isionDifference\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\x12\x13\n\x0b\x61\x63tion_name\x18\x03 \x01(\t\x12*\n\x06\x61\x63tual\x18\x04 \x01(\x0b\x32\x1a.plangate.plan.v1.Decision\x12-\n\tcandidate\x18\x05 \x01(\x0b\x32\x1a.plangate.plan.v1.Decision2\xb3\x06\n\x0ePlannerService\x12L\n\nCreatePlan\x12&.plangate.planner.v1.CreatePlanRequest\x1a\x16.plangate.plan.v1.Plan\x12W\n\nStreamPlan\x12&.plangate.planner.v1.CreatePlanRequest\x1a\x1f.plangate.planner.v1.PlanUpdate0\x01\x12N\n\x0b\x45nqueuePlan\x12\'.plangate.planner.v1.EnqueuePlanRequest\x1a\x16.plangate.plan.v1.Plan\x12\x63\n\x0c\x45valuatePlan\x12(.plangate.planner.v1.EvaluatePlanRequest\x1a).plangate.planner.v1.EvaluatePlanResponse\x12L\n\nSubmitPlan\x12&.plangate.planner.v1.SubmitPlanRequest\x1a\x16.plangate.plan.v1.Plan\x12Y\n\x0eReviseProposal\x12*.plangate.planner.v1.ReviseProposalRequest\x1a\x1b.plangate.store.v1.Proposal\x12`\n\x0bListActions\x12\'.plangate.planner.v1.ListActionsRequest\x1a(.plangate.planner.v1.ListActionsResponse\x12O\n\tGetAction\x12%.plangate.planner.v1.GetActionRequest\x1a\x1b.plangate.planner.v1.Action\x12i\n\x0eSimulatePolicy\x12*.plangate.planner.v1.SimulatePolicyRequest\x1a+.plangate.planner.v1.SimulatePolicyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,41 +44,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SUBMITPLANREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_SUBMITPLANREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_CREATEPLANREQUEST']._serialized_start=261
-  _globals['_CREATEPLANREQUEST']._serialized_end=555
-  _globals['_CREATEPLANREQUEST_LABELSENTRY']._serialized_start=510
-  _globals['_CREATEPLANREQUEST_LABELSENTRY']._serialized_end=555
-  _globals['_PLANUPDATE']._serialized_start=558
-  _globals['_PLANUPDATE']._serialized_end=839
-  _globals['_ATTEMPTSTARTED']._serialized_start=841
-  _globals['_ATTEMPTSTARTED']._serialized_end=888
-  _globals['_JOBSRETRACTED']._serialized_start=890
-  _globals['_JOBSRETRACTED']._serialized_end=938
-  _globals['_ENQUEUEPLANREQUEST']._serialized_start=940
-  _globals['_ENQUEUEPLANREQUEST']._serialized_end=1066
-  _globals['_EVALUATEPLANREQUEST']._serialized_start=1069
-  _globals['_EVALUATEPLANREQUEST']._serialized_end=1244
-  _globals['_EVALUATEPLANREQUEST_LABELSENTRY']._serialized_start=510
-  _globals['_EVALUATEPLANREQUEST_LABELSENTRY']._serialized_end=555
-  _globals['_EVALUATEPLANRESPONSE']._serialized_start=1247
-  _globals['_EVALUATEPLANRESPONSE']._serialized_end=1403
-  _globals['_SUBMITPLANREQUEST']._serialized_start=1406
-  _globals['_SUBMITPLANREQUEST']._serialized_end=1681
-  _globals['_SUBMITPLANREQUEST_LABELSENTRY']._serialized_start=510
-  _globals['_SUBMITPLANREQUEST_LABELSENTRY']._serialized_end=555
-  _globals['_REVISEPROPOSALREQUEST']._serialized_start=1684
-  _globals['_REVISEPROPOSALREQUEST']._serialized_end=1939
-  _globals['_LISTACTIONSREQUEST']._serialized_start=1941
-  _globals['_LISTACTIONSREQUEST']._serialized_end=2000
-  _globals['_LISTACTIONSRESPONSE']._serialized_start=2002
-  _globals['_LISTACTIONSRESPONSE']._serialized_end=2120
-  _globals['_GETACTIONREQUEST']._serialized_start=2122
-  _globals['_GETACTIONREQUEST']._serialized_end=2154
-  _globals['_SIMULATEPOLICYREQUEST']._serialized_start=2157
-  _globals['_SIMULATEPOLICYREQUEST']._serialized_end=2320
-  _globals['_SIMULATEPOLICYRESPONSE']._serialized_start=2323
-  _globals['_SIMULATEPOLICYRESPONSE']._serialized_end=2480
-  _globals['_DECISIONDIFFERENCE']._serialized_start=2483
-  _globals['_DECISIONDIFFERENCE']._serialized_end=2648
-  _globals['_PLANNERSERVICE']._serialized_start=2651
-  _globals['_PLANNERSERVICE']._serialized_end=3470
+  _globals['_CREATEPLANREQUEST']._serialized_end=599
+  _globals['_CREATEPLANREQUEST_LABELSENTRY']._serialized_start=554
+  _globals['_CREATEPLANREQUEST_LABELSENTRY']._serialized_end=599
+  _globals['_PLANUPDATE']._serialized_start=602
+  _globals['_PLANUPDATE']._serialized_end=883
+  _globals['_ATTEMPTSTARTED']._serialized_start=885
+  _globals['_ATTEMPTSTARTED']._serialized_end=932
+  _globals['_JOBSRETRACTED']._serialized_start=934
+  _globals['_JOBSRETRACTED']._serialized_end=982
+  _globals['_ENQUEUEPLANREQUEST']._serialized_start=984
+  _globals['_ENQUEUEPLANREQUEST']._serialized_end=1110
+  _globals['_EVALUATEPLANREQUEST']._serialized_start=1113
+  _globals['_EVALUATEPLANREQUEST']._serialized_end=1288
+  _globals['_EVALUATEPLANREQUEST_LABELSENTRY']._serialized_start=554
+  _globals['_EVALUATEPLANREQUEST_LABELSENTRY']._serialized_end=599
+  _globals['_EVALUATEPLANRESPONSE']._serialized_start=1291
+  _globals['_EVALUATEPLANRESPONSE']._serialized_end=1447
+  _globals['_SUBMITPLANREQUEST']._serialized_start=1450
+  _globals['_SUBMITPLANREQUEST']._serialized_end=1769
+  _globals['_SUBMITPLANREQUEST_LABELSENTRY']._serialized_start=554
+  _globals['_SUBMITPLANREQUEST_LABELSENTRY']._serialized_end=599
+  _globals['_REVISEPROPOSALREQUEST']._serialized_start=1772
+  _globals['_REVISEPROPOSALREQUEST']._serialized_end=2027
+  _globals['_LISTACTIONSREQUEST']._serialized_start=2029
+  _globals['_LISTACTIONSREQUEST']._serialized_end=2088
+  _globals['_LISTACTIONSRESPONSE']._serialized_start=2090
+  _globals['_LISTACTIONSRESPONSE']._serialized_end=2208
+  _globals['_GETACTIONREQUEST']._serialized_start=2210
+  _globals['_GETACTIONREQUEST']._serialized_end=2242
+  _globals['_SIMULATEPOLICYREQUEST']._serialized_start=2245
+  _globals['_SIMULATEPOLICYREQUEST']._serialized_end=2408
+  _globals['_SIMULATEPOLICYRESPONSE']._serialized_start=2411
+  _globals['_SIMULATEPOLICYRESPONSE']._serialized_end=2568
+  _globals['_DECISIONDIFFERENCE']._serialized_start=2571
+  _globals['_DECISIONDIFFERENCE']._serialized_end=2736
+  _globals['_PLANNERSERVICE']._serialized_start=2739
+  _globals['_PLANNERSERVICE']._serialized_end=3558
 # @@protoc_insertion_point(module_scope)

@@ -57,6 +57,7 @@ class CreatePlanRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     TOKEN_BUDGET_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """What is wanted. Required. At most 32,768 characters; the planner's setting may be lower."""
     request_id: _builtins.str
@@ -69,6 +70,10 @@ class CreatePlanRequest(_message.Message):
     """Model calls allowed, 1 to 10; 0 means the planner's default."""
     token_budget: _builtins.int
     """Input plus output tokens allowed over all attempts; 0 means the planner's default."""
+    order: _plan_pb2.StepOrder.ValueType
+    """Whether steps that do not depend on each other keep the order in which the request names them. What the catalogue or
+    the policy says of an action counts more.
+    """
     @_builtins.property
     def context(self) -> _struct_pb2.Struct:
         """Facts for the model, as data. At most 64 KiB of JSON, nested at most 32 deep."""
@@ -88,10 +93,11 @@ class CreatePlanRequest(_message.Message):
         model: _builtins.str = ...,
         max_attempts: _builtins.int = ...,
         token_budget: _builtins.int = ...,
+        order: _plan_pb2.StepOrder.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "labels", b"labels", "max_attempts", b"max_attempts", "model", b"model", "prompt", b"prompt", "request_id", b"request_id", "token_budget", b"token_budget", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "labels", b"labels", "max_attempts", b"max_attempts", "model", b"model", "order", b"order", "prompt", b"prompt", "request_id", b"request_id", "token_budget", b"token_budget", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -353,12 +359,15 @@ class SubmitPlanRequest(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    ORDER_FIELD_NUMBER: _builtins.int
     objective: _builtins.str
     """What the plan is for. Required. At most 2,000 characters."""
     request_id: _builtins.str
     """UUID that makes a repeated call return the first answer."""
     validate_only: _builtins.bool
     """Check and govern, but store nothing."""
+    order: _plan_pb2.StepOrder.ValueType
+    """SEQUENTIAL: jobs without depends_on wait until the one before has ended. Otherwise they wait for nothing."""
     @_builtins.property
     def jobs(self) -> _containers.RepeatedCompositeFieldContainer[_plan_pb2.Job]:
         """1 to 100 jobs. Ids may be empty: job_1, job_2, ... are given."""
@@ -380,10 +389,11 @@ class SubmitPlanRequest(_message.Message):
         context: _struct_pb2.Struct | None = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        order: _plan_pb2.StepOrder.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "jobs", b"jobs", "labels", b"labels", "objective", b"objective", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "jobs", b"jobs", "labels", b"labels", "objective", b"objective", "order", b"order", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

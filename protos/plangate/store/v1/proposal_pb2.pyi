@@ -137,6 +137,8 @@ class Proposal(_message.Message):
     REVISED_BY_FIELD_NUMBER: _builtins.int
     RETURNED_ATTEMPTS_FIELD_NUMBER: _builtins.int
     EARLIER_REVISERS_FIELD_NUMBER: _builtins.int
+    ASSUMED_FIELD_NUMBER: _builtins.int
+    ON_REFUSAL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7, given by the store."""
     plan_id: _builtins.str
@@ -175,6 +177,8 @@ class Proposal(_message.Message):
     """Identity that last edited what it says; like the requester, it can never approve it. Empty: never edited."""
     returned_attempts: _builtins.int
     """Executions that were given back before they began: they do not count against max_attempts."""
+    on_refusal: _plan_pb2.OnRefusal.ValueType
+    """What becomes of it when one of depends_on ends without success. UNSPECIFIED: it is CANCELLED."""
     @_builtins.property
     def action_args(self) -> _struct_pb2.Struct:
         """With what. At most 64 KiB of JSON, nested at most 32 deep; whole numbers of 2^53 or more are refused."""
@@ -249,6 +253,10 @@ class Proposal(_message.Message):
     def earlier_revisers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Identities that edited what it says before revised_by did, each once; they can never approve it either."""
 
+    @_builtins.property
+    def assumed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Arguments that a default filled because the request named none, as on the job. Empty after an edit of the arguments."""
+
     def __init__(
         self,
         *,
@@ -289,10 +297,12 @@ class Proposal(_message.Message):
         revised_by: _builtins.str = ...,
         returned_attempts: _builtins.int = ...,
         earlier_revisers: _abc.Iterable[_builtins.str] | None = ...,
+        assumed: _abc.Iterable[_builtins.str] | None = ...,
+        on_refusal: _plan_pb2.OnRefusal.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "create_time", b"create_time", "decision", b"decision", "delete_time", b"delete_time", "end_time", b"end_time", "execute_time", b"execute_time", "expire_time", b"expire_time", "failure", b"failure", "lease", b"lease", "not_before_time", b"not_before_time", "result", b"result", "review_time", b"review_time", "submit_time", b"submit_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "action_name", b"action_name", "approvals", b"approvals", "args_digest", b"args_digest", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "created_by", b"created_by", "decision", b"decision", "delete_time", b"delete_time", "depends_on", b"depends_on", "description", b"description", "earlier_revisers", b"earlier_revisers", "end_time", b"end_time", "evidence", b"evidence", "execute_time", b"execute_time", "expire_time", b"expire_time", "failure", b"failure", "id", b"id", "job_id", b"job_id", "labels", b"labels", "lease", b"lease", "max_attempts", b"max_attempts", "not_before_time", b"not_before_time", "plan_id", b"plan_id", "priority", b"priority", "required_approvals", b"required_approvals", "result", b"result", "returned_attempts", b"returned_attempts", "review_time", b"review_time", "reviewer_role", b"reviewer_role", "revised_by", b"revised_by", "state", b"state", "submit_time", b"submit_time", "update_time", b"update_time", "updated_by", b"updated_by", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "action_name", b"action_name", "approvals", b"approvals", "args_digest", b"args_digest", "assumed", b"assumed", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "created_by", b"created_by", "decision", b"decision", "delete_time", b"delete_time", "depends_on", b"depends_on", "description", b"description", "earlier_revisers", b"earlier_revisers", "end_time", b"end_time", "evidence", b"evidence", "execute_time", b"execute_time", "expire_time", b"expire_time", "failure", b"failure", "id", b"id", "job_id", b"job_id", "labels", b"labels", "lease", b"lease", "max_attempts", b"max_attempts", "not_before_time", b"not_before_time", "on_refusal", b"on_refusal", "plan_id", b"plan_id", "priority", b"priority", "required_approvals", b"required_approvals", "result", b"result", "returned_attempts", b"returned_attempts", "review_time", b"review_time", "reviewer_role", b"reviewer_role", "revised_by", b"revised_by", "state", b"state", "submit_time", b"submit_time", "update_time", b"update_time", "updated_by", b"updated_by", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

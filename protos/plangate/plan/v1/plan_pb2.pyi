@@ -416,6 +416,9 @@ class Job(_message.Message):
     MAX_ATTEMPTS_FIELD_NUMBER: _builtins.int
     ASSUMED_FIELD_NUMBER: _builtins.int
     ON_REFUSAL_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_FIELD_NUMBER: _builtins.int
+    EFFECT_KEY_FIELD_NUMBER: _builtins.int
+    WILL_NOT_RUN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique in the plan; matches [A-Za-z0-9][A-Za-z0-9_.-]{0,63}."""
     action_name: _builtins.str
@@ -434,6 +437,14 @@ class Job(_message.Message):
     """Executions allowed before the proposal becomes FAILED, 1 to 100; 0 means 1."""
     on_refusal: Global___OnRefusal.ValueType
     """What becomes of this job when one of depends_on ends without success."""
+    idempotent: _builtins.bool
+    """Whether doing it twice has the same effect as doing it once, as the catalogue says. Only then is it done again by
+    itself when nobody knows how an execution ended.
+    """
+    effect_key: _builtins.str
+    """Names the effect in the world, for example "refund:4711": proposals with the same key are never executed at the same
+    time, and a second one says so to its reviewers. Empty: none. At most 256 characters.
+    """
     @_builtins.property
     def action_args(self) -> _struct_pb2.Struct:
         """Arguments that satisfy the action's JSON Schema. Whole numbers of 2^53 or more are refused: send them as strings.
@@ -458,6 +469,10 @@ class Job(_message.Message):
         within action_args: "environment", "options.mode". Set by the planner; ignored in requests. At most 64.
         """
 
+    @_builtins.property
+    def will_not_run(self) -> Global___Failure:
+        """Why the job will not run although policy did not deny it, known when the plan was stored. Output only."""
+
     def __init__(
         self,
         *,
@@ -475,10 +490,13 @@ class Job(_message.Message):
         max_attempts: _builtins.int = ...,
         assumed: _abc.Iterable[_builtins.str] | None = ...,
         on_refusal: Global___OnRefusal.ValueType = ...,
+        idempotent: _builtins.bool = ...,
+        effect_key: _builtins.str = ...,
+        will_not_run: Global___Failure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "decision", b"decision"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "decision", b"decision", "will_not_run", b"will_not_run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "action_name", b"action_name", "assumed", b"assumed", "decision", b"decision", "depends_on", b"depends_on", "description", b"description", "evidence", b"evidence", "id", b"id", "input_context", b"input_context", "max_attempts", b"max_attempts", "on_refusal", b"on_refusal", "priority", b"priority", "proposal_id", b"proposal_id", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "action_name", b"action_name", "assumed", b"assumed", "decision", b"decision", "depends_on", b"depends_on", "description", b"description", "effect_key", b"effect_key", "evidence", b"evidence", "id", b"id", "idempotent", b"idempotent", "input_context", b"input_context", "max_attempts", b"max_attempts", "on_refusal", b"on_refusal", "priority", b"priority", "proposal_id", b"proposal_id", "role", b"role", "will_not_run", b"will_not_run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -496,8 +514,10 @@ class Decision(_message.Message):
     REQUIRED_APPROVALS_FIELD_NUMBER: _builtins.int
     REVIEWER_ROLE_FIELD_NUMBER: _builtins.int
     APPROVAL_TTL_FIELD_NUMBER: _builtins.int
+    APPROVAL_REQUIREMENTS_FIELD_NUMBER: _builtins.int
     GOVERNANCE_DIGEST_FIELD_NUMBER: _builtins.int
     TIME_DEPENDENT_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
     effect: Global___Effect.ValueType
     """Whether the job may run, needs people, or is refused."""
     reason: _builtins.str
@@ -512,9 +532,20 @@ class Decision(_message.Message):
     """SHA-256 (hex) of the catalogue and the policy under which it was decided, as one."""
     time_dependent: _builtins.bool
     """True when a condition that was evaluated looks at the time, so that the same job may be decided differently later."""
+    decided_by: _builtins.str
+    """Identity of the planner that decided, from its credentials. Empty: nobody decided for policy, and only people can have
+    the job executed. Output only.
+    """
     @_builtins.property
     def approval_ttl(self) -> _duration_pb2.Duration:
         """How long the proposal may wait before it expires, at most 36,500 days. Absent: the store's default."""
+
+    @_builtins.property
+    def approval_requirements(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovalRequirement]:
+        """Who must approve, when more than one role is asked: every entry must be fulfilled, and each reviewer counts for one of
+        them only. required_approvals is then their sum, and reviewer_role is empty. Empty: required_approvals of reviewer_role.
+        At most 20, each role once.
+        """
 
     def __init__(
         self,
@@ -525,16 +556,44 @@ class Decision(_message.Message):
         required_approvals: _builtins.int = ...,
         reviewer_role: _builtins.str = ...,
         approval_ttl: _duration_pb2.Duration | None = ...,
+        approval_requirements: _abc.Iterable[Global___ApprovalRequirement] | None = ...,
         governance_digest: _builtins.str = ...,
         time_dependent: _builtins.bool = ...,
+        decided_by: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["approval_ttl", b"approval_ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_ttl", b"approval_ttl", "effect", b"effect", "governance_digest", b"governance_digest", "reason", b"reason", "required_approvals", b"required_approvals", "reviewer_role", b"reviewer_role", "rule", b"rule", "time_dependent", b"time_dependent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["approval_requirements", b"approval_requirements", "approval_ttl", b"approval_ttl", "decided_by", b"decided_by", "effect", b"effect", "governance_digest", b"governance_digest", "reason", b"reason", "required_approvals", b"required_approvals", "reviewer_role", b"reviewer_role", "rule", b"rule", "time_dependent", b"time_dependent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Decision: _TypeAlias = Decision  # noqa: Y015
+
+@_typing.final
+class ApprovalRequirement(_message.Message):
+    """So many distinct reviewers of a role."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    role: _builtins.str
+    """Role that each of them must have. Empty: any reviewer."""
+    count: _builtins.int
+    """Distinct reviewers, 1 to 100."""
+    def __init__(
+        self,
+        *,
+        role: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApprovalRequirement: _TypeAlias = ApprovalRequirement  # noqa: Y015
 
 @_typing.final
 class GenerationReport(_message.Message):

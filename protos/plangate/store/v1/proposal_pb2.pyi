@@ -48,6 +48,10 @@ class _ProposalStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Proposa
     """Cancelled by a person or because something it depends on will not happen. Final."""
     PROPOSAL_STATE_EXPIRED: _ProposalState.ValueType  # 9
     """Waited too long. Final."""
+    PROPOSAL_STATE_UNRESOLVED: _ProposalState.ValueType  # 10
+    """The executor's lease ran out, and nobody knows whether the action was carried out; `lease` says who held it and until
+    when. ResolveProposal or the executor's late report ends it. Only actions that are not idempotent come here.
+    """
 
 class ProposalState(_ProposalState, metaclass=_ProposalStateEnumTypeWrapper):
     """Where a proposal is in its lifecycle."""
@@ -72,6 +76,10 @@ PROPOSAL_STATE_CANCELLED: ProposalState.ValueType  # 8
 """Cancelled by a person or because something it depends on will not happen. Final."""
 PROPOSAL_STATE_EXPIRED: ProposalState.ValueType  # 9
 """Waited too long. Final."""
+PROPOSAL_STATE_UNRESOLVED: ProposalState.ValueType  # 10
+"""The executor's lease ran out, and nobody knows whether the action was carried out; `lease` says who held it and until
+when. ResolveProposal or the executor's late report ends it. Only actions that are not idempotent come here.
+"""
 Global___ProposalState: _TypeAlias = ProposalState  # noqa: Y015
 
 @_typing.final
@@ -139,6 +147,14 @@ class Proposal(_message.Message):
     EARLIER_REVISERS_FIELD_NUMBER: _builtins.int
     ASSUMED_FIELD_NUMBER: _builtins.int
     ON_REFUSAL_FIELD_NUMBER: _builtins.int
+    APPROVAL_REQUIREMENTS_FIELD_NUMBER: _builtins.int
+    APPROVALS_MISSING_FIELD_NUMBER: _builtins.int
+    IDEMPOTENT_FIELD_NUMBER: _builtins.int
+    EFFECT_KEY_FIELD_NUMBER: _builtins.int
+    NOTICES_FIELD_NUMBER: _builtins.int
+    EARLIER_APPROVALS_FIELD_NUMBER: _builtins.int
+    BREAK_GLASS_FIELD_NUMBER: _builtins.int
+    CONSEQUENCES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7, given by the store."""
     plan_id: _builtins.str
@@ -179,6 +195,12 @@ class Proposal(_message.Message):
     """Executions that were given back before they began: they do not count against max_attempts."""
     on_refusal: _plan_pb2.OnRefusal.ValueType
     """What becomes of it when one of depends_on ends without success. UNSPECIFIED: it is CANCELLED."""
+    idempotent: _builtins.bool
+    """As on the job: whether doing it twice has the same effect as doing it once."""
+    effect_key: _builtins.str
+    """As on the job: names the effect in the world. At most 256 characters."""
+    break_glass: _builtins.bool
+    """True when two admins had it executed without the approvals that policy asks for. Output only."""
     @_builtins.property
     def action_args(self) -> _struct_pb2.Struct:
         """With what. At most 64 KiB of JSON, nested at most 32 deep; whole numbers of 2^53 or more are refused."""
@@ -257,6 +279,26 @@ class Proposal(_message.Message):
     def assumed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Arguments that a default filled because the request named none, as on the job. Empty after an edit of the arguments."""
 
+    @_builtins.property
+    def approval_requirements(self) -> _containers.RepeatedCompositeFieldContainer[_plan_pb2.ApprovalRequirement]:
+        """Who must approve. Empty: required_approvals of reviewer_role. See plangate.plan.v1.Decision."""
+
+    @_builtins.property
+    def approvals_missing(self) -> _containers.RepeatedCompositeFieldContainer[_plan_pb2.ApprovalRequirement]:
+        """The approvals that are still missing, by role. Set in states DRAFT and PENDING. Output only."""
+
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Notice]:
+        """What a reviewer should know, added by the store, oldest first. Output only. At most 100."""
+
+    @_builtins.property
+    def earlier_approvals(self) -> _containers.RepeatedCompositeFieldContainer[Global___Approval]:
+        """Approvals that do not count any more, because it went back to review after they were given. Output only."""
+
+    @_builtins.property
+    def consequences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Proposal]:
+        """Set in answers to `validate_only` alone: the other proposals that the write would change, as they would be then."""
+
     def __init__(
         self,
         *,
@@ -299,14 +341,66 @@ class Proposal(_message.Message):
         earlier_revisers: _abc.Iterable[_builtins.str] | None = ...,
         assumed: _abc.Iterable[_builtins.str] | None = ...,
         on_refusal: _plan_pb2.OnRefusal.ValueType = ...,
+        approval_requirements: _abc.Iterable[_plan_pb2.ApprovalRequirement] | None = ...,
+        approvals_missing: _abc.Iterable[_plan_pb2.ApprovalRequirement] | None = ...,
+        idempotent: _builtins.bool = ...,
+        effect_key: _builtins.str = ...,
+        notices: _abc.Iterable[Global___Notice] | None = ...,
+        earlier_approvals: _abc.Iterable[Global___Approval] | None = ...,
+        break_glass: _builtins.bool = ...,
+        consequences: _abc.Iterable[Global___Proposal] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "create_time", b"create_time", "decision", b"decision", "delete_time", b"delete_time", "end_time", b"end_time", "execute_time", b"execute_time", "expire_time", b"expire_time", "failure", b"failure", "lease", b"lease", "not_before_time", b"not_before_time", "result", b"result", "review_time", b"review_time", "submit_time", b"submit_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "action_name", b"action_name", "approvals", b"approvals", "args_digest", b"args_digest", "assumed", b"assumed", "attempt", b"attempt", "cancel_requested", b"cancel_requested", "create_time", b"create_time", "created_by", b"created_by", "decision", b"decision", "delete_time", b"delete_time", "depends_on", b"depends_on", "description", b"description", "earlier_revisers", b"earlier_revisers", "end_time", b"end_time", "evidence", b"evidence", "execute_time", b"execute_time", "expire_time", b"expire_time", "failure", b"failure", "id", b"id", "job_id", b"job_id", "labels", b"labels", "lease", b"lease", "max_attempts", b"max_attempts", "not_before_time", b"not_before_time", "on_refusal", b"on_refusal", "plan_id", b"plan_id", "priority", b"priority", "required_approvals", b"required_approvals", "result", b"result", "returned_attempts", b"returned_attempts", "review_time", b"review_time", "reviewer_role", b"reviewer_role", "revised_by", b"revised_by", "state", b"state", "submit_time", b"submit_time", "update_time", b"update_time", "updated_by", b"updated_by", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "action_name", b"action_name", "approval_requirements", b"approval_requirements", "approvals", b"approvals", "approvals_missing", b"approvals_missing", "args_digest", b"args_digest", "assumed", b"assumed", "attempt", b"attempt", "break_glass", b"break_glass", "cancel_requested", b"cancel_requested", "consequences", b"consequences", "create_time", b"create_time", "created_by", b"created_by", "decision", b"decision", "delete_time", b"delete_time", "depends_on", b"depends_on", "description", b"description", "earlier_approvals", b"earlier_approvals", "earlier_revisers", b"earlier_revisers", "effect_key", b"effect_key", "end_time", b"end_time", "evidence", b"evidence", "execute_time", b"execute_time", "expire_time", b"expire_time", "failure", b"failure", "id", b"id", "idempotent", b"idempotent", "job_id", b"job_id", "labels", b"labels", "lease", b"lease", "max_attempts", b"max_attempts", "not_before_time", b"not_before_time", "notices", b"notices", "on_refusal", b"on_refusal", "plan_id", b"plan_id", "priority", b"priority", "required_approvals", b"required_approvals", "result", b"result", "returned_attempts", b"returned_attempts", "review_time", b"review_time", "reviewer_role", b"reviewer_role", "revised_by", b"revised_by", "state", b"state", "submit_time", b"submit_time", "update_time", b"update_time", "updated_by", b"updated_by", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Proposal: _TypeAlias = Proposal  # noqa: Y015
+
+@_typing.final
+class Notice(_message.Message):
+    """Something that a reviewer should know before they decide."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """UPPER_SNAKE_CASE kind, for programs:
+    DEPENDENCY_DENIED, _REJECTED, _FAILED, _CANCELLED, _EXPIRED, _DELETED: a step that it depends on will not be executed.
+    SAME_EFFECT: another proposal has the same effect_key.
+    BACK_TO_REVIEW: it was approved, and what it was approved under has changed.
+    """
+    message: _builtins.str
+    """What happened, for people. At most 2,000 characters."""
+    proposal_id: _builtins.str
+    """The proposal that it is about. Empty: none."""
+    job_id: _builtins.str
+    """The job that it is about. Empty: none."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was added."""
+
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+        proposal_id: _builtins.str = ...,
+        job_id: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "job_id", b"job_id", "message", b"message", "proposal_id", b"proposal_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Notice: _TypeAlias = Notice  # noqa: Y015
 
 @_typing.final
 class Approval(_message.Message):
@@ -319,6 +413,8 @@ class Approval(_message.Message):
     ARGS_DIGEST_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ROLES_FIELD_NUMBER: _builtins.int
+    BREAK_GLASS_FIELD_NUMBER: _builtins.int
     reviewer: _builtins.str
     """Identity taken from credentials."""
     version: _builtins.int
@@ -327,9 +423,15 @@ class Approval(_message.Message):
     """The args_digest of what the reviewer saw."""
     comment: _builtins.str
     """The reviewer's words. At most 2,000 characters."""
+    break_glass: _builtins.bool
+    """True when an admin gave it with BreakGlass: it counts together with another one of these only."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the approval was given."""
+
+    @_builtins.property
+    def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those roles of the proposal's requirements that the reviewer had."""
 
     def __init__(
         self,
@@ -339,10 +441,12 @@ class Approval(_message.Message):
         args_digest: _builtins.str = ...,
         comment: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        roles: _abc.Iterable[_builtins.str] | None = ...,
+        break_glass: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args_digest", b"args_digest", "comment", b"comment", "create_time", b"create_time", "reviewer", b"reviewer", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args_digest", b"args_digest", "break_glass", b"break_glass", "comment", b"comment", "create_time", b"create_time", "reviewer", b"reviewer", "roles", b"roles", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""What every client shows before and after a decision, computed from the contract's messages without I/O."""

@@ -1,0 +1,108 @@
+"""What a proposal waits for, what falls with it, and what becomes of it next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from plangate.store.v1 import proposal_pb2
+
+from plangate_client.outlook.waiting import approvals_missing
+
+FINAL_STATES = frozenset(
+    {
+        proposal_pb2.PROPOSAL_STATE_EXECUTED,
+        proposal_pb2.PROPOSAL_STATE_FAILED,
+        proposal_pb2.PROPOSAL_STATE_REJECTED,
+        proposal_pb2.PROPOSAL_STATE_CANCELLED,
+        proposal_pb2.PROPOSAL_STATE_EXPIRED,
+    }
+)
+"""A proposal never leaves these."""
+
+_CANCELLABLE = frozenset(
+    {
+        proposal_pb2.PROPOSAL_STATE_DRAFT,
+        proposal_pb2.PROPOSAL_STATE_PENDING,
+        proposal_pb2.PROPOSAL_STATE_APPROVED,
+    }
+)
+
+
+def waits_for(
+    proposal: proposal_pb2.Proposal, siblings: Sequence[proposal_pb2.Proposal]
+) -> list[proposal_pb2.Proposal]:
+    """Those of its plan's proposals that must be EXECUTED before it, and are not yet."""
+    wanted = frozenset(proposal.depends_on)
+    return [
+        sibling
+        for sibling in siblings
+        if sibling.id in wanted and sibling.state != proposal_pb2.PROPOSAL_STATE_EXECUTED
+    ]
+
+
+def falls_with(
+    proposal: proposal_pb2.Proposal, siblings: Sequence[proposal_pb2.Proposal]
+) -> list[proposal_pb2.Proposal]:
+    """Those that are cancelled when this one ends without being executed: what depends on it, also through others."""
+    fallen = {proposal.id}
+    found: list[proposal_pb2.Proposal] = []
+    remaining = [sibling for sibling in siblings if sibling.id != proposal.id and sibling.state in _CANCELLABLE]
+    while more := [sibling for sibling in remaining if not fallen.isdisjoint(sibling.depends_on)]:
+        found += more
+        fallen |= {sibling.id for sibling in more}
+        remaining = [sibling for sibling in remaining if sibling.id not in fallen]
+    order = {sibling.id: number for number, sibling in enumerate(siblings)}
+    return sorted(found, key=lambda sibling: order[sibling.id])
+
+
+def next_step(proposal: proposal_pb2.Proposal, siblings: Sequence[proposal_pb2.Proposal] = ()) -> str:
+    """What it waits for now, or why it ended, as one sentence."""
+    state = proposal_pb2.ProposalState
+    role = f" by {proposal.reviewer_role}" if proposal.reviewer_role else ""
+    match proposal.state:
+        case state.PROPOSAL_STATE_DRAFT:
+            return "A draft: not submitted for review."
+        case state.PROPOSAL_STATE_PENDING:
+            return f"Waits for {counted(approvals_missing(proposal), 'approval')}{role}."
+        case state.PROPOSAL_STATE_APPROVED:
+            blockers = waits_for(proposal, siblings)
+            if blockers:
+                return f"Waits until {listed([step_name(blocker) for blocker in blockers])} is done."
+            if proposal.failure.message:
+                return f"The last attempt failed: {proposal.failure.message} It will be tried again."
+            return "Ready: waits for an executor."
+        case state.PROPOSAL_STATE_EXECUTING:
+            asked = " It was asked to stop." if proposal.cancel_requested else ""
+            return f"Being carried out by {proposal.lease.worker}.{asked}"
+        case state.PROPOSAL_STATE_EXECUTED:
+            return "Done."
+        case _:
+            return proposal.failure.message or "It ended without a result."
+
+
+def after_approval(proposal: proposal_pb2.Proposal, siblings: Sequence[proposal_pb2.Proposal]) -> str:
+    """What one more approval of this PENDING proposal leads to, as one sentence."""
+    missing = approvals_missing(proposal) - 1
+    if missing > 0:
+        role = f" by {proposal.reviewer_role}" if proposal.reviewer_role else ""
+        return f"{counted(missing, 'more approval')}{role} needed after yours; until then nothing is carried out."
+    blockers = waits_for(proposal, siblings)
+    if blockers:
+        names = listed([step_name(blocker) for blocker in blockers])
+        return f"It is carried out as soon as {names} is done, without another question."
+    return "It is carried out as soon as an executor is free, without another question."
+
+
+def step_name(proposal: proposal_pb2.Proposal) -> str:
+    """How a proposal is called among its siblings: its job and action."""
+    return f"{proposal.job_id} ({proposal.action_name})" if proposal.job_id else proposal.action_name
+
+
+def counted(number: int, noun: str) -> str:
+    """1 approval, 2 approvals."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """a, b and c."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

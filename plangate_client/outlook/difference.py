@@ -1,0 +1,74 @@
+"""What changed between two versions of a proposal, as far as a decision depends on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from plangate.plan.v1 import plan_pb2
+from plangate.store.v1 import proposal_pb2
+
+from plangate_core.contract.struct_codec import JsonValue, StructRefused, struct_to_json
+
+Facts: TypeAlias = dict[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field that differs; `path` is "action_args.amount" for an argument. None: the value is not there."""
+
+    path: str
+    old: JsonValue
+    new: JsonValue
+
+
+def decisive_facts(proposal: proposal_pb2.Proposal) -> Facts:
+    """What a reviewer decides on: all that the proposal says and requires, but neither approvals nor state."""
+    facts: Facts = {
+        "action_name": proposal.action_name,
+        "description": proposal.description,
+        "evidence": proposal.evidence,
+        "priority": proposal.priority,
+        "required_approvals": proposal.required_approvals,
+        "reviewer_role": proposal.reviewer_role,
+        "depends_on": list(proposal.depends_on),
+        "labels": dict(sorted(proposal.labels.items())),
+        "expire_time": proposal.expire_time.ToJsonString() if proposal.HasField("expire_time") else None,
+        "decision": plan_pb2.Effect.Name(proposal.decision.effect),
+        "decision.rule": proposal.decision.rule,
+        "decision.reason": proposal.decision.reason,
+    }
+    facts.update({f"action_args.{name}": value for name, value in arguments_of(proposal).items()})
+    return facts
+
+
+def arguments_of(proposal: proposal_pb2.Proposal) -> dict[str, JsonValue]:
+    """The arguments as JSON. A Struct that cannot be read as exact JSON becomes one entry that says so."""
+    try:
+        return struct_to_json(proposal.action_args, "action_args", byte_limit=1 << 20, depth_limit=100)
+    except StructRefused as error:
+        return {"": f"<{error}>"}
+
+
+def fingerprint(proposal: proposal_pb2.Proposal) -> str:
+    """SHA-256 (hex) over the decisive facts: equal for two versions that ask a reviewer for the same decision."""
+    text = json.dumps(decisive_facts(proposal), ensure_ascii=True, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def changes(old: proposal_pb2.Proposal, new: proposal_pb2.Proposal) -> list[Change]:
+    """The decisive facts that differ, arguments first."""
+    before, after = decisive_facts(old), decisive_facts(new)
+    paths = sorted(before.keys() | after.keys(), key=lambda path: (not path.startswith("action_args."), path))
+    return [
+        Change(path, before.get(path), after.get(path))
+        for path in paths
+        if not _same(before.get(path), after.get(path)) or (path in before) != (path in after)
+    ]
+
+
+def _same(old: JsonValue, new: JsonValue) -> bool:
+    # Not by ==: to Python 1 and true are equal.
+    return json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)

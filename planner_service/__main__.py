@@ -18,7 +18,7 @@ from plangate_core.process.environment import VariableMisspelt, check_variables
 from plangate_core.process.standard_output import READER_GONE_STATUS, OutputRefused, ReaderGone, written
 from plangate_core.rpc.settings import ChannelSettings, SettingsRefused, read_settings
 from plangate_core.rpc.telemetry import configure_logging
-from planner_service.governance.governance import GovernanceRefused, read_governance
+from planner_service.governance.files import GovernanceRefused, read_governance
 from planner_service.settings import PlannerSettings
 
 

@@ -32,7 +32,7 @@ from planner_service.generation.generator import Generator
 from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages
 from planner_service.generation.providers.providers import EMBEDDED, ModelClients
 from planner_service.generation.providers.recording import RecordingInvalid
-from planner_service.governance.governance import GovernanceFiles, GovernanceMetrics, GovernanceRefused, read_governance
+from planner_service.governance.files import GovernanceFiles, GovernanceMetrics, GovernanceRefused, read_governance
 from planner_service.planning.clock import Clock, SystemClock
 from planner_service.planning.draft_cache import DraftCache
 from planner_service.planning.kernel import Kernel, KernelSettings

@@ -19,9 +19,10 @@ from plangate_core.catalogue.yaml_document import DocumentInvalid
 from plangate_core.rpc.auth import current_caller
 from plangate_core.rpc.correlation import NEW_REQUEST_KEY
 from planner_service.api import requests
+from planner_service.api.permissions import authorize
 from planner_service.generation.attempts import Attempt
 from planner_service.messages import decoding, encoding
-from planner_service.planning.errors import ActionNotFound, InvalidField, InvalidPageToken, RoleMissing, StreamNotRead
+from planner_service.planning.errors import ActionNotFound, InvalidField, InvalidPageToken, StreamNotRead
 from planner_service.planning.plan import Job, Plan, PlanRequest, StoredPlan
 from planner_service.planning.policy_simulation import Simulations
 from planner_service.planning.use_cases import Planning
@@ -30,7 +31,6 @@ from planner_service.store_gateway import StoreGateway
 _DEFAULT_PAGE = 50
 _LARGEST_PAGE = 1000
 _DEFAULT_DIFFERENCES = 100
-_SIMULATION_ROLES = ("reviewer", "admin")
 
 Context = grpc.aio.ServicerContext[object, object]
 
@@ -147,7 +147,7 @@ class PlannerServicer(PlannerServiceServicer):
         revised = await self._planning.revise(
             requests.revision_from_proto(request),
             requester=current_caller().identity,
-            roles=current_caller().roles,
+            unless_creator=authorize("ReviseProposal", current_caller().roles),
             deadline=self._deadline(context),
         )
         assert isinstance(revised.answer, proposal_pb2.Proposal)
@@ -182,8 +182,7 @@ class PlannerServicer(PlannerServiceServicer):
     async def SimulatePolicy(
         self, request: planner_pb2.SimulatePolicyRequest, context: Context
     ) -> planner_pb2.SimulatePolicyResponse:
-        if not current_caller().roles & set(_SIMULATION_ROLES):
-            raise RoleMissing(_SIMULATION_ROLES)
+        authorize("SimulatePolicy", current_caller().roles)
         if request.max_differences < 0:
             raise InvalidField("max_differences", "must not be negative")
         start = decoding.time_from_proto(request.start_time, "start_time") if request.HasField("start_time") else None

@@ -1,35 +1,19 @@
-"""Catalogue and policy as one: read together, swapped together, never half of each.
-
-A plan is made, checked and decided under one `Governance`, whatever is reloaded meanwhile.
-"""
+"""Catalogue and policy as one: a plan is made, checked and decided under one `Governance`."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Protocol
 
-import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge
-
-from plangate_core.catalogue.catalogue import Action, BindingKind, Catalogue, Risk, load_catalogue
-from plangate_core.catalogue.yaml_document import DocumentInvalid
+from plangate_core.catalogue.catalogue import Action, BindingKind, Catalogue, Risk
 from planner_service.governance.decision import Decision
-from planner_service.governance.policy import Policy, Subject, catalogue_policy, load_policy
+from planner_service.governance.policy import Policy, Subject
 
-Stamps = tuple[tuple[int, ...], ...]
-"""When each file was written and changed last (its mode and owner count too), its size and which it is."""
-
-_STILL_SECONDS = 0.2
 _LONGEST_HOLD_SECONDS = 0.001
-_READS_AT_ONCE = 5
-
-_log = structlog.get_logger(__name__)
 
 
 class GovernedJob(Protocol):
@@ -74,157 +58,3 @@ class Governance:
 def unknown_action(name: str) -> Action:
     """Stands for an action that history knows and the catalogue does not."""
     return Action(name, "", {}, Risk.UNSPECIFIED, None, BindingKind.NONE)
-
-
-class GovernanceRefused(Exception):
-    """There is no usable catalogue or policy; the message says on one line where and why."""
-
-
-def read_governance(
-    catalogue_file: Path | None, policy_file: Path | None, metrics: GovernanceMetrics | None = None
-) -> GovernanceFiles:
-    """Catalogue and policy as the settings name them. Raises GovernanceRefused."""
-    if catalogue_file is None:
-        raise GovernanceRefused(
-            "no catalogue: name the YAML file of the actions that may be planned in PLANGATE_CATALOGUE_FILE"
-        )
-    try:
-        return GovernanceFiles(catalogue_file, policy_file, metrics)
-    except DocumentInvalid as error:
-        raise GovernanceRefused(str(error)) from error
-
-
-class GovernanceMetrics:
-    """How reloading fares."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.reloads = Counter(
-            "plangate_governance_reloads", "Reloads of catalogue and policy", ("outcome",), registry=registry
-        )
-        self.usable = Gauge(
-            "plangate_governance_files_usable",
-            "1 while the catalogue and policy files are those in force, 0 while a bad file is ignored",
-            registry=registry,
-        )
-        self.usable.set(1)
-        self.warnings = Gauge(
-            "plangate_catalogue_warnings", "What is odd in the catalogue that is in force", registry=registry
-        )
-
-
-class GovernanceFiles:
-    """Catalogue and policy as their files say, and again when those change. A bad file keeps what was in force."""
-
-    def __init__(
-        self, catalogue_file: Path, policy_file: Path | None, metrics: GovernanceMetrics | None = None
-    ) -> None:
-        """Reads both. Raises CatalogueInvalid, PolicyInvalid."""
-        self._catalogue_file = catalogue_file
-        self._policy_file = policy_file
-        self._metrics = metrics
-        # Who reads last has read the newest: two at once might put the older files in force.
-        self._reading = threading.Lock()
-        self._seen: Stamps = ()
-        self.current = self._read()
-        self.fault = ""
-        self._count_warnings()
-
-    def log_warnings(self) -> None:
-        """Say what is odd in the catalogue that is in force."""
-        for warning in self.current.catalogue.warnings:
-            _log.warning("in the catalogue", what=warning)
-
-    def reload(self) -> bool:
-        """Read both again and put them in force. Returns False, and says why in `fault`, when one cannot be used.
-
-        Takes seconds for a large policy; may be called in any thread.
-        """
-        with self._reading:
-            return self._reload()
-
-    def _reload(self) -> bool:
-        try:
-            fresh = self._read()
-        except DocumentInvalid as error:
-            self.fault = str(error)
-            _log.error("reload refused: what was in force stays in force", fault=self.fault)
-            self._count("refused", usable=False)
-            return False
-        changed = (fresh.catalogue.digest, fresh.policy.digest) != (
-            self.current.catalogue.digest,
-            self.current.policy.digest,
-        )
-        self.current = fresh
-        self.fault = ""
-        self._count("changed" if changed else "unchanged", usable=True)
-        _log.info(
-            "catalogue and policy read",
-            changed=changed,
-            catalogue_digest=fresh.catalogue.digest,
-            policy_digest=fresh.policy.digest,
-        )
-        self._count_warnings()
-        self.log_warnings()
-        return True
-
-    async def watch(self, poll_seconds: float, on_reload: Callable[[bool], object]) -> None:
-        """Reload whenever a file changes, for ever. `on_reload` hears whether the files are in force.
-
-        Polls: file events are lost on network file systems and on the mounts of containers. Reading and compiling
-        happens in a thread, so that a large catalogue does not hold calls up.
-
-        A file that changes is let be until it is still: the first half of a policy is a policy too.
-        """
-        debouncer = ChangeDebouncer(self._seen)
-        while True:
-            await asyncio.sleep(min(poll_seconds, _STILL_SECONDS) if debouncer.waiting else poll_seconds)
-            if debouncer.changed(self._stamps(), self._seen):
-                on_reload(await asyncio.to_thread(self.reload))
-
-    def _read(self) -> Governance:
-        """Both, as they are together: again when one changed meanwhile. Orchestrators swap a whole directory."""
-        for _ in range(_READS_AT_ONCE):
-            self._seen = self._stamps()
-            fresh = self._read_once()
-            if self._stamps() == self._seen:
-                break
-        return fresh
-
-    def _read_once(self) -> Governance:
-        catalogue = load_catalogue(self._catalogue_file)
-        return Governance(catalogue, load_policy(self._policy_file) if self._policy_file else catalogue_policy())
-
-    def _stamps(self) -> Stamps:
-        return tuple(_stamp(path) for path in (self._catalogue_file, self._policy_file) if path is not None)
-
-    def _count(self, outcome: str, *, usable: bool) -> None:
-        if self._metrics is not None:
-            self._metrics.reloads.labels(outcome).inc()
-            self._metrics.usable.set(1 if usable else 0)
-
-    def _count_warnings(self) -> None:
-        if self._metrics is not None:
-            self._metrics.warnings.set(len(self.current.catalogue.warnings))
-
-
-class ChangeDebouncer:
-    """Tells when a change is over: the same news twice running. `waiting` while it was heard once."""
-
-    def __init__(self, stamps: Stamps) -> None:
-        self._last = stamps
-        self.waiting = False
-
-    def changed(self, stamps: Stamps, in_force: Stamps) -> bool:
-        """Whether files are not those in force any more, and nobody is writing them."""
-        still = stamps == self._last
-        self._last = stamps
-        self.waiting = stamps != in_force and not still
-        return stamps != in_force and still
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)

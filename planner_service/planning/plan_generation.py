@@ -17,7 +17,8 @@ from planner_service.generation.prompt.catalogue_text import clipped
 from planner_service.generation.providers.recording import noting_exchanges
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
 from planner_service.generation.request import GenerationObserver, GenerationRequest
-from planner_service.governance.governance import Governance, GovernanceFiles
+from planner_service.governance.files import GovernanceFiles
+from planner_service.governance.governance import Governance
 from planner_service.planning.checks import check_args, check_jobs, job_of_draft, jobs_of_draft
 from planner_service.planning.clock import Clock
 from planner_service.planning.completeness import evidence_for, warnings_for

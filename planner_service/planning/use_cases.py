@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from plangate_core.catalogue.effect import Effect
 from plangate_core.catalogue.finding import Finding
 from planner_service.generation.attempts import GenerationReport
-from planner_service.governance.governance import Governance, GovernanceFiles
+from planner_service.governance.files import GovernanceFiles
+from planner_service.governance.governance import Governance
 from planner_service.governance.policy import most_severe
 from planner_service.planning.checks import check_args, check_jobs
 from planner_service.planning.clock import Clock
@@ -26,8 +27,6 @@ from planner_service.planning.plan import (
 )
 from planner_service.planning.plan_generation import PlanGeneration, described, generation_deadline
 from planner_service.planning.store_port import FirstAnswer, PlanStore, Queueing, Revision
-
-_REVISING_ROLES = ("reviewer", "admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +179,15 @@ class Planning:
                 return governed
             return await self._commit(governed, requester, request_id, same, deadline)
 
-    async def revise(self, revision: Revision, *, requester: str, roles: frozenset[str], deadline: float) -> Proposal:
-        """Edit a proposal: new arguments are checked, and policy is asked again. Raises JobsInvalid, PolicyDenied.
+    async def revise(
+        self, revision: Revision, *, requester: str, unless_creator: RoleMissing | None, deadline: float
+    ) -> Proposal:
+        """Edit a proposal: new arguments are checked and decided again. Raises JobsInvalid, PolicyDenied.
 
-        Its creator, reviewers and admins may, as they may cancel it. Raises RoleMissing for everybody else.
+        unless_creator: raised unless the requester created the proposal; None when the requester's roles suffice.
 
-        Policy is asked about the one who wanted the proposal and about the one who edits it, and both answers count.
-        Words may be mended where the action has left the catalogue since: then there is nothing to check or to ask
-        about, and what was decided stays.
+        Policy decides for the proposal's creator and for the one who edits it, and both decisions count. Where the
+        action has left the catalogue, the description and the priority can be edited, and the decision stays.
         """
         if revision.request_id and not revision.validate_only:
             earlier = await self._store.first_revision(revision.request_id, requester, deadline)
@@ -196,8 +196,8 @@ class Planning:
                     raise RequestIdReused(revision.request_id)
                 return earlier
         proposal = await self._store.get_proposal(revision.proposal_id, deadline)
-        if requester != proposal.created_by and roles.isdisjoint(_REVISING_ROLES):
-            raise RoleMissing(_REVISING_ROLES)
+        if unless_creator is not None and requester != proposal.created_by:
+            raise unless_creator
         governance = self._governance.current
         args = proposal.action_args
         if revision.action_args is not None and revision.action_args != args:

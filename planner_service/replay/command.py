@@ -15,7 +15,7 @@ from plangate_core.text.printable import visible
 from plangate_core.text.truncation import truncate
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.providers.recording import RecordingInvalid
-from planner_service.governance.governance import GovernanceFiles, GovernanceRefused, read_governance
+from planner_service.governance.files import GovernanceFiles, GovernanceRefused, read_governance
 from planner_service.replay.replay import Difference, RecordedRun, Replayed
 from planner_service.settings import PlannerSettings
 

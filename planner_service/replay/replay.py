@@ -30,7 +30,7 @@ from planner_service.generation.providers.recording import (
     expecting,
     read_recording,
 )
-from planner_service.governance.governance import GovernanceFiles
+from planner_service.governance.files import GovernanceFiles
 from planner_service.planning.draft_cache import DraftCache
 from planner_service.planning.errors import PlanningRefused
 from planner_service.planning.metrics import PlanningMetrics

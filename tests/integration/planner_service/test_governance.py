@@ -23,7 +23,7 @@ from plangate_core.process.tasks import end_task
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 from planner_service.bootstrap import POLICY_HEALTH, PlannerRefused, build_server
-from planner_service.governance.governance import ChangeDebouncer, GovernanceFiles
+from planner_service.governance.files import ChangeDebouncer, GovernanceFiles
 from planner_service.planning.errors import TooManySimulations
 from planner_service.planning.policy_simulation import Past, Simulations
 from planner_service.settings import PlannerSettings

@@ -17,7 +17,7 @@ import rfc8785
 from plangate_client.errors import PlangateError
 from planner_service.bootstrap import PlannerRefused
 from planner_service.generation.providers.recording import RecordingInvalid
-from planner_service.governance.governance import read_governance
+from planner_service.governance.files import read_governance
 from planner_service.replay.replay import RecordedRun, Replayed
 from planner_service.settings import PlannerSettings
 from tests.support.model_server import fails, says

@@ -17,6 +17,7 @@ from typing import Any
 from plangate_core.text.truncation import truncate
 from planner_service.planning.plan import Job
 from planner_service.wording.describing import MAX_DESCRIPTION_CHARACTERS
+from planner_service.wording.words import words
 
 MAX_MENTIONS = 8
 MAX_QUOTE_CHARACTERS = 500
@@ -55,12 +56,12 @@ def evidence_for(job: Job, prompt: str) -> str:
     texts, numbers = _said([job])
     wanted_texts = [text for text in islice(texts, MAX_COMPARED) if len(text) > 1]
     wanted_numbers = {_plain(number) for number in islice(numbers, MAX_COMPARED)}
-    words = _words_of_name(job.action_name)
+    named = _words_of_name(job.action_name)
 
     def likeness(sentence: _Sentence) -> int:
         said = sum(2 for text in wanted_texts if text in sentence.folded)
         said += 2 * len(wanted_numbers & sentence.numbers)
-        return said + sum(1 for word in words if word in sentence.folded)
+        return said + sum(1 for word in named if word in sentence.folded)
 
     best = max(sentences, key=likeness)
     return truncate(best.text if likeness(best) else prompt.strip(), MAX_QUOTE_CHARACTERS)
@@ -69,7 +70,7 @@ def evidence_for(job: Job, prompt: str) -> str:
 @lru_cache(maxsize=1024)
 def _words_of_name(action_name: str) -> frozenset[str]:
     """Kept for all plans: the same names come again and again."""
-    return frozenset(word.casefold() for word in re.split(r"[^A-Za-z0-9]+", action_name) if len(word) > 2)
+    return frozenset(word for word in words(action_name) if len(word) > 2)
 
 
 @dataclass(frozen=True, slots=True)

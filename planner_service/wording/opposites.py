@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from plangate_core.catalogue.catalogue import Action
+from planner_service.wording.words import words
 
 _PAIRS = """
     open/close grant/revoke give/revoke start/stop start/end begin/end enable/disable activate/deactivate create/delete
@@ -41,12 +42,12 @@ def opposite_asked(prompt: str, action: Action) -> str:
         return ""
     verb, things = opposites
     sentences = _sentences(prompt)
-    if any(_verb_of(word) == verb for words in sentences for word in words):
+    if any(_verb_of(word) == verb for sentence in sentences for word in sentence):
         return ""
-    for words in sentences:
-        for position, word in enumerate(words):
+    for sentence in sentences:
+        for position, word in enumerate(sentence):
             if _verb_of(word) in _table()[verb]:
-                after = words[position + 1 : position + 1 + _REACH]
+                after = sentence[position + 1 : position + 1 + _REACH]
                 if all(any(_is_same_thing(other, thing) for other in after) for thing in things):
                     return f"{word} {' '.join(things)}"
     return ""
@@ -70,10 +71,9 @@ def _opposites_of(action: Action) -> tuple[str, tuple[str, ...]] | None:
 @lru_cache(maxsize=1024)
 def _read_name(name: str) -> tuple[str, tuple[str, ...]] | None:
     """Kept for all plans: the same names come again and again."""
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", name.rpartition(".")[2])
-    folded = [word.casefold() for word in words]
-    verbs = [word for word in folded if _verb_of(word) in _table()]
-    things = tuple(word for word in folded if word not in verbs)
+    named = [word for word in words(name.rpartition(".")[2]) if not word.isdigit()]
+    verbs = [word for word in named if _verb_of(word) in _table()]
+    things = tuple(word for word in named if word not in verbs)
     return (_verb_of(verbs[0]), things) if len(verbs) == 1 and things else None
 
 

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from plangate_core.catalogue.catalogue import Action, Catalogue
+from plangate_core.catalogue.catalogue import Catalogue
 from planner_service.generation.prompt.catalogue_text import action_text
+from planner_service.wording.words import stems
 
 MAX_WHOLE_CHARACTERS = 12_000
 """About 3,000 tokens: read once, then cached."""
 MAX_SELECTED_CHARACTERS = 6_000
 """About 1,500 tokens: read anew for every request, which takes a CPU seconds."""
-_STEM_CHARACTERS = 5
 _NAME_WEIGHT = 2.0
 
 
@@ -43,8 +42,13 @@ def shown_actions(catalogue: Catalogue, prompt: str, context: Mapping[str, Any])
         if len(texts[index]) <= room:
             room -= len(texts[index])
             chosen.append(index)
-    actions: tuple[Action, ...] = tuple(catalogue.actions[index] for index in sorted(chosen))
-    return catalogue.reduced_to(actions)
+    return _reduced(catalogue, tuple(sorted(chosen)))
+
+
+@lru_cache(maxsize=64)
+def _reduced(catalogue: Catalogue, chosen: tuple[int, ...]) -> Catalogue:
+    """The same object for the same choice: caches of what is made from a catalogue are keyed by it."""
+    return catalogue.reduced_to(tuple(catalogue.actions[index] for index in chosen))
 
 
 @lru_cache(maxsize=8)
@@ -64,9 +68,3 @@ def _weights(catalogue: Catalogue) -> Mapping[str, Sequence[tuple[int, float]]]:
             weight = math.log(1 + len(words) / known[stem]) * (_NAME_WEIGHT if stem in named else 1.0)
             weights.setdefault(stem, []).append((index, weight))
     return weights
-
-
-def stems(text: str) -> list[str]:
-    """Words without their endings, roughly: restart, restarting and RestartService begin alike."""
-    words = re.findall(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![^\W\d_A-Z])|\d+", text)
-    return [word.casefold()[:_STEM_CHARACTERS] for word in words if len(word) > 2]

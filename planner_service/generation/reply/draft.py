@@ -13,8 +13,8 @@ never empty and a model never has to choose between an invention and an empty li
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Literal, Self
 
@@ -51,15 +51,10 @@ class PlanDraft:
 
 @dataclass(frozen=True, slots=True)
 class Amendments:
-    """What to change in a reply, see amendments.py: jobs by position, arguments by their job and their name.
-
-    continued_jobs: those that belong to the one before.
-    """
+    """What to change in a reply, see amendments.py: jobs by position, arguments by their job and their name."""
 
     refused_jobs: frozenset[int] = frozenset()
-    continued_jobs: frozenset[int] = frozenset()
     left_out: frozenset[tuple[int, str]] = frozenset()
-    converted: Mapping[tuple[int, str], Any] = field(default_factory=dict)
 
 
 AS_IT_IS = Amendments()
@@ -150,15 +145,7 @@ def read_draft(reply: PlanReply, amendments: Amendments = AS_IT_IS) -> PlanDraft
         if position in amendments.refused_jobs:
             reasons.append(f"no action of the catalogue fits; the nearest is {job.action_name}")
             continue
-        args = {
-            name: amendments.converted.get((position, name), value)
-            for name, value in job.action_args.items()
-            if (position, name) not in amendments.left_out
-        }
-        if position in amendments.continued_jobs and position - 1 in kept:
-            kept[position] = kept[position - 1]
-            jobs[-1] = replace(jobs[-1], action_args=joined(jobs[-1].action_args, args) or args)
-            continue
+        args = {name: value for name, value in job.action_args.items() if (position, name) not in amendments.left_out}
         if job.depends_on is None:
             depends_on: tuple[int, ...] = (len(jobs) - 1,) if jobs else ()
         else:
@@ -166,23 +153,6 @@ def read_draft(reply: PlanReply, amendments: Amendments = AS_IT_IS) -> PlanDraft
         kept[position] = len(jobs)
         jobs.append(JobDraft(job.action_name, args, depends_on))
     return PlanDraft(reply.objective.strip(), tuple(jobs), " ".join(reasons))
-
-
-def joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What both say, objects within them joined, too; None where they contradict each other."""
-    both = dict(one)
-    for name, value in other.items():
-        before = both.get(name, value)
-        if isinstance(before, Mapping) and isinstance(value, Mapping):
-            inner = joined(before, value)
-            if inner is None:
-                return None
-            both[name] = inner
-        elif before != value or isinstance(before, bool) != isinstance(value, bool):
-            return None
-        else:
-            both[name] = value
-    return both
 
 
 def draft_schema(actions: Sequence[Action]) -> dict[str, Any]:

@@ -4,8 +4,7 @@ Providers turn the schema of a reply into a grammar. What they do with the rest 
 refuses the whole request for an unanchored pattern, never ends on an open object, ignores the siblings of `anyOf`
 and silently drops `not` and `if`; others reject unknown keywords. So references are put in place, `allOf` is merged,
 `oneOf` becomes `anyOf`, and what no grammar can say is left out. The result accepts everything the original accepts,
-but for undeclared extra properties, and for texts of another form than their description states; the original is
-checked afterwards in any case.
+but for undeclared extra properties; the original is checked afterwards in any case.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
 from urllib.parse import unquote
-
-from planner_service.generation.reply.stated_format import stated_format
 
 _MAX_DEPTH = 8
 _MAX_SUBSCHEMAS = 400
@@ -261,26 +258,10 @@ def _string(schema: Mapping[str, Any]) -> dict[str, Any]:
         return {**reduced, "pattern": pattern.replace(r"\d", "[0-9]").replace(r"\w", "[A-Za-z0-9_]")}
     if schema.get("format") in _FORMATS:
         return {**reduced, "format": schema["format"]}
-    if pattern is None and (stated := _stated(schema)):
-        return stated
     for keyword in ("minLength", "maxLength"):
         if _is_count(schema.get(keyword)) and 0 < schema[keyword] <= _MAX_REPETITIONS:
             reduced[keyword] = int(schema[keyword])
     return reduced
-
-
-def _stated(schema: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the description says of the form, where the schema's author wrote it there: see stated_format.py."""
-    description, default = schema.get("description"), schema.get("default")
-    stated = stated_format(description) if isinstance(description, str) else None
-    if stated is None:
-        return None
-    words = [default, *stated.words] if isinstance(default, str) else list(stated.words)
-    if any(stated_format(f"format '{word}'") for word in words):
-        # Formats are the values here.
-        return None
-    others = [word for word in dict.fromkeys(words) if not re.fullmatch(stated.pattern, word)]
-    return _one_of([{"type": "string", "pattern": stated.pattern}, *({"const": word} for word in others)])
 
 
 def _is_plain(pattern: str) -> bool:

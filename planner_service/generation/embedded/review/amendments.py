@@ -11,10 +11,12 @@ from typing import Any
 
 from plangate_core.catalogue.catalogue import Action, Catalogue
 from planner_service.generation.embedded.review.doubt import doubted_jobs
-from planner_service.generation.embedded.review.omissions import is_said, omission_probabilities, was_nearly_omitted
-from planner_service.generation.embedded.review.split_jobs import cut_short
-from planner_service.generation.embedded.review.units import in_its_unit
-from planner_service.generation.reply.draft import Amendments, PlanReply, joined
+from planner_service.generation.embedded.review.omissions import (
+    is_said,
+    omission_probabilities,
+    was_nearly_omitted,
+)
+from planner_service.generation.reply.draft import Amendments, PlanReply
 from planner_service.wording.opposites import opposite_asked
 
 
@@ -26,38 +28,14 @@ def amendments_to(told: PlanReply, tokens: Sequence[Any], catalogue: Catalogue, 
     """
     return Amendments(
         refused_jobs=_refused_jobs(told, tokens, catalogue, said),
-        continued_jobs=_continued_jobs(told, tokens, catalogue),
         left_out=_made_up_arguments(told, tokens, catalogue, said),
-        converted=_converted_times(told, catalogue, said),
     )
 
 
 def _refused_jobs(told: PlanReply, tokens: Sequence[Any], catalogue: Catalogue, said: str) -> frozenset[int]:
     """Positions of jobs that the model was not sure of, and of those that do the opposite of what is asked."""
-    unsaid = frozenset(
-        position
-        for position, job in enumerate(told.jobs)
-        if job.action_args and not any(is_said(name, value, said) for name, value in job.action_args.items())
-    )
     contrary = {position for position, action, _ in _jobs(told, catalogue) if opposite_asked(said, action)}
-    return doubted_jobs(tokens, [action.name for action in catalogue.actions], said, unsaid) | contrary
-
-
-def _continued_jobs(told: PlanReply, tokens: Sequence[Any], catalogue: Catalogue) -> frozenset[int]:
-    """Positions of jobs that go on with the one before, which the grammar had ended. Each says something of its own."""
-    ended = cut_short(tokens)
-    continued: set[int] = set()
-    args: Mapping[str, Any] = {}
-    for position, action, more in _jobs(told, catalogue):
-        both = None
-        if position - 1 in ended and told.jobs[position - 1].action_name == action.name:
-            both = joined(args, more)
-        if both is not None and both not in (args, more) and _is_as_good(both, args, action, catalogue):
-            continued.add(position)
-            args = both
-        else:
-            args = more
-    return frozenset(continued)
+    return doubted_jobs(tokens, [action.name for action in catalogue.actions], said) | contrary
 
 
 def _made_up_arguments(
@@ -83,17 +61,6 @@ def _made_up_arguments(
                 made_up.add((position, name))
                 before.add(same)
     return frozenset(made_up)
-
-
-def _converted_times(told: PlanReply, catalogue: Catalogue, said: str) -> dict[tuple[int, str], Any]:
-    """Values in their arguments' units, by job and name."""
-    converted: dict[tuple[int, str], Any] = {}
-    for position, action, args in _jobs(told, catalogue):
-        for name, value in args.items():
-            meant = in_its_unit(name, _schema_of(name, action), value, said)
-            if meant is not None and _is_as_good({**args, name: meant}, args, action, catalogue):
-                converted[position, name] = meant
-    return converted
 
 
 def _jobs(told: PlanReply, catalogue: Catalogue) -> Iterator[tuple[int, Action, Mapping[str, Any]]]:

@@ -14,35 +14,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from planner_service.generation.embedded.review.tokens import JOB_DEPTH, listed_candidates, marks
-from planner_service.generation.prompt.selection import stems
 from planner_service.generation.reply.draft import NO_MATCHING_ACTION
+from planner_service.wording.words import stems, words
 
 MAX_REFUSAL_PROBABILITY = 0.15
 """From here on a job counts as refused. Measured, see docs/plan-quality.md; it belongs to the embedded model."""
-MAX_REFUSAL_PROBABILITY_UNSAID = 0.05
-"""The same for a job of whose arguments the request says none."""
 MAX_INVENTION_PROBABILITY = 0.2
 """From here on a job counts as refused whose model would have liked an action that there is not."""
 _NAMED_WORDS = 2
 
 _NAME_BEGINS = re.compile(r'(?<!\\)"action_name"\s*:\s*"\Z')
 _NAME = re.compile(r'(?:[^"\\]|\\.)*')
-_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[^\W\d_a-zA-Z]+")
 
 
-def doubted_jobs(
-    tokens: Sequence[Any], action_names: Sequence[str], said: str, unsaid: frozenset[int] = frozenset()
-) -> frozenset[int]:
+def doubted_jobs(tokens: Sequence[Any], action_names: Sequence[str], said: str) -> frozenset[int]:
     """Positions (from 0) in `jobs` whose action the model was not sure of.
 
     tokens: the reply's tokens so far, as `choices[0].logprobs.content` has them. What is not of that form counts as
-    certainty. said: all that the requester says. unsaid: jobs of which it must have been surer.
+    certainty. said: all that the requester says.
     """
     asked = frozenset(stems(said))
     doubted = set()
     for position, (name, candidates) in enumerate(named_actions(tokens)):
-        limit = MAX_REFUSAL_PROBABILITY_UNSAID if position in unsaid else MAX_REFUSAL_PROBABILITY
-        refused = _refusal_probability(candidates, action_names) >= limit and not _is_named(name, asked)
+        doubt = _refusal_probability(candidates, action_names)
+        refused = doubt >= MAX_REFUSAL_PROBABILITY and not _is_named(name, asked)
         if refused or _invention_probability(candidates, action_names) >= MAX_INVENTION_PROBABILITY:
             doubted.add(position)
     return frozenset(doubted)
@@ -50,9 +45,9 @@ def doubted_jobs(
 
 def _is_named(action_name: str, asked: frozenset[str]) -> bool:
     """Whether the request says half of the words of an action's name, and no fewer than two."""
-    words = set(stems(action_name))
-    said = len(words & asked)
-    return said >= _NAMED_WORDS and said * 2 >= len(words)
+    name = set(stems(action_name))
+    common = len(name & asked)
+    return common >= _NAMED_WORDS and common * 2 >= len(name)
 
 
 def named_actions(tokens: Sequence[Any]) -> Iterator[tuple[str, Any]]:
@@ -84,8 +79,8 @@ def _refusal_probability(candidates: Any, action_names: Sequence[str]) -> float:
 
 def _invention_probability(candidates: Any, action_names: Sequence[str]) -> float:
     """Of the tokens that begin a word which is in no action's name."""
-    words = {word.casefold() for name in (*action_names, NO_MATCHING_ACTION) for word in _WORD.findall(name)}
-    starts = {name.casefold() for name in action_names} | words
+    known = {word for name in (*action_names, NO_MATCHING_ACTION) for word in words(name)}
+    starts = {name.casefold() for name in action_names} | known
     total = 0.0
     for token, probability in listed_candidates(candidates):
         begun = token.strip().casefold()

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
-from planner_service.generation.embedded.review.number_words import NUMBER_WORDS
 from planner_service.generation.embedded.review.tokens import ARGUMENTS_DEPTH, ReplyTokens, marks
-from planner_service.generation.prompt.selection import stems
+from planner_service.wording.words import stems
 
 MIN_OMISSION_PROBABILITY = 0.15
 MIN_OMISSION_PROBABILITY_OF_A_SWITCH = 0.05
@@ -29,18 +28,6 @@ _COLON = re.compile(r"\s*:")
 _MAX_SPACE = 20
 _COMMA_BEFORE = re.compile(r",\s*\Z")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_NUMBER_WORDS = {
-    **NUMBER_WORDS,
-    "no": 0,
-    "a": 1,
-    "an": 1,
-    "single": 1,
-    "once": 1,
-    "both": 2,
-    "couple": 2,
-    "twice": 2,
-    "dozen": 12,
-}
 
 
 def omission_probabilities(tokens: Sequence[Any]) -> Mapping[tuple[int, str], float]:
@@ -87,9 +74,7 @@ class _Asked:
 @lru_cache(maxsize=16)
 def _asked(said: str) -> _Asked:
     """Kept for the next argument of the same plan."""
-    words = re.findall(r"[a-z]+", said.lower())
     numbers = [float(number) for number in _NUMBER.findall(said.replace(",", ""))]
-    numbers += [_NUMBER_WORDS[word] for word in words if word in _NUMBER_WORDS]
     return _Asked(said.casefold(), frozenset(stems(said)), frozenset(numbers))
 
 

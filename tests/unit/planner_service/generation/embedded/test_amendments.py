@@ -1,4 +1,4 @@
-"""What is changed in the embedded model's reply: made-up arguments, times in another unit, opposites of the request."""
+"""What is changed in the embedded model's reply: made-up arguments, opposites of the request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from planner_service.generation.embedded.review.omissions import (
     omission_probabilities,
     was_nearly_omitted,
 )
-from planner_service.generation.reply.draft import AS_IT_IS, Amendments, PlanReply, draft_model, read_draft
+from planner_service.generation.reply.draft import AS_IT_IS, PlanReply, draft_model, read_draft
 
 CATALOGUE = """
 version: 1
@@ -33,9 +33,6 @@ actions:
   - name: open_port
     description: Open a port.
     parameters: {properties: {port: {type: integer}}, required: [port]}
-  - name: mute
-    description: Mute an alert.
-    parameters: {properties: {minutes: {type: integer, maximum: 1440}}, required: [minutes]}
   - name: find_host
     description: Find a host.
     parameters: {properties: {name: {type: string}, rack: {type: string}}, minProperties: 1}
@@ -111,7 +108,6 @@ def test_what_is_not_of_the_protocol_says_nothing(tokens: list[Any]) -> None:
         ("labels", ["qa", "flaky"], "label: flaky"),
         ("graceful", True, "restart it gracefully"),
         ("retention_days", 90, "retention: a quarter"),
-        ("replicas", 2, "run two of them"),
         ("amount", 1500, "pay back 1,500"),
         ("ratio", 0.5, "at 0.5"),
         ("indicator", ["Goals Scored"], "his goals"),
@@ -193,93 +189,8 @@ def test_what_may_not_be_left_out_is_kept(catalogue: Catalogue) -> None:
         assert amendments_to(told, tokens, catalogue, "do it, please").left_out == left_out
 
 
-def test_a_time_is_put_into_its_unit(catalogue: Catalogue) -> None:
-    tokens = [token('{"jobs":[{"action_name":"mute","action_args":{"minutes":2}}]}')]
-    told = said_by(*tokens, catalogue=catalogue)
-    amendments = amendments_to(told, tokens, catalogue, "Mute it for 2 hours")
-    assert read_draft(told, amendments).jobs[0].action_args == {"minutes": 120}
-    assert amendments_to(told, tokens, catalogue, "Mute it for 2 days") == AS_IT_IS, "more than the schema allows"
-    assert amendments_to(told, tokens, catalogue, "Mute it for 2 minutes") == AS_IT_IS
-
-
 def test_the_opposite_of_what_is_asked_is_refused_however_sure(catalogue: Catalogue) -> None:
     tokens = [token('{"jobs":[{"action_name":"open_port","action_args":{"port":22}}]}')]
     told = said_by(*tokens, catalogue=catalogue)
     assert amendments_to(told, tokens, catalogue, "Close port 22").refused_jobs == {0}
     assert amendments_to(told, tokens, catalogue, "Open port 22") == AS_IT_IS
-
-
-def test_a_job_of_which_nothing_is_said_must_have_been_surer(catalogue: Catalogue) -> None:
-    def named(refusal: float) -> list[dict[str, Any]]:
-        return [
-            token('{"jobs":[{"action_name":"'),
-            token("find", ("find", 1 - refusal), ("no", refusal)),
-            token('_host","action_args":{"name":"kestrel"}}]}'),
-        ]
-
-    for refusal, prompt, refused in (
-        (0.06, "WHOIS?", {0}),
-        (0.06, "where is kestrel?", set()),
-        (0.04, "WHOIS?", set()),
-    ):
-        tokens = named(refusal)
-        told = said_by(*tokens, catalogue=catalogue)
-        assert amendments_to(told, tokens, catalogue, prompt).refused_jobs == refused
-
-
-def host(first: str, second: str, *, wanted_more: float) -> list[dict[str, Any]]:
-    """Two jobs of one action; the first one's arguments ended although more might have come."""
-    return [
-        token(f'{{"jobs":[{{"action_name":"find_host","action_args":{{{first}'),
-        token("}}", ("}}", 1 - wanted_more), (', "', wanted_more)),
-        token(f',{{"action_name":"find_host","action_args":{{{second}}}}}]}}'),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "wanted_more", "args"),
-    [
-        ('"rack":"r7"', '"name":"web"', 0.9, [{"rack": "r7", "name": "web"}]),
-        ('"room":"b"', '"name":"web"', 0.9, [{"room": "b", "name": "web"}]),
-        ('"name":"web"', '"room":"b"', 0.9, [{"name": "web"}, {"room": "b"}]),
-        ('"spec":{"ram":{"gb":1}}', '"spec":{"ram":{"ecc":true}}', 0.9, [{"spec": {"ram": {"gb": 1, "ecc": True}}}]),
-        ('"rack":"r7"', '"name":"web"', 0.4, [{"rack": "r7"}, {"name": "web"}]),
-        ('"name":"web"', '"name":"db"', 0.9, [{"name": "web"}, {"name": "db"}]),
-        ('"name":"web"', '"name":"web","rack":"r7"', 0.9, [{"name": "web"}, {"name": "web", "rack": "r7"}]),
-        ('"name":"web"', '"name":"web"', 0.9, [{"name": "web"}, {"name": "web"}]),
-        ('"name":"1","a":1', '"name":"1","a":true', 0.9, [{"name": "1", "a": 1}, {"name": "1", "a": True}]),
-        ('"spec":{"gb":1}', '"rack":"r","spec":{"gb":2}', 0.9, [{"spec": {"gb": 1}}, {"rack": "r", "spec": {"gb": 2}}]),
-    ],
-)
-def test_a_job_that_the_grammar_ended_goes_on_in_the_next(
-    catalogue: Catalogue, first: str, second: str, wanted_more: float, args: list[dict[str, Any]]
-) -> None:
-    tokens = host(first, second, wanted_more=wanted_more)
-    told = said_by(*tokens, catalogue=catalogue)
-    draft = read_draft(told, amendments_to(told, tokens, catalogue, "which host?"))
-    assert [job.action_args for job in draft.jobs] == args
-
-
-def test_what_depends_on_either_half_depends_on_the_whole(catalogue: Catalogue) -> None:
-    ports = [
-        token(',{"action_name":"open_port","action_args":{"port":1},"depends_on":[1]}'),
-        token(',{"action_name":"open_port","action_args":{"port":2}}]}'),
-    ]
-    tokens = host('"rack":"r7"', '"name":"web"', wanted_more=0.9)
-    tokens[-1] = token(tokens[-1]["token"].removesuffix("]}"))
-    told = said_by(*tokens, *ports, catalogue=catalogue)
-    draft = read_draft(told, amendments_to(told, [*tokens, *ports], catalogue, "open 1 and 2"))
-    assert [job.depends_on for job in draft.jobs] == [(), (0,), (1,)]
-
-
-def test_jobs_are_not_joined_to_what_the_action_refuses(catalogue: Catalogue) -> None:
-    limited = parse_catalogue(CATALOGUE.replace("minProperties: 1", "maxProperties: 1"))
-    tokens = host('"rack":"r7"', '"name":"web"', wanted_more=0.9)
-    assert amendments_to(said_by(*tokens, catalogue=limited), tokens, limited, "which host?") == AS_IT_IS
-
-
-def test_a_job_that_goes_on_with_a_refused_one_stands_alone(catalogue: Catalogue) -> None:
-    tokens = host('"rack":"r7"', '"name":"web"', wanted_more=0.9)
-    told = said_by(*tokens, catalogue=catalogue)
-    draft = read_draft(told, Amendments(refused_jobs=frozenset({0}), continued_jobs=frozenset({1})))
-    assert [job.action_args for job in draft.jobs] == [{"name": "web"}]

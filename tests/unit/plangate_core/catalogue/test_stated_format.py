@@ -7,9 +7,7 @@ import time
 
 import pytest
 
-from planner_service.generation.prompt.examples import Values
-from planner_service.generation.reply.reply_grammar import grammar_schema
-from planner_service.generation.reply.stated_format import stated_format
+from plangate_core.catalogue.stated_format import stated_pattern
 
 
 @pytest.mark.parametrize(
@@ -31,13 +29,10 @@ from planner_service.generation.reply.stated_format import stated_format
     ],
 )
 def test_a_stated_format_becomes_a_pattern(description: str, fitting: str, unfit: str) -> None:
-    stated = stated_format(description)
-    assert stated is not None
-    assert re.fullmatch(stated.pattern, fitting)
-    assert not re.fullmatch(stated.pattern, unfit)
-    schema = grammar_schema({"properties": {"value": {"type": "string", "description": description}}})
-    assert schema["properties"]["value"]["pattern"] == stated.pattern
-    assert re.fullmatch(stated.pattern, Values().of(schema["properties"]["value"])), "its example has that form"
+    pattern = stated_pattern(description)
+    assert pattern is not None
+    assert re.fullmatch(pattern, fitting)
+    assert not re.fullmatch(pattern, unfit)
 
 
 @pytest.mark.parametrize(
@@ -59,33 +54,14 @@ def test_a_stated_format_becomes_a_pattern(description: str, fitting: str, unfit
     ],
 )
 def test_what_states_no_format_or_several_is_left_alone(description: str) -> None:
-    assert stated_format(description) is None
-
-
-def test_words_that_may_stand_instead_of_it_are_allowed() -> None:
-    argument = {"type": "string", "description": "As 'YYYY-MM-DD'. If set to 'dontcare', any.", "default": "today"}
-    reduced = grammar_schema({"properties": {"date": argument}})["properties"]["date"]
-    assert [one.get("const") for one in reduced["anyOf"]] == [None, "today", "dontcare"]
-    assert "pattern" in reduced["anyOf"][0]
-
-
-def test_a_format_as_the_value_itself_is_no_format_of_it() -> None:
-    argument = {"type": "string", "description": "The format of dates, such as 'MM/DD/YYYY'.", "default": "MM/DD/YYYY"}
-    assert grammar_schema({"properties": {"f": argument}})["properties"]["f"] == {"type": "string"}
-
-
-def test_the_schema_has_the_last_word() -> None:
-    said = {"type": "string", "description": "in the format 'YYYY-MM-DD'"}
-    for keyword in ({"pattern": "^[a-z]+$"}, {"format": "date"}, {"enum": ["now"]}):
-        reduced = grammar_schema({"properties": {"d": {**said, **keyword}}})["properties"]["d"]
-        assert "pattern" not in reduced or reduced["pattern"] == "^[a-z]+$"
+    assert stated_pattern(description) is None
 
 
 def test_of_a_long_description_the_beginning_is_read() -> None:
-    assert stated_format("in the format 'YYYY-MM-DD'" + " and so on" * 100_000) is not None
-    assert stated_format("and so on " * 100_000 + "in the format 'YYYY-MM-DD'") is None
+    assert stated_pattern("in the format 'YYYY-MM-DD'" + " and so on" * 100_000) is not None
+    assert stated_pattern("and so on " * 100_000 + "in the format 'YYYY-MM-DD'") is None
     # None of these makes the patterns try everything with everything.
     started = time.thread_time()
     for text in ("format 'A, ", "format " + "'A B, " * 3, "YYYY-", "YYYY-MM-DD or ", "Aa "):
-        assert stated_format((text * 100_000)[:1_000_000]) is None
+        assert stated_pattern((text * 100_000)[:1_000_000]) is None
     assert time.thread_time() - started < 2

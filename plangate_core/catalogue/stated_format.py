@@ -1,17 +1,14 @@
 """Formats that an argument's description states in words: "in the format 'YYYY-MM-DD'", "formatted as 'City, State'".
 
-People write them there rather than as a `pattern`, and a small model forgets them. A grammar can hold it to them. They
-bind nobody else: what is checked afterwards is the schema alone.
+Only a `pattern` is checked, and only a pattern holds a model to it. `check` advises to write the one given here.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 
 _PARTS = {
-    # A model that was about to write "June 30th" would else make a year of it.
     "yyyy": "(19|20|21)[0-9]{2}",
     "mm": "(0[1-9]|1[0-2])",
     "dd": "(0[1-9]|[12][0-9]|3[01])",
@@ -27,30 +24,24 @@ _NAMES = rf"['\"]({_NAME}(?:, {_NAME})+)['\"]"
 _LIST = re.compile(rf"\bformat\w*\b[^.'\"]{{0,24}}{_NAMES}")
 _ANOTHER_LIST = re.compile(rf",? or (?:in )?{_NAMES}")
 _RANGE = re.compile(r"\A to \Z")
-# "YYYY-MM-DD or tomorrow": more than a grammar made of this would let pass.
+# "YYYY-MM-DD or tomorrow": a pattern made of the first part would refuse the second.
 _OPEN = re.compile(r"\A['\")]*,? (?:or|and/or)\b|12-hour|time ?zone|offset|relative", re.IGNORECASE)
 _HALF_DAYS = re.compile(r"\b[ap]\.?m\b", re.IGNORECASE)
-_QUOTED_WORD = re.compile(r"(?<!\w)['\"]([A-Za-z_-]{2,20})['\"]")
 _LIST_PART = r'[^,"\\\n\r\t]+'
 _MAX_DESCRIPTION = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class StatedFormat:
-    """pattern: anchored, of the kind that grammars understand. words: what may stand instead of it, such as "null"."""
-
-    pattern: str
-    words: tuple[str, ...] = ()
-
-
 @lru_cache(maxsize=4096)
-def stated_format(description: str) -> StatedFormat | None:
-    """The one format that a description states; None when it states none, several, or leaves room for others."""
+def stated_pattern(description: str) -> str | None:
+    """The anchored pattern of the one format that a description states.
+
+    None when it states none or several, or leaves room for others.
+    """
     description = description[:_MAX_DESCRIPTION]
     return _date_or_time(description) or _comma_list(description)
 
 
-def _date_or_time(description: str) -> StatedFormat | None:
+def _date_or_time(description: str) -> str | None:
     found = list(_DATE.finditer(description))
     if not found or len({match.group() for match in found}) > 1:
         return None
@@ -62,8 +53,7 @@ def _date_or_time(description: str) -> StatedFormat | None:
     pattern = _pattern_of(first.group())
     if len(found) > 1 and _RANGE.match(description[first.end() : found[1].start()]):
         pattern = f"{pattern} to {pattern}"
-    words = dict.fromkeys(word for word in _QUOTED_WORD.findall(description) if not _DATE.fullmatch(word))
-    return StatedFormat(f"^{pattern}$", tuple(words))
+    return f"^{pattern}$"
 
 
 def _pattern_of(placeholder: str) -> str:
@@ -78,7 +68,7 @@ def _pattern_of(placeholder: str) -> str:
     return written
 
 
-def _comma_list(description: str) -> StatedFormat | None:
+def _comma_list(description: str) -> str | None:
     first = _LIST.search(description)
     if first is None:
         return None
@@ -89,4 +79,4 @@ def _comma_list(description: str) -> StatedFormat | None:
     counts = {one.count(",") + 1 for one in lists}
     if len(counts) > 1 or _OPEN.match(rest):
         return None
-    return StatedFormat(f"^{_LIST_PART}(, {_LIST_PART}){{{counts.pop() - 1}}}$")
+    return f"^{_LIST_PART}(, {_LIST_PART}){{{counts.pop() - 1}}}$"

@@ -26,7 +26,19 @@ DECISION = Decision(Effect.REQUIRE_APPROVAL, "because", "rule", 2, "sre", 90 * S
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
-NOT_STORED_YET = {"assumed", "on_refusal"}
+NOT_STORED_YET = {
+    "approval_requirements",
+    "approvals_missing",
+    "assumed",
+    "break_glass",
+    "consequences",
+    "earlier_approvals",
+    "effect_key",
+    "idempotent",
+    "notices",
+    "on_refusal",
+    "will_not_run",
+}
 """In the contract; the store does not keep them yet."""
 
 

@@ -16,7 +16,7 @@ from plangate.planner.v1.planner_service_pb2_grpc import add_PlannerServiceServi
 
 from plangate_client.calls import CallPolicy
 from plangate_client.client import StoreClient
-from plangate_core.process.tasks import ended
+from plangate_core.process.tasks import cancel_and_wait
 from plangate_core.rpc.channel import ChannelRefused, open_channel
 from plangate_core.rpc.server import GrpcServer
 from plangate_core.rpc.settings import ChannelSettings
@@ -201,7 +201,9 @@ class PlannerServer:
             if self._generator is not None:
                 closing.push_async_callback(self._generator.aclose)
             # What one of them died of was logged when it did.
-            await ended(*(task for task in (self._kernel_run, self._watching, *self._side_tasks) if task is not None))
+            await cancel_and_wait(
+                *(task for task in (self._kernel_run, self._watching, *self._side_tasks) if task is not None)
+            )
 
     def reload(self) -> None:
         """Read catalogue and policy again, beginning now; a bad file keeps what is in force."""

@@ -27,7 +27,6 @@ from plangate_client.errors import (
     Unavailable,
 )
 from plangate_client.errors import RequestIdReused as StoreSaysReused
-from plangate_client.renewal import RenewalSchedule
 from planner_service.governance.decision import Decision
 from planner_service.messages.decoding import (
     claimed_plan_from_proto,
@@ -179,14 +178,14 @@ class StoreGateway:
             )
         return [claimed_plan_from_proto(plan) for plan in plans]
 
-    async def renew_lease(self, claimed: ClaimedPlan, lease: timedelta) -> bool:
+    async def renew_lease(self, claimed: ClaimedPlan, lease: timedelta, *, timeout_seconds: float) -> bool:
         """Prolong a lease. Returns False when it is lost: stop working on the plan."""
         with _while_leased() as renewal, _translated():
             await self._client.plans.renew_lease(
                 claimed.id,
                 attempt=claimed.attempt,
                 lease_seconds=lease.total_seconds(),
-                timeout_seconds=RenewalSchedule(lease.total_seconds()).timeout_seconds,
+                timeout_seconds=timeout_seconds,
             )
         return renewal.held
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import structlog
 
-from plangate_core.process.tasks import end_task
+from plangate_core.process.tasks import stop_task
 from store_service.clock import Clock
 from store_service.commands import Command, ExpireLease, ExpirePlanLease, ExpireProposal
 from store_service.database.database import Database
@@ -50,7 +50,7 @@ class Sweeper:
 
     async def stop(self) -> None:
         """Ends the task. Commands it gave to the writer are carried out."""
-        await end_task(self._task)
+        await stop_task(self._task)
 
     async def sweep(self) -> int:
         """One round: everything that is due now. Returns how many things were changed.

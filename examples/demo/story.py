@@ -23,8 +23,9 @@ from plangate_client.command.output.plan_progress import plan_with_progress
 from plangate_client.command.output.views import events_table, plan_view, proposal_view
 from plangate_client.errors import PlangateError, SelfApproval
 from plangate_client.executor.catalogue import load_bound_catalogue
-from plangate_client.executor.execution import Ending, Execution, ExecutionEnvironment
-from plangate_client.executor.loop import Executor, Observer, Pace
+from plangate_client.executor.execution import Ending, Execution, ExecutionEnvironment, Observer
+from plangate_client.executor.executor import Executor
+from plangate_client.leased_worker import WorkerOptions
 from plangate_client.servers.server_pair import Addresses, ServerPair
 from plangate_core.rpc.channel import open_channel
 from plangate_core.text.printable import visible
@@ -175,7 +176,7 @@ class Story:
             worker,
             catalogue,
             ExecutionEnvironment(self._environment, self._sandbox, sys.executable, catalogue.path.parent),
-            pace=Pace(parallel=1),
+            options=WorkerOptions(parallel=1),
             plan_id=plan.id,
             observer=Observer(claimed=lambda proposal: self._out.print(claimed_line(proposal)), ended=ended),
         )

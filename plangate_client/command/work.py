@@ -65,7 +65,7 @@ def work(
             environment,
             place,
             plan_id=plan,
-            pace={"parallel": parallel, "lease_seconds": lease_seconds, "drain_seconds": drain_seconds},
+            options={"parallel": parallel, "lease_seconds": lease_seconds, "drain_seconds": drain_seconds},
             once=once,
             as_json=as_json,
         ),
@@ -109,13 +109,14 @@ async def _work(
     directory: Path,
     *,
     plan_id: str,
-    pace: dict[str, Any],
+    options: dict[str, Any],
     once: bool,
     as_json: bool,
 ) -> None:
     from plangate_client.command.output.console import remarks
-    from plangate_client.executor.execution import ExecutionEnvironment
-    from plangate_client.executor.loop import Executor, Observer, Pace
+    from plangate_client.executor.execution import ExecutionEnvironment, Observer
+    from plangate_client.executor.executor import Executor
+    from plangate_client.leased_worker import WorkerOptions
 
     # Leases name their holder: by default one that tells two machines apart.
     worker = session.settings.actor or f"executor@{socket.gethostname()}-{os.getpid()}"
@@ -130,7 +131,7 @@ async def _work(
             store,
             bound,
             ExecutionEnvironment(environment, directory, sys.executable, bound.path.parent),
-            pace=Pace(**pace),
+            options=WorkerOptions(**options),
             plan_id=plan_id,
             observer=Observer(
                 claimed=lambda proposal: None if as_json else reconciler.tell(lambda: _tell_claimed(proposal)),
@@ -178,7 +179,7 @@ def _on_signals(stop: asyncio.Event, executor: Any) -> None:
 
     def asked_to_stop() -> None:
         if stop.is_set():
-            executor.hand_back()
+            executor.release()
         stop.set()
 
     loop = asyncio.get_running_loop()

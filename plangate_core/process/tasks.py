@@ -1,4 +1,4 @@
-"""Ending what runs beside the calls."""
+"""Cancelling background tasks."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import asyncio
 from typing import Any
 
 
-async def end_task(task: asyncio.Task[Any] | None) -> None:
-    """Cancel a task, if there is one, and wait until it has ended. Raises what it ended with, unless it was the end."""
+async def stop_task(task: asyncio.Task[Any] | None) -> None:
+    """Cancel a task, if there is one, and wait for it. Re-raises the task's exception; cancellation is swallowed."""
     if task is not None:
-        await ended(task)
+        await cancel_and_wait(task)
         if not task.cancelled():
             task.result()
 
 
-async def ended(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks, and wait until all have ended, however that was."""
+async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks, and wait until all are done, with or without an exception."""
     for task in tasks:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks)
     for task in tasks:
-        # Looked at, or the loop would complain of an exception that nobody saw.
+        # Retrieved, or the loop would log "exception was never retrieved".
         if not task.cancelled():
             task.exception()

@@ -1,24 +1,21 @@
-"""The cognitive loop: claims queued plans from the store, plans them as CreatePlan would, and hands them back.
+"""The cognitive loop: claims queued plans from the store, plans them as CreatePlan would, and reports the result.
 
-The store is the memory: a planner that dies loses nothing, its lease runs out and another one takes the plan. What it
-hands back carries the lease's token, so a planner that was only slow cannot overwrite what the other one did.
+The store is the memory: a planner that dies loses nothing, its lease expires and another one claims the plan. Reports
+carry the lease's fencing token, so a planner that was only slow cannot overwrite what the other one did.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import uuid
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import structlog
 
-from plangate_client.renewal import RenewalSchedule
-from plangate_core.process.tasks import ended
+from plangate_client.leased_worker import FailureKind, Finished, Interruption, LeasedWorker, WorkerOptions
 from plangate_core.rpc.correlation import set_current_request_id
 from planner_service.generation.errors import (
     BudgetExhausted,
@@ -33,16 +30,12 @@ from planner_service.planning.metrics import PlanningMetrics
 from planner_service.planning.plan import ClaimedPlan, Plan, PlanningEnded
 from planner_service.planning.plan_generation import PlanGeneration, generation_deadline
 
-T = TypeVar("T")
-
 _log = structlog.get_logger(__name__)
 
-_FIRST_PAUSE_SECONDS = 0.2
-_LONGEST_PAUSE_SECONDS = 15.0
 # Time for the store to take the result after planning ended.
 _COMMIT_SECONDS = 20.0
-# Time for the store to take back what a planner that is stopped could not finish.
-_GIVE_BACK_SECONDS = 2.0
+# Time for the store to take reports once the planner is stopped.
+_RELEASE_SECONDS = 2.0
 # A provider may ask to be left alone for longer than the store would have a plan wait (a year), or than anybody meant.
 _LONGEST_DELAY_SECONDS = 86_400.0
 _LEAST_DELAY_SECONDS = 1.0
@@ -60,7 +53,7 @@ class PlanQueue(Protocol):
     ) -> list[ClaimedPlan]:
         """Lease queued plans, waiting for one when there is none. The same request_id gives the same plans."""
 
-    async def renew_lease(self, claimed: ClaimedPlan, lease: timedelta) -> bool:
+    async def renew_lease(self, claimed: ClaimedPlan, lease: timedelta, *, timeout_seconds: float) -> bool:
         """Prolong a lease. Returns False when it is lost."""
 
     async def complete_planning(self, claimed: ClaimedPlan, plan: Plan, *, request_id: str, deadline: float) -> bool:
@@ -82,8 +75,30 @@ class KernelSettings:
     plan_seconds: float
 
 
+class _LeaseLost(Exception):
+    """The store says that another planner has the plan, or that somebody cancelled it."""
+
+
+class _ClaimFailed(Exception):
+    """A claim failed for a reason that may be over by the next one; the cause was logged."""
+
+
+@dataclass(slots=True)
+class _LeasedPlan:
+    claimed: ClaimedPlan
+    rejected: PlanningEnded | None = None
+    """What to report after the store rejected the generated plan itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    value: Plan | PlanningEnded
+    outcome: str
+    """For the metrics."""
+
+
 class Kernel:
-    """One loop in one planner: `run` until `stop_claiming`."""
+    """Works on the store's queue of plans: `run` until `stop_claiming`. A LeasedQueue for its LeasedWorker."""
 
     def __init__(
         self,
@@ -94,166 +109,71 @@ class Kernel:
         reason_of: Callable[[Exception], str],
         seconds_until_model: Callable[[], float],
     ) -> None:
-        """`reason_of`: the contract's reason for a failure. `seconds_until_model`: how long no model may be asked."""
+        """`reason_of`: the contract's reason for a failure. `seconds_until_model`: how long no model may be called."""
         self._generation = generation
         self._queue = queue
         self._settings = settings
         self._metrics = metrics
         self._reason_of = reason_of
-        self._seconds_until_model = seconds_until_model
         self._lease = timedelta(seconds=settings.lease_seconds)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._free = asyncio.Semaphore(settings.concurrency)
         self._stopping = asyncio.Event()
-        self._returning: asyncio.Task[None] | None = None
+        self._failed_claims = 0
+        self.pause_seconds = seconds_until_model
+        self._worker = LeasedWorker(
+            self,
+            WorkerOptions(
+                parallel=settings.concurrency,
+                lease_seconds=settings.lease_seconds,
+                wait_seconds=settings.wait_seconds,
+                drain_seconds=None,
+                release_seconds=_RELEASE_SECONDS,
+                # A draft has no effects, and the store may still take it after an outage.
+                outlives_lease=True,
+            ),
+        )
 
     def stop_claiming(self) -> None:
-        """Take no further plans; those in flight go on."""
+        """Claim no further plans; those in flight go on."""
         self._stopping.set()
 
     async def run(self) -> None:
-        """Claim and plan until stop_claiming(), then finish what is in flight. Cancel it to give that back instead: to
-        another planner at once, or, where the store is away, when their leases run out."""
+        """Claim and plan until stop_claiming(), then finish what is in flight. Cancel it to release that instead: to
+        another planner at once, or, where the store is away, when the leases expire."""
+        await self._worker.run(self._stopping)
+
+    async def claim(self, max_items: int, *, wait_seconds: float, request_id: str) -> Sequence[_LeasedPlan]:
         try:
-            await self._claim_until_stopped()
-            if self._tasks:
-                await asyncio.wait(self._tasks)
-        finally:
-            # One that has not begun yet would give nothing back.
-            await asyncio.sleep(0)
-            await ended(*self._tasks)
-            while self._returning is not None and not self._returning.done():
-                # It ends soon by itself; who is in a hurry would leave a lease behind.
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait((self._returning,))
-
-    async def _claim_until_stopped(self) -> None:
-        failures = 0
-        while not self._stopping.is_set():
-            if not await self._until_stopped(self._free.acquire()):
-                return
-            self._free.release()
-            if (pause := self._seconds_until_model()) > 0:
-                # What is claimed now would only be given back.
-                await self._until_stopped(asyncio.sleep(pause))
-                continue
-            room = max(1, self._settings.concurrency - len(self._tasks))
-            request_id = str(uuid.uuid4())
-            try:
-                wait = timedelta(seconds=self._settings.wait_seconds)
-                claiming = self._queue.claim_plans(room, lease=self._lease, wait=wait, request_id=request_id)
-                claimed = await self._until_stopped(claiming)
-                if claimed is None:
-                    self._returning = asyncio.create_task(self._return_last_claim(room, request_id))
-                    return
-                if failures:
-                    _log.info("the queue answers again", failures=failures)
-                failures = 0
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                failures += 1
-                pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2 ** min(failures, 10))
-                if isinstance(error, StoreUnavailable):
-                    # Once an outage, not once a try.
-                    if failures == 1:
-                        cause = str(error.__cause__ or error)
-                        _log.warning("the queue cannot be reached: trying again until it can", cause=cause)
-                else:
-                    _log.error("claiming failed", exc_info=error, pause_seconds=round(pause, 1))
-                # Jitter: many planners of one store must not come back as one.
-                await self._until_stopped(asyncio.sleep(random.uniform(pause / 2, pause)))  # noqa: S311
-                continue
-            for plan in claimed:
-                await self._free.acquire()
-                task = asyncio.create_task(self._work_on(plan))
-                self._tasks.add(task)
-                task.add_done_callback(self._ended)
-
-    async def _return_last_claim(self, room: int, request_id: str) -> None:
-        """The store may have leased something in the moment when the claim was broken off: the same claim again says
-        what, and it is given back."""
-        try:
-            async with asyncio.timeout(_GIVE_BACK_SECONDS):
-                leased = await self._queue.claim_plans(
-                    room, lease=self._lease, wait=timedelta(0), request_id=request_id
-                )
-        except Exception as error:
-            _log.warning("whether the last claim leased anything is not known", error=type(error).__name__)
-            return
-        await asyncio.gather(*(self._give_back(plan) for plan in leased))
-
-    async def _until_stopped(self, awaitable: Awaitable[T]) -> T | None:
-        """The result, or None when the loop was stopped first."""
-        work = asyncio.ensure_future(awaitable)
-        stop = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait((work, stop), return_when=asyncio.FIRST_COMPLETED)
-            return await work if work.done() else None
-        finally:
-            for task in (work, stop):
-                task.cancel()
-            with suppress(asyncio.CancelledError):
-                await stop
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        self._free.release()
-        if not task.cancelled() and (error := task.exception()):
-            _log.error("a claimed plan was dropped: its lease will run out", exc_info=error)
-
-    async def _work_on(self, claimed: ClaimedPlan) -> None:
-        set_current_request_id(f"plan-{claimed.id}-{claimed.attempt}")
-        planning = asyncio.create_task(self._plan(claimed))
-        renewing = asyncio.create_task(self._renew(claimed))
-        try:
-            await asyncio.wait((planning, renewing), return_when=asyncio.FIRST_COMPLETED)
-            if planning.done():
-                self._metrics.queued_plan(planning.result())
-            else:
-                # Only a lost lease ends the renewals: somebody cancelled the plan, or another planner has it.
-                _log.warning("lease lost", plan_id=claimed.id, attempt=claimed.attempt)
-                self._metrics.queued_plan("lost")
-        except asyncio.CancelledError:
-            await ended(planning, renewing)
-            await self._give_back(claimed)
+            wait = timedelta(seconds=wait_seconds)
+            claimed = await self._queue.claim_plans(max_items, lease=self._lease, wait=wait, request_id=request_id)
+        except StoreUnavailable:
             raise
-        finally:
-            await ended(planning, renewing)
-
-    async def _give_back(self, claimed: ClaimedPlan) -> None:
-        """This planner is stopped in the middle of it."""
-        self._metrics.queued_plan("given back")
-        try:
-            async with asyncio.timeout(_GIVE_BACK_SECONDS):
-                await self._queue.end_planning(
-                    claimed,
-                    PlanningEnded("PLANNER_STOPPED", "the planner was stopped", counts=False),
-                    request_id=str(uuid.uuid4()),
-                    deadline=asyncio.get_running_loop().time() + _GIVE_BACK_SECONDS,
-                )
         except Exception as error:
-            _log.warning("plan not given back: its lease will run out", plan_id=claimed.id, error=type(error).__name__)
+            _log.error("claiming failed", exc_info=error)
+            raise _ClaimFailed from error
+        if self._failed_claims:
+            _log.info("the queue answers again", failures=self._failed_claims)
+            self._failed_claims = 0
+        return [_LeasedPlan(plan) for plan in claimed]
 
-    async def _renew(self, claimed: ClaimedPlan) -> None:
-        """Returns when the lease is lost."""
-        pace = RenewalSchedule(self._settings.lease_seconds)
-        pause = pace.after_seconds
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                if not await self._queue.renew_lease(claimed, self._lease):
-                    return
-                pause = pace.after_seconds
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                # The lease may outlive a short outage: go on until the store says that it did not.
-                pause = pace.again_after_seconds
-                _log.warning("lease not renewed", plan_id=claimed.id, error=type(error).__name__)
+    def unreachable(self, error: Exception, pause_seconds: float) -> None:
+        # Once an outage, not once an attempt.
+        if not self._failed_claims and isinstance(error, StoreUnavailable):
+            cause = str(error.__cause__ or error)
+            _log.warning("the queue cannot be reached: trying again until it can", cause=cause)
+        self._failed_claims += 1
 
-    async def _plan(self, claimed: ClaimedPlan) -> str:
-        """Plan and hand back. Returns how it ended, for the metrics."""
+    def claimed(self, item: _LeasedPlan) -> None:
+        """Nothing to say yet: how it ends is counted."""
+
+    async def renew(self, item: _LeasedPlan, *, timeout_seconds: float) -> bool:
+        _correlate(item)
+        if not await self._queue.renew_lease(item.claimed, self._lease, timeout_seconds=timeout_seconds):
+            raise _LeaseLost
+        return False
+
+    async def perform(self, item: _LeasedPlan) -> _Result:
+        _correlate(item)
+        claimed = item.claimed
         loop = asyncio.get_running_loop()
         try:
             plan = await self._generation.generate(
@@ -262,28 +182,69 @@ class Kernel:
                 deadline=generation_deadline(loop.time() + self._settings.plan_seconds),
             )
         except (GenerationFailed, PlanningRefused) as error:
-            return await self._give_up(claimed, error)
-        except asyncio.CancelledError:
-            raise
+            return self._failed(claimed, error)
         except Exception as error:
             _log.error("planning failed", plan_id=claimed.id, exc_info=error)
-            return await self._give_up(claimed, error)
-        # Derived, not random: a repeated hand-over of this attempt is the same call to the store.
-        request_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"plangate:plan:{claimed.id}:{claimed.attempt}:complete"))
-        try:
-            held = await self._until_taken(
-                lambda deadline: self._queue.complete_planning(claimed, plan, request_id=request_id, deadline=deadline)
-            )
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            _log.error("the store does not take the plan", plan_id=claimed.id, exc_info=error)
-            return await self._give_up(claimed, error)
-        if held:
-            self._metrics.planned(plan)
-        return "completed" if held else "lost"
+            return self._failed(claimed, error)
+        return _Result(plan, "completed")
 
-    async def _give_up(self, claimed: ClaimedPlan, error: Exception) -> str:
+    def interrupted(self, item: _LeasedPlan, cause: Interruption, error: Exception | None = None) -> _Result:
+        ending = PlanningEnded("PLANNER_STOPPED", "the planner was stopped", counts=False)
+        if cause is Interruption.LEASE_NOT_CONFIRMED:
+            ending = PlanningEnded("LEASE_NOT_RENEWED", "the planner could not renew the lease", counts=False)
+        return _Result(ending, "given back")
+
+    async def report(self, item: _LeasedPlan, result: _Result, *, request_id: str) -> str:
+        """Returns how the plan ended, for the metrics."""
+        _correlate(item)
+        deadline = asyncio.get_running_loop().time() + _COMMIT_SECONDS
+        outcome, value = result.outcome, item.rejected or result.value
+        if isinstance(value, Plan):
+            try:
+                held = await self._queue.complete_planning(
+                    item.claimed, value, request_id=request_id, deadline=deadline
+                )
+            except (StoreUnavailable, StoreTimedOut):
+                raise
+            except Exception as error:
+                _log.error("the store does not take the plan", plan_id=item.claimed.id, exc_info=error)
+                failed = self._failed(item.claimed, error)
+                assert isinstance(failed.value, PlanningEnded)
+                value = item.rejected = failed.value
+            else:
+                if not held:
+                    raise _LeaseLost
+                self._metrics.planned(value)
+                return outcome
+        if item.rejected is not None:
+            # Another write than the one before, so another id, the same for all its attempts.
+            request_id = str(uuid.uuid5(uuid.UUID(request_id), "rejected"))
+            outcome = "put back" if value.retryable else "failed"
+        if not await self._queue.end_planning(item.claimed, value, request_id=request_id, deadline=deadline):
+            raise _LeaseLost
+        return outcome
+
+    def finished(self, item: _LeasedPlan, finished: Finished[_Result, str]) -> None:
+        if finished.lease_lost:
+            _log.warning("lease lost", plan_id=item.claimed.id, attempt=item.claimed.attempt)
+            self._metrics.queued_plan("lost")
+        elif finished.report is None:
+            _log.warning("plan not released: its lease will expire", plan_id=item.claimed.id)
+            self._metrics.queued_plan("given back")
+        else:
+            self._metrics.queued_plan(finished.report)
+
+    def failure_kind(self, error: Exception) -> FailureKind:
+        if isinstance(error, _LeaseLost):
+            return FailureKind.LEASE_LOST
+        transient = isinstance(error, (StoreUnavailable, StoreTimedOut, _ClaimFailed))
+        return FailureKind.TRANSIENT if transient else FailureKind.REFUSED
+
+    def retry_after_seconds(self, error: Exception) -> float:
+        return error.retry_after_seconds or 0.0 if isinstance(error, StoreUnavailable) else 0.0
+
+    def _failed(self, claimed: ClaimedPlan, error: Exception) -> _Result:
+        """What to report of a planning attempt that failed."""
         self._metrics.failed(error)
         reason, message, retryable = "INTERNAL", "the planner failed; its log says why", not isinstance(error, _FINAL)
         if isinstance(error, (GenerationFailed, PlanningRefused)):
@@ -291,33 +252,19 @@ class Kernel:
         report = error.report if isinstance(error, GenerationFailed) else None
         delay = error.retry_after_seconds if isinstance(error, GenerationFailed) else None
         if isinstance(error, CircuitOpen) and (report is None or not report.attempts):
-            # Nobody was asked. An outage should not make dead letters of all that waits.
+            # No model was called. An outage should not make dead letters of all that waits.
             pause = timedelta(seconds=max(_LEAST_DELAY_SECONDS, delay or 0.0))
-            ending = PlanningEnded(reason, message, retry_delay=pause, counts=False)
-            outcome = "given back"
-        else:
-            _log.info("plan not made", plan_id=claimed.id, attempt=claimed.attempt, reason=reason, retryable=retryable)
-            ending = PlanningEnded(
-                reason,
-                message,
-                report=report,
-                retryable=retryable,
-                retry_delay=None if delay is None else timedelta(seconds=min(delay, _LONGEST_DELAY_SECONDS)),
-            )
-            outcome = "put back" if retryable else "failed"
-        # One for all times that it is said. Not derived of the attempt, whose number a plan given back keeps.
-        request_id = str(uuid.uuid4())
-        held = await self._until_taken(
-            lambda deadline: self._queue.end_planning(claimed, ending, request_id=request_id, deadline=deadline)
+            return _Result(PlanningEnded(reason, message, retry_delay=pause, counts=False), "given back")
+        _log.info("plan not made", plan_id=claimed.id, attempt=claimed.attempt, reason=reason, retryable=retryable)
+        ending = PlanningEnded(
+            reason,
+            message,
+            report=report,
+            retryable=retryable,
+            retry_delay=None if delay is None else timedelta(seconds=min(delay, _LONGEST_DELAY_SECONDS)),
         )
-        return outcome if held else "lost"
+        return _Result(ending, "put back" if retryable else "failed")
 
-    async def _until_taken(self, hand_over: Callable[[float], Awaitable[bool]]) -> bool:
-        """Hand a result over, again while the store is away: the work is done, and the lease is being renewed."""
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                return await hand_over(asyncio.get_running_loop().time() + _COMMIT_SECONDS)
-            except (StoreUnavailable, StoreTimedOut):
-                await asyncio.sleep(pause)
-                pause = min(_LONGEST_PAUSE_SECONDS, pause * 2)
+
+def _correlate(item: _LeasedPlan) -> None:
+    set_current_request_id(f"plan-{item.claimed.id}-{item.claimed.attempt}")

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from plangate_core.process.tasks import end_task
+from plangate_core.process.tasks import stop_task
 from store_service.clock import Clock
 from store_service.database import models
 from store_service.database.database import Database
@@ -67,7 +67,7 @@ class ClaimPoller:
 
     async def stop(self) -> None:
         """Ends the task."""
-        await end_task(self._task)
+        await stop_task(self._task)
 
     async def look(self) -> None:
         """One look. Raises DatabaseUnavailable."""

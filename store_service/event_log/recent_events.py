@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from plangate_core.process.tasks import ended
+from plangate_core.process.tasks import cancel_and_wait
 from store_service.domain.errors import DatabaseUnavailable
 from store_service.domain.events import Event, LogHead
 
@@ -102,7 +102,7 @@ class RecentEvents:
     async def close(self) -> None:
         """Stop following."""
         if self._task:
-            await ended(self._task)
+            await cancel_and_wait(self._task)
 
     def committed(self, events: Sequence[Event]) -> None:
         """Take what this process just committed."""

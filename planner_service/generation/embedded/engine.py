@@ -21,7 +21,7 @@ from pathlib import Path
 
 import structlog
 
-from plangate_core.process.tasks import ended
+from plangate_core.process.tasks import cancel_and_wait
 from planner_service.generation.embedded.machine import available_memory_bytes, usable_cores
 from planner_service.generation.embedded.prompt_cache import forget_oldest, state_name
 from planner_service.generation.embedded.settings import EmbeddedSettings
@@ -110,7 +110,7 @@ class EmbeddedEngine:
         self._closed = True
         try:
             if self._supervisor is not None:
-                await ended(self._supervisor)
+                await cancel_and_wait(self._supervisor)
         finally:
             await self._end_process()
 
@@ -125,7 +125,7 @@ class EmbeddedEngine:
                 process.kill()
                 await process.wait()
         if self._listener is not None:
-            await ended(self._listener)
+            await cancel_and_wait(self._listener)
 
     def _recall_or_read(self, messages: list[dict[str, str]]) -> None:
         directory = self._states

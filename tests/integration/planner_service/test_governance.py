@@ -19,7 +19,7 @@ from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 from plangate_client.client import PlannerClient
 from plangate_client.errors import InvalidField, Overloaded, RoleMissing
 from plangate_core.catalogue.catalogue import parse_catalogue
-from plangate_core.process.tasks import end_task
+from plangate_core.process.tasks import stop_task
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 from planner_service.bootstrap import POLICY_HEALTH, PlannerRefused, build_server
@@ -88,7 +88,7 @@ async def test_a_file_that_can_be_read_at_last_is_looked_at_again(tmp_path: Path
         catalogue.chmod(0o640)
         await until(lambda: heard == [True])
     finally:
-        await end_task(watching)
+        await stop_task(watching)
 
 
 @pytest.mark.asyncio

@@ -20,8 +20,9 @@ from plangate_client.calls import CallPolicy
 from plangate_client.client import StoreClient
 from plangate_client.errors import RoleMissing
 from plangate_client.executor.catalogue import load_bound_catalogue
-from plangate_client.executor.execution import Ending, Execution, ExecutionEnvironment, LeaseHolder
-from plangate_client.executor.loop import Executor, Observer, Pace
+from plangate_client.executor.execution import Ending, Execution, ExecutionEnvironment, Observer
+from plangate_client.executor.executor import Executor
+from plangate_client.leased_worker import WorkerOptions
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 from plangate_core.rpc.status import RpcFailure
@@ -105,7 +106,7 @@ async def carried_out(
     *,
     age_seconds: float = 0.0,
     lease_seconds: float = 30.0,
-    hand_back: asyncio.Event | None = None,
+    release: asyncio.Event | None = None,
 ) -> Execution:
     """Claim one proposal from the store, and let the executor carry it out with a store at this address.
 
@@ -115,21 +116,25 @@ async def carried_out(
     catalogue = load_bound_catalogue(pair.catalogue_file)
     async with client(pair.store_address) as store, client(address) as relayed:
         [leased] = await store.proposals.claim(lease_seconds=30.0)
-        holder = LeaseHolder(relayed, catalogue.actions, environment(pair), lease_seconds=lease_seconds)
+        executor = Executor(relayed, catalogue, environment(pair), options=WorkerOptions(lease_seconds=lease_seconds))
         leased_at = time.monotonic() - age_seconds
-        return await holder.run(leased, leased_at=leased_at, hand_back=hand_back or asyncio.Event())
+        working = asyncio.create_task(executor.carry_out(leased, leased_at=leased_at))
+        if release is not None:
+            await release.wait()
+            executor.release()
+        return await working
 
 
 class Running:
     """An executor that claims, until the end of the block."""
 
-    def __init__(self, pair: Pair, address: str, **pace: float) -> None:
+    def __init__(self, pair: Pair, address: str, **options: float) -> None:
         self.executions: list[Execution] = []
         self.told_seconds: list[float] = []
         self.stop = asyncio.Event()
         self._pair = pair
         self._address = address
-        self._pace = Pace(**{"lease_seconds": 30.0, "wait_seconds": 5.0, "drain_seconds": 60.0, **pace})  # type: ignore[arg-type]
+        self._options = WorkerOptions(**{"lease_seconds": 30.0, "wait_seconds": 5.0, "drain_seconds": 60.0, **options})  # type: ignore[arg-type]
 
     async def run(self) -> None:
         async with client(self._address) as store:
@@ -137,7 +142,7 @@ class Running:
                 store,
                 load_bound_catalogue(self._pair.catalogue_file),
                 environment(self._pair),
-                pace=self._pace,
+                options=self._options,
                 observer=Observer(
                     ended=self.executions.append, store_away=lambda _, seconds: self.told_seconds.append(seconds)
                 ),
@@ -221,7 +226,7 @@ async def test_a_report_is_given_up_when_the_lease_has_ended(pair: Pair) -> None
         return OVERLOADED if method in ("FailProposal", "RenewLease") else None
 
     async with failing_relay(pair.store_address, failing) as relay:
-        execution = await carried_out(pair, relay.address, lease_seconds=3.0, hand_back=stopping)
+        execution = await carried_out(pair, relay.address, lease_seconds=3.0, release=stopping)
         assert relay.calls("FailProposal") > 1
     assert execution.ending is Ending.NOT_REPORTED
 
@@ -262,11 +267,11 @@ async def test_a_lease_that_is_lost_at_the_first_renewal_is_let_go(pair: Pair) -
 @pytest.mark.asyncio
 async def test_a_stop_does_not_wait_for_the_first_renewal(pair: Pair) -> None:
     [proposal] = await pair.submit(("note", {}), max_attempts=1)
-    hand_back = asyncio.Event()
+    release = asyncio.Event()
     async with lossy_relay(pair.store_address, loses="RenewLease") as relay:
-        task = asyncio.create_task(carried_out(pair, relay.address, age_seconds=15.0, hand_back=hand_back))
+        task = asyncio.create_task(carried_out(pair, relay.address, age_seconds=15.0, release=release))
         await until(lambda: relay.called == 1)
-        hand_back.set()
+        release.set()
         execution = await task
         assert relay.called == 1
     assert (execution.ending, execution.outcome.reason) == (Ending.RETURNED, "EXECUTOR_STOPPED")

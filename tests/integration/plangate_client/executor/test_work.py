@@ -17,8 +17,9 @@ from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
 from plangate_client.executor.catalogue import load_bound_catalogue
-from plangate_client.executor.execution import Ending, Execution, ExecutionEnvironment, LeaseHolder
-from plangate_client.executor.loop import Executor, Observer, Pace
+from plangate_client.executor.execution import Ending, Execution, ExecutionEnvironment, Observer
+from plangate_client.executor.executor import Executor
+from plangate_client.leased_worker import WorkerOptions
 from plangate_core.contract.struct_codec import struct_to_json
 from tests.support.lossy_relay import lossy_relay
 from tests.support.pair import Pair, running_pair
@@ -83,7 +84,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
 class Worker:
     """An executor and what became of its work."""
 
-    def __init__(self, pair: Pair, *, catalogue: str | None = None, **pace: float) -> None:
+    def __init__(self, pair: Pair, *, catalogue: str | None = None, **options: float) -> None:
         self.executions: list[Execution] = []
         self.stop = asyncio.Event()
         self._pair = pair
@@ -91,7 +92,7 @@ class Worker:
         if catalogue is not None:
             self._catalogue = pair.directory / "other.yaml"
             self._catalogue.write_text(catalogue)
-        self._pace = Pace(**{"lease_seconds": 30.0, "wait_seconds": 5.0, "drain_seconds": 10.0, **pace})  # type: ignore[arg-type]
+        self._options = WorkerOptions(**{"lease_seconds": 30.0, "wait_seconds": 5.0, "drain_seconds": 10.0, **options})  # type: ignore[arg-type]
 
     async def run(self, *, until_idle: bool = True) -> list[Execution]:
         async with self._pair.store("worker") as store:
@@ -102,7 +103,7 @@ class Worker:
                 ExecutionEnvironment(
                     {"PATH": "/usr/bin:/bin"}, self._pair.directory, sys.executable, self._pair.directory
                 ),
-                pace=self._pace,
+                options=self._options,
                 observer=Observer(ended=self.executions.append),
             )
             await executor.run(self.stop, until_idle=until_idle)
@@ -246,11 +247,10 @@ async def test_what_was_leased_but_not_begun_costs_no_attempt(pair: Pair) -> Non
     async with pair.store("worker") as store:
         catalogue = load_bound_catalogue(pair.catalogue_file)
         environment = ExecutionEnvironment({"PATH": "/usr/bin:/bin"}, pair.directory, sys.executable, pair.directory)
-        holder = LeaseHolder(store, catalogue.actions, environment, lease_seconds=30.0)
+        executor = Executor(store, catalogue, environment)
         [leased] = await store.proposals.claim(lease_seconds=30.0)
-        stopping = asyncio.Event()
-        stopping.set()
-        execution = await holder.run(leased, leased_at=time.monotonic(), hand_back=stopping)
+        executor.release()
+        execution = await executor.carry_out(leased, leased_at=time.monotonic())
     assert (execution.ending, execution.outcome.not_started) == (Ending.RETURNED, True)
     assert execution.proposal.returned_attempts == 1
     assert not (pair.directory / "begun").exists()
@@ -265,10 +265,10 @@ async def test_a_lease_that_may_be_old_is_renewed_before_anything_begins(pair: P
     async with pair.store("worker") as store:
         catalogue = load_bound_catalogue(pair.catalogue_file)
         environment = ExecutionEnvironment({"PATH": "/usr/bin:/bin"}, pair.directory, sys.executable, pair.directory)
-        holder = LeaseHolder(store, catalogue.actions, environment, lease_seconds=30.0)
+        executor = Executor(store, catalogue, environment)
         [leased] = await store.proposals.claim(lease_seconds=30.0)
         # Its claim was asked for twenty seconds ago: the answer to the first try was lost.
-        execution = await holder.run(leased, leased_at=time.monotonic() - 20, hand_back=asyncio.Event())
+        execution = await executor.carry_out(leased, leased_at=time.monotonic() - 20)
         assert execution.ending is Ending.EXECUTED
         kinds = [event.kind async for event in store.events.list_all(filter=f'entity_id = "{proposal.id}"')]
     assert kinds[-3:] == ["proposal.claimed", "proposal.lease_renewed", "proposal.executed"]

@@ -73,7 +73,8 @@ def work(
 
 
 def _bound(path: Path, wanted: list[str], environment: Any) -> BoundCatalogue:
-    from plangate_client.executor.catalogue import BoundCatalogue, CatalogueInvalid, load_bound_catalogue
+    from plangate_client.executor.catalogue import BoundCatalogue, load_bound_catalogue
+    from plangate_core.catalogue.catalogue import CatalogueInvalid
 
     try:
         bound = load_bound_catalogue(path)

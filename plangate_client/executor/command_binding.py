@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from plangate_client.executor.arguments import ArgumentSchema
+from plangate_client.executor.arguments import check_placeholder
 from plangate_client.executor.template import (
     ArgumentMissing,
     ArgumentRefused,
@@ -29,6 +29,7 @@ from plangate_client.executor.template import (
     TemplateInvalid,
     Values,
 )
+from plangate_core.catalogue.argument_schema import ArgumentSchema
 from plangate_core.catalogue.binding_forms import CommandForm, EnvironmentReference
 from plangate_core.contract.struct_codec import JsonValue
 from plangate_core.text.truncation import truncate
@@ -226,7 +227,7 @@ def _checked(text: str, schema: ArgumentSchema, *, may_be_missing: bool) -> Temp
         if placeholder.form == "spread" and template.whole is None:
             raise TemplateInvalid(f"{text!r}: {{{placeholder.name}*}} must be a whole element of argv")
         if placeholder.is_argument:
-            schema.check_placeholder(placeholder, may_be_missing=may_be_missing)
+            check_placeholder(placeholder, schema, may_be_missing=may_be_missing)
     return template
 
 

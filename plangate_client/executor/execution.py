@@ -15,6 +15,7 @@ from plangate.store.v1 import proposal_pb2
 
 from plangate_client.client import StoreClient
 from plangate_client.errors import PlangateError
+from plangate_client.executor.arguments import arguments_fault
 from plangate_client.executor.catalogue import BoundAction
 from plangate_client.executor.command_binding import CommandBinding
 from plangate_client.executor.command_run import run_command
@@ -141,7 +142,7 @@ class ProposalQueue:
             return Outcome(reason="ARGUMENTS_REFUSED", message=str(error))
         if fault := consent_fault(proposal, args):
             return Outcome(reason="CONSENT_MISSING", message=fault)
-        if fault := action.arguments.fault(args):
+        if fault := arguments_fault(args, action.arguments):
             return Outcome(reason="ARGUMENTS_REFUSED", message=f"the executor's catalogue refuses them: {fault}")
         environment = self._environment.environment
         values = Values(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
-from plangate_client.executor.arguments import ArgumentSchema
+from plangate_client.executor.arguments import check_placeholder
 from plangate_client.executor.template import (
     ArgumentMissing,
     ArgumentRefused,
@@ -26,6 +26,7 @@ from plangate_client.executor.template import (
     TemplateInvalid,
     Values,
 )
+from plangate_core.catalogue.argument_schema import ArgumentSchema
 from plangate_core.catalogue.binding_forms import EnvironmentReference, HttpForm
 from plangate_core.contract.struct_codec import JsonValue
 
@@ -138,7 +139,7 @@ def _checked(text: str, schema: ArgumentSchema, *, may_be_missing: bool) -> Temp
         if placeholder.constant in ("python", "catalogue_directory"):
             raise TemplateInvalid(f"{text!r}: {{{placeholder.constant}}} is for commands")
         if placeholder.is_argument:
-            schema.check_placeholder(placeholder, may_be_missing=may_be_missing)
+            check_placeholder(placeholder, schema, may_be_missing=may_be_missing)
     return template
 
 

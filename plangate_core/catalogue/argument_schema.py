@@ -15,13 +15,13 @@ from typing import Any
 import jsonschema_rs
 
 from plangate_core.catalogue.finding import MESSAGE_LIMIT, Finding, dotted
+from plangate_core.catalogue.json_pointer import pointer, resolve
 from plangate_core.catalogue.schema_bounds import (
     MAX_ARGUMENT_DEPTH,
     JsonPath,
     SchemaGraph,
     SchemaRefused,
     pattern_options,
-    resolve,
     subschemas,
 )
 from plangate_core.text.truncation import truncate
@@ -123,7 +123,7 @@ class ArgumentSchema:
         self, path: JsonPath, validators: jsonschema_rs.ValidatorMap, filling: _Completion
     ) -> UnfitDefault | None:
         """What is wrong with the default of the subschema at the path, which is then left out; None when nothing is."""
-        validator = validators.get("#" + "".join("/" + _escaped(part) for part in path))
+        validator = validators.get(pointer(path))
         if validator is None:
             return None
         subschema: Any = self._schema
@@ -147,9 +147,11 @@ class ArgumentSchema:
             complete = _Completion(self._schema).complete(_whole_numbers(dict(args)), self._schema)
         except _TooManyDefaults:
             return dict(args), [_TOO_MANY_DEFAULTS]
-        return complete, self._errors(complete)
+        return complete, self.findings(complete)
 
-    def _errors(self, complete: dict[str, Any]) -> list[Finding]:
+    def findings(self, args: Mapping[str, Any]) -> list[Finding]:
+        """What is wrong with arguments as they are: nothing is filled in. At most MAX_ERRORS, in a fixed order."""
+        complete = dict(args)
         # Most are right, which is quickly known.
         if self._validator.is_valid(complete):
             return []
@@ -252,10 +254,6 @@ class _Completion:
         elif isinstance(value, list) and isinstance(items := schema.get("items"), dict):
             value = [self._completed(item, items, depth + 1) for item in value]
         return value
-
-
-def _escaped(part: str | int) -> str:
-    return str(part).replace("~", "~0").replace("/", "~1")
 
 
 def _without(schema: Any, path: JsonPath) -> Any:

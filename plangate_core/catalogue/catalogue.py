@@ -42,14 +42,6 @@ class Risk(Enum):
     HIGH = "high"
 
 
-class BindingKind(Enum):
-    """How the bundled executor carries an action out; NONE waits for a worker in any language."""
-
-    NONE = "none"
-    COMMAND = "command"
-    HTTP = "http"
-
-
 @dataclass(frozen=True, slots=True)
 class ActionPolicy:
     """What the catalogue itself says of an action: it counts as the policy rule `catalogue:<action>`.
@@ -66,14 +58,18 @@ class ActionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something that may be done. `parameters` is the JSON Schema of its arguments, as it is enforced."""
+    """Something that may be done.
+
+    parameters: the JSON Schema of its arguments, as it is enforced.
+    binding: how the bundled executor carries it out, in the author's words; None waits for a worker in any language.
+    """
 
     name: str
     description: str
     parameters: Mapping[str, Any]
     risk: Risk
     policy: ActionPolicy | None
-    binding: BindingKind
+    binding: CommandForm | HttpForm | None = None
 
     @property
     def assumed_risk(self) -> Risk:
@@ -90,16 +86,26 @@ class Catalogue:
         digest: str,
         schemas: Mapping[str, ArgumentSchema],
         warnings: tuple[str, ...] = (),
+        document: Document | None = None,
     ) -> None:
         self.actions = actions
         self.digest = digest
         self.warnings = warnings
         self._by_name = {action.name: action for action in actions}
         self._schemas = schemas
+        self._document = document
 
     def find(self, name: str) -> Action | None:
         """The action of that name, None when there is none."""
         return self._by_name.get(name)
+
+    def schema_of(self, action: Action) -> ArgumentSchema:
+        """The compiled schema of an action's arguments."""
+        return self._schemas[action.name]
+
+    def fault(self, path: YamlPath, message: str) -> DocumentInvalid:
+        """An error at a path of the file, for checks made elsewhere."""
+        return self._document.fault(path, message) if self._document else DocumentInvalid(message)
 
     def check_args(self, action: Action, args: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
         """The arguments with defaults filled in, and what is wrong with them; paths are relative to the arguments."""
@@ -189,10 +195,10 @@ def _build(document: Document, source: str) -> Catalogue:
                 parameters=schema.schema,
                 risk=Risk(entry.risk or "unspecified"),
                 policy=action_policy(entry.policy, document, (*path, "policy")) if entry.policy else None,
-                binding=BindingKind.COMMAND if entry.command else BindingKind.HTTP if entry.http else BindingKind.NONE,
+                binding=entry.command or entry.http,
             )
         )
-    return Catalogue(tuple(actions), digest_of(document.value), schemas, tuple(warnings))
+    return Catalogue(tuple(actions), digest_of(document.value), schemas, tuple(warnings), document)
 
 
 def action_policy(form: ActionPolicyForm, document: Document, path: YamlPath) -> ActionPolicy:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote
 
 import jsonschema_rs
 
+from plangate_core.catalogue.json_pointer import resolve
 from plangate_core.text.truncation import truncate
 
 MAX_SUBSCHEMAS = 5_000
@@ -184,19 +184,3 @@ def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, JsonPath, Any]]:
 def pattern_options() -> jsonschema_rs.RegexOptions:
     """The linear-time engine, with little memory."""
     return jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES, dfa_size_limit=_PATTERN_BYTES)
-
-
-def resolve(root: Any, reference: str) -> Any:
-    """What a JSON pointer fragment names in the document; None when nothing is there, and for anchors."""
-    if reference != "#" and not reference.startswith("#/"):
-        return None
-    target = root
-    for raw in reference.removeprefix("#").split("/")[1:]:
-        part = unquote(raw).replace("~1", "/").replace("~0", "~")
-        if isinstance(target, dict) and part in target:
-            target = target[part]
-        elif isinstance(target, list) and part.isdecimal() and int(part) < len(target):
-            target = target[int(part)]
-        else:
-            return None
-    return target

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from plangate_core.catalogue.catalogue import Action, BindingKind, Catalogue, Risk
+from plangate_core.catalogue.catalogue import Action, Catalogue, Risk
 from planner_service.governance.decision import Decision
 from planner_service.governance.policy import Policy, Subject
 
@@ -57,4 +57,4 @@ class Governance:
 
 def unknown_action(name: str) -> Action:
     """Stands for an action that history knows and the catalogue does not."""
-    return Action(name, "", {}, Risk.UNSPECIFIED, None, BindingKind.NONE)
+    return Action(name, "", {}, Risk.UNSPECIFIED, None)

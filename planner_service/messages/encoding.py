@@ -11,7 +11,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1 import action_pb2
 
-from plangate_core.catalogue.catalogue import Action, BindingKind, Risk
+from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
+from plangate_core.catalogue.catalogue import Action, Risk
 from plangate_core.catalogue.effect import Effect
 from plangate_core.catalogue.finding import Finding
 from plangate_core.contract.struct_codec import json_to_struct
@@ -32,9 +33,9 @@ _RISKS = {
     Risk.HIGH: action_pb2.RISK_HIGH,
 }
 _BINDINGS = {
-    BindingKind.NONE: action_pb2.BINDING_UNSPECIFIED,
-    BindingKind.COMMAND: action_pb2.BINDING_COMMAND,
-    BindingKind.HTTP: action_pb2.BINDING_HTTP,
+    type(None): action_pb2.BINDING_UNSPECIFIED,
+    CommandForm: action_pb2.BINDING_COMMAND,
+    HttpForm: action_pb2.BINDING_HTTP,
 }
 
 
@@ -153,7 +154,7 @@ def action_to_proto(action: Action) -> action_pb2.Action:
         description=action.description,
         parameters=json_to_proto(action.parameters, "parameters"),
         risk=_RISKS[action.risk],
-        binding=_BINDINGS[action.binding],
+        binding=_BINDINGS[type(action.binding)],
     )
 
 

@@ -13,7 +13,8 @@ import math
 import re
 from collections.abc import Mapping
 from typing import Any, TypeGuard
-from urllib.parse import unquote
+
+from plangate_core.catalogue.json_pointer import resolve
 
 _MAX_DEPTH = 8
 _MAX_SUBSCHEMAS = 400
@@ -176,20 +177,9 @@ class _Reduction:
         return merged
 
     def _resolved(self, reference: str) -> Any:
-        if reference == "#":
-            return self._root
-        if not reference.startswith("#/"):
-            return _anchored(self._root, reference[1:])
-        target: Any = self._root
-        for raw in reference[2:].split("/"):
-            part = unquote(raw).replace("~1", "/").replace("~0", "~")
-            if isinstance(target, Mapping) and part in target:
-                target = target[part]
-            elif isinstance(target, list) and part.isdecimal() and int(part) < len(target):
-                target = target[int(part)]
-            else:
-                return None
-        return target
+        if reference == "#" or reference.startswith("#/"):
+            return resolve(self._root, reference)
+        return _anchored(self._root, reference[1:])
 
 
 def _anchored(schema: Any, anchor: str) -> Any:

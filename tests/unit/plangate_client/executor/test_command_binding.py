@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plangate_client.executor.arguments import ArgumentSchema
 from plangate_client.executor.command_binding import CommandBinding, CommandLine
 from plangate_client.executor.template import ArgumentMissing, ArgumentRefused, TemplateInvalid, Values
+from plangate_core.catalogue.argument_schema import ArgumentSchema, closed
 from plangate_core.catalogue.binding_forms import CommandForm
 
 SCHEMA: dict[str, Any] = {
@@ -56,7 +56,7 @@ HOSTILE = [
 
 def compiled(*argv: str | list[str], parameters: dict[str, Any] | None = None, **fields: Any) -> CommandBinding:
     form = CommandForm.model_validate({"argv": list(argv), **fields})
-    return CommandBinding.compile(form, ArgumentSchema(SCHEMA if parameters is None else parameters))
+    return CommandBinding.compile(form, ArgumentSchema(closed(SCHEMA if parameters is None else parameters)))
 
 
 def rendered(binding: CommandBinding, directory: Path = Path("/"), **args: Any) -> CommandLine:

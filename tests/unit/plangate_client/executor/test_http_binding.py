@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plangate_client.executor.arguments import ArgumentSchema
 from plangate_client.executor.http_binding import HttpBinding, HttpRequest
 from plangate_client.executor.template import ArgumentRefused, TemplateInvalid, Values
+from plangate_core.catalogue.argument_schema import ArgumentSchema, closed
 from plangate_core.catalogue.binding_forms import HttpForm
 
 SCHEMA: dict[str, Any] = {
@@ -23,7 +23,7 @@ SCHEMA: dict[str, Any] = {
 
 def compiled(url: str = "https://h.example/items/{args.id}", *, method: str = "POST", **fields: Any) -> HttpBinding:
     return HttpBinding.compile(
-        HttpForm.model_validate({"method": method, "url": url, **fields}), ArgumentSchema(SCHEMA)
+        HttpForm.model_validate({"method": method, "url": url, **fields}), ArgumentSchema(closed(SCHEMA))
     )
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from plangate_core.catalogue.catalogue import BindingKind, CatalogueInvalid, Risk, load_catalogue, parse_catalogue
+from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
+from plangate_core.catalogue.catalogue import CatalogueInvalid, Risk, load_catalogue, parse_catalogue
 from plangate_core.catalogue.effect import Effect
 from plangate_core.catalogue.yaml_document import DocumentInvalid
 from planner_service.governance.policy import parse_policy
@@ -40,7 +41,10 @@ def test_everything_of_an_action_is_read() -> None:
         "sre",
     )
     assert restart.policy.expires_in == timedelta(days=1)
-    assert (restart.binding, look.binding, wait.binding) == (BindingKind.COMMAND, BindingKind.HTTP, BindingKind.NONE)
+    assert isinstance(restart.binding, CommandForm)
+    assert restart.binding.argv == ["systemctl", "restart", "{args.service}"]
+    assert isinstance(look.binding, HttpForm)
+    assert wait.binding is None
     assert look.policy is not None
     assert (look.policy.effect, look.policy.approvals) == (Effect.ALLOW, 0)
     assert (wait.policy, wait.risk) == (None, Risk.UNSPECIFIED)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from bench.processes import ROOT, resident_bytes, server
 from bench.store import build_load, load
-from store_service.clock import SystemClock
+from plangate_core.process.clock import SystemClock
 from store_service.commands import CreateProposal
 from store_service.database.database import open_database
 from store_service.domain.actor import Actor

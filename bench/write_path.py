@@ -22,7 +22,7 @@ from pathlib import Path
 
 from plangate.store.v1 import proposal_pb2
 
-from store_service.clock import SystemClock
+from plangate_core.process.clock import SystemClock
 from store_service.commands import ApproveProposal, CreateProposal, RequestKey
 from store_service.database.database import open_database
 from store_service.domain.actor import Actor

@@ -16,6 +16,7 @@ from plangate.planner.v1.planner_service_pb2_grpc import add_PlannerServiceServi
 
 from plangate_client.calls import CallPolicy
 from plangate_client.client import StoreClient
+from plangate_core.process.clock import Clock, SystemClock
 from plangate_core.process.tasks import cancel_and_wait
 from plangate_core.rpc.channel import ChannelRefused, open_channel
 from plangate_core.rpc.server import GrpcServer
@@ -33,7 +34,6 @@ from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_me
 from planner_service.generation.providers.providers import EMBEDDED, ModelClients
 from planner_service.generation.providers.recording import RecordingInvalid
 from planner_service.governance.files import GovernanceFiles, GovernanceMetrics, GovernanceRefused, read_governance
-from planner_service.planning.clock import Clock, SystemClock
 from planner_service.planning.draft_cache import DraftCache
 from planner_service.planning.kernel import Kernel, KernelSettings
 from planner_service.planning.metrics import CountedGeneration, PlanningMetrics

@@ -13,10 +13,10 @@ import httpx2
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from plangate_core.contract.limits import MAX_PROMPT_CHARACTERS
 from plangate_core.rpc.settings import ServerSettings
 from planner_service.generation.attempts import RawText
 from planner_service.generation.settings import GenerationSettings, OnRepeatedError
-from planner_service.planning.plan import MAX_PROMPT_CHARACTERS
 from planner_service.planning.plan_generation import GenerationLimits
 
 _HTTP_URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")

@@ -14,13 +14,13 @@ from plangate.store.v1 import (
     store_service_pb2_grpc,
 )
 
+from plangate_core.process.clock import Clock, SystemClock
 from plangate_core.rpc.server import GrpcServer
 from store_service.api.event_servicer import WATCH_METHOD, EventServicer
 from store_service.api.identity_servicer import IdentityServicer
 from store_service.api.plan_servicer import PlanServicer
 from store_service.api.proposal_servicer import ProposalServicer
 from store_service.api.status_mapping import map_error
-from store_service.clock import Clock, SystemClock
 from store_service.database.database import Database, open_database
 from store_service.database.read_pool import ReadPool
 from store_service.database.reader import Reader, Remembered

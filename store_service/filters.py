@@ -22,8 +22,9 @@ from datetime import datetime
 from enum import Enum
 from typing import TypeAlias
 
+from plangate_core.contract.limits import LABEL_KEY
 from store_service.domain.instant import instant_of
-from store_service.domain.limits import INT64, LABEL_KEY
+from store_service.domain.limits import INT64
 
 MAX_CHARACTERS = 4096
 MAX_DEPTH = 32

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import structlog
 
+from plangate_core.process.clock import Clock
 from plangate_core.process.tasks import stop_task
-from store_service.clock import Clock
 from store_service.commands import Command, ExpireLease, ExpirePlanLease, ExpireProposal
 from store_service.database.database import Database
 from store_service.database.due import Due, find_due

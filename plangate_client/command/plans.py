@@ -12,6 +12,7 @@ import typer
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.options import MAX_INT64, JsonOption, RequestIdOption, checked_request_id
 from plangate_client.command.session import Session, run_async, session_of
+from plangate_core.contract.limits import MAX_MODEL_CALLS
 
 if TYPE_CHECKING:
     from plangate.plan.v1 import plan_pb2
@@ -36,7 +37,7 @@ def plan(
         typer.Option(
             "--max-attempts",
             min=0,
-            max=10,
+            max=MAX_MODEL_CALLS,
             show_default=False,
             help="Calls to the model at most; 0: as the planner is set.",
         ),

@@ -11,6 +11,7 @@ import typer
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.options import MAX_INT64, IdArgument, JsonOption, RequestIdOption, checked_request_id
 from plangate_client.command.session import Session, run_async, session_of
+from plangate_core.contract.limits import MAX_PRIORITY
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -207,7 +208,9 @@ def revise(
         str | None, typer.Option("--args", metavar="JSON", help="The new arguments, whole; - reads standard input.")
     ] = None,
     description: Annotated[str | None, typer.Option("--description", help="The new description.")] = None,
-    priority: Annotated[int | None, typer.Option("--priority", min=-1000, max=1000, help="The new priority.")] = None,
+    priority: Annotated[
+        int | None, typer.Option("--priority", min=-MAX_PRIORITY, max=MAX_PRIORITY, help="The new priority.")
+    ] = None,
     comment: Annotated[str, typer.Option("--comment", "-m", help="Goes to the log.")] = "",
     version: VersionOption = 0,
     validate_only: Annotated[bool, typer.Option("--validate-only", help="Check and govern only.")] = False,

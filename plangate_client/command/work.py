@@ -17,6 +17,7 @@ import typer
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.options import JsonOption
 from plangate_client.command.session import Session, run_async, session_of
+from plangate_core.contract.limits import MAX_BATCH, MAX_LEASE_SECONDS, MIN_LEASE_SECONDS
 from plangate_core.process import standard_output
 
 if TYPE_CHECKING:
@@ -36,10 +37,15 @@ def work(
     ] = None,
     action: Annotated[list[str] | None, typer.Option("--action", help="Only this action; may be repeated.")] = None,
     plan: Annotated[str, typer.Option("--plan", metavar="ID", help="Only proposals of this plan (whole id).")] = "",
-    parallel: Annotated[int, typer.Option("--parallel", min=1, max=100, help="How many at once.")] = 4,
+    parallel: Annotated[int, typer.Option("--parallel", min=1, max=MAX_BATCH, help="How many at once.")] = 4,
     lease_seconds: Annotated[
         float,
-        typer.Option("--lease", min=1, max=3600, help="Seconds until a crashed executor's work is given away."),
+        typer.Option(
+            "--lease",
+            min=MIN_LEASE_SECONDS,
+            max=MAX_LEASE_SECONDS,
+            help="Seconds until a crashed executor's work is given away.",
+        ),
     ] = 30.0,
     drain_seconds: Annotated[
         float, typer.Option("--drain", min=0, help="After SIGTERM or Ctrl-C: seconds that running work may finish in.")

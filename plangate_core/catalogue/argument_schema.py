@@ -17,13 +17,13 @@ import jsonschema_rs
 from plangate_core.catalogue.finding import MESSAGE_LIMIT, Finding, dotted
 from plangate_core.catalogue.json_pointer import pointer, resolve
 from plangate_core.catalogue.schema_bounds import (
-    MAX_ARGUMENT_DEPTH,
     JsonPath,
     SchemaGraph,
     SchemaRefused,
     pattern_options,
     subschemas,
 )
+from plangate_core.contract.limits import INEXACT_FROM, MAX_ARGS_DEPTH
 from plangate_core.text.truncation import truncate
 
 OPEN_KEYWORDS = frozenset(
@@ -141,8 +141,8 @@ class ArgumentSchema:
 
         The arguments given are left as they are. Errors are at most MAX_ERRORS, in a fixed order.
         """
-        if deeper_than(args, MAX_ARGUMENT_DEPTH):
-            return dict(args), [Finding("", "too_deep", f"nested deeper than {MAX_ARGUMENT_DEPTH}")]
+        if deeper_than(args, MAX_ARGS_DEPTH):
+            return dict(args), [Finding("", "too_deep", f"nested deeper than {MAX_ARGS_DEPTH}")]
         try:
             complete = _Completion(self._schema).complete(_whole_numbers(dict(args)), self._schema)
         except _TooManyDefaults:
@@ -246,7 +246,7 @@ class _Completion:
                 if name not in value and (default := self._default_of(subschema)) is not _NOTHING:
                     self._left -= 1
                     # A recursive schema whose defaults hold further defaults would never come to an end.
-                    if self._left < 0 or depth > MAX_ARGUMENT_DEPTH:
+                    if self._left < 0 or depth > MAX_ARGS_DEPTH:
                         raise _TooManyDefaults
                     value[name] = _whole_numbers(default)
                 if name in value:
@@ -305,7 +305,7 @@ def deeper_than(value: Any, limit: int) -> bool:
 
 def _whole_numbers(value: Any) -> Any:
     """A copy in which 3.0 is 3: a Struct has only doubles, and to JSON Schema a whole one is an integer."""
-    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= INEXACT_FROM:
         return int(value)
     if isinstance(value, dict):
         return {key: _whole_numbers(item) for key, item in value.items()}

@@ -13,13 +13,13 @@ from typing import Any
 import jsonschema_rs
 
 from plangate_core.catalogue.json_pointer import resolve
+from plangate_core.contract.limits import MAX_ARGS_DEPTH
 from plangate_core.text.truncation import truncate
 
 MAX_SUBSCHEMAS = 5_000
 MAX_SCHEMA_DEPTH = 48
 MAX_CHECKS_PER_VALUE = 20_000
 MAX_PATTERN_LENGTH = 1_000
-MAX_ARGUMENT_DEPTH = 32
 # What one compiled pattern may take, in bytes: the engine refuses a pattern that unfolds to more.
 _PATTERN_BYTES = 1 << 20
 
@@ -67,7 +67,7 @@ class SchemaGraph:
         """How many checks one value may cause, at most. Raises SchemaRefused."""
         self._walk(self._root, (), 0)
         self._check_references(self._root, ())
-        checks = self._weigh(self._root, MAX_ARGUMENT_DEPTH, frozenset())
+        checks = self._weigh(self._root, MAX_ARGS_DEPTH, frozenset())
         if checks > MAX_CHECKS_PER_VALUE:
             raise SchemaRefused(
                 (),

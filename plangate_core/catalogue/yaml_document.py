@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from yaml.reader import ReaderError
 
 from plangate_core.catalogue.finding import dotted
+from plangate_core.contract.limits import INEXACT_FROM
 from plangate_core.process.regular_file import read_regular_file
 from plangate_core.text.truncation import truncate
 
@@ -26,8 +27,6 @@ MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
 MAX_DEPTH = 64
 _MESSAGE_LIMIT = 1_000
-# From here on a double, which is what a number becomes on the wire, may have been rounded.
-INEXACT_FROM = 2**53
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")

@@ -13,12 +13,10 @@ from typing import TypeAlias
 
 from google.protobuf import struct_pb2
 
+from plangate_core.contract.limits import INEXACT_FROM, MAX_ARGS_BYTES, MAX_ARGS_DEPTH
+
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 JsonObject: TypeAlias = "dict[str, JsonValue]"
-
-DEFAULT_BYTE_LIMIT = 64 * 1024
-DEFAULT_DEPTH_LIMIT = 32
-_EXACT_LIMIT = 2**53
 
 
 class StructRefused(Exception):
@@ -47,8 +45,8 @@ def struct_to_json(
     struct: struct_pb2.Struct,
     path: str,
     *,
-    byte_limit: int = DEFAULT_BYTE_LIMIT,
-    depth_limit: int = DEFAULT_DEPTH_LIMIT,
+    byte_limit: int = MAX_ARGS_BYTES,
+    depth_limit: int = MAX_ARGS_DEPTH,
 ) -> JsonObject:
     """Decode a Struct. `path` is its field's name for errors; the limits are on compact JSON in UTF-8 and on nesting.
 
@@ -116,7 +114,7 @@ def _number(number: float, path: str) -> int | float:
     if not math.isfinite(number):
         raise NumberNotExact(path, "is not a number that JSON can hold")
     if number.is_integer():
-        if abs(number) >= _EXACT_LIMIT:
+        if abs(number) >= INEXACT_FROM:
             raise NumberNotExact(
                 path, "is a whole number of 2^53 or more, which may have been rounded: send it as a string"
             )
@@ -132,7 +130,7 @@ def _encode(value: JsonValue, into: struct_pb2.Value, path: str) -> None:
     elif isinstance(value, str):
         into.string_value = value
     elif isinstance(value, (int, float)):
-        if isinstance(value, int) and abs(value) >= _EXACT_LIMIT:
+        if isinstance(value, int) and abs(value) >= INEXACT_FROM:
             raise NumberNotExact(
                 path, "is a whole number of 2^53 or more, which may have been rounded: send it as a string"
             )

@@ -5,28 +5,31 @@ What is missing, too large or malformed is refused with InvalidField, which name
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 
+from plangate_core.contract.limits import (
+    LABEL_KEY,
+    MAX_ATTEMPTS,
+    MAX_COMMENT_CHARACTERS,
+    MAX_DESCRIPTION_CHARACTERS,
+    MAX_JOBS,
+    MAX_LABEL_VALUE_CHARACTERS,
+    MAX_LABELS,
+    MAX_MODEL_CALLS,
+    MAX_NAME_CHARACTERS,
+    MAX_OBJECTIVE_CHARACTERS,
+    MAX_PRIORITY,
+    MAX_TOKEN_BUDGET,
+    REQUEST_ID,
+)
 from planner_service.messages.decoding import job_from_proto, json_from_proto
-from planner_service.planning.checks import MAX_PRIORITY
 from planner_service.planning.errors import InvalidField
-from planner_service.planning.plan import MAX_JOBS, MAX_OBJECTIVE_CHARACTERS, Job, Options, Plan, PlanRequest
+from planner_service.planning.plan import Job, Options, Plan, PlanRequest
 from planner_service.planning.store_port import Queueing, Revision
-from planner_service.wording.describing import MAX_DESCRIPTION_CHARACTERS
 
-MAX_LABELS = 64
-MAX_LABEL_CHARACTERS = 256
-MAX_MODEL_CHARACTERS = 128
-MAX_MODEL_CALLS = 10
-MAX_TOKEN_BUDGET = 2**53
-MAX_COMMENT_CHARACTERS = 2_000
-MAX_PLANNING_ATTEMPTS = 100
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_LABEL_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,62}")
 _REVISABLE = ("action_args", "description", "priority")
 
 
@@ -49,7 +52,7 @@ def plan_request_from_proto(
 
 def options_from_proto(message: plan_pb2.GenerationOptions, path: str) -> Options:
     """What is asked of the generation."""
-    _text(f"{path}model", message.model, MAX_MODEL_CHARACTERS)
+    _text(f"{path}model", message.model, MAX_NAME_CHARACTERS)
     _in_range(f"{path}max_attempts", message.max_attempts, 0, MAX_MODEL_CALLS)
     _in_range(f"{path}token_budget", message.token_budget, 0, MAX_TOKEN_BUDGET)
     return Options(message.model, message.max_attempts, message.token_budget)
@@ -58,7 +61,7 @@ def options_from_proto(message: plan_pb2.GenerationOptions, path: str) -> Option
 def queueing_from_proto(message: planner_pb2.EnqueuePlanRequest) -> Queueing:
     """How a request waits."""
     _in_range("priority", message.priority, -MAX_PRIORITY, MAX_PRIORITY)
-    _in_range("max_planning_attempts", message.max_planning_attempts, 0, MAX_PLANNING_ATTEMPTS)
+    _in_range("max_planning_attempts", message.max_planning_attempts, 0, MAX_ATTEMPTS)
     return Queueing(message.priority, message.max_planning_attempts)
 
 
@@ -111,7 +114,7 @@ def revision_from_proto(message: planner_pb2.ReviseProposalRequest) -> Revision:
 
 def request_id_from_proto(text: str, path: str = "request_id") -> str:
     """Empty, or a UUID in small letters, as the store keeps it: in capitals it is the same one."""
-    if text and not _UUID.fullmatch(text):
+    if text and not REQUEST_ID.fullmatch(text):
         raise InvalidField(path, "must be a UUID")
     return text.lower()
 
@@ -121,9 +124,9 @@ def labels_from_proto(labels: Mapping[str, str], path: str) -> dict[str, str]:
     if len(labels) > MAX_LABELS:
         raise InvalidField(path, f"must have at most {MAX_LABELS} entries")
     for key, value in labels.items():
-        if not _LABEL_KEY.fullmatch(key):
-            raise InvalidField(f'{path}["{key[:64]}"]', f"key must match {_LABEL_KEY.pattern}")
-        _text(f'{path}["{key}"]', value, MAX_LABEL_CHARACTERS)
+        if not LABEL_KEY.fullmatch(key):
+            raise InvalidField(f'{path}["{key[:64]}"]', f"key must match {LABEL_KEY.pattern}")
+        _text(f'{path}["{key}"]', value, MAX_LABEL_VALUE_CHARACTERS)
     return dict(labels)
 
 

@@ -14,13 +14,12 @@ from pydantic import BeforeValidator, Field, StringConstraints
 from plangate_core.catalogue.catalogue import ActionPolicyForm, Risk, action_policy, digest_of
 from plangate_core.catalogue.effect import Effect
 from plangate_core.catalogue.yaml_document import Document, DocumentInvalid, Form, YamlPath, parse_document, read_text
+from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS, MAX_NAME_CHARACTERS
 from planner_service.governance.condition import ConditionCompiler, ConditionFailed, ConditionInvalid
 from planner_service.governance.decision import Decision
 from planner_service.governance.policy_rule import Globs, Rule, Subject
 
 MAX_RULES = 1_000
-MAX_RULE_CHARACTERS = 128
-MAX_REASON_CHARACTERS = 2_000
 DEFAULT_RULE = "default"
 
 
@@ -99,7 +98,7 @@ def most_severe(decisions: list[Decision]) -> Decision:
     return Decision(
         effect=Effect.REQUIRE_APPROVAL,
         rule=names,
-        reason="; ".join(dict.fromkeys(demand.reason for demand in demands))[:MAX_REASON_CHARACTERS],
+        reason="; ".join(dict.fromkeys(demand.reason for demand in demands))[:MAX_DESCRIPTION_CHARACTERS],
         required_approvals=max(demand.required_approvals for demand in demands),
         reviewer_role=roles[0] if roles else "",
         approval_ttl=min((demand.approval_ttl for demand in demands if demand.approval_ttl), default=None),
@@ -109,9 +108,9 @@ def most_severe(decisions: list[Decision]) -> Decision:
 def _fitting(names: list[str]) -> str:
     """The names as one, no longer than the contract takes."""
     whole = " + ".join(names)
-    if len(whole) <= MAX_RULE_CHARACTERS:
+    if len(whole) <= MAX_NAME_CHARACTERS:
         return whole
-    return f"{names[0][: MAX_RULE_CHARACTERS - 20]}… + {len(names) - 1} more"
+    return f"{names[0][: MAX_NAME_CHARACTERS - 20]}… + {len(names) - 1} more"
 
 
 def load_policy(path: Path | str) -> Policy:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,21 +12,25 @@ from typing import Any
 from plangate_core.catalogue.argument_schema import deeper_than, more_values_than
 from plangate_core.catalogue.catalogue import Catalogue
 from plangate_core.catalogue.finding import Finding, dotted
-from plangate_core.catalogue.schema_bounds import MAX_ARGUMENT_DEPTH
+from plangate_core.contract.limits import (
+    INEXACT_FROM,
+    JOB_ID,
+    MAX_ARGS_BYTES,
+    MAX_ARGS_DEPTH,
+    MAX_ATTEMPTS,
+    MAX_DEPENDENCIES,
+    MAX_DESCRIPTION_CHARACTERS,
+    MAX_EVIDENCE_CHARACTERS,
+    MAX_JOBS,
+    MAX_NAME_CHARACTERS,
+    MAX_PRIORITY,
+)
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
-from planner_service.planning.plan import MAX_EVIDENCE_CHARACTERS, MAX_JOBS, Job
-from planner_service.wording.describing import MAX_DESCRIPTION_CHARACTERS
+from planner_service.planning.plan import Job
 
-MAX_ARGS_BYTES = 64 * 1024
 MAX_ARGS_BYTES_TOGETHER = 3 * 1024 * 1024
 """Of all jobs of a plan: with the rest of the plan less than a message to the store may have (4 MiB)."""
-MAX_EXACT = 2**53 - 1
-MAX_PRIORITY = 1_000
-MAX_EXECUTIONS = 100
-MAX_REFERENCES = 64
-MAX_NAME_CHARACTERS = 128
 _TOO_LARGE = Finding("action_args", "too_large", f"more than {MAX_ARGS_BYTES} bytes of JSON")
-_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def jobs_of_draft(draft: PlanDraft) -> tuple[Job, ...]:
@@ -82,8 +85,8 @@ def check_args(
         return args, [Finding("action_name", "unknown_action", f"the catalogue has no such action{hint}")]
     if more_values_than(MAX_ARGS_BYTES, args):
         return args, [_TOO_LARGE]
-    if deeper_than(args, MAX_ARGUMENT_DEPTH):
-        return args, [Finding("action_args", "too_deep", f"nested deeper than {MAX_ARGUMENT_DEPTH}")]
+    if deeper_than(args, MAX_ARGS_DEPTH):
+        return args, [Finding("action_args", "too_deep", f"nested deeper than {MAX_ARGS_DEPTH}")]
     if len(_json_text(args)) > MAX_ARGS_BYTES:
         # Before anything looks at each value: a model's reply may hold megabytes of them.
         return args, [_TOO_LARGE]
@@ -100,8 +103,8 @@ def _json_text(args: Mapping[str, Any]) -> str:
 
 
 def _check_fields(job: Job) -> Iterable[Finding]:
-    if not _JOB_ID.fullmatch(job.id):
-        yield Finding("id", "pattern", f"must match {_JOB_ID.pattern}")
+    if not JOB_ID.fullmatch(job.id):
+        yield Finding("id", "pattern", f"must match {JOB_ID.pattern}")
     for field, text, limit in (
         ("description", job.description, MAX_DESCRIPTION_CHARACTERS),
         ("evidence", job.evidence, MAX_EVIDENCE_CHARACTERS),
@@ -112,14 +115,14 @@ def _check_fields(job: Job) -> Iterable[Finding]:
         if "\0" in text:
             yield Finding(field, "nul", "must not contain NUL")
     for field, names in (("depends_on", job.depends_on), ("input_context", job.input_context)):
-        if len(names) > MAX_REFERENCES:
-            yield Finding(field, "too_long", f"at most {MAX_REFERENCES} entries")
+        if len(names) > MAX_DEPENDENCIES:
+            yield Finding(field, "too_long", f"at most {MAX_DEPENDENCIES} entries")
     if any(len(name) > MAX_NAME_CHARACTERS or "\0" in name for name in job.input_context):
         yield Finding("input_context", "too_long", f"at most {MAX_NAME_CHARACTERS} characters each, without NUL")
     if abs(job.priority) > MAX_PRIORITY:
         yield Finding("priority", "range", f"must be from -{MAX_PRIORITY} to {MAX_PRIORITY}")
-    if not 0 <= job.max_attempts <= MAX_EXECUTIONS:
-        yield Finding("max_attempts", "range", f"must be from 0 to {MAX_EXECUTIONS}")
+    if not 0 <= job.max_attempts <= MAX_ATTEMPTS:
+        yield Finding("max_attempts", "range", f"must be from 0 to {MAX_ATTEMPTS}")
 
 
 def _check_dependencies(jobs: Sequence[Job]) -> list[Finding]:
@@ -131,7 +134,7 @@ def _check_dependencies(jobs: Sequence[Job]) -> list[Finding]:
         positions.setdefault(job.id, index)
     for index, job in enumerate(jobs):
         # Of more than may be, which has been said, the rest is not looked at: it may be a million.
-        for place, name in enumerate(job.depends_on[:MAX_REFERENCES]):
+        for place, name in enumerate(job.depends_on[:MAX_DEPENDENCIES]):
             path = f"jobs.{index}.depends_on.{place}"
             if name not in positions:
                 errors.append(Finding(path, "unknown_job", "no job of this plan has this id"))
@@ -166,12 +169,12 @@ def _unfit_value(value: Any, path: tuple[str | int, ...]) -> Finding | None:
         return None
     if isinstance(value, int):
         # Of a model's thousands of digits no double can be made.
-        if abs(value) > MAX_EXACT:
+        if abs(value) >= INEXACT_FROM:
             return Finding(dotted(path), "number", "2^53 or more, which may have been rounded: give it as a string")
     elif isinstance(value, float):
         if not math.isfinite(value):
             return Finding(dotted(path), "number", "not a number that JSON can hold")
-        if abs(value) > MAX_EXACT and value.is_integer():
+        if abs(value) >= INEXACT_FROM and value.is_integer():
             return Finding(dotted(path), "number", "2^53 or more, which may have been rounded: give it as a string")
     elif isinstance(value, str):
         if _broken(value):

@@ -14,9 +14,9 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any
 
+from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS
 from plangate_core.text.truncation import truncate
 from planner_service.planning.plan import Job
-from planner_service.wording.describing import MAX_DESCRIPTION_CHARACTERS
 from planner_service.wording.words import words
 
 MAX_MENTIONS = 8

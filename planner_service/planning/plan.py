@@ -10,11 +10,6 @@ from typing import Any
 from planner_service.generation.attempts import GenerationReport
 from planner_service.governance.decision import Decision
 
-MAX_PROMPT_CHARACTERS = 32_768
-MAX_OBJECTIVE_CHARACTERS = 2_000
-MAX_EVIDENCE_CHARACTERS = 4_000
-MAX_JOBS = 100
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:

@@ -10,6 +10,8 @@ from typing import Protocol
 
 from plangate_core.catalogue.catalogue import Catalogue
 from plangate_core.catalogue.finding import Finding
+from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS, MAX_OBJECTIVE_CHARACTERS
+from plangate_core.process.clock import Clock
 from plangate_core.text.truncation import truncate
 from planner_service.generation.attempts import GenerationReport
 from planner_service.generation.errors import GenerationFailed
@@ -20,15 +22,14 @@ from planner_service.generation.request import GenerationObserver, GenerationReq
 from planner_service.governance.files import GovernanceFiles
 from planner_service.governance.governance import Governance
 from planner_service.planning.checks import check_args, check_jobs, job_of_draft, jobs_of_draft
-from planner_service.planning.clock import Clock
 from planner_service.planning.completeness import evidence_for, warnings_for
 from planner_service.planning.draft_cache import CachedDraft, DraftCache, draft_key
 from planner_service.planning.errors import ModelNotAllowed, PlanningTimedOut
 from planner_service.planning.metrics import PlanningMetrics
 from planner_service.planning.observer import GovernedJobObserver, PlanObserver
-from planner_service.planning.plan import MAX_OBJECTIVE_CHARACTERS, Job, Plan, PlanRequest, with_decisions
+from planner_service.planning.plan import Job, Plan, PlanRequest, with_decisions
 from planner_service.planning.single_flight import SingleFlight
-from planner_service.wording.describing import MAX_DESCRIPTION_CHARACTERS, description_of
+from planner_service.wording.describing import description_of
 from planner_service.wording.opposites import opposite_asked
 
 # How much of a prompt is the objective, where the model states none.

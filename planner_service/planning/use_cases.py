@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 
 from plangate_core.catalogue.effect import Effect
 from plangate_core.catalogue.finding import Finding
+from plangate_core.process.clock import Clock
 from planner_service.generation.attempts import GenerationReport
 from planner_service.governance.files import GovernanceFiles
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy import most_severe
 from planner_service.planning.checks import check_args, check_jobs
-from planner_service.planning.clock import Clock
 from planner_service.planning.errors import JobsInvalid, PolicyDenied, RequestIdReused, RoleMissing, TooManyPlans
 from planner_service.planning.idempotency import asks_the_same, identified, revises_the_same, says_the_same
 from planner_service.planning.metrics import PlanningMetrics

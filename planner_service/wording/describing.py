@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from plangate_core.catalogue.catalogue import Catalogue
+from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS
 from plangate_core.text.truncation import truncate
-
-MAX_DESCRIPTION_CHARACTERS = 2_000
 
 
 class JobLike(Protocol):

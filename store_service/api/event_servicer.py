@@ -9,8 +9,8 @@ from contextlib import aclosing
 from plangate.store.v1 import event_pb2, store_service_pb2_grpc
 from plangate.store.v1 import store_service_pb2 as rpc
 
+from plangate_core.process.clock import Clock
 from store_service.api.call import Context, Encoded, allowed
-from store_service.clock import Clock
 from store_service.database.reader import Reader
 from store_service.domain.errors import InvalidField
 from store_service.domain.events import Event

@@ -5,10 +5,10 @@ from __future__ import annotations
 from plangate.store.v1 import store_service_pb2 as rpc
 from plangate.store.v1 import store_service_pb2_grpc
 
+from plangate_core.contract.limits import MAX_BATCH
 from store_service.api.call import Context, Encoded, Writes, allowed, deadline_of, waiting_time
 from store_service.commands import Command
 from store_service.database.reader import Reader
-from store_service.domain import limits
 from store_service.domain.errors import InvalidField
 from store_service.filters import parse
 from store_service.messages import commands as decode
@@ -41,8 +41,8 @@ class ProposalServicer(store_service_pb2_grpc.ProposalServiceServicer):
 
     async def BatchGetProposals(self, request: rpc.BatchGetProposalsRequest, context: Context) -> Encoded:
         allowed("BatchGetProposals")
-        if not 1 <= len(request.ids) <= limits.MAX_BATCH:
-            raise InvalidField("ids", f"must have 1 to {limits.MAX_BATCH} entries")
+        if not 1 <= len(request.ids) <= MAX_BATCH:
+            raise InvalidField("ids", f"must have 1 to {MAX_BATCH} entries")
         ids = [resource_id_from_proto(id_, f"ids[{position}]") for position, id_ in enumerate(request.ids)]
         proposals = await self._reader.proposals(ids)
         return repeated_to_bytes(rpc.BatchGetProposalsResponse.PROPOSALS_FIELD_NUMBER, proposals)

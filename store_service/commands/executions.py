@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from plangate_core.contract.limits import MAX_ACTION_NAMES, MAX_BATCH, MAX_COMMENT_CHARACTERS, MAX_NAME_CHARACTERS
 from store_service.commands.command import Command
 from store_service.commands.proposals import OnProposal
 from store_service.commands.working_set import Needs, ReadyQuery, Transaction
@@ -32,12 +33,12 @@ class ClaimProposals(Command):
 
     def check(self) -> None:
         super().check()
-        limits.count("action_names", tuple(self.action_names), limits.MAX_ACTION_NAMES)
+        limits.count("action_names", tuple(self.action_names), MAX_ACTION_NAMES)
         for name in self.action_names:
-            limits.text("action_names", name, limits.MAX_NAME, required=True)
-        limits.number("max_proposals", self.max_proposals, 1, limits.MAX_BATCH)
+            limits.text("action_names", name, MAX_NAME_CHARACTERS, required=True)
+        limits.number("max_proposals", self.max_proposals, 1, MAX_BATCH)
         limits.lease_duration(self.lease_duration)
-        limits.text("plan_id", self.plan_id, limits.MAX_NAME)
+        limits.text("plan_id", self.plan_id, MAX_NAME_CHARACTERS)
 
     def collect(self, needs: Needs) -> None:
         needs.claim(self.query, self.max_proposals)
@@ -114,7 +115,7 @@ class FailProposal(UnderLease):
     def check(self) -> None:
         super().check()
         limits.failure("failure", self.failure.reason, self.failure.message)
-        limits.number("retry_delay", self.retry_delay, 0, 365 * 86_400 * 1_000_000)
+        limits.number("retry_delay", self.retry_delay, 0, limits.MAX_RETRY_DELAY)
         if self.not_started and self.result_json is not None:
             raise InvalidField("result", "must be absent when nothing was started")
 
@@ -144,7 +145,7 @@ class FailProposal(UnderLease):
                 retry_delay=self.retry_delay,
                 result_json=self.result_json,
             )
-        transaction.save(change, comment=self.failure.message[: limits.MAX_COMMENT], answers=True)
+        transaction.save(change, comment=self.failure.message[:MAX_COMMENT_CHARACTERS], answers=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from plangate_core.contract.limits import MAX_BATCH, MAX_COMMENT_CHARACTERS, MAX_JOBS
 from store_service.commands.command import Command
 from store_service.commands.validation import check_generated, check_generation, check_plan
 from store_service.commands.working_set import Needs, Transaction
@@ -47,7 +48,7 @@ class ClaimPlans(Command):
 
     def check(self) -> None:
         super().check()
-        limits.number("max_plans", self.max_plans, 1, limits.MAX_BATCH)
+        limits.number("max_plans", self.max_plans, 1, MAX_BATCH)
         limits.lease_duration(self.lease_duration)
 
     def collect(self, needs: Needs) -> None:
@@ -82,7 +83,7 @@ class OnPlan(Command):
         super().check()
         limits.resource_id("id", self.plan_id)
         limits.expected_version(self.expected_version)
-        limits.text(self.comment_field, self.comment, limits.MAX_COMMENT)
+        limits.text(self.comment_field, self.comment, MAX_COMMENT_CHARACTERS)
 
     def collect(self, needs: Needs) -> None:
         needs.plans.add(self.plan_id)
@@ -151,7 +152,7 @@ class FailPlanning(OnPlan):
         limits.failure("failure", self.failure.reason, self.failure.message)
         check_generation(self.generation, "generation")
         if self.retry_delay is not None:
-            limits.number("retry_delay", self.retry_delay, 0, 365 * 86_400 * 1_000_000)
+            limits.number("retry_delay", self.retry_delay, 0, limits.MAX_RETRY_DELAY)
 
     def apply(self, transaction: Transaction) -> None:
         plan = self.target(transaction)
@@ -177,7 +178,7 @@ class FailPlanning(OnPlan):
                 retryable=self.retryable,
                 retry_delay=self.retry_delay,
             )
-        transaction.save_plan(change, comment=self.failure.message[: limits.MAX_COMMENT], answers=True)
+        transaction.save_plan(change, comment=self.failure.message[:MAX_COMMENT_CHARACTERS], answers=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +191,7 @@ class CancelPlan(OnPlan):
     def collect(self, needs: Needs) -> None:
         needs.plans.add(self.plan_id)
         needs.ending_plans.add(self.plan_id)
-        needs.spoilers += limits.MAX_JOBS
+        needs.spoilers += MAX_JOBS
         needs.plan_spoilers += 1
 
     def apply(self, transaction: Transaction) -> None:

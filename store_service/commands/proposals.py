@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
+from plangate_core.contract.limits import MAX_BATCH, MAX_COMMENT_CHARACTERS
 from store_service.commands.command import Command
 from store_service.commands.validation import check_new_proposal, check_proposal
 from store_service.commands.working_set import Needs, Transaction
@@ -69,7 +70,7 @@ class OnProposal(Command):
         super().check()
         limits.resource_id("id", self.proposal_id)
         limits.expected_version(self.expected_version)
-        limits.text(self.comment_field, self.comment, limits.MAX_COMMENT)
+        limits.text(self.comment_field, self.comment, MAX_COMMENT_CHARACTERS)
 
     def collect(self, needs: Needs) -> None:
         needs.proposals.add(self.proposal_id)
@@ -157,7 +158,7 @@ class RejectProposal(OnProposal):
     def check(self) -> None:
         super().check()
         limits.expected_version(self.expected_version, required=True)
-        limits.text("reason", self.comment, limits.MAX_COMMENT, required=True)
+        limits.text("reason", self.comment, MAX_COMMENT_CHARACTERS, required=True)
 
     def collect(self, needs: Needs) -> None:
         needs.proposals.add(self.proposal_id)
@@ -219,7 +220,7 @@ class BatchCreateProposals(Command):
 
     def check(self) -> None:
         super().check()
-        limits.count("requests", self.creations, limits.MAX_BATCH, least=1)
+        limits.count("requests", self.creations, MAX_BATCH, least=1)
         for index, creation in enumerate(self.creations):
             with _at(index):
                 creation.check()
@@ -246,7 +247,7 @@ class BatchApproveProposals(Command):
 
     def check(self) -> None:
         super().check()
-        limits.count("requests", self.approvals, limits.MAX_BATCH, least=1)
+        limits.count("requests", self.approvals, MAX_BATCH, least=1)
         seen: set[str] = set()
         for index, approval in enumerate(self.approvals):
             with _at(index):

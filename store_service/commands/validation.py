@@ -2,6 +2,21 @@
 
 from collections.abc import Sequence
 
+from plangate_core.contract.limits import (
+    MAX_ATTEMPTS,
+    MAX_DEPENDENCIES,
+    MAX_DESCRIPTION_CHARACTERS,
+    MAX_EVIDENCE_CHARACTERS,
+    MAX_GENERATION_BYTES,
+    MAX_JOBS,
+    MAX_MODEL_CALLS,
+    MAX_NAME_CHARACTERS,
+    MAX_OBJECTIVE_CHARACTERS,
+    MAX_PROMPT_CHARACTERS,
+    MAX_REQUIRED_APPROVALS,
+    MAX_TOKEN_BUDGET,
+    MAX_WARNINGS,
+)
 from store_service.domain import limits
 from store_service.domain.errors import InvalidField
 from store_service.domain.plan import GeneratedPlan, GenerationOptions, Job, PlanDraft, PlanState
@@ -11,19 +26,19 @@ from store_service.domain.proposal import UPDATABLE_FIELDS, Decision, Effect, Pr
 def check_proposal(draft: ProposalDraft, path: str, fields: frozenset[str] = UPDATABLE_FIELDS) -> None:
     """What a proposal may say. Raises InvalidField. `args_json` was checked when it was made canonical."""
     if "description" in fields:
-        limits.text(f"{path}.description", draft.description, limits.MAX_DESCRIPTION)
+        limits.text(f"{path}.description", draft.description, MAX_DESCRIPTION_CHARACTERS)
     if "evidence" in fields:
-        limits.text(f"{path}.evidence", draft.evidence, limits.MAX_EVIDENCE)
+        limits.text(f"{path}.evidence", draft.evidence, MAX_EVIDENCE_CHARACTERS)
     if "priority" in fields:
         limits.priority(f"{path}.priority", draft.priority)
     if "labels" in fields and draft.labels:
         limits.labels(f"{path}.labels", draft.labels)
     if "required_approvals" in fields:
-        limits.number(f"{path}.required_approvals", draft.required_approvals, 0, limits.MAX_REQUIRED_APPROVALS)
+        limits.number(f"{path}.required_approvals", draft.required_approvals, 0, MAX_REQUIRED_APPROVALS)
     if "max_attempts" in fields:
-        limits.number(f"{path}.max_attempts", draft.max_attempts, 0, limits.MAX_ATTEMPTS)
+        limits.number(f"{path}.max_attempts", draft.max_attempts, 0, MAX_ATTEMPTS)
     if "reviewer_role" in fields:
-        limits.text(f"{path}.reviewer_role", draft.reviewer_role, limits.MAX_NAME)
+        limits.text(f"{path}.reviewer_role", draft.reviewer_role, MAX_NAME_CHARACTERS)
     if "decision" in fields and draft.decision is not None:
         check_decision(draft.decision, f"{path}.decision")
         if draft.decision.effect is Effect.DENY:
@@ -32,8 +47,8 @@ def check_proposal(draft: ProposalDraft, path: str, fields: frozenset[str] = UPD
 
 def check_new_proposal(draft: ProposalDraft, path: str) -> None:
     """What a proposal that belongs to no plan may say. Raises InvalidField."""
-    limits.text(f"{path}.action_name", draft.action_name, limits.MAX_NAME, required=True)
-    limits.count(f"{path}.depends_on", draft.depends_on, limits.MAX_DEPENDENCIES)
+    limits.text(f"{path}.action_name", draft.action_name, MAX_NAME_CHARACTERS, required=True)
+    limits.count(f"{path}.depends_on", draft.depends_on, MAX_DEPENDENCIES)
     for position, needed in enumerate(draft.depends_on):
         limits.resource_id(f"{path}.depends_on[{position}]", needed)
     if len(set(draft.depends_on)) != len(draft.depends_on):
@@ -43,20 +58,20 @@ def check_new_proposal(draft: ProposalDraft, path: str) -> None:
 
 def check_decision(decision: Decision, path: str) -> None:
     """What policy may decide. Raises InvalidField."""
-    limits.text(f"{path}.reason", decision.reason, limits.MAX_DESCRIPTION)
-    limits.text(f"{path}.rule", decision.rule, limits.MAX_NAME)
-    limits.text(f"{path}.reviewer_role", decision.reviewer_role, limits.MAX_NAME)
-    limits.number(f"{path}.required_approvals", decision.required_approvals, 0, limits.MAX_REQUIRED_APPROVALS)
+    limits.text(f"{path}.reason", decision.reason, MAX_DESCRIPTION_CHARACTERS)
+    limits.text(f"{path}.rule", decision.rule, MAX_NAME_CHARACTERS)
+    limits.text(f"{path}.reviewer_role", decision.reviewer_role, MAX_NAME_CHARACTERS)
+    limits.number(f"{path}.required_approvals", decision.required_approvals, 0, MAX_REQUIRED_APPROVALS)
     if decision.approval_ttl is not None and not 0 < decision.approval_ttl <= limits.MAX_APPROVAL_TTL:
         raise InvalidField(f"{path}.approval_ttl", "must be more than nothing and at most 36,500 days")
 
 
 def check_plan(draft: PlanDraft) -> None:
     """What a plan may say. Raises InvalidField."""
-    limits.text("plan.prompt", draft.prompt, limits.MAX_PROMPT)
+    limits.text("plan.prompt", draft.prompt, MAX_PROMPT_CHARACTERS)
     limits.labels("plan.labels", draft.labels)
     limits.priority("plan.priority", draft.priority)
-    limits.number("plan.max_attempts", draft.max_attempts, 0, limits.MAX_ATTEMPTS)
+    limits.number("plan.max_attempts", draft.max_attempts, 0, MAX_ATTEMPTS)
     if draft.options is not None:
         _check_options(draft.options)
     if draft.state is PlanState.QUEUED:
@@ -71,29 +86,29 @@ def check_plan(draft: PlanDraft) -> None:
 
 def check_generated(generated: GeneratedPlan) -> None:
     """What planning may give. Raises InvalidField."""
-    limits.text("plan.objective", generated.objective, limits.MAX_OBJECTIVE)
-    limits.text("plan.no_action_reason", generated.no_action_reason, limits.MAX_DESCRIPTION)
-    limits.count("plan.warnings", generated.warnings, limits.MAX_WARNINGS)
+    limits.text("plan.objective", generated.objective, MAX_OBJECTIVE_CHARACTERS)
+    limits.text("plan.no_action_reason", generated.no_action_reason, MAX_DESCRIPTION_CHARACTERS)
+    limits.count("plan.warnings", generated.warnings, MAX_WARNINGS)
     for position, warning in enumerate(generated.warnings):
-        limits.text(f"plan.warnings[{position}]", warning, limits.MAX_DESCRIPTION)
+        limits.text(f"plan.warnings[{position}]", warning, MAX_DESCRIPTION_CHARACTERS)
     check_generation(generated.generation, "plan.generation")
     _check_jobs(generated.jobs)
 
 
 def check_generation(generation: bytes | None, path: str) -> None:
     """The report is kept as it is, up to 1 MiB. Raises InvalidField."""
-    if generation is not None and len(generation) > limits.MAX_GENERATION_BYTES:
-        raise InvalidField(path, f"must be at most {limits.MAX_GENERATION_BYTES} bytes")
+    if generation is not None and len(generation) > MAX_GENERATION_BYTES:
+        raise InvalidField(path, f"must be at most {MAX_GENERATION_BYTES} bytes")
 
 
 def _check_options(options: GenerationOptions) -> None:
-    limits.text("plan.options.model", options.model, limits.MAX_NAME)
-    limits.number("plan.options.max_attempts", options.max_attempts, 0, 10)
-    limits.number("plan.options.token_budget", options.token_budget, 0, 2**53)
+    limits.text("plan.options.model", options.model, MAX_NAME_CHARACTERS)
+    limits.number("plan.options.max_attempts", options.max_attempts, 0, MAX_MODEL_CALLS)
+    limits.number("plan.options.token_budget", options.token_budget, 0, MAX_TOKEN_BUDGET)
 
 
 def _check_jobs(jobs: Sequence[Job]) -> None:
-    limits.count("plan.jobs", jobs, limits.MAX_JOBS)
+    limits.count("plan.jobs", jobs, MAX_JOBS)
     ids: set[str] = set()
     for position, job in enumerate(jobs):
         path = f"plan.jobs[{position}]"
@@ -110,16 +125,16 @@ def _check_jobs(jobs: Sequence[Job]) -> None:
 
 
 def _check_job(job: Job, path: str) -> None:
-    limits.text(f"{path}.action_name", job.action_name, limits.MAX_NAME, required=True)
-    limits.text(f"{path}.description", job.description, limits.MAX_DESCRIPTION)
-    limits.text(f"{path}.evidence", job.evidence, limits.MAX_EVIDENCE)
-    limits.text(f"{path}.role", job.role, limits.MAX_NAME)
-    limits.count(f"{path}.input_context", job.input_context, limits.MAX_DEPENDENCIES)
+    limits.text(f"{path}.action_name", job.action_name, MAX_NAME_CHARACTERS, required=True)
+    limits.text(f"{path}.description", job.description, MAX_DESCRIPTION_CHARACTERS)
+    limits.text(f"{path}.evidence", job.evidence, MAX_EVIDENCE_CHARACTERS)
+    limits.text(f"{path}.role", job.role, MAX_NAME_CHARACTERS)
+    limits.count(f"{path}.input_context", job.input_context, MAX_DEPENDENCIES)
     for position, name in enumerate(job.input_context):
-        limits.text(f"{path}.input_context[{position}]", name, limits.MAX_NAME)
-    limits.count(f"{path}.depends_on", job.depends_on, limits.MAX_DEPENDENCIES)
+        limits.text(f"{path}.input_context[{position}]", name, MAX_NAME_CHARACTERS)
+    limits.count(f"{path}.depends_on", job.depends_on, MAX_DEPENDENCIES)
     limits.priority(f"{path}.priority", job.priority)
-    limits.number(f"{path}.max_attempts", job.max_attempts, 0, limits.MAX_ATTEMPTS)
+    limits.number(f"{path}.max_attempts", job.max_attempts, 0, MAX_ATTEMPTS)
     if job.decision is None:
         raise InvalidField(f"{path}.decision", "is required")
     check_decision(job.decision, f"{path}.decision")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from plangate_core.contract.limits import MAX_PLAN_BYTES
 from store_service.commands.answer import Answer
 from store_service.commands.command import Command
 from store_service.commands.working_set import Change, Transaction, WorkingSet
@@ -22,7 +23,7 @@ from store_service.database.rows import (
     proposal_to_row,
 )
 from store_service.database.write_session import WriteSession
-from store_service.domain import events, limits
+from store_service.domain import events
 from store_service.domain.errors import InvalidField, RequestIdReused
 from store_service.domain.events import EntityType, Event, EventKind, LogHead
 from store_service.domain.proposal import Proposal
@@ -76,10 +77,8 @@ class Batch:
         command.apply(transaction)
         snapshots = [self._encode_snapshot(change.entity) for change in transaction.changes]
         for change, snapshot in zip(transaction.changes, snapshots, strict=True):
-            if len(snapshot) > limits.MAX_PLAN_BYTES and change.kind in _PLAN_WRITTEN:
-                raise InvalidField(
-                    "plan", f"must be at most {limits.MAX_PLAN_BYTES} bytes with all that is stored of it"
-                )
+            if len(snapshot) > MAX_PLAN_BYTES and change.kind in _PLAN_WRITTEN:
+                raise InvalidField("plan", f"must be at most {MAX_PLAN_BYTES} bytes with all that is stored of it")
         if command.validate_only:
             return Answer(
                 tuple(

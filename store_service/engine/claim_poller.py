@@ -14,11 +14,11 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from plangate_core.contract.limits import MAX_JOBS
+from plangate_core.process.clock import Clock
 from plangate_core.process.tasks import stop_task
-from store_service.clock import Clock
 from store_service.database import models
 from store_service.database.database import Database
-from store_service.domain import limits
 from store_service.domain.errors import DatabaseUnavailable
 from store_service.domain.instant import Instant, instant_of
 from store_service.domain.plan import Plan
@@ -105,7 +105,7 @@ class ClaimPoller:
                 for plan_id in await connection.scalars(text(_QUEUED_PLANS), {"now": now, "count": count}):
                     found[plan_id] = Plan.of(id=plan_id)
             elif each.query.plan_id:
-                await proposals(text(_READY_OF_PLAN), plan_id=each.query.plan_id, count=limits.MAX_JOBS)
+                await proposals(text(_READY_OF_PLAN), plan_id=each.query.plan_id, count=MAX_JOBS)
         return list(found.values())
 
     async def _run(self) -> None:

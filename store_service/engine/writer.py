@@ -9,7 +9,7 @@ from typing import TypeAlias
 import structlog
 import uuid6
 
-from store_service.clock import Clock
+from plangate_core.process.clock import Clock
 from store_service.commands import ClaimPlans, ClaimProposals, Command
 from store_service.commands.answer import Answer
 from store_service.commands.working_set import Needs, WorkingSet

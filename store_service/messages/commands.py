@@ -9,9 +9,9 @@ from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 from plangate.store.v1 import store_service_pb2 as rpc
 
+from plangate_core.contract.limits import MAX_BATCH
 from store_service import commands
 from store_service.commands import RequestKey
-from store_service.domain import limits
 from store_service.domain.actor import Actor
 from store_service.domain.errors import InvalidField, NumberNotExact
 from store_service.domain.instant import SECOND, Micros
@@ -72,7 +72,7 @@ def claim_plans(request: rpc.ClaimPlansRequest, actor: Actor) -> commands.ClaimP
     return commands.ClaimPlans(
         actor=actor,
         request=_claim_key(request),
-        max_plans=min(request.max_plans or 1, limits.MAX_BATCH),
+        max_plans=min(request.max_plans or 1, MAX_BATCH),
         lease_duration=_lease_duration(request),
     )
 
@@ -126,7 +126,7 @@ def create_proposal(request: rpc.CreateProposalRequest, actor: Actor) -> command
 
 def batch_create_proposals(request: rpc.BatchCreateProposalsRequest, actor: Actor) -> commands.BatchCreateProposals:
     creations = []
-    for position, part in enumerate(request.requests[: limits.MAX_BATCH + 1]):
+    for position, part in enumerate(request.requests[: MAX_BATCH + 1]):
         _refuse_own_options(part.request_id, part.validate_only, position)
         try:
             creations.append(create_proposal(part, actor))
@@ -184,7 +184,7 @@ def approve_proposal(request: rpc.ApproveProposalRequest, actor: Actor) -> comma
 
 def batch_approve_proposals(request: rpc.BatchApproveProposalsRequest, actor: Actor) -> commands.BatchApproveProposals:
     approvals = []
-    for position, part in enumerate(request.requests[: limits.MAX_BATCH + 1]):
+    for position, part in enumerate(request.requests[: MAX_BATCH + 1]):
         _refuse_own_options(part.request_id, part.validate_only, position)
         approvals.append(approve_proposal(part, actor))
     return commands.BatchApproveProposals(
@@ -250,7 +250,7 @@ def claim_proposals(request: rpc.ClaimProposalsRequest, actor: Actor) -> command
         actor=actor,
         request=_claim_key(request),
         action_names=frozenset(request.action_names),
-        max_proposals=min(request.max_proposals or 1, limits.MAX_BATCH),
+        max_proposals=min(request.max_proposals or 1, MAX_BATCH),
         lease_duration=_lease_duration(request),
         plan_id=request.plan_id,
     )

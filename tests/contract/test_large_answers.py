@@ -12,8 +12,8 @@ from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import event_pb2
 from plangate.store.v1 import store_service_pb2 as rpc
 
+from plangate_core.contract.limits import MAX_PLAN_BYTES
 from store_service.database.read_pool import ReadPool, Row
-from store_service.domain.limits import MAX_PLAN_BYTES
 from tests.support.served_store import Client, failure_of, job, planned, running_store
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT

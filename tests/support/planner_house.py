@@ -16,10 +16,10 @@ from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 
 from plangate_client.calls import CallPolicy
 from plangate_client.client import PlannerClient, StoreClient
+from plangate_core.process.clock import Clock
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 from planner_service.bootstrap import PlannerServer, build_server
-from planner_service.planning.clock import Clock
 from planner_service.settings import PlannerSettings
 from store_service import bootstrap as store_bootstrap
 from store_service.settings import StoreSettings

@@ -12,11 +12,11 @@ from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import identity_service_pb2_grpc, proposal_pb2, store_service_pb2_grpc
 from plangate.store.v1 import store_service_pb2 as rpc
 
+from plangate_core.process.clock import Clock
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 from plangate_core.rpc.status import RpcFailure, from_rpc_error
 from store_service.bootstrap import StoreServer, build_server
-from store_service.clock import Clock
 from store_service.settings import StoreSettings
 
 

@@ -22,10 +22,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import from_json
 
 from plangate_core.catalogue.catalogue import Action, Catalogue
+from plangate_core.contract.limits import MAX_JOBS
 from planner_service.generation.reply.reply_grammar import grammar_schema
 
 NO_MATCHING_ACTION = "no_matching_action"
-MAX_JOBS = 100
 # What a grammar lets a model write in one reply; a repetition of 100 unrolls into too many rules.
 MAX_REPLY_JOBS = 30
 _LONG_TEXT = 8_192

@@ -10,7 +10,8 @@ import pydantic
 from instructor import OpenAISchema
 from instructor.dsl.iterable import IterableBase
 
-from planner_service.generation.reply.draft import AS_IT_IS, MAX_JOBS, Amendments, JobDraft, PlanReply, read_draft
+from plangate_core.contract.limits import MAX_JOBS
+from planner_service.generation.reply.draft import AS_IT_IS, Amendments, JobDraft, PlanReply, read_draft
 
 MAX_TEXT = 131_072
 """Characters of a reply in which jobs are looked for while it comes; the whole of it is read in the end."""

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plangate_core.catalogue.catalogue import parse_catalogue
+from plangate_core.contract.limits import MAX_PLAN_BYTES
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
-from planner_service.planning.checks import check_jobs, jobs_of_draft
+from planner_service.planning.checks import MAX_ARGS_BYTES_TOGETHER, check_jobs, jobs_of_draft
 from planner_service.planning.completeness import evidence_for, warnings_for
 from planner_service.planning.plan import Job
 from planner_service.wording.describing import description_of
@@ -197,3 +198,7 @@ def test_no_prompt_makes_the_comparison_slow(piece: str) -> None:
     warnings_for(prompt, [big])
     evidence_for(big, prompt)
     assert time.perf_counter() - begun < 3
+
+
+def test_arguments_of_all_jobs_together_fit_into_a_stored_plan() -> None:
+    assert MAX_ARGS_BYTES_TOGETHER < MAX_PLAN_BYTES

@@ -1,14 +1,16 @@
-"""The one clock of a store process."""
+"""UTC clock, replaceable in tests."""
+
+from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Tells the time. Tests give the writer and the sweeper one that they can set."""
+    """Source of the current time."""
 
     def now(self) -> datetime:
-        """The time as an aware UTC datetime, exact to the microsecond."""
+        """The current time: aware, UTC, exact to the microsecond."""
 
 
 class SystemClock:

@@ -30,6 +30,7 @@ _BY_REASON: dict[str, type[PlangateError]] = {
     "MODEL_REFUSED": errors.ModelRefused,
     "CHECKPOINT_KEY_MISSING": errors.CheckpointKeyMissing,
     "MODEL_APPROVAL": errors.ModelApproval,
+    "REQUIREMENT_LOWERED": errors.RequirementLowered,
     "ROLE_MISSING": errors.RoleMissing,
     "REVIEWER_ROLE_MISSING": errors.ReviewerRoleMissing,
     "POLICY_DENIED": errors.PolicyDenied,

@@ -11,7 +11,7 @@
     ├── PlanInvalid               the model never gave a valid plan
     ├── PreconditionFailed        FAILED_PRECONDITION: not in this state, not by this person
     │   ├── IllegalTransition  SelfApproval  AlreadyApproved  ArgsDigestMismatch  NotApprovedByCaller
-    │   ├── ModelRefused  ModelApproval  CheckpointKeyMissing
+    │   ├── RequirementLowered  ModelRefused  ModelApproval  CheckpointKeyMissing
     ├── PermissionDenied
     │   ├── RoleMissing  ReviewerRoleMissing  PolicyDenied  ModelNotAllowed
     ├── Unauthenticated
@@ -199,6 +199,10 @@ class ModelRefused(PreconditionFailed):
 
 class ModelApproval(PreconditionFailed):
     """The approval was asked for by the identity that models act under."""
+
+
+class RequirementLowered(PreconditionFailed):
+    """Only the planner, for policy, may lower what the review of a proposal asks for."""
 
 
 class CheckpointKeyMissing(PreconditionFailed):

@@ -62,6 +62,8 @@ PERMISSIONS: Mapping[str, Permission] = {
     "RenewLease": _EXECUTOR,
     "CompleteProposal": _EXECUTOR,
     "FailProposal": _EXECUTOR,
+    "ResolveProposal": Permission(("reviewer", "executor", "admin")),
+    "BreakGlass": Permission(("admin",)),
     # EventService
     "ListEvents": _EVERYBODY,
     "WatchEvents": _EVERYBODY,

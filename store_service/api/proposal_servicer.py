@@ -112,6 +112,14 @@ class ProposalServicer(store_service_pb2_grpc.ProposalServiceServicer):
         actor, _ = allowed("FailProposal")
         return await self._write(decode.fail_proposal(request, actor), context)
 
+    async def ResolveProposal(self, request: rpc.ResolveProposalRequest, context: Context) -> Encoded:
+        actor, _ = allowed("ResolveProposal")
+        return await self._write(decode.resolve_proposal(request, actor), context)
+
+    async def BreakGlass(self, request: rpc.BreakGlassRequest, context: Context) -> Encoded:
+        actor, _ = allowed("BreakGlass")
+        return await self._write(decode.break_glass(request, actor), context)
+
     async def _write(self, command: Command, context: Context) -> bytes:
         """For RPCs that answer with the one proposal they changed."""
         answer = await self._writer.execute(command, deadline=deadline_of(context))

@@ -35,6 +35,7 @@ STATUS_OF: Mapping[type[Exception], tuple[grpc.StatusCode, str]] = {
     errors.AlreadyApproved: (_Code.FAILED_PRECONDITION, "ALREADY_APPROVED"),
     errors.NotApprovedByCaller: (_Code.FAILED_PRECONDITION, "NOT_APPROVED_BY_CALLER"),
     errors.ArgsDigestMismatch: (_Code.FAILED_PRECONDITION, "ARGS_DIGEST_MISMATCH"),
+    errors.RequirementLowered: (_Code.FAILED_PRECONDITION, "REQUIREMENT_LOWERED"),
     CheckpointKeyMissing: (_Code.FAILED_PRECONDITION, "CHECKPOINT_KEY_MISSING"),
     RoleMissing: (_Code.PERMISSION_DENIED, "ROLE_MISSING"),
     errors.NotTheCreator: (_Code.PERMISSION_DENIED, "ROLE_MISSING"),
@@ -114,7 +115,7 @@ def _facts(error: Exception) -> tuple[dict[str, str], list[Message]]:
             return {"actor": actor}, []
         case errors.ArgsDigestMismatch(current_args_digest=digest):
             return {"current_args_digest": digest}, []
-        case RoleMissing(role=role) | errors.ReviewerRoleMissing(role=role):
+        case RoleMissing(role=role) | errors.ReviewerRoleMissing(role=role) | errors.RequirementLowered(role=role):
             return {"role": role}, []
         case errors.NotTheCreator():
             return {"role": "admin"}, []

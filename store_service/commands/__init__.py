@@ -8,6 +8,7 @@ from store_service.commands.executions import (
     ExpireProposal,
     FailProposal,
     RenewLease,
+    ResolveProposal,
 )
 from store_service.commands.plans import (
     CancelPlan,
@@ -23,6 +24,7 @@ from store_service.commands.proposals import (
     ApproveProposal,
     BatchApproveProposals,
     BatchCreateProposals,
+    BreakGlass,
     CancelProposal,
     CreateProposal,
     DeleteProposal,
@@ -36,6 +38,7 @@ __all__ = [
     "ApproveProposal",
     "BatchApproveProposals",
     "BatchCreateProposals",
+    "BreakGlass",
     "CancelPlan",
     "CancelProposal",
     "ClaimPlans",
@@ -56,6 +59,7 @@ __all__ = [
     "RenewLease",
     "RenewPlanLease",
     "RequestKey",
+    "ResolveProposal",
     "SubmitProposal",
     "UpdateProposal",
     "WithdrawApproval",

@@ -1,6 +1,7 @@
 """Writes of executors, and of the sweeper on their behalf."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from plangate_core.contract.limits import MAX_ACTION_NAMES, MAX_BATCH, MAX_COMMENT_CHARACTERS, MAX_NAME_CHARACTERS
 from store_service.commands.command import Command
@@ -146,6 +147,53 @@ class FailProposal(UnderLease):
                 result_json=self.result_json,
             )
         transaction.save(change, comment=self.failure.message[:MAX_COMMENT_CHARACTERS], answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolveProposal(OnProposal):
+    """Says what came of an execution that nobody reported; `comment` is the reason, which must be given.
+
+    done: whether the action was carried out; None when the client did not say.
+    retry: when it was not, have it executed again.
+    """
+
+    comment_field: ClassVar[str] = "reason"
+
+    done: bool | None
+    retry: bool = False
+    result_json: str | None = None
+
+    @property
+    def size(self) -> int:
+        return 512 + len(self.comment) + struct_weight(self.result_json or "{}")
+
+    def check(self) -> None:
+        super().check()
+        limits.expected_version(self.expected_version, required=True)
+        limits.text("reason", self.comment, MAX_COMMENT_CHARACTERS, required=True)
+        if self.done is None:
+            raise InvalidField("resolution", "must be RESOLUTION_DONE or RESOLUTION_NOT_DONE")
+        if self.done and self.retry:
+            raise InvalidField("retry", "must be absent when the action was carried out")
+        if not self.done and self.result_json is not None:
+            raise InvalidField("result", "must be absent when the action was not carried out")
+
+    def collect(self, needs: Needs) -> None:
+        needs.proposals.add(self.proposal_id)
+        needs.ending.add(self.proposal_id)
+
+    def apply(self, transaction: Transaction) -> None:
+        change = execution.resolve(
+            self.target(transaction),
+            self.actor,
+            transaction.now,
+            transaction.rules,
+            done=bool(self.done),
+            retry=self.retry,
+            result_json=self.result_json,
+            reason=self.comment,
+        )
+        transaction.save(change, comment=self.comment, answers=True)
 
 
 @dataclass(frozen=True, kw_only=True)

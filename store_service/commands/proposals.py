@@ -102,7 +102,8 @@ class UpdateProposal(OnProposal):
 
     def apply(self, transaction: Transaction) -> None:
         proposal = self.target(transaction)
-        change = review.update(proposal, self.draft, self.fields or UPDATABLE_FIELDS, self.actor, transaction.now)
+        fields = self.fields or UPDATABLE_FIELDS
+        change = review.update(proposal, self.draft, fields, self.actor, transaction.now, transaction.rules)
         transaction.save(change, comment=self.comment, answers=True)
 
 
@@ -136,6 +137,31 @@ class ApproveProposal(OnProposal):
             transaction.rules,
             expected_args_digest=self.args_digest,
             comment=self.comment,
+        )
+        transaction.save(change, comment=self.comment, answers=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreakGlass(OnProposal):
+    """One admin's part in overriding the review; `comment` is the reason, which must be given."""
+
+    comment_field: ClassVar[str] = "reason"
+
+    args_digest: str = ""
+
+    def check(self) -> None:
+        super().check()
+        limits.expected_version(self.expected_version, required=True)
+        limits.text("reason", self.comment, MAX_COMMENT_CHARACTERS, required=True)
+
+    def apply(self, transaction: Transaction) -> None:
+        change = review.break_glass(
+            self.target(transaction),
+            self.actor,
+            transaction.now,
+            transaction.rules,
+            expected_args_digest=self.args_digest,
+            reason=self.comment,
         )
         transaction.save(change, comment=self.comment, answers=True)
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from plangate_core.contract.limits import (
+    MAX_APPROVAL_REQUIREMENTS,
     MAX_ATTEMPTS,
     MAX_DEPENDENCIES,
     MAX_DESCRIPTION_CHARACTERS,
@@ -62,6 +63,14 @@ def check_decision(decision: Decision, path: str) -> None:
     limits.text(f"{path}.rule", decision.rule, MAX_NAME_CHARACTERS)
     limits.text(f"{path}.reviewer_role", decision.reviewer_role, MAX_NAME_CHARACTERS)
     limits.number(f"{path}.required_approvals", decision.required_approvals, 0, MAX_REQUIRED_APPROVALS)
+    limits.text(f"{path}.governance_digest", decision.governance_digest, MAX_NAME_CHARACTERS)
+    limits.count(f"{path}.approval_requirements", decision.approval_requirements, MAX_APPROVAL_REQUIREMENTS)
+    for position, requirement in enumerate(decision.approval_requirements):
+        where = f"{path}.approval_requirements[{position}]"
+        limits.text(f"{where}.role", requirement.role, MAX_NAME_CHARACTERS)
+        limits.number(f"{where}.count", requirement.count, 1, MAX_REQUIRED_APPROVALS)
+    if len({requirement.role for requirement in decision.approval_requirements}) < len(decision.approval_requirements):
+        raise InvalidField(f"{path}.approval_requirements", "must name each role once")
     if decision.approval_ttl is not None and not 0 < decision.approval_ttl <= limits.MAX_APPROVAL_TTL:
         raise InvalidField(f"{path}.approval_ttl", "must be more than nothing and at most 36,500 days")
 

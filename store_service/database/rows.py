@@ -10,7 +10,7 @@ from store_service.database.models import DependencyRow, EventRow, PlanRow, Prop
 from store_service.domain.events import GENESIS_HASH, EntityType, Event, EventUnreadable, LogHead
 from store_service.domain.lease import Failure, Lease
 from store_service.domain.plan import GenerationOptions, Job, Plan, PlanState
-from store_service.domain.proposal import Approval, Decision, Effect, Proposal, ProposalState
+from store_service.domain.proposal import Approval, ApprovalRequirement, Decision, Effect, Proposal, ProposalState
 
 Row: TypeAlias = tuple[Any, ...]
 
@@ -215,7 +215,7 @@ def proposal_from_row(row: Sequence[Any]) -> Proposal:
         decision=None if decision is None else _decision_from_json(json.loads(decision)),
         required_approvals=required_approvals,
         reviewer_role=reviewer_role,
-        approvals=() if approvals == "[]" else tuple(Approval(*approval) for approval in json.loads(approvals)),
+        approvals=() if approvals == "[]" else tuple(map(_approval_from_json, json.loads(approvals))),
         depends_on=() if depends_on == "[]" else tuple(json.loads(depends_on)),
         waiting_for=waiting_for,
         cancel_requested=bool(cancel_requested),
@@ -385,7 +385,15 @@ def _labels_to_text(labels: Mapping[str, str]) -> str:
 def _approvals_to_text(approvals: tuple[Approval, ...]) -> str:
     return _encode(
         [
-            (approval.reviewer, approval.version, approval.args_digest, approval.comment, approval.create_time)
+            (
+                approval.reviewer,
+                approval.version,
+                approval.args_digest,
+                approval.comment,
+                approval.create_time,
+                approval.roles,
+                approval.break_glass,
+            )
             for approval in approvals
         ]
     )
@@ -399,11 +407,21 @@ def _decision_to_json(decision: Decision) -> dict[str, Any]:
         "required_approvals": decision.required_approvals,
         "reviewer_role": decision.reviewer_role,
         "approval_ttl": decision.approval_ttl,
+        "approval_requirements": [(each.role, each.count) for each in decision.approval_requirements],
+        "governance_digest": decision.governance_digest,
+        "time_dependent": decision.time_dependent,
+        "decided_by": decision.decided_by,
     }
 
 
 def _decision_from_json(value: dict[str, Any]) -> Decision:
-    return Decision(**{**value, "effect": _EFFECTS[value["effect"]]})
+    requirements = tuple(ApprovalRequirement(*each) for each in value.get("approval_requirements", ()))
+    return Decision(**{**value, "effect": _EFFECTS[value["effect"]], "approval_requirements": requirements})
+
+
+def _approval_from_json(value: list[Any]) -> Approval:
+    """Older stores wrote five values: no roles, no break_glass."""
+    return Approval(*value[:5], *((tuple(value[5]), value[6]) if len(value) > 5 else ()))
 
 
 def _job_to_json(job: Job) -> dict[str, Any]:

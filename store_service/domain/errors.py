@@ -16,6 +16,7 @@ StoreError
 │   ├── NotApprovedByCaller     actor
 │   ├── ArgsDigestMismatch      current_args_digest
 │   ├── ReviewerRoleMissing     role
+│   ├── RequirementLowered      role
 │   └── NotTheCreator           actor
 ├── Unavailable                 nothing of the call was stored; it may be repeated
 │   ├── Overloaded              limit, retry_after_seconds
@@ -145,6 +146,15 @@ class ArgsDigestMismatch(Refusal):
 class ReviewerRoleMissing(Refusal):
     def __init__(self, role: str) -> None:
         super().__init__(f"this proposal asks for reviewers of the role {role}")
+        self.role = role
+
+
+class RequirementLowered(Refusal):
+    """The review would ask for less than before. `role` is empty when it is fewer people altogether."""
+
+    def __init__(self, role: str) -> None:
+        of = f" of the role {role}" if role else ""
+        super().__init__(f"only the planner, for policy, may ask for fewer reviewers{of} than now")
         self.role = role
 
 

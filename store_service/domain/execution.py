@@ -1,11 +1,13 @@
 """A proposal from claim to end: leased to one executor at a time, in a bounded number of attempts."""
 
 from store_service.domain.actor import Actor
+from store_service.domain.errors import LeaseLost, ModelApproval
 from store_service.domain.events import EventKind
 from store_service.domain.instant import Instant, Micros
 from store_service.domain.lease import Failure
 from store_service.domain.lifecycle import PROPOSAL_LIFECYCLE, ProposalCommand
 from store_service.domain.proposal import Proposal, ProposalState
+from store_service.domain.rules import Rules
 
 
 def claim(proposal: Proposal, executor: Actor, now: Instant, duration: Micros) -> tuple[Proposal, EventKind]:
@@ -22,6 +24,9 @@ def renew(
 ) -> tuple[Proposal, EventKind]:
     """With the lease prolonged; `cancel_requested` tells the executor to stop."""
     proposal.held(executor, attempt)
+    if proposal.state is ProposalState.UNRESOLVED:
+        # The work may go on elsewhere by now; only its outcome is still taken.
+        raise LeaseLost(attempt, proposal.attempt)
     PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.RENEW)
     return proposal.renewed(executor, attempt, now, duration), EventKind.PROPOSAL_LEASE_RENEWED
 
@@ -67,6 +72,39 @@ def give_back(
     uncounted = proposal.evolve(returned_attempts=proposal.returned_attempts + 1)
     given, kind = _given_back(uncounted, executor, now, failure, retryable=True, retry_delay=retry_delay)
     return given, EventKind.PROPOSAL_RETURNED if kind is EventKind.PROPOSAL_RETRIED else kind
+
+
+def resolve(
+    proposal: Proposal,
+    actor: Actor,
+    now: Instant,
+    rules: Rules,
+    *,
+    done: bool,
+    retry: bool,
+    result_json: str | None,
+    reason: str,
+) -> tuple[Proposal, EventKind]:
+    """EXECUTED when the action was carried out. When it was not: CANCELLED when a cancel was requested, APPROVED again
+    with `retry` (the execution does not count), else FAILED. Raises ModelApproval."""
+    PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.RESOLVE)
+    if rules.acts_for_a_model(actor):
+        raise ModelApproval(actor.via or actor.identity)
+    if done:
+        resolved = proposal.changed(
+            actor,
+            now,
+            state=ProposalState.EXECUTED,
+            lease=None,
+            failure=None,
+            result_json="{}" if result_json is None else result_json,
+            end_time=now,
+        )
+        return resolved, EventKind.PROPOSAL_RESOLVED
+    failure = Failure("NOT_DONE", reason)
+    uncounted = proposal.evolve(returned_attempts=proposal.returned_attempts + 1)
+    given, _ = _given_back(uncounted, actor, now, failure, retryable=retry, retry_delay=0)
+    return given, EventKind.PROPOSAL_RESOLVED
 
 
 def expire_lease(proposal: Proposal, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:

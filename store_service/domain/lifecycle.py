@@ -24,6 +24,8 @@ class ProposalCommand(StrEnum):
     DELETE = "delete"
     EXPIRE = "expire"
     EXPIRE_LEASE = "expire_lease"
+    RESOLVE = "resolve"
+    BREAK_GLASS = "break_glass"
 
 
 class PlanCommand(StrEnum):
@@ -82,6 +84,7 @@ PROPOSAL_LIFECYCLE: Lifecycle[ProposalState, ProposalCommand] = Lifecycle(
         _P.PENDING: {
             _C.UPDATE: _to(_P.PENDING),
             _C.APPROVE: _to(_P.PENDING, _P.APPROVED),
+            _C.BREAK_GLASS: _to(_P.PENDING, _P.APPROVED),
             _C.WITHDRAW_APPROVAL: _to(_P.PENDING),
             _C.REJECT: _to(_P.REJECTED),
             _C.CANCEL: _to(_P.CANCELLED),
@@ -97,7 +100,14 @@ PROPOSAL_LIFECYCLE: Lifecycle[ProposalState, ProposalCommand] = Lifecycle(
             _C.COMPLETE: _to(_P.EXECUTED),
             _C.FAIL: _to(_P.APPROVED, _P.FAILED, _P.CANCELLED),
             _C.CANCEL: _to(_P.EXECUTING),
-            _C.EXPIRE_LEASE: _to(_P.APPROVED, _P.FAILED, _P.CANCELLED),
+            _C.EXPIRE_LEASE: _to(_P.APPROVED, _P.FAILED, _P.CANCELLED, _P.UNRESOLVED),
+        },
+        _P.UNRESOLVED: {
+            _C.RESOLVE: _to(_P.EXECUTED, _P.APPROVED, _P.FAILED, _P.CANCELLED),
+            # The executor that held the lease knows best, however late it reports.
+            _C.COMPLETE: _to(_P.EXECUTED),
+            _C.FAIL: _to(_P.APPROVED, _P.FAILED, _P.CANCELLED),
+            _C.CANCEL: _to(_P.UNRESOLVED),
         },
         _P.EXECUTED: {_C.DELETE: _to(_P.EXECUTED)},
         _P.FAILED: {_C.DELETE: _to(_P.FAILED)},

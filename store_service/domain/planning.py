@@ -13,6 +13,7 @@ from store_service.domain.lease import Failure
 from store_service.domain.lifecycle import PLAN_LIFECYCLE, PlanCommand
 from store_service.domain.plan import GeneratedPlan, Job, Plan, PlanDraft, PlanState
 from store_service.domain.proposal import Decision, Effect, Proposal, ProposalState
+from store_service.domain.review import attributed
 from store_service.domain.rules import Rules
 
 
@@ -153,9 +154,10 @@ def with_proposals(
 ) -> tuple[Plan, list[tuple[Proposal, EventKind, str]]]:
     """The plan with `proposal_id` in its jobs, and the proposals, each with its first event's kind and comment.
 
-    ALLOW gives an APPROVED proposal, REQUIRE_APPROVAL a PENDING one, DENY none. A proposal that could never run,
-    because a job it needs was denied, is born CANCELLED.
+    ALLOW of a planner gives an APPROVED proposal, REQUIRE_APPROVAL a PENDING one, DENY none. A proposal that could
+    never run, because a job it needs was denied, is born CANCELLED.
     """
+    plan = plan.evolve(jobs=tuple(replace(job, decision=attributed(_decision(job), actor, rules)) for job in plan.jobs))
     proposal_ids = {job.id: new_id() for job in plan.jobs if _decision(job).effect is not Effect.DENY}
     doomed = _doomed(plan.jobs)
     jobs: list[Job] = []
@@ -220,6 +222,8 @@ def _proposal_of(
         id=proposal_ids[job.id],
         created_by=plan.created_by,
         updated_by=actor.identity,
+        # Who writes a job in another's name without being the planner cannot approve it either.
+        revised_by="" if decision.decided_by or actor.identity == plan.created_by else actor.identity,
         create_time=now,
         update_time=now,
         plan_id=plan.id,

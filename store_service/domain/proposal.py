@@ -18,6 +18,7 @@ class ProposalState(StrEnum):
     REJECTED = "REJECTED"
     CANCELLED = "CANCELLED"
     EXPIRED = "EXPIRED"
+    UNRESOLVED = "UNRESOLVED"
 
 
 FINAL_STATES = frozenset(
@@ -37,9 +38,24 @@ class Effect(StrEnum):
     DENY = "DENY"
 
 
+# States in which an executor has, or had, the work in hand.
+IN_WORK_STATES = frozenset({ProposalState.EXECUTING, ProposalState.UNRESOLVED})
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequirement:
+    """So many distinct reviewers of a role; of any role when it is empty."""
+
+    role: str
+    count: int
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What policy decided for one job, and why. `approval_ttl` None means the store's default."""
+    """What was decided for one job, and why. `approval_ttl` None means the store's default.
+
+    decided_by: the planner that decided for policy; empty when nobody did.
+    """
 
     effect: Effect
     reason: str = ""
@@ -47,17 +63,27 @@ class Decision:
     required_approvals: int = 0
     reviewer_role: str = ""
     approval_ttl: Micros | None = None
+    approval_requirements: tuple[ApprovalRequirement, ...] = ()
+    governance_digest: str = ""
+    time_dependent: bool = False
+    decided_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """One reviewer's yes to one version of one proposal."""
+    """One reviewer's yes to one version of one proposal.
+
+    roles: those of the proposal's requirements that the reviewer had.
+    break_glass: an admin's part in overriding the review.
+    """
 
     reviewer: str
     version: int
     args_digest: str
     comment: str
     create_time: Instant
+    roles: tuple[str, ...] = ()
+    break_glass: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +122,16 @@ class Proposal(Leased):
     earlier_revisers: tuple[str, ...] = ()
 
     @property
+    def approval_requirements(self) -> tuple[ApprovalRequirement, ...]:
+        """Who must approve, when several roles are asked."""
+        return () if self.decision is None else self.decision.approval_requirements
+
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """Everybody who wrote what it says; nobody approves their own words."""
+        return tuple(who for who in (self.created_by, *self.earlier_revisers, self.revised_by) if who)
+
+    @property
     def has_ended(self) -> bool:
         """Whether it will not change its state any more: final, or a draft that was deleted."""
         return self.state in FINAL_STATES or self.delete_time is not None
@@ -106,7 +142,7 @@ class Proposal(Leased):
             self.expire_time is not None
             and self.expire_time <= now
             and not self.has_ended
-            and self.state is not ProposalState.EXECUTING
+            and self.state not in IN_WORK_STATES
         )
 
     def is_claimable(self, now: Instant) -> bool:

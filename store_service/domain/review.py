@@ -3,6 +3,8 @@
 Every function takes the proposal as it is and returns the next version with the kind of event that says so.
 """
 
+from dataclasses import replace
+
 from store_service.domain.actor import Actor
 from store_service.domain.canonical import args_digest
 from store_service.domain.errors import (
@@ -11,6 +13,7 @@ from store_service.domain.errors import (
     InvalidField,
     ModelApproval,
     NotApprovedByCaller,
+    RequirementLowered,
     ReviewerRoleMissing,
     SelfApproval,
 )
@@ -18,8 +21,41 @@ from store_service.domain.events import EventKind
 from store_service.domain.instant import Instant
 from store_service.domain.lease import Failure
 from store_service.domain.lifecycle import PROPOSAL_LIFECYCLE, ProposalCommand
-from store_service.domain.proposal import Approval, Proposal, ProposalDraft, ProposalState
+from store_service.domain.proposal import (
+    IN_WORK_STATES,
+    Approval,
+    Decision,
+    Effect,
+    Proposal,
+    ProposalDraft,
+    ProposalState,
+)
+from store_service.domain.requirements import (
+    approvals_missing,
+    is_broken_glass,
+    is_same_person,
+    lowered_role,
+    requirements_of,
+)
 from store_service.domain.rules import Rules
+
+
+def attributed(decision: Decision, actor: Actor, rules: Rules) -> Decision:
+    """The decision with the name of the planner that made it. What nobody decided for policy needs people, whatever it
+    says."""
+    planner = rules.decides_for_policy(actor)
+    if planner or decision.effect is Effect.DENY:
+        return replace(decision, decided_by=planner)
+    return replace(
+        decision,
+        effect=Effect.REQUIRE_APPROVAL,
+        rule="",
+        reason=f"written by {actor.identity}: policy did not decide",
+        required_approvals=max(1, decision.required_approvals),
+        governance_digest="",
+        time_dependent=False,
+        decided_by="",
+    )
 
 
 def create(
@@ -33,6 +69,9 @@ def create(
         expire_time = None if ttl is None else now + ttl
     elif expire_time <= now:
         raise InvalidField("proposal.expire_time", "must be in the future")
+    decision = draft.decision
+    if decision is not None or not rules.decides_for_policy(actor):
+        decision = attributed(decision or Decision(Effect.REQUIRE_APPROVAL), actor, rules)
     proposal = Proposal.of(
         id=proposal_id,
         created_by=actor.identity,
@@ -47,9 +86,9 @@ def create(
         priority=draft.priority,
         labels=draft.labels,
         state=ProposalState.PENDING if submit else ProposalState.DRAFT,
-        decision=draft.decision,
-        required_approvals=draft.required_approvals or 1,
-        reviewer_role=draft.reviewer_role,
+        decision=decision,
+        required_approvals=max(1, draft.required_approvals, decision.required_approvals if decision else 0),
+        reviewer_role=draft.reviewer_role or (decision.reviewer_role if decision else ""),
         max_attempts=draft.max_attempts or 1,
         depends_on=draft.depends_on,
         waiting_for=waiting_for,
@@ -69,9 +108,13 @@ def submit(proposal: Proposal, actor: Actor, now: Instant) -> tuple[Proposal, Ev
 
 
 def update(
-    proposal: Proposal, draft: ProposalDraft, fields: frozenset[str], actor: Actor, now: Instant
+    proposal: Proposal, draft: ProposalDraft, fields: frozenset[str], actor: Actor, now: Instant, rules: Rules
 ) -> tuple[Proposal, EventKind]:
-    """With the named fields of `draft`, and without approvals. It needs at least one approval from now on."""
+    """With the named fields of `draft`, and without approvals. It needs at least one approval from now on.
+
+    Only the planner decides for policy: of others `decision` is not taken, what they write is not decided any more, and
+    they may raise what the review asks for, never lower it. Raises RequirementLowered.
+    """
     _require(proposal, ProposalCommand.UPDATE, now)
     changes: dict[str, object] = {name: getattr(draft, name) for name in fields if name != "action_args"}
     if "action_args" in fields:
@@ -83,12 +126,26 @@ def update(
         changes["max_attempts"] = max(1, draft.max_attempts)
     if "expire_time" in fields and draft.expire_time is not None and draft.expire_time <= now:
         raise InvalidField("proposal.expire_time", "must be in the future")
-    if actor.identity != proposal.revised_by:
+    if rules.decides_for_policy(actor):
+        if draft.decision is not None and "decision" in fields:
+            changes["decision"] = attributed(draft.decision, actor, rules)
+            asked = draft.required_approvals if "required_approvals" in fields else proposal.required_approvals
+            changes["required_approvals"] = max(1, asked, draft.decision.required_approvals)
+    else:
+        changes.pop("decision", None)
+        if "action_args" in fields:
+            changes["decision"] = attributed(proposal.decision or Decision(Effect.REQUIRE_APPROVAL), actor, rules)
+    if not is_same_person(actor.identity, (proposal.revised_by,)):
         # However many words were added to somebody's own, they are not another's.
         before = dict.fromkeys((*proposal.earlier_revisers, proposal.revised_by))
         changes["revised_by"] = actor.identity
         changes["earlier_revisers"] = tuple(who for who in before if who and who != actor.identity)
-    return proposal.changed(actor, now, approvals=(), **changes), EventKind.PROPOSAL_UPDATED
+    changed = proposal.changed(actor, now, approvals=(), **changes)
+    if not rules.decides_for_policy(actor):
+        lowered = lowered_role(requirements_of(proposal), requirements_of(changed))
+        if lowered is not None:
+            raise RequirementLowered(lowered)
+    return changed, EventKind.PROPOSAL_UPDATED
 
 
 def approve(
@@ -96,23 +153,47 @@ def approve(
 ) -> tuple[Proposal, EventKind]:
     """With the actor's yes to this version; APPROVED when that was the last one needed."""
     _require(proposal, ProposalCommand.APPROVE, now)
-    reviewer = actor.identity
-    if rules.acts_for_a_model(actor):
-        raise ModelApproval(actor.via or reviewer)
-    if reviewer in (proposal.created_by, proposal.revised_by, *proposal.earlier_revisers):
-        raise SelfApproval(reviewer)
+    _require_reviewer(proposal, actor, rules, expected_args_digest)
     _require_reviewer_role(proposal, actor)
-    if expected_args_digest and expected_args_digest != proposal.args_digest:
-        raise ArgsDigestMismatch(proposal.args_digest)
-    if any(approval.reviewer == reviewer for approval in proposal.approvals):
-        raise AlreadyApproved(reviewer)
-    approvals = (*proposal.approvals, Approval(reviewer, proposal.version, proposal.args_digest, comment, now))
-    if len(approvals) < proposal.required_approvals:
-        return proposal.changed(actor, now, approvals=approvals), EventKind.PROPOSAL_APPROVAL_GIVEN
-    return (
-        proposal.changed(actor, now, approvals=approvals, state=ProposalState.APPROVED, review_time=now),
-        EventKind.PROPOSAL_APPROVED,
+    asked = {requirement.role for requirement in requirements_of(proposal) if requirement.role}
+    approval = Approval(
+        reviewer=actor.identity,
+        version=proposal.version,
+        args_digest=proposal.args_digest,
+        comment=comment,
+        create_time=now,
+        roles=tuple(sorted(asked & actor.roles)),
     )
+    before = approvals_missing(proposal)
+    approved = proposal.changed(actor, now, approvals=(*proposal.approvals, approval))
+    still = approvals_missing(approved)
+    if not still:
+        return approved.evolve(state=ProposalState.APPROVED, review_time=now), EventKind.PROPOSAL_APPROVED
+    if still == before:
+        # All of the roles that the actor has are there already.
+        raise ReviewerRoleMissing(still[0].role)
+    return approved, EventKind.PROPOSAL_APPROVAL_GIVEN
+
+
+def break_glass(
+    proposal: Proposal, actor: Actor, now: Instant, rules: Rules, *, expected_args_digest: str, reason: str
+) -> tuple[Proposal, EventKind]:
+    """With one admin's part in overriding the review of this version; APPROVED with the second one's."""
+    _require(proposal, ProposalCommand.BREAK_GLASS, now)
+    _require_reviewer(proposal, actor, rules, expected_args_digest)
+    approval = Approval(
+        reviewer=actor.identity,
+        version=proposal.version,
+        args_digest=proposal.args_digest,
+        comment=reason,
+        create_time=now,
+        break_glass=True,
+    )
+    given = proposal.changed(actor, now, approvals=(*proposal.approvals, approval))
+    if not is_broken_glass(given.approvals):
+        return given, EventKind.PROPOSAL_BREAK_GLASS_REQUESTED
+    overridden = given.evolve(state=ProposalState.APPROVED, review_time=now)
+    return overridden, EventKind.PROPOSAL_APPROVED_BY_BREAK_GLASS
 
 
 def withdraw_approval(proposal: Proposal, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:
@@ -136,9 +217,9 @@ def reject(proposal: Proposal, actor: Actor, now: Instant, *, reason: str) -> tu
 
 
 def cancel(proposal: Proposal, actor: Actor, now: Instant, failure: Failure) -> tuple[Proposal, EventKind]:
-    """CANCELLED; while an executor runs it, only asked to stop."""
+    """CANCELLED; while an executor runs it, or may have done so, only asked to stop."""
     PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.CANCEL)
-    if proposal.state is ProposalState.EXECUTING:
+    if proposal.state in IN_WORK_STATES:
         return proposal.changed(actor, now, cancel_requested=True), EventKind.PROPOSAL_CANCEL_REQUESTED
     return (
         proposal.changed(actor, now, state=ProposalState.CANCELLED, failure=failure, end_time=now),
@@ -169,6 +250,20 @@ def _require(proposal: Proposal, command: ProposalCommand, now: Instant) -> None
     PROPOSAL_LIFECYCLE.require(state, command)
 
 
+def _require_reviewer(proposal: Proposal, actor: Actor, rules: Rules, expected_args_digest: str) -> None:
+    """Raises ModelApproval, SelfApproval, AlreadyApproved, ArgsDigestMismatch."""
+    if rules.acts_for_a_model(actor):
+        raise ModelApproval(actor.via or actor.identity)
+    if is_same_person(actor.identity, proposal.writers):
+        raise SelfApproval(actor.identity)
+    if expected_args_digest and expected_args_digest != proposal.args_digest:
+        raise ArgsDigestMismatch(proposal.args_digest)
+    if is_same_person(actor.identity, (approval.reviewer for approval in proposal.approvals)):
+        raise AlreadyApproved(actor.identity)
+
+
 def _require_reviewer_role(proposal: Proposal, actor: Actor) -> None:
-    if proposal.reviewer_role and proposal.reviewer_role not in actor.roles:
-        raise ReviewerRoleMissing(proposal.reviewer_role)
+    """Raises ReviewerRoleMissing for who has none of the roles that the review asks for."""
+    asked = [requirement.role for requirement in requirements_of(proposal)]
+    if asked and not any(not role or role in actor.roles for role in asked):
+        raise ReviewerRoleMissing(asked[0])

@@ -23,6 +23,13 @@ class Rules:
         """Whether a model may stand behind this actor: the planner itself, or the planner in somebody's name."""
         return actor.identity == self.planner_identity or "planner" in actor.roles or bool(actor.via)
 
+    def decides_for_policy(self, actor: Actor) -> str:
+        """The planner whose word counts as policy's in what this actor writes; empty when there is none."""
+        if actor.via:
+            return actor.via
+        is_planner = actor.identity == self.planner_identity or "planner" in actor.roles
+        return actor.identity if is_planner else ""
+
     def planning_pause(self, attempt: int) -> Micros:
         """How long to wait after this planning attempt failed."""
         return min(self.planning_backoff << min(attempt - 1, 30), self.planning_backoff_cap)

@@ -28,6 +28,7 @@ from store_service.messages.decoding import (
 )
 
 MAX_WAIT: Micros = 60 * SECOND
+_DONE = {rpc.RESOLUTION_DONE: True, rpc.RESOLUTION_NOT_DONE: False}
 
 # --- Plans -----------------------------------------------------------------------------------------------------
 
@@ -206,6 +207,18 @@ def withdraw_approval(request: rpc.WithdrawApprovalRequest, actor: Actor) -> com
     )
 
 
+def break_glass(request: rpc.BreakGlassRequest, actor: Actor) -> commands.BreakGlass:
+    return commands.BreakGlass(
+        actor=actor,
+        request=_key(request, request.request_id),
+        validate_only=request.validate_only,
+        proposal_id=request.id,
+        expected_version=request.expected_version,
+        comment=request.reason,
+        args_digest=request.args_digest,
+    )
+
+
 def reject_proposal(request: rpc.RejectProposalRequest, actor: Actor) -> commands.RejectProposal:
     return commands.RejectProposal(
         actor=actor,
@@ -284,6 +297,20 @@ def fail_proposal(request: rpc.FailProposalRequest, actor: Actor) -> commands.Fa
         not_started=request.not_started,
         retryable=request.retryable,
         retry_delay=duration_from_proto(request.retry_delay, "retry_delay"),
+        result_json=json_from_struct(request.result, "result") if request.HasField("result") else None,
+    )
+
+
+def resolve_proposal(request: rpc.ResolveProposalRequest, actor: Actor) -> commands.ResolveProposal:
+    return commands.ResolveProposal(
+        actor=actor,
+        request=_key(request, request.request_id),
+        validate_only=request.validate_only,
+        proposal_id=request.id,
+        expected_version=request.expected_version,
+        comment=request.reason,
+        done=_DONE.get(request.resolution),
+        retry=request.retry,
         result_json=json_from_struct(request.result, "result") if request.HasField("result") else None,
     )
 

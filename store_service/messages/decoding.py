@@ -18,7 +18,7 @@ from store_service.domain.errors import InvalidField, NumberNotExact
 from store_service.domain.instant import SECOND, Instant, Micros
 from store_service.domain.lease import Failure
 from store_service.domain.plan import GeneratedPlan, GenerationOptions, Job, PlanDraft, PlanState
-from store_service.domain.proposal import Decision, Effect, ProposalDraft
+from store_service.domain.proposal import ApprovalRequirement, Decision, Effect, ProposalDraft
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -83,13 +83,23 @@ def decision_from_proto(decision: plan_pb2.Decision, path: str) -> Decision:
     ttl = None
     if decision.HasField("approval_ttl"):
         ttl = duration_from_proto(decision.approval_ttl, f"{path}.approval_ttl")
+    required_approvals, reviewer_role = decision.required_approvals, decision.reviewer_role
+    requirements = tuple(ApprovalRequirement(each.role, each.count) for each in decision.approval_requirements)
+    if len(requirements) == 1:
+        # One role is said in the older fields, which every executor reads.
+        required_approvals, reviewer_role, requirements = requirements[0].count, requirements[0].role, ()
+    elif requirements:
+        required_approvals, reviewer_role = sum(each.count for each in requirements), ""
     return Decision(
         effect=effect,
         reason=decision.reason,
         rule=decision.rule,
-        required_approvals=decision.required_approvals,
-        reviewer_role=decision.reviewer_role,
+        required_approvals=required_approvals,
+        reviewer_role=reviewer_role,
         approval_ttl=ttl,
+        approval_requirements=requirements,
+        governance_digest=decision.governance_digest,
+        time_dependent=decision.time_dependent,
     )
 
 

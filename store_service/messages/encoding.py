@@ -7,6 +7,7 @@ second time.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 
 from google.protobuf import timestamp_pb2
@@ -17,10 +18,19 @@ from plangate_core.contract.struct_codec import json_to_struct
 from store_service.domain.instant import SECOND, Instant
 from store_service.domain.lease import Failure, Lease
 from store_service.domain.plan import Job, Plan, PlanState
-from store_service.domain.proposal import Approval, Decision, Effect, Proposal, ProposalState
+from store_service.domain.proposal import (
+    Approval,
+    ApprovalRequirement,
+    Decision,
+    Effect,
+    Proposal,
+    ProposalState,
+)
+from store_service.domain.requirements import approvals_missing, is_broken_glass
 
 PROPOSAL_STATES = {state: proposal_pb2.ProposalState.Value(f"PROPOSAL_STATE_{state.value}") for state in ProposalState}
 _PLAN_STATES = {state: plan_pb2.PlanState.Value(f"PLAN_STATE_{state.value}") for state in PlanState}
+_IN_REVIEW = frozenset({ProposalState.DRAFT, ProposalState.PENDING})
 _EFFECTS = {effect: plan_pb2.Effect.Value(f"EFFECT_{effect.value}") for effect in Effect}
 
 
@@ -66,6 +76,12 @@ def proposal_to_bytes(proposal: Proposal) -> bytes:
         message.labels.update(proposal.labels)
     if proposal.approvals:
         message.approvals.extend(_approval_to_proto(approval) for approval in proposal.approvals)
+    if proposal.approval_requirements:
+        message.approval_requirements.extend(_requirements_to_proto(proposal.approval_requirements))
+    if proposal.state in _IN_REVIEW:
+        message.approvals_missing.extend(_requirements_to_proto(approvals_missing(proposal)))
+    if is_broken_glass(proposal.approvals):
+        message.break_glass = True
     if proposal.depends_on:
         message.depends_on.extend(proposal.depends_on)
     if proposal.lease is not None:
@@ -140,7 +156,13 @@ def _approval_to_proto(approval: Approval) -> proposal_pb2.Approval:
         args_digest=approval.args_digest,
         comment=approval.comment,
         create_time=timestamp(approval.create_time),
+        roles=approval.roles,
+        break_glass=approval.break_glass,
     )
+
+
+def _requirements_to_proto(requirements: Iterable[ApprovalRequirement]) -> list[plan_pb2.ApprovalRequirement]:
+    return [plan_pb2.ApprovalRequirement(role=each.role, count=each.count) for each in requirements]
 
 
 def _lease_to_proto(lease: Lease) -> plan_pb2.Lease:
@@ -158,6 +180,10 @@ def _decision_to_proto(decision: Decision) -> plan_pb2.Decision:
         rule=decision.rule,
         required_approvals=decision.required_approvals,
         reviewer_role=decision.reviewer_role,
+        approval_requirements=_requirements_to_proto(decision.approval_requirements),
+        governance_digest=decision.governance_digest,
+        time_dependent=decision.time_dependent,
+        decided_by=decision.decided_by,
     )
     if decision.approval_ttl is not None:
         message.approval_ttl.FromMicroseconds(decision.approval_ttl)

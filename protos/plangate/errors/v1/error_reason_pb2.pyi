@@ -116,6 +116,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The approval was asked for by the identity that models act under.
         {"reason": "MODEL_APPROVAL", "domain": "plangate", "metadata": {"actor": "planner"}}
     """
+    ERROR_REASON_REQUIREMENT_LOWERED: _ErrorReason.ValueType  # 48
+    """FAILED_PRECONDITION. Only the planner, for policy, may lower what the review of a proposal asks for. `role` is empty
+    when it is fewer people altogether.
+        {"reason": "REQUIREMENT_LOWERED", "domain": "plangate", "metadata": {"role": "finance"}}
+    """
     ERROR_REASON_ROLE_MISSING: _ErrorReason.ValueType  # 50
     """PERMISSION_DENIED. The caller lacks a role.
         {"reason": "ROLE_MISSING", "domain": "plangate", "metadata": {"role": "planner"}}
@@ -286,6 +291,11 @@ ERROR_REASON_CHECKPOINT_KEY_MISSING: ErrorReason.ValueType  # 46
 ERROR_REASON_MODEL_APPROVAL: ErrorReason.ValueType  # 47
 """FAILED_PRECONDITION. The approval was asked for by the identity that models act under.
     {"reason": "MODEL_APPROVAL", "domain": "plangate", "metadata": {"actor": "planner"}}
+"""
+ERROR_REASON_REQUIREMENT_LOWERED: ErrorReason.ValueType  # 48
+"""FAILED_PRECONDITION. Only the planner, for policy, may lower what the review of a proposal asks for. `role` is empty
+when it is fewer people altogether.
+    {"reason": "REQUIREMENT_LOWERED", "domain": "plangate", "metadata": {"role": "finance"}}
 """
 ERROR_REASON_ROLE_MISSING: ErrorReason.ValueType  # 50
 """PERMISSION_DENIED. The caller lacks a role.

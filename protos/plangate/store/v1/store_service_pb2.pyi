@@ -20,6 +20,7 @@ from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from plangate.plan.v1 import plan_pb2 as _plan_pb2
 from plangate.store.v1 import event_pb2 as _event_pb2
 from plangate.store.v1 import proposal_pb2 as _proposal_pb2
@@ -33,6 +34,30 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _Resolution:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResolutionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resolution.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESOLUTION_UNSPECIFIED: _Resolution.ValueType  # 0
+    """Not said."""
+    RESOLUTION_DONE: _Resolution.ValueType  # 1
+    """It was."""
+    RESOLUTION_NOT_DONE: _Resolution.ValueType  # 2
+    """It was not."""
+
+class Resolution(_Resolution, metaclass=_ResolutionEnumTypeWrapper):
+    """Whether an action was carried out."""
+
+RESOLUTION_UNSPECIFIED: Resolution.ValueType  # 0
+"""Not said."""
+RESOLUTION_DONE: Resolution.ValueType  # 1
+"""It was."""
+RESOLUTION_NOT_DONE: Resolution.ValueType  # 2
+"""It was not."""
+Global___Resolution: _TypeAlias = Resolution  # noqa: Y015
 
 @_typing.final
 class CreatePlanRequest(_message.Message):
@@ -1283,6 +1308,100 @@ class FailProposalRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FailProposalRequest: _TypeAlias = FailProposalRequest  # noqa: Y015
+
+@_typing.final
+class ResolveProposalRequest(_message.Message):
+    """What came of an execution that nobody reported."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    RETRY_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Proposal id."""
+    expected_version: _builtins.int
+    """Version that was read. Required."""
+    resolution: Global___Resolution.ValueType
+    """Whether the action was carried out. Required."""
+    reason: _builtins.str
+    """How that is known. Required. At most 2,000 characters."""
+    retry: _builtins.bool
+    """With NOT_DONE: have it executed again under the approvals it has, instead of FAILED. The execution does not count."""
+    request_id: _builtins.str
+    """UUID that makes a repeated call return the first answer."""
+    validate_only: _builtins.bool
+    """Check only."""
+    @_builtins.property
+    def result(self) -> _struct_pb2.Struct:
+        """With DONE: what came out. At most 64 KiB of JSON, nested at most 32 deep."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        expected_version: _builtins.int = ...,
+        resolution: Global___Resolution.ValueType = ...,
+        reason: _builtins.str = ...,
+        retry: _builtins.bool = ...,
+        result: _struct_pb2.Struct | None = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_version", b"expected_version", "id", b"id", "reason", b"reason", "request_id", b"request_id", "resolution", b"resolution", "result", b"result", "retry", b"retry", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResolveProposalRequest: _TypeAlias = ResolveProposalRequest  # noqa: Y015
+
+@_typing.final
+class BreakGlassRequest(_message.Message):
+    """An admin's part in overriding a review."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    ARGS_DIGEST_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Proposal id."""
+    expected_version: _builtins.int
+    """Version that was read. Required."""
+    args_digest: _builtins.str
+    """The args_digest that was read; compared when given."""
+    reason: _builtins.str
+    """Why it cannot wait for the review. Required. At most 2,000 characters."""
+    request_id: _builtins.str
+    """UUID that makes a repeated call return the first answer."""
+    validate_only: _builtins.bool
+    """Check only."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        expected_version: _builtins.int = ...,
+        args_digest: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        validate_only: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["args_digest", b"args_digest", "expected_version", b"expected_version", "id", b"id", "reason", b"reason", "request_id", b"request_id", "validate_only", b"validate_only"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BreakGlassRequest: _TypeAlias = BreakGlassRequest  # noqa: Y015
 
 @_typing.final
 class ListEventsRequest(_message.Message):

@@ -91,7 +91,8 @@ class PlanServiceServicer:
 
     def CreatePlan(self, request, context):
         """Stores a plan and the proposals of its jobs in one transaction. State PLANNED (jobs with decisions) or QUEUED
-        (prompt only). Only the planner's identity or an admin.
+        (prompt only). Only the planner's identity or an admin; jobs that an admin writes wait for approval by somebody else,
+        whatever their decisions say.
         Errors: INVALID_ARGUMENT, PERMISSION_DENIED, ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -563,6 +564,16 @@ class ProposalServiceStub:
                 request_serializer=plangate_dot_store_dot_v1_dot_store__service__pb2.FailProposalRequest.SerializeToString,
                 response_deserializer=plangate_dot_store_dot_v1_dot_proposal__pb2.Proposal.FromString,
                 _registered_method=True)
+        self.ResolveProposal = channel.unary_unary(
+                '/plangate.store.v1.ProposalService/ResolveProposal',
+                request_serializer=plangate_dot_store_dot_v1_dot_store__service__pb2.ResolveProposalRequest.SerializeToString,
+                response_deserializer=plangate_dot_store_dot_v1_dot_proposal__pb2.Proposal.FromString,
+                _registered_method=True)
+        self.BreakGlass = channel.unary_unary(
+                '/plangate.store.v1.ProposalService/BreakGlass',
+                request_serializer=plangate_dot_store_dot_v1_dot_store__service__pb2.BreakGlassRequest.SerializeToString,
+                response_deserializer=plangate_dot_store_dot_v1_dot_proposal__pb2.Proposal.FromString,
+                _registered_method=True)
 
 
 class ProposalServiceServicer:
@@ -614,8 +625,10 @@ class ProposalServiceServicer:
 
     def UpdateProposal(self, request, context):
         """Replaces what a DRAFT or PENDING proposal says and voids its approvals. Only the planner's identity (people edit
-        through PlannerService.ReviseProposal) or an admin. expected_version is required.
-        Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION), INVALID_ARGUMENT.
+        through PlannerService.ReviseProposal) or an admin. An admin's edit is no decision of policy: `decision` is not taken
+        from it, and it may raise what the review asks for, never lower it. expected_version is required.
+        Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION, REQUIREMENT_LOWERED),
+        INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -700,6 +713,27 @@ class ProposalServiceServicer:
         """Reports failure under a lease: APPROVED again while attempts are left and it is retryable, else FAILED;
         CANCELLED when a cancel was requested. With not_started it gives the proposal back unworked: APPROVED again, and
         the execution does not count. Errors: ABORTED (LEASE_LOST).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveProposal(self, request, context):
+        """Says whether an UNRESOLVED proposal's action was carried out: EXECUTED when it was; when it was not, APPROVED again
+        with `retry`, else FAILED; CANCELLED when a cancel was requested. For people (reviewer, admin) and for executors that
+        looked it up. expected_version and a reason are required.
+        Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION, MODEL_APPROVAL).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BreakGlass(self, request, context):
+        """One admin's part in having a PENDING proposal executed without the approvals that policy asks for. The second distinct
+        admin's makes it APPROVED, with break_glass set and an event kind of its own. Neither may have written what it says.
+        expected_version and a reason are required. Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION
+        (ILLEGAL_TRANSITION, SELF_APPROVAL, MODEL_APPROVAL, ALREADY_APPROVED, ARGS_DIGEST_MISMATCH), PERMISSION_DENIED
+        (ROLE_MISSING).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -796,6 +830,16 @@ def add_ProposalServiceServicer_to_server(servicer, server):
             'FailProposal': grpc.unary_unary_rpc_method_handler(
                     servicer.FailProposal,
                     request_deserializer=plangate_dot_store_dot_v1_dot_store__service__pb2.FailProposalRequest.FromString,
+                    response_serializer=plangate_dot_store_dot_v1_dot_proposal__pb2.Proposal.SerializeToString,
+            ),
+            'ResolveProposal': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveProposal,
+                    request_deserializer=plangate_dot_store_dot_v1_dot_store__service__pb2.ResolveProposalRequest.FromString,
+                    response_serializer=plangate_dot_store_dot_v1_dot_proposal__pb2.Proposal.SerializeToString,
+            ),
+            'BreakGlass': grpc.unary_unary_rpc_method_handler(
+                    servicer.BreakGlass,
+                    request_deserializer=plangate_dot_store_dot_v1_dot_store__service__pb2.BreakGlassRequest.FromString,
                     response_serializer=plangate_dot_store_dot_v1_dot_proposal__pb2.Proposal.SerializeToString,
             ),
     }
@@ -1285,6 +1329,60 @@ class ProposalService:
             target,
             '/plangate.store.v1.ProposalService/FailProposal',
             plangate_dot_store_dot_v1_dot_store__service__pb2.FailProposalRequest.SerializeToString,
+            plangate_dot_store_dot_v1_dot_proposal__pb2.Proposal.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveProposal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plangate.store.v1.ProposalService/ResolveProposal',
+            plangate_dot_store_dot_v1_dot_store__service__pb2.ResolveProposalRequest.SerializeToString,
+            plangate_dot_store_dot_v1_dot_proposal__pb2.Proposal.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BreakGlass(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plangate.store.v1.ProposalService/BreakGlass',
+            plangate_dot_store_dot_v1_dot_store__service__pb2.BreakGlassRequest.SerializeToString,
             plangate_dot_store_dot_v1_dot_proposal__pb2.Proposal.FromString,
             options,
             channel_credentials,

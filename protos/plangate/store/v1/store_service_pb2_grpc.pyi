@@ -48,7 +48,8 @@ class PlanServiceStub:
     def __new__(cls, channel: _aio.Channel) -> PlanServiceAsyncStub: ...
     CreatePlan: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.CreatePlanRequest, _plan_pb2.Plan]
     """Stores a plan and the proposals of its jobs in one transaction. State PLANNED (jobs with decisions) or QUEUED
-    (prompt only). Only the planner's identity or an admin.
+    (prompt only). Only the planner's identity or an admin; jobs that an admin writes wait for approval by somebody else,
+    whatever their decisions say.
     Errors: INVALID_ARGUMENT, PERMISSION_DENIED, ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED.
     """
     GetPlan: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.GetPlanRequest, _plan_pb2.Plan]
@@ -84,7 +85,8 @@ class PlanServiceAsyncStub(PlanServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreatePlan: _aio.UnaryUnaryMultiCallable[_store_service_pb2.CreatePlanRequest, _plan_pb2.Plan]  # type: ignore[assignment]
     """Stores a plan and the proposals of its jobs in one transaction. State PLANNED (jobs with decisions) or QUEUED
-    (prompt only). Only the planner's identity or an admin.
+    (prompt only). Only the planner's identity or an admin; jobs that an admin writes wait for approval by somebody else,
+    whatever their decisions say.
     Errors: INVALID_ARGUMENT, PERMISSION_DENIED, ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED.
     """
     GetPlan: _aio.UnaryUnaryMultiCallable[_store_service_pb2.GetPlanRequest, _plan_pb2.Plan]  # type: ignore[assignment]
@@ -123,7 +125,8 @@ class PlanServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_plan_pb2.Plan, _abc.Awaitable[_plan_pb2.Plan]]:
         """Stores a plan and the proposals of its jobs in one transaction. State PLANNED (jobs with decisions) or QUEUED
-        (prompt only). Only the planner's identity or an admin.
+        (prompt only). Only the planner's identity or an admin; jobs that an admin writes wait for approval by somebody else,
+        whatever their decisions say.
         Errors: INVALID_ARGUMENT, PERMISSION_DENIED, ALREADY_EXISTS (REQUEST_ID_REUSED), RESOURCE_EXHAUSTED.
         """
 
@@ -225,8 +228,10 @@ class ProposalServiceStub:
     """Counts proposals by state."""
     UpdateProposal: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.UpdateProposalRequest, _proposal_pb2.Proposal]
     """Replaces what a DRAFT or PENDING proposal says and voids its approvals. Only the planner's identity (people edit
-    through PlannerService.ReviseProposal) or an admin. expected_version is required.
-    Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION), INVALID_ARGUMENT.
+    through PlannerService.ReviseProposal) or an admin. An admin's edit is no decision of policy: `decision` is not taken
+    from it, and it may raise what the review asks for, never lower it. expected_version is required.
+    Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION, REQUIREMENT_LOWERED),
+    INVALID_ARGUMENT.
     """
     SubmitProposal: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.SubmitProposalRequest, _proposal_pb2.Proposal]
     """Puts a DRAFT up for review."""
@@ -261,6 +266,19 @@ class ProposalServiceStub:
     CANCELLED when a cancel was requested. With not_started it gives the proposal back unworked: APPROVED again, and
     the execution does not count. Errors: ABORTED (LEASE_LOST).
     """
+    ResolveProposal: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.ResolveProposalRequest, _proposal_pb2.Proposal]
+    """Says whether an UNRESOLVED proposal's action was carried out: EXECUTED when it was; when it was not, APPROVED again
+    with `retry`, else FAILED; CANCELLED when a cancel was requested. For people (reviewer, admin) and for executors that
+    looked it up. expected_version and a reason are required.
+    Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION, MODEL_APPROVAL).
+    """
+    BreakGlass: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.BreakGlassRequest, _proposal_pb2.Proposal]
+    """One admin's part in having a PENDING proposal executed without the approvals that policy asks for. The second distinct
+    admin's makes it APPROVED, with break_glass set and an event kind of its own. Neither may have written what it says.
+    expected_version and a reason are required. Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION
+    (ILLEGAL_TRANSITION, SELF_APPROVAL, MODEL_APPROVAL, ALREADY_APPROVED, ARGS_DIGEST_MISMATCH), PERMISSION_DENIED
+    (ROLE_MISSING).
+    """
 
 @_typing.type_check_only
 class ProposalServiceAsyncStub(ProposalServiceStub):
@@ -283,8 +301,10 @@ class ProposalServiceAsyncStub(ProposalServiceStub):
     """Counts proposals by state."""
     UpdateProposal: _aio.UnaryUnaryMultiCallable[_store_service_pb2.UpdateProposalRequest, _proposal_pb2.Proposal]  # type: ignore[assignment]
     """Replaces what a DRAFT or PENDING proposal says and voids its approvals. Only the planner's identity (people edit
-    through PlannerService.ReviseProposal) or an admin. expected_version is required.
-    Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION), INVALID_ARGUMENT.
+    through PlannerService.ReviseProposal) or an admin. An admin's edit is no decision of policy: `decision` is not taken
+    from it, and it may raise what the review asks for, never lower it. expected_version is required.
+    Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION, REQUIREMENT_LOWERED),
+    INVALID_ARGUMENT.
     """
     SubmitProposal: _aio.UnaryUnaryMultiCallable[_store_service_pb2.SubmitProposalRequest, _proposal_pb2.Proposal]  # type: ignore[assignment]
     """Puts a DRAFT up for review."""
@@ -318,6 +338,19 @@ class ProposalServiceAsyncStub(ProposalServiceStub):
     """Reports failure under a lease: APPROVED again while attempts are left and it is retryable, else FAILED;
     CANCELLED when a cancel was requested. With not_started it gives the proposal back unworked: APPROVED again, and
     the execution does not count. Errors: ABORTED (LEASE_LOST).
+    """
+    ResolveProposal: _aio.UnaryUnaryMultiCallable[_store_service_pb2.ResolveProposalRequest, _proposal_pb2.Proposal]  # type: ignore[assignment]
+    """Says whether an UNRESOLVED proposal's action was carried out: EXECUTED when it was; when it was not, APPROVED again
+    with `retry`, else FAILED; CANCELLED when a cancel was requested. For people (reviewer, admin) and for executors that
+    looked it up. expected_version and a reason are required.
+    Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION, MODEL_APPROVAL).
+    """
+    BreakGlass: _aio.UnaryUnaryMultiCallable[_store_service_pb2.BreakGlassRequest, _proposal_pb2.Proposal]  # type: ignore[assignment]
+    """One admin's part in having a PENDING proposal executed without the approvals that policy asks for. The second distinct
+    admin's makes it APPROVED, with break_glass set and an event kind of its own. Neither may have written what it says.
+    expected_version and a reason are required. Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION
+    (ILLEGAL_TRANSITION, SELF_APPROVAL, MODEL_APPROVAL, ALREADY_APPROVED, ARGS_DIGEST_MISMATCH), PERMISSION_DENIED
+    (ROLE_MISSING).
     """
 
 class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -380,8 +413,10 @@ class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_proposal_pb2.Proposal, _abc.Awaitable[_proposal_pb2.Proposal]]:
         """Replaces what a DRAFT or PENDING proposal says and voids its approvals. Only the planner's identity (people edit
-        through PlannerService.ReviseProposal) or an admin. expected_version is required.
-        Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION), INVALID_ARGUMENT.
+        through PlannerService.ReviseProposal) or an admin. An admin's edit is no decision of policy: `decision` is not taken
+        from it, and it may raise what the review asks for, never lower it. expected_version is required.
+        Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION, REQUIREMENT_LOWERED),
+        INVALID_ARGUMENT.
         """
 
     @_abc_1.abstractmethod
@@ -481,6 +516,31 @@ class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
         """Reports failure under a lease: APPROVED again while attempts are left and it is retryable, else FAILED;
         CANCELLED when a cancel was requested. With not_started it gives the proposal back unworked: APPROVED again, and
         the execution does not count. Errors: ABORTED (LEASE_LOST).
+        """
+
+    @_abc_1.abstractmethod
+    def ResolveProposal(
+        self,
+        request: _store_service_pb2.ResolveProposalRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_proposal_pb2.Proposal, _abc.Awaitable[_proposal_pb2.Proposal]]:
+        """Says whether an UNRESOLVED proposal's action was carried out: EXECUTED when it was; when it was not, APPROVED again
+        with `retry`, else FAILED; CANCELLED when a cancel was requested. For people (reviewer, admin) and for executors that
+        looked it up. expected_version and a reason are required.
+        Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION (ILLEGAL_TRANSITION, MODEL_APPROVAL).
+        """
+
+    @_abc_1.abstractmethod
+    def BreakGlass(
+        self,
+        request: _store_service_pb2.BreakGlassRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_proposal_pb2.Proposal, _abc.Awaitable[_proposal_pb2.Proposal]]:
+        """One admin's part in having a PENDING proposal executed without the approvals that policy asks for. The second distinct
+        admin's makes it APPROVED, with break_glass set and an event kind of its own. Neither may have written what it says.
+        expected_version and a reason are required. Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION
+        (ILLEGAL_TRANSITION, SELF_APPROVAL, MODEL_APPROVAL, ALREADY_APPROVED, ARGS_DIGEST_MISMATCH), PERMISSION_DENIED
+        (ROLE_MISSING).
         """
 
 def add_ProposalServiceServicer_to_server(servicer: ProposalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

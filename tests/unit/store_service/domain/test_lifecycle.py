@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from store_service.domain import execution, planning, review
-from store_service.domain.errors import IllegalTransition
+from store_service.domain.errors import IllegalTransition, LeaseLost
 from store_service.domain.events import EventKind
 from store_service.domain.lease import Lease
 from store_service.domain.lifecycle import (
@@ -26,7 +26,7 @@ DRAFT = ProposalDraft(action_name="delete_file")
 
 PROPOSAL_COMMANDS: dict[ProposalCommand, Callable[[Proposal], tuple[Proposal, EventKind]]] = {
     ProposalCommand.SUBMIT: lambda p: review.submit(p, ALICE, NOW),
-    ProposalCommand.UPDATE: lambda p: review.update(p, DRAFT, frozenset({"description"}), ALICE, NOW),
+    ProposalCommand.UPDATE: lambda p: review.update(p, DRAFT, frozenset({"description"}), ALICE, NOW, RULES),
     ProposalCommand.APPROVE: lambda p: review.approve(p, BOB, NOW, RULES, expected_args_digest="", comment=""),
     ProposalCommand.WITHDRAW_APPROVAL: lambda p: review.withdraw_approval(p, BOB, NOW),
     ProposalCommand.REJECT: lambda p: review.reject(p, BOB, NOW, reason="no"),
@@ -40,6 +40,12 @@ PROPOSAL_COMMANDS: dict[ProposalCommand, Callable[[Proposal], tuple[Proposal, Ev
     ProposalCommand.DELETE: lambda p: review.delete(p, ALICE, NOW, purge=False),
     ProposalCommand.EXPIRE: lambda p: review.expire(p, ALICE, NOW),
     ProposalCommand.EXPIRE_LEASE: lambda p: execution.expire_lease(p, ALICE, NOW),
+    ProposalCommand.RESOLVE: lambda p: execution.resolve(
+        p, BOB, NOW, RULES, done=True, retry=False, result_json=None, reason="seen at the bank"
+    ),
+    ProposalCommand.BREAK_GLASS: lambda p: review.break_glass(
+        p, BOB, NOW, RULES, expected_args_digest="", reason="the shop is down"
+    ),
 }
 
 PLAN_COMMANDS: dict[PlanCommand, Callable[[Plan], tuple[Plan, EventKind]]] = {
@@ -80,6 +86,11 @@ def test_the_table_knows_every_state_and_every_command_occurs() -> None:
 def test_proposal_in_every_state_with_every_command(state: ProposalState, command: ProposalCommand) -> None:
     before = _a_proposal(state, command)
     outcomes = PROPOSAL_LIFECYCLE.table[state].get(command)
+    if (state, command) == (ProposalState.UNRESOLVED, ProposalCommand.RENEW):
+        # Who held the lease is told so as every other who lost theirs.
+        with pytest.raises(LeaseLost):
+            PROPOSAL_COMMANDS[command](before)
+        return
     if outcomes is None:
         with pytest.raises(IllegalTransition) as refused:
             PROPOSAL_COMMANDS[command](before)

@@ -16,21 +16,28 @@ from store_service.domain.errors import InvalidField, NumberNotExact
 from store_service.domain.events import EntityType, Event
 from store_service.domain.lease import Failure, Lease
 from store_service.domain.plan import GenerationOptions, Job, Plan, PlanState
-from store_service.domain.proposal import Approval, Decision, Effect, Proposal, ProposalState
+from store_service.domain.proposal import Approval, ApprovalRequirement, Decision, Effect, Proposal, ProposalState
 from store_service.messages import answers, commands, decoding, encoding
 
 SECOND = 1_000_000
 ACTOR = Actor("executor", frozenset({"executor"}), authenticated=False)
-DECISION = Decision(Effect.REQUIRE_APPROVAL, "because", "rule", 2, "sre", 90 * SECOND)
+DECISION = Decision(
+    Effect.REQUIRE_APPROVAL,
+    "because",
+    "rule",
+    2,
+    "",
+    90 * SECOND,
+    (ApprovalRequirement("sre", 1), ApprovalRequirement("dba", 1)),
+    "digest",
+    True,
+)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 NOT_STORED_YET = {
-    "approval_requirements",
-    "approvals_missing",
     "assumed",
-    "break_glass",
     "consequences",
     "earlier_approvals",
     "effect_key",
@@ -62,7 +69,11 @@ def test_a_proposal_with_everything() -> None:
         version=7,
         required_approvals=2,
         reviewer_role="sre",
-        approvals=(Approval("bob", 2, "d", "fine", 5 * SECOND),),
+        approvals=(
+            Approval("bob", 2, "d", "fine", 5 * SECOND, ("sre",)),
+            Approval("root", 2, "d", "now", 5 * SECOND, break_glass=True),
+            Approval("toor", 2, "d", "now", 5 * SECOND, break_glass=True),
+        ),
         lease=Lease("worker", 2, 9 * SECOND + 1),
         attempt=2,
         max_attempts=3,
@@ -89,7 +100,11 @@ def test_a_proposal_with_everything() -> None:
     assert proposal_from_row(proposal_to_row(proposal)) == proposal, "nor is anything lost in a row"
     message = proposal_pb2.Proposal.FromString(encoding.proposal_to_bytes(proposal))
     # Every field of the contract is set: one that is added and not mapped fails here.
-    assert _set_fields(message) == set(proposal_pb2.Proposal.DESCRIPTOR.fields_by_name) - NOT_STORED_YET
+    assert _set_fields(message) == set(proposal_pb2.Proposal.DESCRIPTOR.fields_by_name) - NOT_STORED_YET - {
+        "approvals_missing"
+    }
+    pending = proposal_pb2.Proposal.FromString(encoding.proposal_to_bytes(proposal.evolve(state=ProposalState.PENDING)))
+    assert list(pending.approvals_missing) == [plan_pb2.ApprovalRequirement(role="dba", count=1)]
     as_json = json_format.MessageToDict(message, preserving_proto_field_name=True)
     assert as_json["action_args"] == {"path": "/x", "size": 3.0}
     assert as_json["result"] == {"ok": True}

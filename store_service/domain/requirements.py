@@ -1,0 +1,88 @@
+"""Whose yes a proposal needs, and what of it is missing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from plangate_core.text.look_alikes import person_key
+from store_service.domain.proposal import Approval, ApprovalRequirement, Proposal
+
+
+def requirements_of(proposal: Proposal) -> tuple[ApprovalRequirement, ...]:
+    """Who must approve, by role; empty when nobody must."""
+    return listed(proposal.approval_requirements, proposal.required_approvals, proposal.reviewer_role)
+
+
+def listed(
+    by_role: Sequence[ApprovalRequirement], required_approvals: int, reviewer_role: str
+) -> tuple[ApprovalRequirement, ...]:
+    """The two ways to say it as one: the list, or so many of one role."""
+    if by_role:
+        return tuple(by_role)
+    return (ApprovalRequirement(reviewer_role, required_approvals),) if required_approvals > 0 else ()
+
+
+def approvals_missing(proposal: Proposal) -> tuple[ApprovalRequirement, ...]:
+    """What the approvals given leave open, in the order of the requirements; empty when all are fulfilled."""
+    return missing(requirements_of(proposal), (each for each in proposal.approvals if not each.break_glass))
+
+
+def missing(
+    requirements: Sequence[ApprovalRequirement], approvals: Iterable[Approval]
+) -> tuple[ApprovalRequirement, ...]:
+    """What these approvals leave open. Each person counts once, and for one requirement only.
+
+    Approvals of stores that did not write roles down have none: they were checked against the one role when they were
+    given, so they count for it.
+    """
+    people = {person_key(approval.reviewer): approval for approval in approvals}
+    seats = [requirement.role for requirement in requirements for _ in range(requirement.count)]
+    single = len(requirements) == 1
+    taken: dict[int, str] = {}
+
+    def seated(person: str, tried: set[int]) -> bool:
+        """Finds a seat, moving others to another of theirs where needed (augmenting paths of a bipartite matching)."""
+        roles = people[person].roles
+        for seat, role in enumerate(seats):
+            if seat in tried or (role and role not in roles and not (single and not roles)):
+                continue
+            tried.add(seat)
+            if seat not in taken or seated(taken[seat], tried):
+                taken[seat] = person
+                return True
+        return False
+
+    for person in people:
+        seated(person, set())
+    left: dict[str, int] = {}
+    for seat, role in enumerate(seats):
+        if seat not in taken:
+            left[role] = left.get(role, 0) + 1
+    return tuple(ApprovalRequirement(role, count) for role, count in left.items())
+
+
+def lowered_role(before: Sequence[ApprovalRequirement], after: Sequence[ApprovalRequirement]) -> str | None:
+    """A role of which fewer would be asked than before ("" when it is fewer people altogether); None when nothing is
+    lowered."""
+    now = by_role(after)
+    for role, count in by_role(before).items():
+        if role and now.get(role, 0) < count:
+            return role
+    return "" if sum(now.values()) < sum(by_role(before).values()) else None
+
+
+def by_role(requirements: Iterable[ApprovalRequirement]) -> Mapping[str, int]:
+    """How many of each role."""
+    counts: dict[str, int] = {}
+    for requirement in requirements:
+        counts[requirement.role] = counts.get(requirement.role, 0) + requirement.count
+    return counts
+
+
+def is_broken_glass(approvals: Iterable[Approval]) -> bool:
+    """Whether two admins overrode the review."""
+    return len({person_key(approval.reviewer) for approval in approvals if approval.break_glass}) >= 2
+
+
+def is_same_person(identity: str, others: Iterable[str]) -> bool:
+    """Whether the identity is one of the others, or looks like one."""
+    key = person_key(identity)
+    return any(key == person_key(other) for other in others if other)

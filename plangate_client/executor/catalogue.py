@@ -11,7 +11,7 @@ from plangate_client.executor.http_binding import HttpBinding
 from plangate_client.executor.template import TemplateInvalid
 from plangate_core.catalogue.argument_schema import ArgumentSchema
 from plangate_core.catalogue.binding_forms import CommandForm
-from plangate_core.catalogue.catalogue import Action, Catalogue, CatalogueInvalid, load_catalogue
+from plangate_core.catalogue.catalogue import Action, Catalogue, load_catalogue
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +50,8 @@ def load_bound_catalogue(path: Path) -> BoundCatalogue:
             actions[action.name] = _bound(action, catalogue)
         except TemplateInvalid as error:
             kind = "command" if isinstance(action.binding, CommandForm) else "http"
-            fault = catalogue.fault(("actions", index, kind), str(error))
-            raise CatalogueInvalid(fault.message, line=fault.line, column=fault.column, source=str(path)) from error
+            catalogue.refuse(("actions", index, kind), str(error))
+    catalogue.raise_faults(str(path))
     return BoundCatalogue(path.resolve(), actions)
 
 

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
 import jsonschema_rs
 
-from plangate_core.catalogue.finding import MESSAGE_LIMIT, Finding, dotted
-from plangate_core.catalogue.json_pointer import pointer, resolve
+from plangate_core.catalogue.defaults import MAX_DEFAULTS, Completion, TooManyDefaults, defaults, whole_numbers, without
+from plangate_core.catalogue.finding import MESSAGE_LIMIT, Finding
+from plangate_core.catalogue.json_pointer import pointer
 from plangate_core.catalogue.schema_bounds import (
     JsonPath,
     SchemaGraph,
     SchemaRefused,
     pattern_options,
-    subschemas,
 )
-from plangate_core.contract.limits import INEXACT_FROM, MAX_ARGS_DEPTH
+from plangate_core.catalogue.schema_findings import findings
+from plangate_core.contract.limits import MAX_ARGS_DEPTH
 from plangate_core.text.truncation import truncate
 
 OPEN_KEYWORDS = frozenset(
@@ -41,14 +43,20 @@ OPEN_KEYWORDS = frozenset(
     }
 )
 """Where one of these stands, the schema says itself what becomes of arguments that `properties` does not name."""
-MAX_DEFAULTS = 1_000
 MAX_ERRORS = 20
+_NEWEST_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_DRAFTS = frozenset(
+    {
+        "http://json-schema.org/draft-04/schema#",
+        "http://json-schema.org/draft-06/schema#",
+        "http://json-schema.org/draft-07/schema#",
+        "https://json-schema.org/draft/2019-09/schema",
+        _NEWEST_DRAFT,
+    }
+)
 _MAX_FILLED_AT_LOAD = 20 * MAX_DEFAULTS
 _MAX_ROUNDS = 4
 _MOST_COPIED = 1_000_000
-
-COERCE_KEYWORD = "x-coerce"
-
 
 _TOO_MANY_DEFAULTS = Finding(
     "", "too_many_defaults", f"more than {MAX_DEFAULTS} defaults would be filled in, or nested too deep"
@@ -73,8 +81,10 @@ class ArgumentSchema:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._schema = dict(schema)
-        checks_per_value = SchemaGraph(self._schema).check()
-        self._weight = max(1, checks_per_value + len(json.dumps(self._schema, default=str)) // 100)
+        graph = SchemaGraph(self._schema)
+        if faults := [*graph.faults(), *_meta_faults(self._schema)]:
+            raise SchemaRefused(*faults[0], more=faults[1:])
+        self._weight = max(1, graph.checks_per_value() + len(json.dumps(self._schema, default=str)) // 100)
         try:
             self._validator = jsonschema_rs.validator_for(
                 self._schema,
@@ -91,7 +101,7 @@ class ArgumentSchema:
         self.unfit_defaults: tuple[UnfitDefault, ...] = ()
         try:
             self._leave_out_unfit_defaults()
-        except _TooManyDefaults:
+        except TooManyDefaults:
             raise SchemaRefused((), _TOO_MANY_DEFAULTS.message) from None
         if self.check({})[1][:1] == [_TOO_MANY_DEFAULTS]:
             raise SchemaRefused((), _TOO_MANY_DEFAULTS.message)
@@ -103,10 +113,10 @@ class ArgumentSchema:
 
     def _leave_out_unfit_defaults(self) -> None:
         # Inner ones first: what they fill in decides whether those around them fit.
-        paths = sorted((path for path, _ in _defaults(self._schema, ())), key=len, reverse=True)
+        paths = sorted((path for path, _ in defaults(self._schema, ())), key=len, reverse=True)
         if not paths:
             return
-        filling = _Completion(self._schema, _MAX_FILLED_AT_LOAD)
+        filling = Completion(self._schema, _MAX_FILLED_AT_LOAD)
         validators = jsonschema_rs.validator_map_for(
             self._schema, offline=True, validate_formats=True, mask="the default", pattern_options=pattern_options()
         )
@@ -120,7 +130,7 @@ class ArgumentSchema:
         raise SchemaRefused((), "its defaults need one another in too long a chain")
 
     def _unfit_default(
-        self, path: JsonPath, validators: jsonschema_rs.ValidatorMap, filling: _Completion
+        self, path: JsonPath, validators: jsonschema_rs.ValidatorMap, filling: Completion
     ) -> UnfitDefault | None:
         """What is wrong with the default of the subschema at the path, which is then left out; None when nothing is."""
         validator = validators.get(pointer(path))
@@ -129,11 +139,11 @@ class ArgumentSchema:
         subschema: Any = self._schema
         for part in path:
             subschema = subschema[part]
-        default = filling.complete(_whole_numbers(subschema["default"]), subschema)
+        default = filling.complete(whole_numbers(subschema["default"]), subschema)
         error = _first_error(validator, default)
         if error is None:
             return None
-        self._schema = filling.root = _without(self._schema, (*path, "default"))
+        self._schema = filling.root = without(self._schema, (*path, "default"))
         return UnfitDefault((*path, "default"), truncate(error.message, MESSAGE_LIMIT))
 
     def check(self, args: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
@@ -144,8 +154,8 @@ class ArgumentSchema:
         if deeper_than(args, MAX_ARGS_DEPTH):
             return dict(args), [Finding("", "too_deep", f"nested deeper than {MAX_ARGS_DEPTH}")]
         try:
-            complete = _Completion(self._schema).complete(_whole_numbers(dict(args)), self._schema)
-        except _TooManyDefaults:
+            complete = Completion(self._schema).complete(whole_numbers(dict(args)), self._schema)
+        except TooManyDefaults:
             return dict(args), [_TOO_MANY_DEFAULTS]
         return complete, self.findings(complete)
 
@@ -160,8 +170,30 @@ class ArgumentSchema:
         limit = math.isqrt(_MOST_COPIED // self._weight)
         if more_values_than(limit, complete):
             first = _first_error(self._validator, complete)
-            return [] if first is None else [_attempt_error(first)]
-        return [_attempt_error(error) for error in islice(self._validator.iter_errors(complete), MAX_ERRORS)]
+            return [] if first is None else list(findings(first))[:MAX_ERRORS]
+        errors = islice(self._validator.iter_errors(complete), MAX_ERRORS)
+        return [found for error in errors for found in findings(error)][:MAX_ERRORS]
+
+
+@lru_cache
+def _meta_validator(uri: str) -> jsonschema_rs.Validator:
+    draft = jsonschema_rs.validator_cls_for({"$schema": uri})
+    return draft({"$ref": uri}, offline=True)
+
+
+def _meta_faults(schema: dict[str, Any]) -> list[tuple[JsonPath, str]]:
+    """Where the schema is not what its draft says a schema is. A draft that is not known is refused elsewhere."""
+    uri = schema.get("$schema", _NEWEST_DRAFT)
+    if uri not in _DRAFTS:
+        return []
+    validator = _meta_validator(uri)
+    if validator.is_valid(schema):
+        return []
+    faults: list[tuple[JsonPath, str]] = []
+    for error in islice(validator.iter_errors(schema), MAX_ERRORS):
+        for found in findings(error):
+            faults.append((tuple(error.instance_path), f"not a JSON Schema: {found.message}"))
+    return faults
 
 
 def _first_error(validator: jsonschema_rs.Validator, value: Any) -> jsonschema_rs.ValidationError | None:
@@ -201,93 +233,6 @@ def closed(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {**parameters, "additionalProperties": False}
 
 
-_NOTHING = object()
-
-
-class _TooManyDefaults(Exception):
-    pass
-
-
-class _Completion:
-    """Fills defaults in and converts, along `properties`, `items`, `allOf` and `$ref` only.
-
-    Not along `anyOf`, `oneOf` or `if`: which branch holds is only known once the value is complete.
-    """
-
-    def __init__(self, root: dict[str, Any], limit: int = MAX_DEFAULTS) -> None:
-        self.root = root
-        self._left = limit
-
-    def complete(self, value: Any, schema: dict[str, Any]) -> Any:
-        """The value, a fresh one, completed in place as the schema within the root says. Raises _TooManyDefaults."""
-        return self._completed(value, schema, 0)
-
-    def _default_of(self, schema: Any) -> Any:
-        """The default of a property, its own or that of what it refers to."""
-        # Ends: references that lead back to themselves were refused.
-        while isinstance(schema, dict):
-            # `default: null` is how many generated schemas say that there is none.
-            if schema.get("default") is not None:
-                return schema["default"]
-            schema = resolve(self.root, schema["$ref"]) if "$ref" in schema else None
-        return _NOTHING
-
-    def _completed(self, value: Any, schema: Any, depth: int) -> Any:
-        if not isinstance(schema, dict):
-            return value
-        if isinstance(reference := schema.get("$ref"), str):
-            value = self._completed(value, resolve(self.root, reference), depth)
-        for branch in schema.get("allOf", ()):
-            value = self._completed(value, branch, depth)
-        if schema.get(COERCE_KEYWORD) is True and isinstance(value, str):
-            value = _coerced(value, schema.get("type"))
-        if isinstance(value, dict):
-            for name, subschema in schema.get("properties", {}).items():
-                if name not in value and (default := self._default_of(subschema)) is not _NOTHING:
-                    self._left -= 1
-                    # A recursive schema whose defaults hold further defaults would never come to an end.
-                    if self._left < 0 or depth > MAX_ARGS_DEPTH:
-                        raise _TooManyDefaults
-                    value[name] = _whole_numbers(default)
-                if name in value:
-                    value[name] = self._completed(value[name], subschema, depth + 1)
-        elif isinstance(value, list) and isinstance(items := schema.get("items"), dict):
-            value = [self._completed(item, items, depth + 1) for item in value]
-        return value
-
-
-def _without(schema: Any, path: JsonPath) -> Any:
-    """A copy without what is at the path."""
-    key, *rest = path
-    if isinstance(schema, list):
-        return [_without(item, tuple(rest)) if index == key else item for index, item in enumerate(schema)]
-    if not rest:
-        return {name: value for name, value in schema.items() if name != key}
-    return {name: _without(value, tuple(rest)) if name == key else value for name, value in schema.items()}
-
-
-def _defaults(schema: Any, path: JsonPath) -> Iterator[tuple[JsonPath, Any]]:
-    if not isinstance(schema, dict):
-        return
-    if path and schema.get("default") is not None:
-        yield path, schema["default"]
-    for keyword, key, child in subschemas(schema):
-        yield from _defaults(child, (*path, keyword, *key))
-
-
-def _attempt_error(error: jsonschema_rs.ValidationError) -> Finding:
-    path = list(error.instance_path)
-    kind = error.kind.name
-    message = error.message
-    if kind == "required":
-        # Point at what is missing, as pydantic does: that is what the model or the person must add.
-        missing = getattr(error.kind, "property", None)
-        if isinstance(missing, str):
-            path.append(missing)
-            kind, message = "missing", "Field required"
-    return Finding(dotted(path), kind, truncate(message, MESSAGE_LIMIT))
-
-
 def deeper_than(value: Any, limit: int) -> bool:
     """Whether objects and lists are nested deeper than so many levels, counting the outermost."""
     level = [value] if isinstance(value, (Mapping, list)) else []
@@ -301,29 +246,3 @@ def deeper_than(value: Any, limit: int) -> bool:
         if not level:
             return False
     return True
-
-
-def _whole_numbers(value: Any) -> Any:
-    """A copy in which 3.0 is 3: a Struct has only doubles, and to JSON Schema a whole one is an integer."""
-    if isinstance(value, float) and value.is_integer() and abs(value) <= INEXACT_FROM:
-        return int(value)
-    if isinstance(value, dict):
-        return {key: _whole_numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_whole_numbers(item) for item in value]
-    return value
-
-
-def _coerced(text: str, kind: Any) -> Any:
-    """The number or truth value that a text spells, where the schema asks for it; else the text as it was."""
-    stripped = text.strip()
-    if kind == "boolean" and stripped.lower() in ("true", "false"):
-        return stripped.lower() == "true"
-    if kind in ("integer", "number"):
-        try:
-            number = float(stripped)
-        except ValueError:
-            return text
-        if math.isfinite(number) and (kind == "number" or number.is_integer()):
-            return _whole_numbers(number)
-    return text

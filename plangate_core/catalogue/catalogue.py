@@ -19,11 +19,14 @@ from pydantic import BeforeValidator, Field, StringConstraints
 
 from plangate_core.catalogue.argument_schema import ArgumentSchema, closed
 from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
+from plangate_core.catalogue.document import Document, DocumentInvalid, Form, YamlPath
 from plangate_core.catalogue.duration_text import DurationText, parse_duration
 from plangate_core.catalogue.effect import Effect
 from plangate_core.catalogue.finding import Finding
 from plangate_core.catalogue.schema_bounds import SchemaRefused
-from plangate_core.catalogue.yaml_document import Document, DocumentInvalid, Form, YamlPath, parse_document, read_text
+from plangate_core.catalogue.schema_dialect import rewritten
+from plangate_core.catalogue.schema_lint import oddities
+from plangate_core.catalogue.yaml_document import parse_document, read_text
 
 MAX_ACTIONS = 1_000
 ACTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
@@ -103,9 +106,18 @@ class Catalogue:
         """The compiled schema of an action's arguments."""
         return self._schemas[action.name]
 
-    def fault(self, path: YamlPath, message: str) -> DocumentInvalid:
-        """An error at a path of the file, for checks made elsewhere."""
-        return self._document.fault(path, message) if self._document else DocumentInvalid(message)
+    def refuse(self, path: YamlPath, message: str) -> None:
+        """Record a fault at a path of the file, for checks made elsewhere."""
+        if self._document:
+            self._document.refuse(path, message)
+
+    def raise_faults(self, source: str = "") -> None:
+        """Raises CatalogueInvalid with all that was recorded since the file was read, if anything was."""
+        try:
+            if self._document:
+                self._document.raise_faults()
+        except DocumentInvalid as error:
+            raise CatalogueInvalid.of(error, source) from error
 
     def check_args(self, action: Action, args: Mapping[str, Any]) -> tuple[dict[str, Any], list[Finding]]:
         """The arguments with defaults filled in, and what is wrong with them; paths are relative to the arguments."""
@@ -122,7 +134,7 @@ def load_catalogue(path: Path | str) -> Catalogue:
     try:
         return _build(parse_document(read_text(Path(path), "catalogue")), str(path))
     except DocumentInvalid as error:
-        raise CatalogueInvalid(error.message, line=error.line, column=error.column, source=str(path)) from error
+        raise CatalogueInvalid.of(error, str(path)) from error
 
 
 def parse_catalogue(text: str) -> Catalogue:
@@ -130,7 +142,7 @@ def parse_catalogue(text: str) -> Catalogue:
     try:
         return _build(parse_document(text), "")
     except DocumentInvalid as error:
-        raise CatalogueInvalid(error.message, line=error.line, column=error.column) from error
+        raise CatalogueInvalid.of(error) from error
 
 
 _Role = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}$")]
@@ -163,51 +175,75 @@ class _ActionForm(Form):
 
 class _CatalogueForm(Form):
     version: Literal[1]
-    actions: Annotated[list[_ActionForm], Field(min_length=1, max_length=MAX_ACTIONS)]
+    actions: Annotated[list[Any], Field(min_length=1, max_length=MAX_ACTIONS)]
 
 
 def _build(document: Document, source: str) -> Catalogue:
-    form = document.fit(_CatalogueForm)
-    actions: list[Action] = []
-    warnings: list[str] = []
+    """The catalogue that a document says. Raises DocumentInvalid with all that is wrong with it."""
+    document.fit(_CatalogueForm)
+    entries = document.value.get("actions") if isinstance(document.value, dict) else None
+    actions: dict[str, Action] = {}
     schemas: dict[str, ArgumentSchema] = {}
-    for index, entry in enumerate(form.actions):
+    warnings: list[str] = []
+    for index, entry in enumerate(entries[:MAX_ACTIONS] if isinstance(entries, list) else ()):
         path: YamlPath = ("actions", index)
-        if entry.name in schemas:
-            raise document.fault((*path, "name"), f"the action {entry.name!r} is given twice")
-        if entry.command and entry.http:
-            raise document.fault((*path, "http"), "an action binds command or http, not both")
-        parameters = closed({"type": "object", **(entry.parameters or {})})
-        if parameters["type"] != "object":
-            raise document.fault((*path, "parameters", "type"), "arguments are an object: type must be object")
-        try:
-            schema = schemas[entry.name] = ArgumentSchema(parameters)
-        except SchemaRefused as error:
-            raise document.fault((*path, "parameters", *error.path), error.message) from error
-        for unfit in schema.unfit_defaults:
-            odd = document.fault((*path, "parameters", *unfit.path), f"this default is not used: {unfit.message}")
-            odd.source = source
-            warnings.append(str(odd))
-        actions.append(
-            Action(
-                name=entry.name,
-                description=entry.description.strip(),
-                parameters=schema.schema,
-                risk=Risk(entry.risk or "unspecified"),
-                policy=action_policy(entry.policy, document, (*path, "policy")) if entry.policy else None,
-                binding=entry.command or entry.http,
-            )
+        form = document.fit(_ActionForm, path)
+        # The schema is looked at also where another field is wrong: all faults are to be seen at once.
+        schema = _schema(entry, document, path, warnings, source) if isinstance(entry, dict) else None
+        if form is None:
+            continue
+        if form.name in actions:
+            document.refuse((*path, "name"), f"the action {form.name!r} is given twice")
+        if form.command and form.http:
+            document.refuse((*path, "http"), "an action binds command or http, not both")
+        policy = action_policy(form.policy, document, (*path, "policy")) if form.policy else None
+        if schema is None:
+            continue
+        schemas[form.name] = schema
+        actions[form.name] = Action(
+            name=form.name,
+            description=form.description.strip(),
+            parameters=schema.schema,
+            risk=Risk(form.risk or "unspecified"),
+            policy=policy,
+            binding=form.command or form.http,
         )
-    return Catalogue(tuple(actions), digest_of(document.value), schemas, tuple(warnings), document)
+    document.raise_faults()
+    return Catalogue(tuple(actions.values()), digest_of(document.value), schemas, tuple(warnings), document)
+
+
+def _schema(
+    entry: dict[str, Any], document: Document, path: YamlPath, warnings: list[str], source: str
+) -> ArgumentSchema | None:
+    """The schema of an action's arguments; None, with all faults recorded, when it cannot be used."""
+    path = (*path, "parameters")
+    written = entry.get("parameters") or {}
+    if not isinstance(written, dict):
+        return None
+    if written.get("type", "object") != "object":
+        document.refuse((*path, "type"), "arguments are an object: type must be object")
+    read = rewritten({"type": "object", **written})
+    for unreachable in read.unreachable:
+        document.forgive((*path, *unreachable))
+    try:
+        schema = ArgumentSchema(closed(read.schema))
+    except SchemaRefused as error:
+        for where, message in error.faults:
+            document.refuse((*path, *where), message)
+        return None
+    unfit = [(default.path, f"this default is not used: {default.message}") for default in schema.unfit_defaults]
+    for where, message in [*unfit, *read.notes, *oddities(closed(read.schema))]:
+        warnings.append(document.warning((*path, *where), message, source))
+    return schema
 
 
 def action_policy(form: ActionPolicyForm, document: Document, path: YamlPath) -> ActionPolicy:
-    """The policy that a checked form says. Raises DocumentInvalid where fields contradict the effect."""
+    """The policy that a checked form says. Fields that contradict the effect are recorded as faults of the document."""
     effect = Effect(form.effect)
     if effect is not Effect.REQUIRE_APPROVAL:
         for field in ("approvals", "role", "expires_in"):
             if getattr(form, field) is not None:
-                raise document.fault((*path, field), f"only require_approval takes {field}")
+                document.refuse((*path, field), f"only require_approval takes {field}")
     return ActionPolicy(
         effect=effect,
         approvals=(form.approvals or 1) if effect is Effect.REQUIRE_APPROVAL else 0,

@@ -1,13 +1,13 @@
 """What bounds a JSON Schema that somebody wrote: refused before it is compiled when it could reach out or run away.
 
-Patterns run on an engine whose time is linear in the text (no look-around, no back references) and references stay
-inside the document. What a schema could still do is multiply: ten `$ref`s that each name the next one twice are a
-thousand checks of one value. So the checks that one value can undergo are counted.
+Patterns run in time that is linear in the text, or, with look-around and back references, in a bounded number of
+steps; references stay inside the document. What a schema could still do is multiply: ten `$ref`s that each name the
+next one twice are a thousand checks of one value. So the checks that one value can undergo are counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jsonschema_rs
@@ -22,12 +22,14 @@ MAX_CHECKS_PER_VALUE = 20_000
 MAX_PATTERN_LENGTH = 1_000
 # What one compiled pattern may take, in bytes: the engine refuses a pattern that unfolds to more.
 _PATTERN_BYTES = 1 << 20
+# Of backtracking, for one value: about 0.2 ms.
+_PATTERN_STEPS = 10_000
 
 
 JsonPath = tuple[str | int, ...]
 
 # Keywords by what they hold and to what it is applied: the value itself, or the values inside it.
-_IN_PLACE = ("not", "if", "then", "else", "dependentSchemas", "dependencies", "allOf", "anyOf", "oneOf")
+IN_PLACE = ("not", "if", "then", "else", "dependentSchemas", "dependencies", "allOf", "anyOf", "oneOf")
 _INSIDE = (
     "additionalProperties",
     "patternProperties",
@@ -46,12 +48,13 @@ _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
 class SchemaRefused(Exception):
-    """The schema cannot be used. `path` leads from its root to the fault."""
+    """The schema cannot be used. `faults`: path from its root, and message, of all that is wrong; at least one."""
 
-    def __init__(self, path: JsonPath, message: str) -> None:
+    def __init__(self, path: JsonPath, message: str, more: Sequence[tuple[JsonPath, str]] = ()) -> None:
         super().__init__(message)
         self.path = path
         self.message = message
+        self.faults = ((path, message), *more)
 
 
 class SchemaGraph:
@@ -62,11 +65,16 @@ class SchemaGraph:
         self._count = 0
         self._checks: dict[tuple[int, int], int] = {}
         self._anchors: dict[str, list[dict[str, Any]]] = {}
+        self._faults: list[tuple[JsonPath, str]] = []
 
-    def check(self) -> int:
-        """How many checks one value may cause, at most. Raises SchemaRefused."""
+    def faults(self) -> list[tuple[JsonPath, str]]:
+        """What is wrong with patterns, references and ids. Raises SchemaRefused for a schema too large to look at."""
         self._walk(self._root, (), 0)
         self._check_references(self._root, ())
+        return self._faults
+
+    def checks_per_value(self) -> int:
+        """How many checks one value may cause, at most. Raises SchemaRefused. `faults` found none before."""
         checks = self._weigh(self._root, MAX_ARGS_DEPTH, frozenset())
         if checks > MAX_CHECKS_PER_VALUE:
             raise SchemaRefused(
@@ -84,9 +92,10 @@ class SchemaGraph:
         if isinstance(schema, bool):
             return
         if not isinstance(schema, dict):
-            raise SchemaRefused(path, "a schema must be a mapping, true or false")
+            self._faults.append((path, "a schema must be a mapping, true or false"))
+            return
         if path and ("$id" in schema or isinstance(schema.get("id"), str)) and "$ref" not in schema:
-            raise SchemaRefused((*path, "$id"), "$id is only allowed at the top: references stay inside the document")
+            self._faults.append(((*path, "$id"), "$id is only allowed at the top: references stay inside the document"))
         for keyword in ("$anchor", "$dynamicAnchor"):
             if isinstance(anchor := schema.get(keyword), str):
                 self._anchors.setdefault(anchor, []).append(schema)
@@ -100,22 +109,23 @@ class SchemaGraph:
             patterns += [("patternProperties", pattern) for pattern in by_pattern]
         for keyword, pattern in patterns:
             if len(pattern) > MAX_PATTERN_LENGTH:
-                raise SchemaRefused((*path, keyword), f"a pattern is longer than {MAX_PATTERN_LENGTH} characters")
+                self._faults.append(((*path, keyword), f"a pattern is longer than {MAX_PATTERN_LENGTH} characters"))
+                continue
             try:
                 jsonschema_rs.validator_for({"pattern": pattern}, pattern_options=pattern_options())
             except jsonschema_rs.ValidationError:
-                raise SchemaRefused(
-                    (*path, keyword),
-                    f"the pattern {truncate(pattern, 80)!r} cannot be used: it is wrong, unfolds to too much, or "
-                    "needs look-around or back references, whose time has no bound",
-                ) from None
+                message = f"the pattern {truncate(pattern, 80)!r} cannot be used: it is wrong, or unfolds to too much"
+                self._faults.append(((*path, keyword), message))
 
     def _check_references(self, schema: Any, path: JsonPath) -> None:
         if not isinstance(schema, dict):
             return
         for keyword in _REFERENCES:
             if keyword in schema:
-                self._targets(schema, keyword, path)
+                try:
+                    self._targets(schema, keyword, path)
+                except SchemaRefused as refused:
+                    self._faults.append((refused.path, refused.message))
         for keyword, key, child in subschemas(schema):
             self._check_references(child, (*path, keyword, *key))
 
@@ -156,7 +166,7 @@ class SchemaGraph:
         for keyword, _, child in subschemas(schema):
             if keyword == "properties":
                 dearest = max(dearest, self._weigh(child, depth - 1, frozenset()))
-            elif keyword in _IN_PLACE:
+            elif keyword in IN_PLACE:
                 total += self._weigh(child, depth, here)
             elif keyword in _INSIDE:
                 # unevaluated* runs its neighbours a second time to learn what they looked at.
@@ -170,7 +180,7 @@ class SchemaGraph:
 
 def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, JsonPath, Any]]:
     """Keyword, key under it, and subschema, for every subschema of one schema."""
-    for keyword in ("properties", *_INSIDE, *_IN_PLACE, *_DEFINITIONS):
+    for keyword in ("properties", *_INSIDE, *IN_PLACE, *_DEFINITIONS):
         held = schema.get(keyword)
         if keyword in _MAPS and isinstance(held, dict):
             # A `dependencies` entry may also be a list of names.
@@ -181,6 +191,9 @@ def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, JsonPath, Any]]:
             yield keyword, (), held
 
 
-def pattern_options() -> jsonschema_rs.RegexOptions:
-    """The linear-time engine, with little memory."""
-    return jsonschema_rs.RegexOptions(size_limit=_PATTERN_BYTES, dfa_size_limit=_PATTERN_BYTES)
+def pattern_options() -> jsonschema_rs.FancyRegexOptions:
+    """Linear time, and for patterns with look-around or back references a bounded number of steps: a value that would
+    take more is refused. With little memory."""
+    return jsonschema_rs.FancyRegexOptions(
+        backtrack_limit=_PATTERN_STEPS, size_limit=_PATTERN_BYTES, dfa_size_limit=_PATTERN_BYTES
+    )

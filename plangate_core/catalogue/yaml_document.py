@@ -9,100 +9,28 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
 from yaml.reader import ReaderError
 
-from plangate_core.catalogue.finding import dotted
+from plangate_core.catalogue.document import Document, DocumentInvalid, Place, YamlPath
 from plangate_core.contract.limits import INEXACT_FROM
 from plangate_core.process.regular_file import read_regular_file
-from plangate_core.text.truncation import truncate
 
 MAX_BYTES = 1 << 20
 MAX_NODES = 100_000
 MAX_DEPTH = 64
-_MESSAGE_LIMIT = 1_000
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
-
-YamlPath = tuple[str | int, ...]
-
-
-class Form(BaseModel):
-    """What a part of a document must look like: unknown fields refused, nothing converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-F = TypeVar("F", bound=Form)
-
-
-class DocumentInvalid(Exception):
-    """The text cannot be used. `line` and `column` count from 1; 0 when the fault has no place in the text."""
-
-    def __init__(self, message: str, *, line: int = 0, column: int = 0, source: str = "") -> None:
-        # It may quote what is wrong, which may be long.
-        self.message = truncate(message, _MESSAGE_LIMIT)
-        super().__init__(self.message)
-        self.line = line
-        self.column = column
-        self.source = source
-
-    def __str__(self) -> str:
-        place = (
-            f"{self.source or 'line'}:{self.line}:{self.column}: " if self.line else self.source and f"{self.source}: "
-        )
-        return f"{place}{self.message}"
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """What a YAML text says, and where it says it."""
-
-    value: Any
-    places: Mapping[YamlPath, tuple[int, int]]
-
-    def place(self, path: YamlPath) -> tuple[int, int]:
-        """Line and column of what is at `path`, or of the nearest thing around it."""
-        while path and path not in self.places:
-            path = path[:-1]
-        return self.places.get(path, (0, 0))
-
-    def fit(self, form: type[F]) -> F:
-        """The value as a form. Raises DocumentInvalid for the first thing, in the order of the text, that is wrong."""
-        try:
-            return form.model_validate(self.value)
-        except ValidationError as error:
-            # A name that is not known first: it is often why another one is missing.
-            first = min(
-                error.errors(include_url=False),
-                key=lambda found: (found["type"] == "missing", self.place(found["loc"])),
-            )
-            message = str(first["msg"]).removeprefix("Value error, ")
-            if first["type"] == "extra_forbidden":
-                message = "there is no such field"
-            elif first["type"] == "model_type":
-                message = "a mapping is expected here"
-            raise self.fault(self._known(first["loc"], first["type"] == "missing"), message) from None
-
-    def _known(self, loc: YamlPath, missing: bool) -> YamlPath:
-        """A place that pydantic names, without the names it gives to the members of a union."""
-        path: YamlPath = ()
-        for index, part in enumerate(loc):
-            if (*path, part) in self.places or (missing and index == len(loc) - 1):
-                path = (*path, part)
-        return path
-
-    def fault(self, path: YamlPath, message: str) -> DocumentInvalid:
-        """An error at `path`, whose message begins with that path."""
-        line, column = self.place(path)
-        return DocumentInvalid(f"{dotted(path)}: {message}" if path else message, line=line, column=column)
+# YAML 1.1 reads these as text, YAML 1.2 and JSON as numbers.
+_NUMBER_OF_YAML_1_2 = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)[eE][-+]?[0-9]+|0o[0-7]+")
+_JSON = re.compile(r"(?:\s|#[^\n]*\n)*[{\[]")
+_SURROGATE_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+_INEXACT = "a whole number of 2^53 or more cannot be kept exactly: write it as text, in quotes, of type string"
 
 
 def read_text(path: Path, kind: str) -> str:
@@ -121,9 +49,15 @@ def read_text(path: Path, kind: str) -> str:
 
 
 def parse_document(text: str) -> Document:
-    """Read one YAML document. Raises DocumentInvalid with the place of the first fault."""
+    """Read one YAML document. Raises DocumentInvalid where nothing can be made of the text.
+
+    What is wrong with single values is recorded in the document, whose `raise_faults` must be called.
+    """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise DocumentInvalid(f"the text is larger than {MAX_BYTES} bytes")
+    if _JSON.match(text):
+        # JSON writes characters beyond U+FFFF as two escapes, which YAML does not join.
+        text = _SURROGATE_PAIR.sub(_joined, text)
     try:
         _check_depth(text)
         root = yaml.compose(text, Loader=yaml.CSafeLoader)
@@ -142,7 +76,12 @@ def parse_document(text: str) -> Document:
         raise DocumentInvalid("the text is empty", line=1, column=1)
     reader = _Reader()
     value = reader.read(root, ())
-    return Document(value, reader.places)
+    return Document(value, reader.places, reader.ends, reader.faults, reader.inexact)
+
+
+def _joined(match: re.Match[str]) -> str:
+    high, low = int(match[2], 16), int(match[3], 16)
+    return match[1] + chr(0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00))
 
 
 def _check_depth(text: str) -> None:
@@ -157,9 +96,12 @@ def _check_depth(text: str) -> None:
             depth -= 1
 
 
+def _place(node: yaml.Node | yaml.Event) -> Place:
+    return (node.start_mark.line + 1, node.start_mark.column + 1) if node.start_mark else (0, 0)
+
+
 def _at(node: yaml.Node | yaml.Event, message: str) -> DocumentInvalid:
-    mark = node.start_mark
-    line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+    line, column = _place(node)
     return DocumentInvalid(message, line=line, column=column)
 
 
@@ -167,7 +109,10 @@ class _Reader:
     """Turns composed nodes into plain values. Walks an aliased node once for every place it appears in."""
 
     def __init__(self) -> None:
-        self.places: dict[YamlPath, tuple[int, int]] = {}
+        self.places: dict[YamlPath, Place] = {}
+        self.ends: dict[YamlPath, Place] = {}
+        self.faults: list[tuple[YamlPath, Place, str]] = []
+        self.inexact: dict[YamlPath, str] = {}
         self._nodes = 0
         self._characters = 0
 
@@ -179,16 +124,21 @@ class _Reader:
             self._count_text(node)
         if len(path) > MAX_DEPTH:
             raise _at(node, f"nested deeper than {MAX_DEPTH}, counting what aliases repeat")
-        self.places[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        self.places[path] = _place(node)
         if isinstance(node, yaml.MappingNode):
+            self.ends[path] = (node.end_mark.line + 1, node.end_mark.column + 1)
             if node.tag != "tag:yaml.org,2002:map":
-                raise _at(node, f"the tag {node.tag} is not allowed")
-            return {key: self.read(value, (*path, key)) for key, value in self._pairs(node)}
+                self._refuse(path, node, f"the tag {node.tag} is not allowed")
+            return {key: self.read(value, (*path, key)) for key, value in self._pairs(node, path)}
         if isinstance(node, yaml.SequenceNode):
             if node.tag != "tag:yaml.org,2002:seq":
-                raise _at(node, f"the tag {node.tag} is not allowed")
+                self._refuse(path, node, f"the tag {node.tag} is not allowed")
             return [self.read(value, (*path, index)) for index, value in enumerate(node.value)]
-        return self._scalar(node)
+        assert isinstance(node, yaml.ScalarNode)
+        return self._scalar(node, path)
+
+    def _refuse(self, path: YamlPath, node: yaml.Node, message: str) -> None:
+        self.faults.append((path, _place(node), message))
 
     def _count_text(self, node: yaml.ScalarNode) -> None:
         # A long text that is repeated takes no memory here, but where it is written out: as the digest's input.
@@ -196,39 +146,47 @@ class _Reader:
         if self._characters > MAX_BYTES:
             raise _at(node, f"more than {MAX_BYTES} characters, counting what aliases repeat")
 
-    def _pairs(self, node: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node]]:
+    def _pairs(self, node: yaml.MappingNode, path: YamlPath) -> Iterator[tuple[str, yaml.Node]]:
         seen: set[str] = set()
         for key_node, value_node in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
-                raise _at(key_node, "merge keys (<<) are not supported: write the fields out")
+                self._refuse((*path, "<<"), key_node, "merge keys (<<) are not supported: write the fields out")
+                continue
             if not isinstance(key_node, yaml.ScalarNode):
-                raise _at(key_node, "a key must be text")
+                self._refuse((*path, ""), key_node, "a key must be text")
+                continue
             # Keys such as yes, no, on or 1 are meant as written, whatever YAML 1.1 makes of them.
             key = key_node.value
             if key in seen:
-                raise _at(key_node, f"the key {key!r} is given twice")
+                self._refuse((*path, key), key_node, f"the key {key!r} is given twice")
+                continue
             seen.add(key)
             self._count_text(key_node)
             yield key, value_node
 
-    def _scalar(self, node: yaml.Node) -> Any:
+    def _scalar(self, node: yaml.ScalarNode, path: YamlPath) -> Any:
+        text: str = node.value
+        plain = not node.style
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
-        if kind == "str":
-            return node.value
+        if kind == "str" and plain and _NUMBER_OF_YAML_1_2.fullmatch(text):
+            kind = "int" if text.startswith("0o") else "float"
+        if kind == "str" or (plain and text in ("=", "<<")):
+            return text
         if kind == "null":
             return None
         # YAML 1.1 reads no as false, 010 as 8 and 12:30 as 750. Who writes that means something else.
-        if kind == "bool" and node.value.lower() in ("true", "false"):
-            return node.value.lower() == "true"
-        if kind == "int" and _INTEGER.fullmatch(node.value):
+        if kind == "bool" and text.lower() in ("true", "false"):
+            return text.lower() == "true"
+        if kind == "int" and _INTEGER.fullmatch(text):
             # Python makes no number of thousands of digits.
-            return _exact(node, int(node.value) if len(node.value) < 20 else INEXACT_FROM)
-        if kind == "float" and _FLOAT.fullmatch(node.value) and math.isfinite(float(node.value)):
-            return _exact(node, float(node.value))
-        raise _at(node, f"{node.value!r} would be read as {kind}: put it in quotes")
+            return self._exact(path, int(text) if len(text) < 20 else float(text[:300]))
+        if kind == "float" and _FLOAT.fullmatch(text) and math.isfinite(float(text)):
+            return self._exact(path, float(text))
+        self._refuse(path, node, f"{text!r} would be read as {kind}: put it in quotes")
+        return text
 
-
-def _exact(node: yaml.Node, number: int | float) -> int | float:
-    if abs(number) >= INEXACT_FROM and float(number).is_integer():
-        raise _at(node, "a whole number of 2^53 or more cannot be kept exactly: put it in quotes")
-    return number
+    def _exact(self, path: YamlPath, number: int | float) -> int | float:
+        if abs(number) < INEXACT_FROM or not float(number).is_integer():
+            return number
+        self.inexact[path] = _INEXACT
+        return float(number)

@@ -15,7 +15,7 @@ from plangate.planner.v1.planner_service_pb2_grpc import PlannerServiceServicer
 from plangate.store.v1 import proposal_pb2
 
 from plangate_core.catalogue.catalogue import Catalogue
-from plangate_core.catalogue.yaml_document import DocumentInvalid
+from plangate_core.catalogue.document import DocumentInvalid
 from plangate_core.rpc.auth import current_caller
 from plangate_core.rpc.correlation import NEW_REQUEST_KEY
 from planner_service.api import requests
@@ -195,7 +195,7 @@ class PlannerServicer(PlannerServiceServicer):
                 min(request.max_differences or _DEFAULT_DIFFERENCES, _LARGEST_PAGE),
             )
         except DocumentInvalid as error:
-            raise InvalidField("policy_yaml", f"is no policy: {error}") from None
+            raise InvalidField("policy_yaml", f"is no policy: {'; '.join(error.lines())}") from None
         return planner_pb2.SimulatePolicyResponse(
             jobs_evaluated=simulation.jobs_evaluated,
             jobs_different=simulation.jobs_different,

@@ -14,7 +14,7 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from plangate_core.catalogue.catalogue import load_catalogue
-from plangate_core.catalogue.yaml_document import DocumentInvalid
+from plangate_core.catalogue.document import DocumentInvalid
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy import catalogue_policy, load_policy
 

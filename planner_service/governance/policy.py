@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from plangate_core.catalogue.catalogue import ActionPolicyForm, Risk, action_policy, digest_of
+from plangate_core.catalogue.document import Document, DocumentInvalid, Form, YamlPath
 from plangate_core.catalogue.effect import Effect
-from plangate_core.catalogue.yaml_document import Document, DocumentInvalid, Form, YamlPath, parse_document, read_text
+from plangate_core.catalogue.yaml_document import parse_document, read_text
 from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS, MAX_NAME_CHARACTERS
 from planner_service.governance.condition import ConditionCompiler, ConditionFailed, ConditionInvalid
 from planner_service.governance.decision import Decision
@@ -118,7 +119,7 @@ def load_policy(path: Path | str) -> Policy:
     try:
         return parse_policy(read_text(Path(path), "policy"))
     except DocumentInvalid as error:
-        raise PolicyInvalid(error.message, line=error.line, column=error.column, source=str(path)) from error
+        raise PolicyInvalid.of(error, str(path)) from error
 
 
 def parse_policy(text: str) -> Policy:
@@ -126,7 +127,7 @@ def parse_policy(text: str) -> Policy:
     try:
         return _build(parse_document(text))
     except DocumentInvalid as error:
-        raise PolicyInvalid(error.message, line=error.line, column=error.column) from error
+        raise PolicyInvalid.of(error) from error
 
 
 def catalogue_policy() -> Policy:
@@ -161,19 +162,26 @@ class _RuleForm(ActionPolicyForm):
 class _PolicyForm(Form):
     version: Literal[1]
     resolution: Literal["most_severe", "first_match"] = "most_severe"
-    rules: Annotated[list[_RuleForm], Field(max_length=MAX_RULES)]
+    rules: Annotated[list[Any], Field(max_length=MAX_RULES)]
 
 
 def _build(document: Document) -> Policy:
+    """The policy that a document says. Raises DocumentInvalid with all that is wrong with it."""
     form = document.fit(_PolicyForm)
     compiler = ConditionCompiler()
-    rules: list[Rule] = []
-    for index, entry in enumerate(form.rules):
+    entries = document.value.get("rules") if isinstance(document.value, dict) else None
+    rules: dict[str, Rule] = {}
+    for index in range(min(len(entries), MAX_RULES) if isinstance(entries, list) else 0):
         path: YamlPath = ("rules", index)
-        if any(rule.name == entry.name for rule in rules):
-            raise document.fault((*path, "name"), f"the rule {entry.name!r} is given twice")
-        rules.append(_rule(entry, document, path, compiler))
-    return Policy(tuple(rules), Resolution(form.resolution), digest_of(document.value), compiler)
+        entry = document.fit(_RuleForm, path)
+        if entry is None:
+            continue
+        if entry.name in rules:
+            document.refuse((*path, "name"), f"the rule {entry.name!r} is given twice")
+        rules[entry.name] = _rule(entry, document, path, compiler)
+    document.raise_faults()
+    assert form is not None
+    return Policy(tuple(rules.values()), Resolution(form.resolution), digest_of(document.value), compiler)
 
 
 def _rule(entry: _RuleForm, document: Document, path: YamlPath, compiler: ConditionCompiler) -> Rule:
@@ -184,7 +192,7 @@ def _rule(entry: _RuleForm, document: Document, path: YamlPath, compiler: Condit
         try:
             condition = compiler.compile(entry.when)
         except ConditionInvalid as error:
-            raise document.fault((*path, "when"), str(error)) from error
+            document.refuse((*path, "when"), str(error))
     return Rule(
         name=entry.name,
         decision=Decision(

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from plangate_client.executor.arguments import arguments_fault
-from plangate_client.executor.catalogue import CatalogueInvalid, load_bound_catalogue
+from plangate_client.executor.catalogue import load_bound_catalogue
 from plangate_client.executor.command_binding import CommandBinding
 from plangate_client.executor.http_binding import HttpBinding
+from plangate_core.catalogue.catalogue import CatalogueInvalid
 
 ROOT = Path(__file__).parents[4]
 
@@ -64,8 +65,9 @@ ACTION = "version: 1\nactions:\n- {name: a, description: b, %s}\n"
 def test_refuses(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "catalogue.yaml"
     file.write_text(text)
-    with pytest.raises(CatalogueInvalid, match=re.escape(message)) as refused:
+    with pytest.raises(CatalogueInvalid) as refused:
         load_bound_catalogue(file)
+    assert any(message in line for line in refused.value.lines())
     assert str(refused.value).startswith(str(file))
     assert "\n" not in str(refused.value)
 

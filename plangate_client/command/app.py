@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from plangate_client.command import credentials, logbook, plans, reviews, servers, work
+from plangate_client.command import credentials, inbox, logbook, plans, reviews, servers, work
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.session import GlobalOptions
 from plangate_core.process import standard_output
@@ -100,6 +100,7 @@ for _panel, _functions in _PANELS.items():
         _settings = servers.PASS_THROUGH if _function.__name__ in _PASS_THROUGH else None
         app.command(rich_help_panel=_panel, context_settings=_settings)(_function)
 app.add_typer(credentials.group, rich_help_panel="Servers")
+app.add_typer(inbox.group, rich_help_panel="Servers")
 
 
 def run() -> None:

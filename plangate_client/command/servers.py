@@ -32,6 +32,13 @@ def up(
             "--planner-listen", metavar="HOST:PORT", help="Where the planner listens. PLANGATE_PLANNER_LISTEN"
         ),
     ] = None,
+    inbox_listen: Annotated[
+        str | None,
+        typer.Option(
+            "--inbox-listen", metavar="HOST:PORT", help="Where the review page listens. PLANGATE_INBOX_LISTEN"
+        ),
+    ] = None,
+    no_inbox: Annotated[bool, typer.Option("--no-inbox", help="Without the review page.")] = False,
     free_ports: Annotated[bool, typer.Option("--free-ports", help="Any free ports on loopback.")] = False,
     database: Annotated[
         str | None, typer.Option("--database", metavar="URL", help="The store's database. PLANGATE_DATABASE_URL")
@@ -48,12 +55,13 @@ def up(
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print what the servers log.")] = False,
 ) -> None:
-    """Run both servers until Ctrl-C or SIGTERM. If one ends, the other is stopped."""
+    """Run both servers and the review page until Ctrl-C or SIGTERM. If one ends, the others are stopped."""
     from plangate_client.settings import process_environment
 
     given = {
         "PLANGATE_STORE_LISTEN": "127.0.0.1:0" if free_ports else store_listen,
         "PLANGATE_PLANNER_LISTEN": "127.0.0.1:0" if free_ports else planner_listen,
+        "PLANGATE_INBOX_LISTEN": "127.0.0.1:0" if free_ports else inbox_listen,
         "PLANGATE_DATABASE_URL": database,
         "PLANGATE_CATALOGUE_FILE": str(catalogue.resolve()) if catalogue else None,
         "PLANGATE_POLICY_FILE": str(policy.resolve()) if policy else None,
@@ -65,7 +73,7 @@ def up(
     }
     # The shell's identity is a person's, not the planner's.
     environment.pop("PLANGATE_ACTOR", None)
-    run_async(context, _up(environment, verbose))
+    run_async(context, _up(environment, verbose, inbox=not no_inbox))
 
 
 def model(context: typer.Context) -> None:
@@ -92,7 +100,7 @@ def _run_module(module: str, arguments: list[str]) -> None:
     os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])  # noqa: S606
 
 
-async def _up(environment: dict[str, str], verbose: bool) -> None:
+async def _up(environment: dict[str, str], verbose: bool, *, inbox: bool) -> None:
     from rich.text import Text
 
     from plangate_client.command.output.console import answers, remarks
@@ -109,7 +117,8 @@ async def _up(environment: dict[str, str], verbose: bool) -> None:
             remarks().print(Text.assemble((f"{name:>7} ", "dim"), visible(line)), soft_wrap=True)
 
     stop = asyncio.Event()
-    async with ServerPair(environment, drain_seconds=_drain_seconds(environment), tell=tell) as pair:
+    drain_seconds = _drain_seconds(environment)
+    async with ServerPair(environment, inbox=inbox, drain_seconds=drain_seconds, tell=tell) as pair:
         _on_signals(stop, pair)
         starting = asyncio.create_task(pair.start())
         stopping = asyncio.create_task(stop.wait())
@@ -124,6 +133,9 @@ async def _up(environment: dict[str, str], verbose: bool) -> None:
             out = answers()
             out.print(f"store    {addresses.store}")
             out.print(f"planner  {addresses.planner}")
+            if addresses.inbox:
+                scheme = "https" if environment.get("PLANGATE_TLS_CERT_FILE") else "http"
+                out.print(f"inbox    {scheme}://{addresses.inbox}/")
             ended = asyncio.create_task(pair.first_end())
             await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if ended.done() and not stop.is_set():

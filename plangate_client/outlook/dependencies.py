@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
-from plangate_client.outlook.waiting import approvals_missing
+from plangate_client.outlook.waiting import Reviewer, approvals_missing, approvals_text
 
 FINAL_STATES = frozenset(
     {
@@ -27,6 +28,8 @@ _CANCELLABLE = frozenset(
     }
 )
 
+_CANCELLED_WITH_IT = frozenset({plan_pb2.ON_REFUSAL_UNSPECIFIED, plan_pb2.ON_REFUSAL_CANCEL})
+
 
 def waits_for(
     proposal: proposal_pb2.Proposal, siblings: Sequence[proposal_pb2.Proposal]
@@ -43,10 +46,17 @@ def waits_for(
 def falls_with(
     proposal: proposal_pb2.Proposal, siblings: Sequence[proposal_pb2.Proposal]
 ) -> list[proposal_pb2.Proposal]:
-    """Those that are cancelled when this one ends without being executed: what depends on it, also through others."""
+    """Those that are cancelled when this one ends without being executed: what depends on it, also through others.
+
+    Steps that only keep the order of the request (on_refusal ASK or CONTINUE) are not among them.
+    """
     fallen = {proposal.id}
     found: list[proposal_pb2.Proposal] = []
-    remaining = [sibling for sibling in siblings if sibling.id != proposal.id and sibling.state in _CANCELLABLE]
+    remaining = [
+        sibling
+        for sibling in siblings
+        if sibling.id != proposal.id and sibling.state in _CANCELLABLE and sibling.on_refusal in _CANCELLED_WITH_IT
+    ]
     while more := [sibling for sibling in remaining if not fallen.isdisjoint(sibling.depends_on)]:
         found += more
         fallen |= {sibling.id for sibling in more}
@@ -58,12 +68,11 @@ def falls_with(
 def next_step(proposal: proposal_pb2.Proposal, siblings: Sequence[proposal_pb2.Proposal] = ()) -> str:
     """What it waits for now, or why it ended, as one sentence."""
     state = proposal_pb2.ProposalState
-    role = f" by {proposal.reviewer_role}" if proposal.reviewer_role else ""
     match proposal.state:
         case state.PROPOSAL_STATE_DRAFT:
             return "A draft: not submitted for review."
         case state.PROPOSAL_STATE_PENDING:
-            return f"Waits for {counted(approvals_missing(proposal), 'approval')}{role}."
+            return f"Waits for {approvals_text(approvals_missing(proposal))}."
         case state.PROPOSAL_STATE_APPROVED:
             blockers = waits_for(proposal, siblings)
             if blockers:
@@ -74,18 +83,21 @@ def next_step(proposal: proposal_pb2.Proposal, siblings: Sequence[proposal_pb2.P
         case state.PROPOSAL_STATE_EXECUTING:
             asked = " It was asked to stop." if proposal.cancel_requested else ""
             return f"Being carried out by {proposal.lease.worker}.{asked}"
+        case state.PROPOSAL_STATE_UNRESOLVED:
+            return f"Nobody knows whether {proposal.lease.worker} did it: a person must find out."
         case state.PROPOSAL_STATE_EXECUTED:
             return "Done."
         case _:
             return proposal.failure.message or "It ended without a result."
 
 
-def after_approval(proposal: proposal_pb2.Proposal, siblings: Sequence[proposal_pb2.Proposal]) -> str:
-    """What one more approval of this PENDING proposal leads to, as one sentence."""
-    missing = approvals_missing(proposal) - 1
-    if missing > 0:
-        role = f" by {proposal.reviewer_role}" if proposal.reviewer_role else ""
-        return f"{counted(missing, 'more approval')}{role} needed after yours; until then nothing is carried out."
+def after_approval(
+    proposal: proposal_pb2.Proposal, siblings: Sequence[proposal_pb2.Proposal], reviewer: Reviewer
+) -> str:
+    """What this reviewer's approval of a PENDING proposal leads to, as one sentence."""
+    missing = without_one(approvals_missing(proposal), reviewer)
+    if missing:
+        return f"Then {approvals_text(missing, 'more approval')} must follow; until then nothing is carried out."
     blockers = waits_for(proposal, siblings)
     if blockers:
         names = listed([step_name(blocker) for blocker in blockers])
@@ -93,14 +105,23 @@ def after_approval(proposal: proposal_pb2.Proposal, siblings: Sequence[proposal_
     return "It is carried out as soon as an executor is free, without another question."
 
 
+def without_one(
+    missing: Sequence[plan_pb2.ApprovalRequirement], reviewer: Reviewer
+) -> list[plan_pb2.ApprovalRequirement]:
+    """What is still missing once this reviewer has approved: one less of the first role that they can stand for."""
+    left: list[plan_pb2.ApprovalRequirement] = []
+    used = False
+    for entry in missing:
+        counts = not used and (not entry.role or entry.role in reviewer.roles)
+        used = used or counts
+        if entry.count > counts:
+            left.append(plan_pb2.ApprovalRequirement(role=entry.role, count=entry.count - counts))
+    return left
+
+
 def step_name(proposal: proposal_pb2.Proposal) -> str:
     """How a proposal is called among its siblings: its job and action."""
     return f"{proposal.job_id} ({proposal.action_name})" if proposal.job_id else proposal.action_name
-
-
-def counted(number: int, noun: str) -> str:
-    """1 approval, 2 approvals."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def listed(names: Sequence[str]) -> str:

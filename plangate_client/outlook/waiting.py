@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
 
@@ -24,7 +26,7 @@ class Reviewer:
 def waiting_filter(reviewer: Reviewer) -> str:
     """A filter for ListProposals and CountProposals: PENDING, not the reviewer's own request, one of their roles.
 
-    What the filter language cannot say (edited by them, approved by them already) is `why_not_mine`'s to find.
+    What the filter language cannot say (edited or approved by them, several roles asked for) `why_not_mine` finds.
     """
     roles = ["", *sorted(reviewer.roles)]
     wanted = " OR ".join(f"reviewer_role = {_quoted(role)}" for role in roles)
@@ -46,8 +48,8 @@ def why_not_mine(proposal: proposal_pb2.Proposal, reviewer: Reviewer, now: datet
         return "You requested it."
     if reviewer.identity == proposal.revised_by or reviewer.identity in proposal.earlier_revisers:
         return "You edited it."
-    if proposal.reviewer_role and proposal.reviewer_role not in reviewer.roles:
-        return f"You do not have the role {proposal.reviewer_role}."
+    if reason := _role_lacking(proposal, reviewer):
+        return reason
     if has_approved(proposal, reviewer.identity):
         return "You approved it already."
     return ""
@@ -59,7 +61,7 @@ def may_reject(proposal: proposal_pb2.Proposal, reviewer: Reviewer, now: datetim
         proposal.state == proposal_pb2.PROPOSAL_STATE_PENDING
         and not has_expired(proposal, now)
         and reviewer.reviews
-        and (not proposal.reviewer_role or proposal.reviewer_role in reviewer.roles)
+        and not _role_lacking(proposal, reviewer)
     )
 
 
@@ -68,14 +70,41 @@ def has_approved(proposal: proposal_pb2.Proposal, identity: str) -> bool:
     return any(approval.reviewer == identity for approval in proposal.approvals)
 
 
-def approvals_missing(proposal: proposal_pb2.Proposal) -> int:
-    """How many more approvals it needs."""
-    return max(0, proposal.required_approvals - len(proposal.approvals))
+def requirements(proposal: proposal_pb2.Proposal) -> list[plan_pb2.ApprovalRequirement]:
+    """Who must approve, by role; also where one role is all that is asked for."""
+    if proposal.approval_requirements:
+        return [*proposal.approval_requirements]
+    return [plan_pb2.ApprovalRequirement(role=proposal.reviewer_role, count=proposal.required_approvals)]
+
+
+def approvals_missing(proposal: proposal_pb2.Proposal) -> list[plan_pb2.ApprovalRequirement]:
+    """The approvals that it still needs, by role."""
+    if proposal.approvals_missing or proposal.approval_requirements:
+        return [*proposal.approvals_missing]
+    count = max(0, proposal.required_approvals - len(proposal.approvals))
+    return [plan_pb2.ApprovalRequirement(role=proposal.reviewer_role, count=count)] if count else []
+
+
+def approvals_text(wanted: Sequence[plan_pb2.ApprovalRequirement], noun: str = "approval") -> str:
+    """2 approvals by finance and 1 approval by legal."""
+    parts = [
+        f"{entry.count} {noun}{'' if entry.count == 1 else 's'}{f' by {entry.role}' if entry.role else ''}"
+        for entry in wanted
+    ]
+    return " and ".join(parts)
 
 
 def has_expired(proposal: proposal_pb2.Proposal, now: datetime) -> bool:
     """Whether it waited longer than it may, also when the store has not noticed yet. `now` is aware of its zone."""
     return proposal.HasField("expire_time") and proposal.expire_time.ToDatetime(tzinfo=UTC) <= now
+
+
+def _role_lacking(proposal: proposal_pb2.Proposal, reviewer: Reviewer) -> str:
+    """Which role would be needed, as one sentence; empty when the reviewer has one that is asked for."""
+    wanted = [entry.role for entry in requirements(proposal)]
+    if any(not role or role in reviewer.roles for role in wanted):
+        return ""
+    return f"You do not have the role {' or '.join(wanted)}."
 
 
 def _quoted(text: str) -> str:

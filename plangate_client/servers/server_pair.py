@@ -1,6 +1,6 @@
-"""Both servers as one group of processes: started together, stopped together.
+"""Both servers, and the review page where it is wanted, as one group of processes: started and stopped together.
 
-The store comes first, because the planner is told its address. If one ends, the other is stopped. If this process is
+The store comes first, because the planner is told its address. If one ends, the others are stopped. If this process is
 killed, both end by themselves: see bound_process.py.
 """
 
@@ -40,6 +40,8 @@ class Addresses:
 
     store: str
     planner: str
+    inbox: str = ""
+    """The review page; empty when it is not served."""
 
 
 class _Server:
@@ -90,36 +92,34 @@ async def _line(stream: asyncio.StreamReader) -> bytes:
 
 
 class ServerPair:
-    """Runs the modules `store_service` and `planner_service`. An async context manager that stops them."""
+    """Runs `store_service`, `planner_service` and `plangate_inbox`. An async context manager that stops them."""
 
     def __init__(
         self,
         environment: Mapping[str, str],
         *,
+        inbox: bool = False,
         drain_seconds: float = 20.0,
         tell: Callable[[str, str], None] = lambda _, __: None,
     ) -> None:
-        """:param environment: all that the servers see; PLANGATE_STORE_TARGET is added for the planner.
+        """:param environment: all that the servers see; the addresses of those started before are added.
+        :param inbox: serve the review page too.
         :param tell: gets every line that a server logs: (its name, the line).
         """
         self._environment = dict(environment)
+        self._inbox = inbox
         self._stop_seconds = drain_seconds + _EXTRA_STOP_SECONDS
         self._tell = tell
         self._servers: list[_Server] = []
 
     async def start(self) -> Addresses:
-        """Start both and wait until both listen. Raises ServerEnded."""
-        store = await self._start("store", {})
-        store_address = await store.listening()
-        planner = await self._start("planner", {"PLANGATE_STORE_TARGET": store_address})
-        listening = asyncio.create_task(planner.listening())
-        waiting: set[asyncio.Future[Any]] = {listening, store.ended}
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        if store.ended.done():
-            listening.cancel()
-            await asyncio.wait({listening})
-            raise store.failure()
-        return Addresses(store_address, await listening)
+        """Start all and wait until all listen. Raises ServerEnded."""
+        store = await self._listening("store", "store_service", {})
+        planner = await self._listening("planner", "planner_service", {"PLANGATE_STORE_TARGET": store})
+        if not self._inbox:
+            return Addresses(store, planner)
+        targets = {"PLANGATE_STORE_TARGET": store, "PLANGATE_PLANNER_TARGET": planner}
+        return Addresses(store, planner, await self._listening("inbox", "plangate_inbox", targets))
 
     async def first_end(self) -> ServerEnded:
         """Wait until one of them ends by itself."""
@@ -129,7 +129,7 @@ class ServerPair:
         return ended.failure()
 
     async def stop(self) -> None:
-        """Ask both to drain and end, the planner first: it needs the store. What does not end in time is killed."""
+        """Ask all to drain and end, the last one first: it needs the others. What does not end in time is killed."""
         try:
             for server in reversed(self._servers):
                 await self._stop(server)
@@ -143,7 +143,7 @@ class ServerPair:
                 await asyncio.wait(server.reading)
 
     def kill(self) -> None:
-        """End both now."""
+        """End all now."""
         for server in self._servers:
             if server.process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
@@ -157,7 +157,21 @@ class ServerPair:
     ) -> None:
         await self.stop()
 
-    async def _start(self, name: str, additions: Mapping[str, str]) -> _Server:
+    async def _listening(self, name: str, module: str, additions: Mapping[str, str]) -> str:
+        """Start one more and wait until it listens; its address. Raises ServerEnded, also when another one ends."""
+        before = [*self._servers]
+        server = await self._start(name, module, additions)
+        listening = asyncio.create_task(server.listening())
+        waiting: set[asyncio.Future[Any]] = {listening, *(other.ended for other in before)}
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for other in before:
+            if other.ended.done():
+                listening.cancel()
+                await asyncio.wait({listening})
+                raise other.failure()
+        return await listening
+
+    async def _start(self, name: str, module: str, additions: Mapping[str, str]) -> _Server:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             # Not from the current directory: a file http.py that lies there would be run in place of Python's own.
@@ -165,7 +179,7 @@ class ServerPair:
             "-m",
             "plangate_client.servers.bound_process",
             str(self._stop_seconds),
-            f"{name}_service",
+            module,
             env={**self._environment, **additions},
             # Never written to; its end tells the server that this process is gone.
             stdin=asyncio.subprocess.PIPE,

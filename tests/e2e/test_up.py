@@ -1,4 +1,4 @@
-"""`plangate up`: both servers come and go together."""
+"""`plangate up`: the servers and the review page come and go together."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 from plangate.plan.v1 import plan_pb2
@@ -78,22 +79,22 @@ async def up(directory: Path, *arguments: str, environment: Mapping[str, str] | 
             addresses: dict[str, str] = {}
             assert process.stdout is not None
             async with asyncio.timeout(60):
-                while len(addresses) < 2 and (line := await process.stdout.readline()):
-                    if match := re.fullmatch(r"(store|planner)\s+(\S+)\n", line.decode()):
+                while len(addresses) < 3 and (line := await process.stdout.readline()):
+                    if match := re.fullmatch(r"(store|planner|inbox)\s+(\S+)\n", line.decode()):
                         addresses[match[1]] = match[2]
             yield Up(process, marked, addresses)
         finally:
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await process.communicate()
             # Killed, it could not wait for them.
-            await until(lambda: marked_processes(marked) == [], timeout_seconds=20)
+            await until(lambda: marked_processes(marked) == [], timeout_seconds=60)
 
 
 @pytest.mark.asyncio
 async def test_runs_nothing_that_lies_in_the_current_directory(tmp_path: Path) -> None:
-    for name in ("http.py", "store_service.py", "planner_service.py", "yaml.py"):
+    for name in ("http.py", "store_service.py", "planner_service.py", "plangate_inbox.py", "yaml.py"):
         (tmp_path / name).write_text("raise SystemExit('taken from the current directory')")
     # The command itself is a script, which has its own directory before all others, not the current one.
     process = await asyncio.create_subprocess_exec(
@@ -106,7 +107,7 @@ async def test_runs_nothing_that_lies_in_the_current_directory(tmp_path: Path) -
     assert (process.returncode, faults) == (0, b"")
     assert b"migrate" in said
     async with up(tmp_path) as running:
-        assert running.addresses.keys() == {"store", "planner"}
+        assert running.addresses.keys() == {"store", "planner", "inbox"}
 
 
 @pytest.mark.asyncio
@@ -118,20 +119,24 @@ async def test_serves_until_told_to_stop(tmp_path: Path) -> None:
             # The planner acts as itself, whoever started it.
             plan = await planner.submit_plan("Look.", [plan_pb2.Job(action_name="look")])
             assert plan.created_by == "alice"
+        async with aiohttp.ClientSession() as session, session.get(f"{running.addresses['inbox']}healthz") as answer:
+            assert (answer.status, await answer.text()) == (200, "ok\n")
         running.process.send_signal(signal.SIGINT)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             _, stderr = await running.process.communicate()
         assert running.process.returncode == 0
         assert b"Traceback" not in stderr
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize("name", ["store", "planner"])
-async def test_if_one_ends_the_other_is_stopped(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "module"), [("store", "store_service"), ("planner", "planner_service"), ("inbox", "plangate_inbox")]
+)
+async def test_if_one_ends_the_others_are_stopped(tmp_path: Path, name: str, module: str) -> None:
     async with up(tmp_path) as running:
-        await until(lambda: len(running.servers()) == 2)
-        os.kill(running.servers()[f"{name}_service"], signal.SIGKILL)
-        async with asyncio.timeout(20):
+        await until(lambda: len(running.servers()) == 3)
+        os.kill(running.servers()[module], signal.SIGKILL)
+        async with asyncio.timeout(60):
             _, stderr = await running.process.communicate()
         assert running.process.returncode == 1
         assert f"plangate: the {name} was ended by signal 9" in stderr.decode()
@@ -140,11 +145,11 @@ async def test_if_one_ends_the_other_is_stopped(tmp_path: Path, name: str) -> No
 @pytest.mark.asyncio
 async def test_killed_it_leaves_no_server_behind(tmp_path: Path) -> None:
     async with up(tmp_path) as running:
-        await until(lambda: len(running.servers()) == 2)
+        await until(lambda: len(running.servers()) == 3)
         servers = [psutil.Process(pid) for pid in running.servers().values()]
         running.process.kill()
         # Asked to end, not cut off: well within the drain time, as nothing is in flight.
-        await until(lambda: not any(server.is_running() for server in servers), timeout_seconds=20)
+        await until(lambda: not any(server.is_running() for server in servers), timeout_seconds=60)
     # The write-ahead log of a database that was closed in order is gone.
     assert "plangate.db-wal" not in os.listdir(tmp_path)
 
@@ -152,7 +157,7 @@ async def test_killed_it_leaves_no_server_behind(tmp_path: Path) -> None:
 @pytest.mark.asyncio
 async def test_says_why_a_server_does_not_start(tmp_path: Path) -> None:
     async with up(tmp_path, "--policy", "no-such-policy.yaml") as running:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             _, stderr = await running.process.communicate()
         assert running.process.returncode == 1
         assert "no-such-policy.yaml" in stderr.decode()

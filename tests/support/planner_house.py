@@ -137,8 +137,8 @@ class PlannerHouse:
         self.clients.append(client)
         return client
 
-    def store(self, actor: str = "alice") -> StoreClient:
-        client = StoreClient(open_channel(self.store_server.address, ChannelSettings(), actor=actor))
+    def store(self, actor: str = "alice", roles: tuple[str, ...] = ()) -> StoreClient:
+        client = StoreClient(open_channel(self.store_server.address, ChannelSettings(), actor=actor, roles=roles))
         self.clients.append(client)
         return client
 

@@ -11,12 +11,19 @@ from pydantic_settings import BaseSettings
 
 from plangate_client.settings import ClientSettings
 from plangate_core.process.environment import SETTINGS
+from plangate_inbox.settings import InboxSettings
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.settings import PlannerSettings
 from store_service.settings import StoreSettings
 
 TABLE = Path(__file__).parents[3] / "docs" / "settings.md"
-CLASSES: tuple[type[BaseSettings], ...] = (StoreSettings, PlannerSettings, EmbeddedSettings, ClientSettings)
+CLASSES: tuple[type[BaseSettings], ...] = (
+    StoreSettings,
+    PlannerSettings,
+    EmbeddedSettings,
+    ClientSettings,
+    InboxSettings,
+)
 ROW = re.compile(r"\| `(PLANGATE_\w+)` \| (.*?) ?\| (.+?) \|")
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
 from plangate_client.outlook.dependencies import after_approval, falls_with, next_step, waits_for
+from plangate_client.outlook.waiting import Reviewer
 
 
 def step(name: str, state: str = "PENDING", after: tuple[str, ...] = (), **fields: Any) -> proposal_pb2.Proposal:
@@ -24,6 +26,11 @@ def test_what_depends_on_it_falls_with_it_also_through_others() -> None:
     assert falls_with(d, siblings) == []
 
 
+def test_what_only_keeps_the_order_does_not_fall() -> None:
+    a, b, c = step("a"), step("b", after=("a",), on_refusal=plan_pb2.ON_REFUSAL_ASK), step("c", after=("b",))
+    assert falls_with(a, [a, b, c]) == []
+
+
 def test_what_is_done_is_not_waited_for() -> None:
     done, open_, last = step("a", "EXECUTED"), step("b"), step("c", "APPROVED", after=("a", "b"))
     assert [sibling.id for sibling in waits_for(last, [done, open_, last])] == ["b"]
@@ -33,6 +40,14 @@ def test_what_is_done_is_not_waited_for() -> None:
     ("proposal", "sentence"),
     [
         (step("a", required_approvals=2, reviewer_role="finance"), "Waits for 2 approvals by finance."),
+        (
+            step("a", approvals_missing=[{"role": "finance", "count": 1}, {"role": "legal", "count": 2}]),
+            "Waits for 1 approval by finance and 2 approvals by legal.",
+        ),
+        (
+            step("a", "UNRESOLVED", lease={"worker": "runner"}),
+            "Nobody knows whether runner did it: a person must find out.",
+        ),
         (step("a", "APPROVED"), "Ready: waits for an executor."),
         (step("a", "APPROVED", after=("b",)), "Waits until b (act) is done."),
         (step("a", "EXECUTING", lease={"worker": "runner"}), "Being carried out by runner."),
@@ -55,9 +70,14 @@ def test_the_next_step_is_one_sentence(proposal: proposal_pb2.Proposal, sentence
     [
         (step("a"), "It is carried out as soon as an executor is free"),
         (step("a", after=("b",)), "It is carried out as soon as b (act) is done"),
-        (step("a", required_approvals=2, reviewer_role="finance"), "1 more approval by finance needed after yours"),
+        (step("a", required_approvals=2, reviewer_role="finance"), "Then 1 more approval by finance must follow"),
+        (
+            step("a", approvals_missing=[{"role": "legal", "count": 1}, {"role": "finance", "count": 1}]),
+            "Then 1 more approval by legal must follow",
+        ),
         (step("a", required_approvals=2, approvals=[{"reviewer": "bob"}]), "It is carried out as soon as an executor"),
     ],
 )
 def test_what_an_approval_leads_to(proposal: proposal_pb2.Proposal, beginning: str) -> None:
-    assert after_approval(proposal, [step("b")]).startswith(beginning)
+    reviewer = Reviewer("lea", frozenset({"finance"}))
+    assert after_approval(proposal, [step("b")], reviewer).startswith(beginning)

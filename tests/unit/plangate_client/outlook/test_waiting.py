@@ -32,6 +32,12 @@ def pending(**fields: Any) -> proposal_pb2.Proposal:
         (pending(revised_by="ria", earlier_revisers=["lea"]), LEA, "You edited it."),
         (pending(approvals=[proposal_pb2.Approval(reviewer="lea")]), LEA, "You approved it already."),
         (pending(approvals=[proposal_pb2.Approval(reviewer="bob")], required_approvals=2), LEA, ""),
+        (pending(approval_requirements=[{"role": "legal", "count": 1}, {"role": "finance", "count": 1}]), LEA, ""),
+        (
+            pending(approval_requirements=[{"role": "legal", "count": 1}, {"role": "board", "count": 1}]),
+            LEA,
+            "You do not have the role legal or board.",
+        ),
         (pending(), Reviewer("lea", frozenset({"finance"})), "You do not have the role reviewer."),
         (pending(state=proposal_pb2.PROPOSAL_STATE_APPROVED), LEA, "It is not waiting for approval."),
     ],

@@ -1,0 +1,42 @@
+"""`python -m plangate_inbox` serves the review page.
+
+Exit status: 0 done; 1 refused, said on standard error in one line; 2 wrong settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from plangate_core.process.environment import VariableMisspelt, check_variables
+from plangate_core.process.standard_output import OutputRefused, ReaderGone
+from plangate_core.rpc.channel import ChannelRefused
+from plangate_core.rpc.settings import SettingsRefused, read_settings
+from plangate_core.rpc.telemetry import configure_logging
+from plangate_inbox.server import StartRefused, serve
+from plangate_inbox.settings import InboxSettings
+
+
+def main() -> int:
+    """Serve until a signal; returns the exit status."""
+    try:
+        settings = read_settings(InboxSettings)
+        configure_logging(settings)
+        check_variables()
+        asyncio.run(serve(settings))
+    except (SettingsRefused, VariableMisspelt) as refused:
+        return _refuse(str(refused), status=2)
+    except (StartRefused, ChannelRefused, OutputRefused) as refused:
+        return _refuse(str(refused))
+    except (KeyboardInterrupt, ReaderGone):
+        return 1
+    return 0
+
+
+def _refuse(sentence: str, *, status: int = 1) -> int:
+    print(f"plangate-inbox: {sentence}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

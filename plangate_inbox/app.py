@@ -1,0 +1,115 @@
+"""The web application: routes, sessions and protection, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeAlias
+from urllib.parse import quote
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from plangate_client.errors import PlangateError, Unauthenticated
+from plangate_core.rpc.address import split_host_port
+from plangate_inbox.pages import decisions, live, proposal, signing_in, waiting
+from plangate_inbox.settings import InboxSettings
+from plangate_inbox.web.failures import failed_call, failed_request
+from plangate_inbox.web.protection import ProtectiveHeaders, hosts_allowed
+from plangate_inbox.web.rendering import Templates
+from plangate_inbox.web.sessions import Servers, Sessions
+
+Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+def build_app(settings: InboxSettings) -> Starlette:
+    """The application. `app.state.stopping` is an asyncio.Event that ends its streams when it is set."""
+    app = Starlette(
+        routes=[
+            Route("/sign-in", signing_in.show_sign_in, methods=["GET"]),
+            Route("/sign-in", signing_in.sign_in, methods=["POST"]),
+            Route("/healthz", _healthz, methods=["GET"]),
+            *_signed_in_routes(),
+            Mount("/static", StaticFiles(packages=[("plangate_inbox", "static")])),
+        ],
+        middleware=[
+            Middleware(ProtectiveHeaders, secure=settings.is_secure),
+            Middleware(
+                TrustedHostMiddleware,
+                allowed_hosts=hosts_allowed(
+                    split_host_port(settings.inbox_listen)[0], settings.inbox_url, loopback=settings.is_loopback
+                ),
+                www_redirect=False,
+            ),
+        ],
+        exception_handlers={PlangateError: failed_call, HTTPException: failed_request},
+        lifespan=_lifespan,
+    )
+    app.state.settings = settings
+    app.state.servers = Servers(settings)
+    app.state.sessions = Sessions(app.state.servers, settings.inbox_session_seconds)
+    app.state.templates = Templates()
+    app.state.stopping = asyncio.Event()
+    return app
+
+
+def _signed_in_routes() -> list[Route]:
+    pages: list[tuple[str, Handler]] = [
+        ("/", waiting.show_waiting),
+        ("/proposals/{id}", proposal.show_proposal),
+        ("/live", live.stream_changes),
+    ]
+    forms: list[tuple[str, Handler]] = [
+        ("/sign-out", signing_in.sign_out),
+        ("/proposals/{id}/approve", decisions.approve),
+        ("/proposals/{id}/reject", decisions.reject),
+        ("/proposals/{id}/withdraw", decisions.withdraw),
+        ("/proposals/{id}/cancel", decisions.cancel),
+    ]
+    return [
+        *(Route(path, _signed_in(handler), methods=["GET"]) for path, handler in pages),
+        *(Route(path, _signed_in(handler), methods=["POST"]) for path, handler in forms),
+    ]
+
+
+def _signed_in(handler: Handler) -> Handler:
+    """The handler for who is signed in; everybody else is sent to sign in first."""
+
+    async def handle(request: Request) -> Response:
+        state = request.app.state
+        name = signing_in.cookie_name(secure=state.settings.is_secure)
+        session = state.sessions.find(request.cookies.get(name))
+        if session is not None:
+            request.state.session = session
+            try:
+                return await handler(request)
+            except Unauthenticated:
+                # The token was struck off meanwhile.
+                await state.sessions.end(request.cookies.get(name))
+                request.state.session = None
+        path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        target = path if request.method == "GET" else "/"
+        location = f"/sign-in?next={quote(target)}"
+        if request.headers.get("hx-request"):
+            return Response(status_code=204, headers={"HX-Redirect": location})
+        return RedirectResponse(location, status_code=303)
+
+    return handle
+
+
+async def _healthz(_request: Request) -> Response:
+    """For probes: the process serves."""
+    return PlainTextResponse("ok\n")
+
+
+@contextlib.asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    yield
+    await app.state.sessions.close()

@@ -1,0 +1,129 @@
+"""What a person decides about a proposal: approve, reject, withdraw, cancel.
+
+Each form carries the version that its page showed, an approval the arguments' digest as well; the store takes it for
+that version alone. When the proposal changed meanwhile, the answer is a page that shows what changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from plangate.store.v1 import proposal_pb2
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from plangate_client.errors import ArgsDigestMismatch, NotFound, PlangateError, Unavailable, VersionConflict
+from plangate_client.outlook.difference import changes
+from plangate_inbox.pages.proposal import review_context
+from plangate_inbox.pages.reading import Review, read_review
+from plangate_inbox.views.arguments import value_text
+from plangate_inbox.views.history import in_words, snapshots
+from plangate_inbox.web.failures import status_of
+from plangate_inbox.web.protection import read_form
+from plangate_inbox.web.sessions import Session
+
+Form: TypeAlias = dict[str, str]
+Decision: TypeAlias = Callable[[Session, str, Form], Awaitable[proposal_pb2.Proposal]]
+
+# A refusal that means: look at it as it is now.
+_STALE = (VersionConflict, ArgsDigestMismatch)
+
+
+async def approve(request: Request) -> Response:
+    """A yes to exactly the version and the arguments that the page showed."""
+    return await _decide(request, _approved, "approved")
+
+
+async def reject(request: Request) -> Response:
+    """A no, with a reason."""
+    return await _decide(request, _rejected, "rejected")
+
+
+async def withdraw(request: Request) -> Response:
+    """Take the own approval back."""
+    return await _decide(request, _withdrawn, "withdrawn")
+
+
+async def cancel(request: Request) -> Response:
+    """Cancel it, or ask its executor to stop."""
+    return await _decide(request, _cancelled, "cancelled")
+
+
+async def _approved(session: Session, proposal_id: str, form: Form) -> proposal_pb2.Proposal:
+    return await session.store.proposals.approve(
+        proposal_id,
+        expected_version=_version(form),
+        args_digest=form["args_digest"],
+        comment=form.get("comment", ""),
+        request_id=form.get("request_id") or None,
+    )
+
+
+async def _rejected(session: Session, proposal_id: str, form: Form) -> proposal_pb2.Proposal:
+    return await session.store.proposals.reject(
+        proposal_id,
+        expected_version=_version(form),
+        reason=form.get("reason", "").strip(),
+        request_id=form.get("request_id") or None,
+    )
+
+
+async def _withdrawn(session: Session, proposal_id: str, form: Form) -> proposal_pb2.Proposal:
+    return await session.store.proposals.withdraw_approval(
+        proposal_id, expected_version=_version(form), request_id=form.get("request_id") or None
+    )
+
+
+async def _cancelled(session: Session, proposal_id: str, form: Form) -> proposal_pb2.Proposal:
+    return await session.store.proposals.cancel(
+        proposal_id,
+        expected_version=_version(form),
+        reason=form.get("reason", "").strip(),
+        request_id=form.get("request_id") or None,
+    )
+
+
+async def _decide(request: Request, decision: Decision, notice: str) -> Response:
+    session: Session = request.state.session
+    proposal_id = request.path_params["id"]
+    form = await read_form(request, session)
+    try:
+        await decision(session, proposal_id, form)
+    except _STALE:
+        return await _changed(request, session, proposal_id, _version(form))
+    except (NotFound, Unavailable):
+        raise
+    except PlangateError as error:
+        review = await read_review(session, proposal_id)
+        context = review_context(session, review, error=error.message)
+        return request.app.state.templates.page(  # type: ignore[no-any-return]
+            request, "proposal.html", context, status=status_of(error)
+        )
+    return RedirectResponse(f"/proposals/{proposal_id}?notice={notice}", status_code=303)
+
+
+async def _changed(request: Request, session: Session, proposal_id: str, seen_version: int) -> Response:
+    review: Review = await read_review(session, proposal_id)
+    seen = snapshots(review.events).get(seen_version)
+    since = [event for event in review.events if event.version > seen_version]
+    context = {
+        "proposal": review.proposal,
+        "seen_version": seen_version,
+        "changes": changes(seen, review.proposal) if seen is not None else None,
+        "since": [(event, in_words(event)) for event in since],
+        "value_text": value_text,
+    }
+    return request.app.state.templates.page(request, "changed.html", context, status=409)  # type: ignore[no-any-return]
+
+
+def _version(form: Form) -> int:
+    try:
+        version = int(form["version"])
+    except (KeyError, ValueError):
+        raise HTTPException(400, "The form does not say which version it is about.") from None
+    if version < 1:
+        # 0 would mean: whatever version there is.
+        raise HTTPException(400, "The form does not say which version it is about.")
+    return version

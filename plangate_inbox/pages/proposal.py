@@ -1,0 +1,116 @@
+"""One proposal: everything that a decision looks at, and the forms that decide."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from plangate.store.v1 import proposal_pb2
+from starlette.requests import Request
+from starlette.responses import Response
+
+from plangate_client.calls import new_request_id
+from plangate_client.outlook.dependencies import FINAL_STATES, after_approval, falls_with, next_step, waits_for
+from plangate_client.outlook.difference import arguments_of, fingerprint
+from plangate_client.outlook.waiting import (
+    approvals_missing,
+    approvals_text,
+    has_approved,
+    has_expired,
+    may_reject,
+    requirements,
+    why_not_mine,
+)
+from plangate_inbox.pages.reading import Review, read_review
+from plangate_inbox.pages.waiting import read_waiting
+from plangate_inbox.views.arguments import arguments, value_text
+from plangate_inbox.views.history import in_words, revisions
+from plangate_inbox.views.steps import state_name, steps
+from plangate_inbox.web.sessions import Session
+
+NOTICES = {
+    "approved": "You approved it.",
+    "rejected": "You rejected it.",
+    "withdrawn": "You took your approval back.",
+    "revised": "You revised it. It was checked and governed again; earlier approvals do not count any more.",
+    "cancelled": "You cancelled it.",
+}
+
+
+async def show_proposal(request: Request) -> Response:
+    """The review page.
+
+    A page that refreshes itself says with `shown` what its reader was asked to decide. When that has changed, only a
+    notice is sent: what is read must not change under the reader's hands.
+    """
+    session: Session = request.state.session
+    review = await read_review(session, request.path_params["id"])
+    shown = request.query_params.get("shown")
+    if shown is not None and shown != fingerprint(review.proposal):
+        response: Response = request.app.state.templates.page(
+            request, "changed_notice.html", {"proposal": review.proposal}
+        )
+        response.headers.update({"HX-Retarget": "#changed", "HX-Reswap": "innerHTML", "HX-Reselect": "#changed-notice"})
+        return response
+    notice = NOTICES.get(request.query_params.get("notice", ""), "")
+    context = review_context(session, review, notice=notice)
+    if notice:
+        upcoming = await read_waiting(session, page_size=2)
+        context["upcoming"] = next((other for other in upcoming.proposals if other.id != review.proposal.id), None)
+    return request.app.state.templates.page(request, "proposal.html", context)  # type: ignore[no-any-return]
+
+
+def review_context(session: Session, review: Review, *, notice: str = "", error: str = "") -> dict[str, Any]:
+    """What the review page's template shows."""
+    now = datetime.now(UTC)
+    proposal, siblings, reviewer = review.proposal, review.siblings, session.reviewer
+    refusal = why_not_mine(proposal, reviewer, now)
+    falls = falls_with(proposal, siblings) if proposal.state not in FINAL_STATES else []
+    return {
+        "proposal": proposal,
+        "plan": review.plan,
+        "action": review.action,
+        "state": "EXPIRED" if _waits_too_long(proposal, now) else state_name(proposal),
+        "sentence": next_step(proposal, siblings),
+        "arguments": arguments(arguments_of(proposal), review.schema, frozenset(proposal.assumed)),
+        "result": _struct_text(proposal) if proposal.HasField("result") else "",
+        "steps": steps(review.plan, siblings) if review.plan is not None else [],
+        "blockers": waits_for(proposal, siblings),
+        "falls": falls,
+        "requirements": approvals_text(requirements(proposal)),
+        "missing": approvals_text(approvals_missing(proposal)),
+        "may_approve": not refusal,
+        "refusal": refusal,
+        "after_approval": after_approval(proposal, siblings, reviewer),
+        "may_reject": may_reject(proposal, reviewer, now),
+        "may_withdraw": proposal.state == proposal_pb2.PROPOSAL_STATE_PENDING
+        and has_approved(proposal, reviewer.identity),
+        "may_revise": proposal.state in (proposal_pb2.PROPOSAL_STATE_DRAFT, proposal_pb2.PROPOSAL_STATE_PENDING)
+        and (reviewer.reviews or reviewer.identity == proposal.created_by),
+        "may_cancel": proposal.state not in FINAL_STATES
+        and not proposal.cancel_requested
+        and (reviewer.reviews or reviewer.identity == proposal.created_by),
+        "revisions": revisions(review.events),
+        "history": [(event, in_words(event)) for event in review.events],
+        "fingerprint": fingerprint(proposal),
+        "request_id": new_request_id(),
+        "value_text": value_text,
+        "notice": notice,
+        "error": error,
+        "upcoming": None,
+    }
+
+
+def _waits_too_long(proposal: proposal_pb2.Proposal, now: datetime) -> bool:
+    return proposal.state == proposal_pb2.PROPOSAL_STATE_PENDING and has_expired(proposal, now)
+
+
+def _struct_text(proposal: proposal_pb2.Proposal) -> str:
+    from plangate_core.contract.struct_codec import StructRefused, struct_to_json
+
+    try:
+        result: Mapping[str, Any] = struct_to_json(proposal.result, "result", byte_limit=1 << 20, depth_limit=100)
+    except StructRefused as error:
+        return f"<{error}>"
+    return value_text(dict(result))

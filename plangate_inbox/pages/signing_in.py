@@ -1,0 +1,90 @@
+"""Signing in and out."""
+
+from __future__ import annotations
+
+import getpass
+import re
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from plangate_client.errors import PlangateError, Unauthenticated
+from plangate_core.rpc.channel import ChannelRefused
+from plangate_inbox.web.protection import read_form
+from plangate_inbox.web.sessions import Credentials
+
+_NAME = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
+
+
+def cookie_name(*, secure: bool) -> str:
+    """A browser takes a `__Host-` cookie from this very host over TLS only."""
+    return "__Host-plangate" if secure else "plangate_session"
+
+
+async def show_sign_in(request: Request) -> Response:
+    """The form: for a token, or for a name where the servers do not authenticate."""
+    return await _form(request, target=_local(request.query_params.get("next", "/")))
+
+
+async def sign_in(request: Request) -> Response:
+    """Check the credentials with the store and begin a session."""
+    state = request.app.state
+    form = await read_form(request, None)
+    target = _local(form.get("next", "/"))
+    authenticates = await state.servers.authenticate()
+    if authenticates:
+        credentials = Credentials(token=form.get("token", "").strip())
+        if not credentials.token or not credentials.token.isascii():
+            return await _form(request, target=target, error="Enter the token that you were given.", status=422)
+    else:
+        if not state.settings.is_loopback:
+            return await _form(request, target=target, status=403)
+        name, roles = form.get("name", "").strip(), form.get("roles", "")
+        names = tuple(role.strip() for role in roles.split(",") if role.strip())
+        if not _NAME.fullmatch(name) or not roles.isascii():
+            return await _form(request, target=target, error="Enter a name in ASCII characters.", status=422)
+        credentials = Credentials(name=name, roles=names)
+    try:
+        key, _ = await state.sessions.open(credentials)
+    except Unauthenticated:
+        return await _form(request, target=target, error="The store does not know this token.", status=403)
+    except ChannelRefused as error:
+        return await _form(request, target=target, error=str(error), status=422)
+    except PlangateError as error:
+        return await _form(request, target=target, error=error.message, status=422)
+    response = RedirectResponse(target, status_code=303)
+    secure = state.settings.is_secure
+    response.set_cookie(cookie_name(secure=secure), key, path="/", httponly=True, secure=secure, samesite="lax")
+    return response
+
+
+async def sign_out(request: Request) -> Response:
+    """End the session."""
+    state = request.app.state
+    await read_form(request, request.state.session)
+    name = cookie_name(secure=state.settings.is_secure)
+    await state.sessions.end(request.cookies.get(name))
+    response = RedirectResponse("/sign-in", status_code=303)
+    response.delete_cookie(name, path="/", secure=state.settings.is_secure, httponly=True, samesite="lax")
+    return response
+
+
+async def _form(request: Request, *, target: str, error: str = "", status: int = 200) -> Response:
+    state = request.app.state
+    authenticates = await state.servers.authenticate()
+    if not authenticates and not state.settings.is_loopback:
+        error = "The store does not authenticate its callers: this page then serves loopback only."
+    context = {"authenticates": authenticates, "error": error, "target": target, "login": _login()}
+    return state.templates.page(request, "sign_in.html", context, status=status)  # type: ignore[no-any-return]
+
+
+def _local(target: str) -> str:
+    """A path of this site, whatever was asked for."""
+    return target if re.fullmatch(r"/(?![/\\])[\x21-\x7e]*", target) and "\\" not in target else "/"
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return ""

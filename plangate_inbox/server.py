@@ -1,0 +1,90 @@
+"""The review page as a server: a socket, TLS, signals, and an orderly end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import ssl
+from types import FrameType
+
+import structlog
+import uvicorn
+
+from plangate_core.process.standard_output import written
+from plangate_core.rpc.address import split_host_port
+from plangate_inbox.app import build_app
+from plangate_inbox.settings import InboxSettings
+
+_log = structlog.get_logger("inbox")
+_SHUTDOWN_SECONDS = 5
+
+
+class StartRefused(Exception):
+    """The page cannot be served; the message says why, on one line."""
+
+
+async def serve(settings: InboxSettings) -> None:
+    """Serve until SIGTERM or SIGINT. Says on standard output where, once it listens. Raises StartRefused."""
+    app = build_app(settings)
+    listening = listen(settings.inbox_listen)
+    host, port = listening.getsockname()[:2]
+    certificate, key = _tls_files(settings)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+            ssl_certfile=certificate,
+            ssl_keyfile=key,
+        ),
+        app.state.stopping,
+    )
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    with written("the address"):
+        print(f"plangate-inbox listening on {address}", flush=True)
+    _log.info("serving", address=address, tls=settings.tls_cert_file is not None)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn raises a signal again once it has stopped: that is to be no other end than this one.
+        signal.signal(number, server.handle_exit)
+    with listening:
+        await server.serve(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Ends streams, which would never end by themselves, as soon as it is asked to stop."""
+
+    def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+        self._loop = asyncio.get_running_loop()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._loop.call_soon_threadsafe(self._stopping.set)
+        super().handle_exit(sig, frame)
+
+
+def listen(address: str) -> socket.socket:
+    """A socket that listens there. Raises StartRefused."""
+    host, port = split_host_port(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise StartRefused(f"cannot listen on {address}: {error.strerror or error}") from error
+
+
+def _tls_files(settings: InboxSettings) -> tuple[str | None, str | None]:
+    if settings.tls_cert_file is None or settings.tls_key_file is None:
+        return None, None
+    try:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        # Without a password OpenSSL would ask for one at the terminal, and wait.
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password=lambda: "")
+    except (OSError, ssl.SSLError) as error:
+        files = f"{settings.tls_cert_file}, {settings.tls_key_file}"
+        raise StartRefused(f"the TLS files cannot be used: {error.strerror or error}: {files}") from error
+    return str(settings.tls_cert_file), str(settings.tls_key_file)

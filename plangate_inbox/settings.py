@@ -1,0 +1,70 @@
+"""What the review page can be told by its environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from plangate_core.rpc.address import AddressInvalid, is_local, split_host_port
+from plangate_core.rpc.settings import LoggingSettings
+
+
+class InboxSettings(LoggingSettings):
+    """Every field is an environment variable with the prefix PLANGATE_."""
+
+    inbox_listen: str = "127.0.0.1:50053"
+    """host:port of the review page; port 0 takes a free one. Other than loopback it needs TLS or inbox_url."""
+    inbox_url: str = ""
+    """The address that people use, for links and behind a proxy that ends TLS: https://plangate.example.org."""
+    inbox_session_seconds: float = Field(default=43_200.0, ge=60, le=2_592_000)
+    """Who does nothing for so long is signed out."""
+    store_target: str = "127.0.0.1:50051"
+    """Where the store is, as gRPC names it."""
+    planner_target: str = "127.0.0.1:50052"
+    """Where the planner is, as gRPC names it."""
+    timeout_seconds: float = Field(default=10.0, gt=0, le=3600)
+    """For one call to a server, repetitions included."""
+    tls_cert_file: Path | None = None
+    """The page's certificate chain. It is served over TLS when this and tls_key_file are given."""
+    tls_key_file: Path | None = None
+    """The key of that certificate."""
+    tls: bool = False
+    """Call the servers over TLS with the system's authorities. Implied by tls_ca_file."""
+    tls_ca_file: Path | None = None
+    """Authorities that may have signed the servers' certificate."""
+    tls_client_cert_file: Path | None = None
+    """The page's own certificate, for servers that ask for one. Needs tls_client_key_file."""
+    tls_client_key_file: Path | None = None
+    """The key of that certificate."""
+
+    @model_validator(mode="after")
+    def _is_not_open_to_listeners(self) -> Self:
+        try:
+            split_host_port(self.inbox_listen)
+        except AddressInvalid as error:
+            raise ValueError(f"PLANGATE_INBOX_LISTEN: {error}") from None
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("PLANGATE_TLS_CERT_FILE and PLANGATE_TLS_KEY_FILE go together")
+        if self.inbox_url:
+            parts = urlsplit(self.inbox_url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
+                raise ValueError("PLANGATE_INBOX_URL: must be http(s)://host[:port] without a path")
+        if not (self.is_loopback or self.is_secure):
+            raise ValueError(
+                "PLANGATE_INBOX_LISTEN: only loopback without TLS: give PLANGATE_TLS_CERT_FILE and"
+                " PLANGATE_TLS_KEY_FILE, or PLANGATE_INBOX_URL=https://... when a proxy ends TLS in front of it"
+            )
+        return self
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return is_local(self.inbox_listen)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether people reach it over TLS."""
+        return self.tls_cert_file is not None or self.inbox_url.startswith("https://")

@@ -1,0 +1,1 @@
+"""What pages show, computed from the contract's messages without I/O."""

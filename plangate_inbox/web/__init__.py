@@ -1,0 +1,1 @@
+"""Signing in, sessions, protection against other sites, templates."""

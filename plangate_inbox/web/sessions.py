@@ -1,0 +1,145 @@
+"""Who is signed in. Credentials stay in this process's memory: a browser holds a random key and nothing else."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import grpc
+from plangate.store.v1 import identity_service_pb2
+
+from plangate_client.calls import CallPolicy
+from plangate_client.client import PlannerClient, StoreClient
+from plangate_client.errors import Unauthenticated
+from plangate_client.outlook.waiting import Reviewer
+from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.settings import ChannelSettings
+from plangate_inbox.settings import InboxSettings
+
+MAX_SESSIONS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What somebody signs in with: a token, or a name and roles on servers without authentication."""
+
+    token: str = ""
+    name: str = ""
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Session:
+    """One signed-in browser, and the clients that act with its credentials."""
+
+    reviewer: Reviewer
+    authenticated: bool
+    store: StoreClient
+    planner: PlannerClient
+    csrf_token: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    last_used: float = 0.0
+
+    async def close(self) -> None:
+        """Close both clients."""
+        await self.store.close()
+        await self.planner.close()
+
+
+class Servers:
+    """Opens clients of the store and the planner under somebody's credentials."""
+
+    def __init__(self, settings: InboxSettings) -> None:
+        self._settings = settings
+
+    def store(self, credentials: Credentials) -> StoreClient:
+        """A client of the store; close it. Raises ChannelRefused."""
+        return StoreClient(self._channel(self._settings.store_target, credentials), call_policy=self._call_policy())
+
+    def planner(self, credentials: Credentials) -> PlannerClient:
+        """A client of the planner; close it. Raises ChannelRefused."""
+        return PlannerClient(self._channel(self._settings.planner_target, credentials), call_policy=self._call_policy())
+
+    async def authenticate(self) -> bool:
+        """Whether callers must prove who they are. Raises PlangateError when the store cannot be asked."""
+        async with self.store(Credentials()) as store:
+            try:
+                return (await store.who_am_i()).authenticated
+            except Unauthenticated:
+                return True
+
+    def _channel(self, target: str, credentials: Credentials) -> grpc.aio.Channel:
+        settings = self._settings
+        # Of this process's environment only what reaches the servers: never a token or a name that lies there.
+        reach = ChannelSettings(
+            tls=settings.tls,
+            tls_ca_file=settings.tls_ca_file,
+            tls_client_cert_file=settings.tls_client_cert_file,
+            tls_client_key_file=settings.tls_client_key_file,
+            token=None,
+            token_file=None,
+            actor=None,
+        )
+        return open_channel(
+            target, reach, actor=credentials.name or None, token=credentials.token or None, roles=credentials.roles
+        )
+
+    def _call_policy(self) -> CallPolicy:
+        # A person waits in front of the page.
+        return CallPolicy(timeout_seconds=self._settings.timeout_seconds, attempts=3)
+
+
+class Sessions:
+    """The signed-in browsers by the key in their cookie. They end with this process, or when they are idle."""
+
+    def __init__(self, servers: Servers, idle_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds."""
+        self._servers = servers
+        self._idle_seconds = idle_seconds
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+
+    async def open(self, credentials: Credentials) -> tuple[str, Session]:
+        """Sign in; the key for the cookie, and the session. Raises PlangateError, ChannelRefused."""
+        store = self._servers.store(credentials)
+        try:
+            caller: identity_service_pb2.WhoAmIResponse = await store.who_am_i()
+            planner = self._servers.planner(credentials)
+        except BaseException:
+            await store.close()
+            raise
+        reviewer = Reviewer(caller.identity, frozenset(caller.roles))
+        session = Session(reviewer, caller.authenticated, store, planner, last_used=self._clock())
+        await self._forget_idle()
+        key = secrets.token_urlsafe(32)
+        self._sessions[key] = session
+        return key, session
+
+    def find(self, key: str | None) -> Session | None:
+        """The session of a cookie; None when there is none, or none any more."""
+        session = self._sessions.get(key) if key else None
+        now = self._clock()
+        if session is None or now - session.last_used > self._idle_seconds:
+            return None
+        session.last_used = now
+        return session
+
+    async def end(self, key: str | None) -> None:
+        """Sign out."""
+        session = self._sessions.pop(key, None) if key else None
+        if session is not None:
+            await session.close()
+
+    async def close(self) -> None:
+        """Sign everybody out."""
+        for key in [*self._sessions]:
+            await self.end(key)
+
+    async def _forget_idle(self) -> None:
+        now = self._clock()
+        for key, session in [*self._sessions.items()]:
+            if now - session.last_used > self._idle_seconds:
+                await self.end(key)
+        while len(self._sessions) >= MAX_SESSIONS:
+            await self.end(min(self._sessions, key=lambda key: self._sessions[key].last_used))

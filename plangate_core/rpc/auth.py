@@ -24,12 +24,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from plangate_core.rpc.correlation import ON_BEHALF_OF_KEY
+from plangate_core.rpc.metadata import ACTOR_KEY, AUTHORIZATION_KEY, ROLES_KEY
 from plangate_core.rpc.settings import RESERVED_PREFIX, ServerSettings
 from plangate_core.rpc.status import RpcFailure, invalid_field, permission_denied
-
-ACTOR_KEY = "x-plangate-actor"
-ROLES_KEY = "x-plangate-roles"
-AUTHORIZATION_KEY = "authorization"
 
 ANONYMOUS = "anonymous"
 # ASCII: the planner sends its callers' identities on as metadata, which cannot hold anything else.

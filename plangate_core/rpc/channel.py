@@ -11,8 +11,8 @@ from typing import Any, Self
 import grpc
 
 from plangate_core.rpc.address import is_local
-from plangate_core.rpc.auth import ACTOR_KEY, AUTHORIZATION_KEY, ROLES_KEY
 from plangate_core.rpc.correlation import REQUEST_ID_KEY, current_request_id, trace_metadata
+from plangate_core.rpc.metadata import ACTOR_KEY, AUTHORIZATION_KEY, ROLES_KEY
 from plangate_core.rpc.settings import ChannelSettings
 
 # A batch of 100 proposals with 64 KiB of arguments and of result each is 13 MB: above gRPC's default of 4 MB.
@@ -50,7 +50,7 @@ def open_channel(
     """Open a channel to "host:port" (or any gRPC target). Connects when first used. Needs a running event loop.
 
     `actor` and `token` come before those of the settings; `roles` are claimed on servers without authentication.
-    Metadata given with a call is added to the channel's. Raises ChannelRefused.
+    Metadata given with a call is added to the channel's and replaces the channel's identity. Raises ChannelRefused.
     """
     settings = settings or ChannelSettings()
     if not target.strip():
@@ -165,9 +165,12 @@ class _IdentifiedChannel(grpc.aio.Channel):
 
         def call(*arguments: Any, metadata: Iterable[tuple[str, str | bytes]] | None = None, **options: Any) -> Any:
             added = tuple(metadata) if metadata else ()
-            if not any(key == REQUEST_ID_KEY for key, _ in added):
+            given = {key for key, _ in added}
+            if REQUEST_ID_KEY not in given:
                 added += ((REQUEST_ID_KEY, current_request_id() or uuid.uuid4().hex),)
-            return callable_(*arguments, metadata=identity + added + trace_metadata(), **options)
+            # Servers refuse an identity that is sent twice.
+            own = tuple([pair for pair in identity if pair[0] not in given]) if given else identity
+            return callable_(*arguments, metadata=own + added + trace_metadata(), **options)
 
         return call
 

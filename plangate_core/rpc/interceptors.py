@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
-from typing import Any, TypeAlias
+from typing import Any, Never, TypeAlias
 
 import grpc
 import structlog
@@ -28,6 +28,7 @@ from plangate_core.rpc.correlation import (
     set_current_request_id,
     tracing_is_configured,
 )
+from plangate_core.rpc.metadata import Metadata, refuse_repeated_identity, too_large
 from plangate_core.rpc.status import STATUS_DETAILS_KEY, RpcFailure, internal, to_rpc_status
 from plangate_core.rpc.telemetry import RpcMetrics, rpc_span
 
@@ -89,6 +90,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> _Handler | None:
         method = handler_call_details.method
+        refusing = self.refusal(method, handler_call_details.invocation_metadata or ())
+        if refusing is not None:
+            return refusing
         wrapped = self._wrapped.get(method)
         if wrapped is None:
             handler = await continuation(handler_call_details)
@@ -96,6 +100,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 return None
             wrapped = self._wrapped[method] = self.wrapped(method, handler)
         return wrapped
+
+    def refusal(self, method: str, metadata: Metadata) -> _Handler | None:
+        """A handler that refuses the call without reading its request, if there is too much metadata."""
+        failure = too_large(metadata)
+        if failure is None:
+            return None
+
+        async def refuse(_requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            self._ended(method, "", failure, 0.0)
+            await _abort(context, failure, self._request_ids.__next__())
+
+        return grpc.stream_unary_rpc_method_handler(refuse)
 
     def wrapped(self, method: str, handler: _Handler) -> _Handler:
         """The handler with everything around it."""
@@ -139,7 +155,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             started = time.perf_counter()
-            metadata: dict[str, str | bytes] = dict(context.invocation_metadata() or ())
+            pairs = tuple(context.invocation_metadata() or ())
+            metadata: dict[str, str | bytes] = dict(pairs)
             request_id = metadata.get(REQUEST_ID_KEY)
             if not isinstance(request_id, str) or not 0 < len(request_id) <= _REQUEST_ID_CHARACTERS:
                 request_id = new_request_id()
@@ -150,6 +167,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 calls.begin(task, stream=stream, endless=endless, exempt=exempt)
                 if not exempt:
+                    if len(metadata) != len(pairs):
+                        refuse_repeated_identity(pairs)
                     set_current_caller(authenticate(metadata))
                     remaining = context.time_remaining()
                     if remaining is not None and remaining < min_remaining_seconds:
@@ -172,18 +191,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             except grpc.aio.AbortError:
                 code = _code_name(context.code())
                 raise
+            except grpc.aio.InternalError:
+                # A message could not be sent: the client is gone, though gRPC has not cancelled the call yet.
+                code = "CANCELLED"
+                raise asyncio.CancelledError from None
             except Exception as error:
                 failure = self._failure(method, request_id, error)
             finally:
                 calls.end(task, stream=stream)
                 self._ended(method, code, failure, time.perf_counter() - started)
-            status = to_rpc_status(failure)
-            # Its message, which was cut: it goes percent-encoded, and a client takes no more than 16 KiB of metadata.
-            return await context.abort(
-                failure.code,
-                status.message,
-                ((STATUS_DETAILS_KEY, status.SerializeToString()), (REQUEST_ID_KEY, request_id)),
-            )
+            return await _abort(context, failure, request_id)
 
         return call
 
@@ -231,6 +248,20 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 return answer
 
         return traced
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], failure: RpcFailure, request_id: str) -> Never:
+    """End the call with the failure. Raises grpc.aio.AbortError, or CancelledError if the client is gone."""
+    status = to_rpc_status(failure)
+    try:
+        await context.abort(
+            failure.code,
+            # The status's message, which was cut: it is sent percent-encoded, and clients take 16 KiB of metadata.
+            status.message,
+            ((STATUS_DETAILS_KEY, status.SerializeToString()), (REQUEST_ID_KEY, request_id)),
+        )
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None
 
 
 def _writing(generate: Callable[[Any, Any], Any]) -> _Behaviour:

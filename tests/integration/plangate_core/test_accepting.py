@@ -13,12 +13,12 @@ import pytest
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import store_service_pb2, store_service_pb2_grpc
 
-from plangate_core.rpc.accepting import TRIED, open_server
+from plangate_core.rpc.accepting import TESTED_GRPCIO, open_server
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 from tests.support.polling import until
 
-BOTH_WAYS = pytest.mark.parametrize("tried", [TRIED, ()], ids=["ours", "grpc.aio's"])
+BOTH_WAYS = pytest.mark.parametrize("tested_grpcio", [TESTED_GRPCIO, ()], ids=["ours", "grpc.aio's"])
 
 
 class Plain(grpc.aio.ServerInterceptor):
@@ -29,6 +29,9 @@ class Plain(grpc.aio.ServerInterceptor):
 
     def wrapped(self, method: str, handler: Any) -> Any:
         return handler
+
+    def refusal(self, method: str, metadata: Any) -> None:
+        return None
 
 
 class Servicer(store_service_pb2_grpc.PlanServiceServicer, store_service_pb2_grpc.EventServiceServicer):
@@ -69,9 +72,9 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(tried: Sequence[str]) -> AsyncIterator[Served]:
+async def serving(tested_grpcio: Sequence[str]) -> AsyncIterator[Served]:
     servicer = Servicer()
-    server = open_server(Plain(), [("grpc.so_reuseport", 0)], tried)
+    server = open_server(Plain(), [("grpc.so_reuseport", 0)], tested_grpcio)
     store_service_pb2_grpc.add_PlanServiceServicer_to_server(servicer, server)
     store_service_pb2_grpc.add_EventServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -83,13 +86,13 @@ async def serving(tried: Sequence[str]) -> AsyncIterator[Served]:
 
 def test_the_installed_grpcio_was_tried() -> None:
     # When this fails: run the tests and benchmarks with that version, read what changed in its aio server, and add it.
-    assert grpc.__version__.rpartition(".")[0] in TRIED
+    assert grpc.__version__.rpartition(".")[0] in TESTED_GRPCIO
 
 
 @pytest.mark.asyncio
 @BOTH_WAYS
-async def test_many_calls_are_served_at_once_again_and_again(tried: Sequence[str]) -> None:
-    async with serving(tried) as served:
+async def test_many_calls_are_served_at_once_again_and_again(tested_grpcio: Sequence[str]) -> None:
+    async with serving(tested_grpcio) as served:
         for _ in range(2):
             served.servicer.release.clear()
             calls = [served.get_plan(f"plan-{number}") for number in range(300)]
@@ -100,8 +103,8 @@ async def test_many_calls_are_served_at_once_again_and_again(tried: Sequence[str
 
 @pytest.mark.asyncio
 @BOTH_WAYS
-async def test_streams_and_methods_that_are_not_there(tried: Sequence[str]) -> None:
-    async with serving(tried) as served:
+async def test_streams_and_methods_that_are_not_there(tested_grpcio: Sequence[str]) -> None:
+    async with serving(tested_grpcio) as served:
         stub = store_service_pb2_grpc.EventServiceStub(served.channel)
         watch = stub.WatchEvents(store_service_pb2.WatchEventsRequest(start_revision=4))
         assert [update.progress.revision async for update in watch] == [5, 6, 7]
@@ -113,8 +116,8 @@ async def test_streams_and_methods_that_are_not_there(tried: Sequence[str]) -> N
 
 @pytest.mark.asyncio
 @BOTH_WAYS
-async def test_a_call_that_is_given_up_ends_in_the_server_too(tried: Sequence[str]) -> None:
-    async with serving(tried) as served:
+async def test_a_call_that_is_given_up_ends_in_the_server_too(tested_grpcio: Sequence[str]) -> None:
+    async with serving(tested_grpcio) as served:
         calls = [served.get_plan("x") for _ in range(20)]
         await until(lambda: served.servicer.waiting == 20)
         for call in calls[:15]:
@@ -126,8 +129,8 @@ async def test_a_call_that_is_given_up_ends_in_the_server_too(tried: Sequence[st
 
 @pytest.mark.asyncio
 @BOTH_WAYS
-async def test_stopping_lets_calls_end_within_the_grace_and_takes_no_more(tried: Sequence[str]) -> None:
-    async with serving(tried) as served:
+async def test_stopping_lets_calls_end_within_the_grace_and_takes_no_more(tested_grpcio: Sequence[str]) -> None:
+    async with serving(tested_grpcio) as served:
         early = served.get_plan("early")
         await until(lambda: served.servicer.waiting == 1)
         stopping = asyncio.ensure_future(served.server.stop(20))
@@ -142,9 +145,9 @@ async def test_stopping_lets_calls_end_within_the_grace_and_takes_no_more(tried:
 
 @pytest.mark.asyncio
 @BOTH_WAYS
-async def test_stopping_at_once_leaves_no_task_behind(tried: Sequence[str]) -> None:
+async def test_stopping_at_once_leaves_no_task_behind(tested_grpcio: Sequence[str]) -> None:
     before = asyncio.all_tasks()
-    async with serving(tried) as served:
+    async with serving(tested_grpcio) as served:
         calls = [served.get_plan("x") for _ in range(10)]
         await until(lambda: served.servicer.waiting == 10)
         await served.server.stop(None)

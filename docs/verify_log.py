@@ -6,6 +6,8 @@
     python verify_log.py log.jsonl checkpoint.json    # what grpcurl printed for EventService/GetCheckpoint
 
 Each line must follow from the one before it, and have the hash of its own content; docs/event-log.md gives the layout.
+Each must also be one that the rules allow after what the log says of the same proposal before: its state, its writers,
+the approvals it asked for and those it was given. (Only the store's check compares args_digest with the arguments.)
 With a checkpoint that you kept elsewhere, the log must also still contain what it contained then. (The checkpoint's
 signature is Ed25519, which the standard library cannot check; docs/event-log.md shows the one line that does.)
 
@@ -36,8 +38,159 @@ def event_hash(event: dict) -> bytes:
     return hashlib.sha256(hashed).digest()
 
 
+STATES = [
+    "?",
+    "DRAFT",
+    "PENDING",
+    "APPROVED",
+    "EXECUTING",
+    "EXECUTED",
+    "FAILED",
+    "REJECTED",
+    "CANCELLED",
+    "EXPIRED",
+    "UNRESOLVED",
+]
+PROPOSAL, ALLOW = 2, 1
+IN_WORK = ("EXECUTING", "UNRESOLVED")
+FINAL = ("EXECUTED", "FAILED", "REJECTED", "CANCELLED", "EXPIRED")
+# Kind of entry: from which states it leads to which. The first entry of a proposal comes from none.
+STEPS = {
+    "created": ((None,), ("DRAFT", "PENDING")),
+    "approved_by_policy": ((None,), ("APPROVED",)),
+    "updated": (("DRAFT", "PENDING"), ("DRAFT", "PENDING")),
+    "submitted": (("DRAFT",), ("PENDING",)),
+    "approval_given": (("PENDING",), ("PENDING",)),
+    "approval_withdrawn": (("PENDING",), ("PENDING",)),
+    "approved": (("PENDING",), ("APPROVED",)),
+    "break_glass_requested": (("PENDING",), ("PENDING",)),
+    "approved_by_break_glass": (("PENDING",), ("APPROVED",)),
+    "rejected": (("PENDING",), ("REJECTED",)),
+    "cancel_requested": (IN_WORK, IN_WORK),
+    "cancelled": ((None, "DRAFT", "PENDING", "APPROVED", *IN_WORK), ("CANCELLED",)),
+    "claimed": (("APPROVED",), ("EXECUTING",)),
+    "lease_renewed": (("EXECUTING",), ("EXECUTING",)),
+    "executed": (IN_WORK, ("EXECUTED",)),
+    "retried": (IN_WORK, ("APPROVED",)),
+    "returned": (IN_WORK, ("APPROVED",)),
+    "failed": (IN_WORK, ("FAILED",)),
+    "unresolved": (("EXECUTING",), ("UNRESOLVED",)),
+    "resolved": (("UNRESOLVED",), ("EXECUTED", "APPROVED", "FAILED", "CANCELLED")),
+    "expired": (("DRAFT", "PENDING", "APPROVED"), ("EXPIRED",)),
+    "deleted": (("DRAFT", *FINAL), ("DRAFT", *FINAL)),
+    "purged": (("DRAFT", *FINAL), ("DRAFT", *FINAL)),
+}
+ADDS_APPROVAL = ("approval_given", "approved", "break_glass_requested", "approved_by_break_glass")
+ALIKE = str.maketrans({"0": "o", "1": "l", "i": "l", "|": "l", "!": "l", "m": "rn", "w": "vv", "5": "s", "$": "s"})
+
+
+def fields(encoded: bytes) -> dict[int, list]:
+    """A protobuf message's fields by number: whole numbers, and bytes."""
+    found, position = {}, 0
+
+    def varint() -> int:
+        nonlocal position
+        number = shift = 0
+        while True:
+            byte = encoded[position]
+            position += 1
+            number |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return number
+
+    while position < len(encoded):
+        key = varint()
+        if key & 7 == 0:
+            value = varint()
+        else:
+            size = varint() if key & 7 == 2 else {1: 8, 5: 4}[key & 7]
+            value, position = encoded[position : position + size], position + size
+        found.setdefault(key >> 3, []).append(value)
+    return found
+
+
+def person(identity: bytes) -> str:
+    """The same for identities that look alike."""
+    folded = identity.decode().casefold()
+    return folded.translate(ALIKE).translate(str.maketrans("", "", " ._-+'`\"")) or folded
+
+
+def facts(snapshot: bytes) -> dict:
+    """What the rules look at. Field numbers are those of protos/plangate/store/v1/proposal.proto."""
+    of = fields(snapshot)
+    decision = fields(of[32][0]) if 32 in of else {}
+    needed = [fields(each) for each in decision.get(7, [])]
+    roles = {each.get(1, [b""])[0]: each.get(2, [0])[0] for each in needed}
+    approvals = [fields(each) for each in of.get(15, [])]
+    return {
+        "version": of.get(11, [0])[0],
+        "state": STATES[of.get(10, [0])[0]],
+        "says": (of.get(4), of.get(12), of.get(13), of.get(14), of.get(32)),
+        "args_digest": of.get(12),
+        "effect": decision.get(1, [0])[0],
+        "required": of.get(13, [0])[0],
+        "roles": roles or {of.get(14, [b""])[0]: of.get(13, [0])[0]},
+        "writers": {person(each) for number in (22, 35, 37) for each in of.get(number, [])},
+        "approvals": [(each[1][0], each.get(2), each.get(3), each.get(6, []), 7 in each) for each in approvals],
+    }
+
+
+def lacks(now: dict) -> bool:
+    """Whether approvals that it asks for are missing. Each person counts once, for one role."""
+    people = {person(who): roles for who, _, _, roles, broke in now["approvals"] if not broke}
+    seats = [role for role, count in now["roles"].items() for _ in range(count)]
+    taken: dict[int, str] = {}
+
+    def seated(who: str, tried: set) -> bool:
+        for seat, role in enumerate(seats):
+            fits = not role or role in people[who] or (len(now["roles"]) == 1 and not people[who])
+            if fits and seat not in tried:
+                tried.add(seat)
+                if seat not in taken or seated(taken[seat], tried):
+                    taken[seat] = who
+                    return True
+        return False
+
+    for who in people:
+        seated(who, set())
+    return len(taken) < len(seats)
+
+
+def step_fault(before: dict | None, now: dict, event: dict) -> str:
+    """Why no rule allows this entry after the one before of the same proposal; empty when one does."""
+    kind, was = event["kind"].removeprefix("proposal."), before and before["state"]
+    sources, outcomes = STEPS.get(kind, ((), ()))
+    if was not in sources or now["state"] not in outcomes or now["version"] != event["version"]:
+        return f"{kind} does not lead from {was or 'nothing'} to {now['state']}"
+    given, had = now["approvals"], before["approvals"] if before else []
+    if before and kind != "updated" and (now["says"], now["writers"]) != (before["says"], before["writers"]):
+        return f"{kind} does not change what it says"
+    if kind in ADDS_APPROVAL:
+        if len(given) != len(had) + 1 or given[:-1] != had:
+            return "it adds other than one approval"
+        who, version, digest, _, broke = given[-1]
+        if who.decode() != event["actor"] or event["via"] or broke != ("break_glass" in kind):
+            return "the approval is not the actor's own"
+        if version != [before["version"]] or digest != before["args_digest"]:
+            return "the approval is for another version"
+        if person(who) in before["writers"] | {person(each[0]) for each in had}:
+            return "the approval is by a writer, or a second one"
+    elif kind == "approval_withdrawn":
+        if given != [each for each in had if each[0].decode() != event["actor"]] or given == had:
+            return "it takes back other than the actor's approval"
+    elif given != ([] if kind == "updated" else had):
+        return f"{kind} does not change approvals"
+    if now["state"] not in ("APPROVED", "EXECUTING", "EXECUTED", "UNRESOLVED"):
+        return ""
+    if len({person(each[0]) for each in given if each[4]}) >= 2 or (now["effect"] == ALLOW and not now["required"]):
+        return ""
+    return "approvals that it asks for are missing" if not any(now["roles"].values()) or lacks(now) else ""
+
+
 def verify(lines, checkpoint: dict | None = None) -> tuple[bool, str]:
     """Whether the log is sound, and one sentence about it."""
+    last: dict[str, dict] = {}
     revision, previous, kept_revision, kept_hash = 0, bytes(32), 0, bytes(32)
     if checkpoint is not None:
         # JSON leaves out what is 0: the revision, when nothing had been written yet.
@@ -54,6 +207,12 @@ def verify(lines, checkpoint: dict | None = None) -> tuple[bool, str]:
         previous = event_hash(event)
         if bytes.fromhex(event["hash"]) != previous:
             return False, f"revision {revision} was changed"
+        if event["entity_type"] == PROPOSAL:
+            now = facts(base64.b64decode(event["snapshot"], validate=True))
+            fault = step_fault(last.get(event["entity_id"]), now, event)
+            if fault:
+                return False, f"revision {revision} is not allowed: {fault}"
+            last[event["entity_id"]] = now
         if revision == kept_revision and previous != kept_hash:
             return False, f"revision {revision} is not what the checkpoint says it was"
     if revision < kept_revision:
@@ -72,7 +231,7 @@ def main(arguments: list[str]) -> int:
                 checkpoint = json.load(file)
         with open(arguments[0], encoding="utf-8") as log:
             sound, sentence = verify(log, checkpoint)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, struct.error) as problem:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error) as problem:
         print(f"not readable as a log: {type(problem).__name__}: {problem}", file=sys.stderr)
         return 2
     print(sentence)

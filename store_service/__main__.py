@@ -107,7 +107,7 @@ def _back_up(settings: StoreSettings, chosen: argparse.Namespace) -> int:
 
 
 def _check(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
-    health = asyncio.run(administration.check(settings.database_url))
+    health = asyncio.run(administration.check(settings.database_url, settings.planner_identity))
     with written("the answer"):
         print(
             f"schema {health.schema}, {health.events_checked} events up to revision {health.head_revision}, "

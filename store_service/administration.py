@@ -30,6 +30,7 @@ from store_service.domain.plan import Plan
 from store_service.domain.proposal import Proposal
 from store_service.event_log.verification import Finding, verify_log
 from store_service.messages.encoding import is_snapshot_of
+from store_service.messages.log_entries import entry_of
 
 _EVENTS_AT_ONCE = 500
 _PROBLEMS_SHOWN = 10
@@ -53,8 +54,9 @@ async def migrate(url: str) -> str:
     return known_schema_revision()
 
 
-async def check(url: str) -> Health:
-    """Check the file, the schema, the whole chain of hashes, and that every row says what the log says.
+async def check(url: str, planner_identity: str = "planner") -> Health:
+    """Check file, schema and hashes, that the rules allow every entry of the log, and that every row says what the log
+    says.
 
     Raises StartRefused, DatabaseUnavailable.
     """
@@ -72,7 +74,7 @@ async def check(url: str) -> Health:
             problems.append(f"the schema lacks the indexes {', '.join(indexes)}")
         finding = Finding(0, LogHead())
         if await head_is_readable(pool):
-            finding = await verify_log(Reader(pool))
+            finding = await verify_log(Reader(pool), read_entry=entry_of, planner_identity=planner_identity)
         else:
             problems.append("the head row of the log cannot be read, so the log was not checked")
         if finding.problem:

@@ -116,6 +116,7 @@ class StoreServer:
             recent,
             clock=self._clock,
             checkpoint_key=key,
+            planner_identity=settings.planner_identity,
             stall_seconds=settings.watch_stall_seconds,
             max_lag_events=settings.watch_max_lag_events,
         )

@@ -28,6 +28,7 @@ from store_service.messages.answers import (
     finding_to_proto,
     progress_update_to_bytes,
 )
+from store_service.messages.log_entries import entry_of
 from store_service.messages.queries import event_listing, event_view, max_events, progress_seconds
 from store_service.queries import EVENT_FIELDS, CheckpointKeyMissing, WatchTooSlow
 
@@ -44,6 +45,7 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
         *,
         clock: Clock,
         checkpoint_key: CheckpointKey | None,
+        planner_identity: str,
         stall_seconds: float,
         max_lag_events: int,
     ) -> None:
@@ -53,6 +55,7 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
         self._recent = recent
         self._clock = clock
         self._checkpoint_key = checkpoint_key
+        self._planner_identity = planner_identity
         self._stall_seconds = stall_seconds
         self._max_lag_events = max_lag_events
 
@@ -118,7 +121,14 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
 
     async def VerifyEvents(self, request: rpc.VerifyEventsRequest, context: Context) -> rpc.VerifyEventsResponse:
         allowed("VerifyEvents")
-        return finding_to_proto(await verify_log(self._reader, request.start_revision, request.end_revision))
+        finding = await verify_log(
+            self._reader,
+            request.start_revision,
+            request.end_revision,
+            read_entry=entry_of,
+            planner_identity=self._planner_identity,
+        )
+        return finding_to_proto(finding)
 
     async def GetCheckpoint(self, request: rpc.GetCheckpointRequest, context: Context) -> event_pb2.Checkpoint:
         allowed("GetCheckpoint")

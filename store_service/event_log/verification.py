@@ -1,18 +1,29 @@
-"""Walking the log's chain of hashes, in pieces, beside everything else that the store does."""
+"""Walking the log, in pieces, beside everything else that the store does: its chain of hashes, and whether each entry
+follows from what the log says of its plan or proposal before."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from store_service.domain.errors import InvalidField
-from store_service.domain.events import GENESIS_HASH, Event, EventUnreadable, LogHead, event_hash
+from store_service.domain.events import GENESIS_HASH, Event, EventKind, EventUnreadable, LogHead, event_hash
+from store_service.domain.plan import PlanState
+from store_service.domain.replay import PlanEntry, ProposalEntry, plan_fault, proposal_fault
 from store_service.event_log.recent_events import LogReader
+
+ReadEntry: TypeAlias = Callable[[Event], ProposalEntry | PlanEntry]
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 8 * 1024 * 1024
+# What may happen to what has ended, and is not remembered any more.
+_AFTER_THE_END = frozenset(
+    {EventKind.PLAN_DELETED, EventKind.PLAN_PURGED, EventKind.PROPOSAL_DELETED, EventKind.PROPOSAL_PURGED}
+)
 _UNREADABLE = "it has values that no event can have"
 
 
@@ -26,9 +37,73 @@ class Finding:
     problem: str = ""
 
 
-async def verify_log(reader: LogReader, start_revision: int = 0, end_revision: int = 0) -> Finding:
+class Replay:
+    """The rules of `domain.replay` over events in the order of the log.
+
+    Remembers the last entry of what has not ended yet. Of what began before the walk, or was forgotten because too much
+    is open at once, only what an entry says by itself is checked.
+    """
+
+    def __init__(
+        self, read_entry: ReadEntry, planner_identity: str, *, from_the_beginning: bool, max_remembered: int = 200_000
+    ) -> None:
+        self._read_entry = read_entry
+        self._planner_identity = planner_identity
+        self._max_remembered = max_remembered
+        self._knows_all = from_the_beginning
+        self._last: OrderedDict[str, ProposalEntry | PlanEntry] = OrderedDict()
+
+    def first_fault(self, events: Sequence[Event]) -> tuple[int, str] | None:
+        """The first revision that no rule allows, and why; None when all are allowed."""
+        for event in events:
+            fault = self._fault(event)
+            if fault:
+                return event.revision, fault
+        return None
+
+    def _fault(self, event: Event) -> str:
+        try:
+            entry = self._read_entry(event)
+        except ValueError as problem:
+            return str(problem)
+        before = self._last.pop(event.entity_id, None)
+        if before is None and event.version != 1 and self._knows_all and event.kind not in _AFTER_THE_END:
+            return f"the log has no version {event.version - 1} of it, or it had ended"
+        if isinstance(entry, ProposalEntry):
+            if before is not None and not isinstance(before, ProposalEntry):
+                return "its entity was a plan before"
+            if before is not None and before.proposal.version + 1 != event.version:
+                return f"version {event.version} does not follow version {before.proposal.version}"
+            fault = proposal_fault(before, entry, self._planner_identity)
+            ended = entry.proposal.has_ended
+        else:
+            if before is not None and not isinstance(before, PlanEntry):
+                return "its entity was a proposal before"
+            if before is not None and before.version + 1 != event.version:
+                return f"version {event.version} does not follow version {before.version}"
+            fault = plan_fault(before, entry)
+            ended = entry.state in (PlanState.FAILED, PlanState.CANCELLED)
+        if not fault and not ended:
+            self._last[event.entity_id] = entry
+            if len(self._last) > self._max_remembered:
+                self._last.popitem(last=False)
+                self._knows_all = False
+        return fault
+
+
+async def verify_log(
+    reader: LogReader,
+    start_revision: int = 0,
+    end_revision: int = 0,
+    *,
+    read_entry: ReadEntry,
+    planner_identity: str,
+) -> Finding:
     """Check the events from start (0: the first) to end (0: the head). When the walk gets to the head, check the head
     row too, and that nothing is beyond it.
+
+    read_entry: what an event says; raises ValueError.
+    planner_identity: whose word is policy's when an entry does not say who decided.
 
     The log may grow meanwhile: the head is the one at the beginning. Raises InvalidField, DatabaseUnavailable.
     """
@@ -48,6 +123,7 @@ async def verify_log(reader: LogReader, start_revision: int = 0, end_revision: i
         if not before or before[0].revision != start - 1:
             return Finding(0, head, start - 1, "it is missing")
         previous = before[0].hash
+    replay = Replay(read_entry, planner_identity, from_the_beginning=start == 1)
     expected = start
     while expected <= end:
         try:
@@ -57,7 +133,7 @@ async def verify_log(reader: LogReader, start_revision: int = 0, end_revision: i
         if not events:
             return Finding(expected - start, head, expected, "it is missing")
         # Hashing lets go of the interpreter's lock, and reading a piece of the log does so too.
-        bad = await asyncio.to_thread(first_bad, events, expected, previous)
+        bad = await asyncio.to_thread(first_bad, events, expected, previous, replay)
         if bad:
             return Finding(bad[0] - start, head, *bad)
         expected, previous = events[-1].revision + 1, events[-1].hash
@@ -94,8 +170,16 @@ async def _is_beyond_the_head(reader: LogReader, revision: int) -> bool:
     return bool(events) and (await reader.head()).revision < events[0].revision
 
 
-def first_bad(events: Sequence[Event], expected_revision: int, previous_hash: bytes) -> tuple[int, str] | None:
+def first_bad(
+    events: Sequence[Event], expected_revision: int, previous_hash: bytes, replay: Replay
+) -> tuple[int, str] | None:
     """The first revision that does not follow from what is before it, and what is wrong; None when all do."""
+    broken = _first_broken(events, expected_revision, previous_hash)
+    sound = events if broken is None else events[: broken[0] - expected_revision]
+    return replay.first_fault(sound) or broken
+
+
+def _first_broken(events: Sequence[Event], expected_revision: int, previous_hash: bytes) -> tuple[int, str] | None:
     for event in events:
         if event.revision != expected_revision:
             return expected_revision, "it is missing"

@@ -75,8 +75,9 @@ def failure_from_proto(failure: plan_pb2.Failure) -> Failure:
     return Failure(failure.reason, failure.message)
 
 
-def decision_from_proto(decision: plan_pb2.Decision, path: str) -> Decision:
-    """Raises InvalidField when nothing was decided."""
+def decision_from_proto(decision: plan_pb2.Decision, path: str, *, stored: bool = False) -> Decision:
+    """Raises InvalidField when nothing was decided. `decided_by` is the store's own word: taken from what it `stored`
+    only."""
     effect = _EFFECTS.get(decision.effect)
     if effect is None:
         raise InvalidField(f"{path}.effect", "is required")
@@ -100,6 +101,7 @@ def decision_from_proto(decision: plan_pb2.Decision, path: str) -> Decision:
         approval_requirements=requirements,
         governance_digest=decision.governance_digest,
         time_dependent=decision.time_dependent,
+        decided_by=decision.decided_by if stored else "",
     )
 
 

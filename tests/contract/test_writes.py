@@ -92,7 +92,7 @@ async def test_a_proposal_from_draft_to_done(store: Store) -> None:
         "proposal.executed",
     ]
     row = (await store.rows())[made.id]
-    assert row.decision == decision
+    assert row.decision == dataclasses.replace(decision, decided_by="alice")
     assert row.labels == {"team": "ops"}
     assert row.approvals == (Approval("bob", 3, row.args_digest, "ok", row.create_time),)
     assert (row.state, row.version, row.result_json) == (ProposalState.EXECUTED, 9, '{"ok":true}')

@@ -32,7 +32,9 @@ from store_service.domain.plan import Job, PlanDraft, PlanState
 from store_service.domain.proposal import Decision, Effect, Proposal, ProposalDraft
 from store_service.engine.failpoints import FailPoint, FailPoints
 from store_service.engine.writer import Writer, WriterOptions
+from store_service.event_log.verification import Replay
 from store_service.messages.encoding import snapshot_to_bytes
+from store_service.messages.log_entries import entry_of
 from tests.support.manual_clock import ManualClock
 from tests.support.proposals import ALICE, BOB, WORKER
 
@@ -96,7 +98,8 @@ class Store:
         return {proposal.id: proposal for proposal in map(proposal_from_row, rows)}
 
     async def events(self) -> list[Event]:
-        """The whole log, checked: no gaps, a sound chain, the head at its end, versions of each thing in one line."""
+        """The whole log, checked: no gaps, a sound chain, the head at its end, versions of each thing in one line, and
+        nothing that no rule allows."""
         async with self.database.read() as connection:
             events = [event_from_row(row) for row in await connection.execute(select(EVENTS).order_by("revision"))]
             head = (await connection.execute(select(LogHeadRow.__table__))).one()
@@ -110,6 +113,7 @@ class Store:
             versions[event.entity_id] = event.version
             previous = event.hash
         assert (head.revision, head.hash) == (len(events), previous)
+        assert Replay(entry_of, "planner", from_the_beginning=True).first_fault(events) is None
         return events
 
     async def kinds(self) -> list[str]:

@@ -1637,7 +1637,9 @@ class VerifyEventsResponse(_message.Message):
     FIRST_BAD_REVISION_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     valid: _builtins.bool
-    """True when every checked event fits its predecessor and its own content, and the head row fits the last event."""
+    """True when every checked event fits its predecessor and its own content, the rules allow it, and the head row fits the
+    last event.
+    """
     events_checked: _builtins.int
     """How many were checked."""
     head_revision: _builtins.int

@@ -1448,7 +1448,9 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def VerifyEvents(self, request, context):
-        """Walks the hash chain and compares its head; names the first bad revision.
+        """Walks the hash chain, compares its head, and replays the lifecycle over it, approvals and requirements included; names
+        the first revision that was changed or that no rule allows. Of proposals that began before start_revision, only what
+        an entry says by itself is checked.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

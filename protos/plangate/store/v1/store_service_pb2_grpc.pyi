@@ -560,7 +560,10 @@ class EventServiceStub:
     reason WATCH_TOO_SLOW, and may resume.
     """
     VerifyEvents: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.VerifyEventsRequest, _store_service_pb2.VerifyEventsResponse]
-    """Walks the hash chain and compares its head; names the first bad revision."""
+    """Walks the hash chain, compares its head, and replays the lifecycle over it, approvals and requirements included; names
+    the first revision that was changed or that no rule allows. Of proposals that began before start_revision, only what
+    an entry says by itself is checked.
+    """
     GetCheckpoint: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.GetCheckpointRequest, _event_pb2.Checkpoint]
     """Signs the current head of the log. Errors: FAILED_PRECONDITION (CHECKPOINT_KEY_MISSING)."""
 
@@ -577,7 +580,10 @@ class EventServiceAsyncStub(EventServiceStub):
     reason WATCH_TOO_SLOW, and may resume.
     """
     VerifyEvents: _aio.UnaryUnaryMultiCallable[_store_service_pb2.VerifyEventsRequest, _store_service_pb2.VerifyEventsResponse]  # type: ignore[assignment]
-    """Walks the hash chain and compares its head; names the first bad revision."""
+    """Walks the hash chain, compares its head, and replays the lifecycle over it, approvals and requirements included; names
+    the first revision that was changed or that no rule allows. Of proposals that began before start_revision, only what
+    an entry says by itself is checked.
+    """
     GetCheckpoint: _aio.UnaryUnaryMultiCallable[_store_service_pb2.GetCheckpointRequest, _event_pb2.Checkpoint]  # type: ignore[assignment]
     """Signs the current head of the log. Errors: FAILED_PRECONDITION (CHECKPOINT_KEY_MISSING)."""
 
@@ -609,7 +615,10 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _store_service_pb2.VerifyEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_store_service_pb2.VerifyEventsResponse, _abc.Awaitable[_store_service_pb2.VerifyEventsResponse]]:
-        """Walks the hash chain and compares its head; names the first bad revision."""
+        """Walks the hash chain, compares its head, and replays the lifecycle over it, approvals and requirements included; names
+        the first revision that was changed or that no rule allows. Of proposals that began before start_revision, only what
+        an entry says by itself is checked.
+        """
 
     @_abc_1.abstractmethod
     def GetCheckpoint(

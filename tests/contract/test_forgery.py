@@ -1,0 +1,157 @@
+"""A forger with write access to the database: rows, events and head. What they wrote is named, on every database."""
+
+from __future__ import annotations
+
+import io
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plangate.plan.v1 import plan_pb2
+from plangate.store.v1 import proposal_pb2
+from plangate.store.v1 import store_service_pb2 as rpc
+
+from store_service import administration
+from tests.support.forger import Forger, forge
+from tests.support.served_store import RunningStore, planned, running_store
+
+VERIFY_LOG = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "verify_log.py"))["verify"]
+APPROVED = proposal_pb2.PROPOSAL_STATE_APPROVED
+
+
+async def pending(store: RunningStore) -> proposal_pb2.Proposal:
+    """A proposal that needs two of finance, written by the planner for alice, approved by one."""
+    decision = plan_pb2.Decision(
+        effect=plan_pb2.EFFECT_REQUIRE_APPROVAL, rule="refunds", required_approvals=2, reviewer_role="finance"
+    )
+    job = plan_pb2.Job(id="a", action_name="refund", decision=decision)
+    job.action_args.update({"amount": 4800})
+    on_behalf = (("x-plangate-on-behalf-of", "alice"),)
+    plan = await store.planner.plans.CreatePlan(rpc.CreatePlanRequest(plan=planned(job)), metadata=on_behalf)
+    return await store.as_("finn", "finance").approve(await store.bob.get(plan.jobs[0].proposal_id))
+
+
+def approved(proposal: proposal_pb2.Proposal) -> None:
+    proposal.state = APPROVED
+
+
+def approved_by_nobody(proposal: proposal_pb2.Proposal) -> None:
+    proposal.state = APPROVED
+    proposal.required_approvals = 0
+    proposal.decision.required_approvals = 0
+
+
+def approved_by(reviewer: str, version: int, **fields: Any) -> Callable[[proposal_pb2.Proposal], None]:
+    def change(proposal: proposal_pb2.Proposal) -> None:
+        proposal.state = APPROVED
+        del proposal.approvals_missing[:]
+        proposal.approvals.add(reviewer=reviewer, version=version, args_digest=proposal.args_digest, **fields)
+
+    return change
+
+
+def allowed(proposal: proposal_pb2.Proposal) -> None:
+    proposal.decision.effect = plan_pb2.EFFECT_ALLOW
+    proposal.required_approvals = 0
+    proposal.state = APPROVED
+
+
+def more_money(proposal: proposal_pb2.Proposal) -> None:
+    proposal.action_args.update({"amount": 9_000_000})
+
+
+FORGERIES: dict[str, tuple[Callable[[Forger, str], Any], str]] = {
+    "an approval that nobody gave": (
+        lambda forger, id_: forger.append(id_, "proposal.approved", "mallory", approved),
+        "it adds other than one approval",
+    ),
+    "requirements that went away": (
+        lambda forger, id_: forger.append(id_, "proposal.approved", "mallory", approved_by_nobody),
+        "its requirements changed, which proposal.approved does not do",
+    ),
+    "a claim without approval": (
+        lambda forger, id_: forger.append(id_, "proposal.claimed", "worker", approved),
+        "proposal.claimed does not lead from PENDING to APPROVED",
+    ),
+    "an approval in another one's name": (
+        lambda forger, id_: forger.append(
+            id_, "proposal.approved", "mallory", approved_by("fay", 2, roles=["finance"])
+        ),
+        "the approval of fay was not given by themselves",
+    ),
+    "an approval of another version": (
+        lambda forger, id_: forger.append(id_, "proposal.approved", "fay", approved_by("fay", 1, roles=["finance"])),
+        "the approval is for another version or other arguments",
+    ),
+    "the requester's own approval": (
+        lambda forger, id_: forger.append(
+            id_, "proposal.approved", "Alice", approved_by("Alice", 2, roles=["finance"])
+        ),
+        "Alice approved their own words",
+    ),
+    "one reviewer twice": (
+        lambda forger, id_: forger.append(id_, "proposal.approved", "F1nn", approved_by("F1nn", 2, roles=["finance"])),
+        "F1nn approved twice",
+    ),
+    "a reviewer without the role": (
+        lambda forger, id_: forger.append(id_, "proposal.approved", "rob", approved_by("rob", 2, roles=["friends"])),
+        "it is APPROVED with 1 approvals of the role finance missing",
+    ),
+    "one admin who broke the glass": (
+        lambda forger, id_: forger.append(
+            id_, "proposal.approved_by_break_glass", "root", approved_by("root", 2, break_glass=True)
+        ),
+        "it is APPROVED with 1 approvals of the role finance missing",
+    ),
+    "policy that allowed it from the start": (
+        lambda forger, id_: forger.rewrite(id_, 1, allowed, kind="proposal.approved_by_policy", actor="root", via=""),
+        "it names planner as the planner that decided, who did not write it",
+    ),
+    "a beginning in state APPROVED": (
+        lambda forger, id_: forger.rewrite(id_, 1, allowed),
+        "proposal.created with state APPROVED is no beginning of a proposal",
+    ),
+    "other arguments under the same digest": (
+        lambda forger, id_: forger.rewrite(id_, 2, more_money),
+        "its args_digest is not that of its arguments",
+    ),
+}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", FORGERIES)
+async def test_the_first_entry_that_no_rule_allows_is_named(name: str, database_url: str) -> None:
+    async with running_store(database_url) as store:
+        proposal = await pending(store)
+    assert (await administration.check(database_url)).problems == ()
+    act, problem = FORGERIES[name]
+    await forge(database_url, lambda forger: act(forger, proposal.id))
+    problems = (await administration.check(database_url)).problems
+    assert any(problem in found and found.startswith("the log at revision ") for found in problems), problems
+    async with running_store(database_url) as store:
+        exported = io.StringIO()
+        await administration.export(database_url, exported)
+        sound, sentence = VERIFY_LOG(exported.getvalue().splitlines())
+        if name != "other arguments under the same digest":
+            assert not sound, sentence
+        verified = await store.bob.events.VerifyEvents(rpc.VerifyEventsRequest())
+        assert (verified.valid, verified.problem) == (False, problem)
+        assert verified.first_bad_revision > 1
+
+
+@pytest.mark.asyncio
+async def test_a_row_forged_before_a_claim_is_found_after_it(database_url: str) -> None:
+    """Older stores handed such a row out, and the claim's own entry then agreed with it."""
+    async with running_store(database_url) as store:
+        proposal = await pending(store)
+
+    def claimed(snapshot: proposal_pb2.Proposal) -> None:
+        snapshot.state = proposal_pb2.PROPOSAL_STATE_EXECUTING
+        snapshot.required_approvals = 0
+        snapshot.lease.worker = "worker"
+
+    await forge(database_url, lambda forger: forger.append(proposal.id, "proposal.claimed", "worker", claimed))
+    problems = (await administration.check(database_url)).problems
+    assert any("proposal.claimed does not lead from PENDING to EXECUTING" in found for found in problems), problems

@@ -1,0 +1,108 @@
+"""Somebody with write access to the database: rows, events and head, with a chain of hashes that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from plangate.store.v1 import proposal_pb2
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from store_service.domain.events import GENESIS_HASH, EntityType, Event, event_hash
+
+_HASHED = (
+    "revision, entity_type, entity_id, version, kind, actor, authenticated, via, time, request_id, comment, snapshot, "
+    "prev_hash, hash, plan_id"
+)
+
+
+class Forger:
+    """Changes a database behind the store's back, as carefully as somebody who has read docs/event-log.md."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+
+    async def set_row(self, proposal_id: str, **columns: Any) -> None:
+        """Columns of a proposal's row."""
+        assignments = ", ".join(f"{name} = :{name}" for name in columns)
+        await self._connection.execute(
+            text(f"UPDATE proposals SET {assignments} WHERE id = :id"), {**columns, "id": proposal_id}
+        )
+
+    async def append(
+        self, proposal_id: str, kind: str, actor: str, change: Callable[[proposal_pb2.Proposal], None], via: str = ""
+    ) -> None:
+        """One more event of a proposal, with its next version as `change` makes it, and the head moved on."""
+        events = await self._events()
+        last = next(event for event in reversed(events) if event.entity_id == proposal_id)
+        snapshot = proposal_pb2.Proposal.FromString(last.snapshot)
+        snapshot.version = last.version + 1
+        snapshot.updated_by = actor
+        change(snapshot)
+        event = last._replace(
+            revision=events[-1].revision + 1,
+            version=snapshot.version,
+            kind=kind,
+            actor=actor,
+            via=via,
+            comment="",
+            snapshot=snapshot.SerializeToString(),
+            prev_hash=events[-1].hash,
+        )
+        event = event._replace(hash=event_hash(event))
+        values = {**event._asdict(), "entity_type": int(event.entity_type), "authenticated": event.authenticated}
+        names = ", ".join(values)
+        await self._connection.execute(
+            text(f"INSERT INTO events ({names}, method) VALUES ({', '.join(f':{name}' for name in values)}, '')"),
+            values,
+        )
+        await self._head(event)
+
+    async def rewrite(
+        self, proposal_id: str, version: int, change: Callable[[proposal_pb2.Proposal], None], **fields: Any
+    ) -> None:
+        """One event of a proposal as it should have been, and every hash from there on made again."""
+        previous = GENESIS_HASH
+        for event in await self._events():
+            if (event.entity_id, event.version) == (proposal_id, version):
+                snapshot = proposal_pb2.Proposal.FromString(event.snapshot)
+                change(snapshot)
+                event = event._replace(snapshot=snapshot.SerializeToString(), **fields)
+            event = event._replace(prev_hash=previous)
+            event = event._replace(hash=event_hash(event))
+            previous = event.hash
+            await self._connection.execute(
+                text(
+                    "UPDATE events SET kind = :kind, actor = :actor, via = :via, snapshot = :snapshot, "
+                    "prev_hash = :prev_hash, hash = :hash WHERE revision = :revision"
+                ),
+                {
+                    name: getattr(event, name)
+                    for name in ("kind", "actor", "via", "snapshot", "prev_hash", "hash", "revision")
+                },
+            )
+            await self._head(event)
+
+    async def _events(self) -> list[Event]:
+        rows = await self._connection.execute(text(f"SELECT {_HASHED} FROM events ORDER BY revision"))
+        return [Event(*row)._replace(entity_type=EntityType(row[1]), authenticated=bool(row[6])) for row in rows]
+
+    async def _head(self, event: Event) -> None:
+        await self._connection.execute(
+            text("UPDATE log_head SET revision = :revision, hash = :hash"),
+            {"revision": event.revision, "hash": event.hash},
+        )
+
+
+async def forge(database_url: str, *acts: Callable[[Forger], Any]) -> None:
+    """Each act in turn, in one transaction."""
+    url = make_url(database_url)
+    driver = "sqlite+aiosqlite" if url.get_backend_name() == "sqlite" else "postgresql+asyncpg"
+    engine = create_async_engine(url.set(drivername=driver))
+    async with engine.begin() as connection:
+        forger = Forger(connection)
+        for act in acts:
+            await act(forger)
+    await engine.dispose()

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from plangate_client.command import credentials, inbox, logbook, plans, reviews, servers, work
+from plangate_client.command import agents, credentials, inbox, logbook, plans, reviews, servers, work
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.session import GlobalOptions
 from plangate_core.process import standard_output
@@ -92,7 +92,7 @@ def options(
 _PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     "Ask": (plans.plan, plans.actions),
     "Review": (reviews.proposals, reviews.show, reviews.approve, reviews.reject, reviews.cancel, reviews.revise),
-    "Run and look back": (work.work, logbook.log, servers.replay),
+    "Run and look back": (work.work, agents.mcp, logbook.log, servers.replay),
     "Servers": (servers.up, servers.store, servers.model),
 }
 for _panel, _functions in _PANELS.items():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from google.protobuf.struct_pb2 import Struct
 from plangate.plan.v1 import plan_pb2
-from plangate.store.v1 import proposal_pb2
+from plangate.store.v1 import event_pb2, proposal_pb2
 
 from plangate_client.client import StoreClient
 from plangate_client.errors import PlangateError
@@ -19,7 +19,7 @@ from plangate_client.executor.arguments import arguments_fault
 from plangate_client.executor.catalogue import BoundAction
 from plangate_client.executor.command_binding import CommandBinding
 from plangate_client.executor.command_run import run_command
-from plangate_client.executor.consent import consent_fault
+from plangate_client.executor.consent import consent_fault, log_fault
 from plangate_client.executor.http_run import run_http
 from plangate_client.executor.outcome import Outcome
 from plangate_client.executor.refusals import LEASE_IS_LOST, is_refusal
@@ -29,6 +29,7 @@ from plangate_core.contract.struct_codec import JsonObject, StructRefused, json_
 
 _RESULT_LIMIT_BYTES = 60 * 1024
 _MESSAGE_CHARACTERS = 2000
+_EVENTS_AT_ONCE = 100
 _log = logging.getLogger(__name__)
 
 
@@ -140,7 +141,10 @@ class ProposalQueue:
             args = struct_to_json(proposal.action_args, "action_args")
         except StructRefused as error:
             return Outcome(reason="ARGUMENTS_REFUSED", message=str(error))
-        if fault := consent_fault(proposal, args):
+        events = self._store.events.list_all(
+            filter=f'entity_id = "{proposal.id}"', view=event_pb2.EVENT_VIEW_FULL, page_size=_EVENTS_AT_ONCE
+        )
+        if fault := consent_fault(proposal, args) or log_fault(proposal, [event async for event in events]):
             return Outcome(reason="CONSENT_MISSING", message=fault)
         if fault := arguments_fault(args, action.arguments):
             return Outcome(reason="ARGUMENTS_REFUSED", message=f"the executor's catalogue refuses them: {fault}")

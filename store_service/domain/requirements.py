@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from plangate_core.contract.approval_seats import open_seats
 from plangate_core.text.look_alikes import person_key
 from store_service.domain.proposal import Approval, ApprovalRequirement, Proposal
 
@@ -28,34 +29,11 @@ def approvals_missing(proposal: Proposal) -> tuple[ApprovalRequirement, ...]:
 def missing(
     requirements: Sequence[ApprovalRequirement], approvals: Iterable[Approval]
 ) -> tuple[ApprovalRequirement, ...]:
-    """What these approvals leave open. Each person counts once, and for one requirement only.
-
-    Approvals of stores that did not write roles down have none: they were checked against the one role when they were
-    given, so they count for it.
-    """
-    people = {person_key(approval.reviewer): approval for approval in approvals}
-    seats = [requirement.role for requirement in requirements for _ in range(requirement.count)]
-    single = len(requirements) == 1
-    taken: dict[int, str] = {}
-
-    def seated(person: str, tried: set[int]) -> bool:
-        """Finds a seat, moving others to another of theirs where needed (augmenting paths of a bipartite matching)."""
-        roles = people[person].roles
-        for seat, role in enumerate(seats):
-            if seat in tried or (role and role not in roles and not (single and not roles)):
-                continue
-            tried.add(seat)
-            if seat not in taken or seated(taken[seat], tried):
-                taken[seat] = person
-                return True
-        return False
-
-    for person in people:
-        seated(person, set())
-    left: dict[str, int] = {}
-    for seat, role in enumerate(seats):
-        if seat not in taken:
-            left[role] = left.get(role, 0) + 1
+    """What these approvals leave open. Each person counts once, and for one requirement only."""
+    left = open_seats(
+        [(requirement.role, requirement.count) for requirement in requirements],
+        ((approval.reviewer, approval.roles) for approval in approvals),
+    )
     return tuple(ApprovalRequirement(role, count) for role, count in left.items())
 
 

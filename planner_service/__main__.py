@@ -1,8 +1,8 @@
 """`python -m planner_service` serves. Also `... check`: try the files; `... model pull|status`: the embedded model;
 `... replay`: make recorded plans again.
 
-Exit status: 0 done; 1 refused or found a problem, said on standard error in one line; 2 wrong arguments or settings.
-`replay` has its own (replay_command.py). 141 nobody reads the output any more.
+Exit status: 0 done; 1 refused or a problem found, each on one line of standard error; 2 wrong arguments or settings;
+141 the reader of standard output is gone. `replay` has its own (replay/command.py).
 """
 
 from __future__ import annotations
@@ -41,11 +41,14 @@ def _run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m planner_service", description="Plangate's planner.")
     verbs = parser.add_subparsers(dest="verb")
     verbs.add_parser("serve", help="take calls (the default); settings come from the environment")
-    verbs.add_parser("check", help="read catalogue and policy, say what is wrong with them, and exit")
+    check = verbs.add_parser(
+        "check", help="read catalogue, policy and tokens, list all that is wrong with them, and exit"
+    )
+    check.add_argument("--strict", action="store_true", help="fail on warnings too")
     verbs.add_parser("model", help="fetch the embedded model (pull), or say whether it is there (status)")
     verbs.add_parser("replay", help="make the plans of a recorded run again, without a model, and compare them")
     replaying = arguments[:1] == ["replay"]
-    verb = "replay" if replaying else parser.parse_args(arguments).verb
+    parsed = argparse.Namespace(verb="replay") if replaying else parser.parse_args(arguments)
     try:
         settings = read_settings(PlannerSettings)
     except SettingsRefused as error:
@@ -59,22 +62,34 @@ def _run(arguments: list[str]) -> int:
         from planner_service.replay.command import run as replay
 
         return replay(arguments[1:], settings)
-    try:
-        governance = read_governance(settings.catalogue_file, settings.policy_file).current
-    except GovernanceRefused as error:
-        return _refused(str(error))
-    if verb == "check":
-        for warning in governance.catalogue.warnings:
-            print(f"plangate-planner: warning: {warning}", file=sys.stderr)
-        with written("the answer"):
-            print(f"catalogue: {len(governance.catalogue.actions)} actions, digest {governance.catalogue.digest}")
-            print(f"policy: {len(governance.policy.rules)} rules, digest {governance.policy.digest}")
-        return 0
+    if parsed.verb == "check":
+        return _check(settings, strict=parsed.strict)
     return asyncio.run(_serve(settings))
 
 
+def _check(settings: PlannerSettings, *, strict: bool) -> int:
+    """Lists every fault and warning of the files on standard error; what they hold on standard output."""
+    try:
+        governance = read_governance(
+            settings.catalogue_file, settings.policy_file, known_roles=settings.known_roles
+        ).current
+    except GovernanceRefused as error:
+        for fault in error.faults:
+            _refused(fault)
+        return 1
+    warnings = (*governance.catalogue.warnings, *governance.policy.warnings)
+    for warning in warnings:
+        _refused(warning if strict else f"warning: {warning}")
+    if strict and warnings:
+        return 1
+    with written("the answer"):
+        print(f"catalogue: {len(governance.catalogue.actions)} actions, digest {governance.catalogue.digest}")
+        print(f"policy: {len(governance.policy.rules)} rules, digest {governance.policy.digest}")
+    return 0
+
+
 async def _serve(settings: PlannerSettings) -> int:
-    # Two seconds of SDKs: whoever only asks, or is refused, need not wait for them.
+    # The SDKs take two seconds to import: only a server needs them.
     from plangate_core.process.open_files import allow_many_open_files
     from plangate_core.rpc.auth import TokensFileInvalid
     from plangate_core.rpc.server import ServerRefused, run_until_signal

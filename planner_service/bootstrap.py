@@ -176,7 +176,7 @@ class PlannerServer:
         )
         await self.grpc.set_serving(True)
         await self.grpc.set_health(POLICY_HEALTH, True)
-        self._say_what_was_started()
+        self._log_start()
         return port
 
     async def stop(self, grace_seconds: float | None = None) -> None:
@@ -258,7 +258,7 @@ class PlannerServer:
         file = self._settings.model_record_file
         return None if file is None else PlanRecorder(file, self._settings.generation_settings(), reason_of)
 
-    def _say_what_was_started(self) -> None:
+    def _log_start(self) -> None:
         catalogue, policy = self.governance.current.catalogue, self.governance.current.policy
         _log.info(
             "serving",
@@ -310,7 +310,7 @@ class PlannerServer:
 
 def _read_governance(settings: PlannerSettings, metrics: GovernanceMetrics) -> GovernanceFiles:
     try:
-        return read_governance(settings.catalogue_file, settings.policy_file, metrics)
+        return read_governance(settings.catalogue_file, settings.policy_file, metrics, settings.known_roles)
     except GovernanceRefused as error:
         raise PlannerRefused(str(error)) from error
 

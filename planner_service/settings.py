@@ -1,4 +1,4 @@
-"""What the planner can be told by its environment. Values are read once, at start."""
+"""Settings of the planner, from environment variables. Read once, at start."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _Models = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)]
 
 def _provider_keys() -> dict[str, str]:
     """Keys under the names that the providers' own tools use."""
-    # Brings the providers' SDKs with it, two seconds' worth: only when a model is about to be asked.
+    # Imports the providers' SDKs, which takes two seconds: only before a model is called.
     from planner_service.generation.providers.providers import KEY_VARIABLES
 
     return {name: os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)}
@@ -177,6 +177,20 @@ class PlannerSettings(ServerSettings):
     def usable_models(self) -> frozenset[str]:
         """All that a request may name."""
         return frozenset((*self.models, *self.allowed_models))
+
+    def known_roles(self) -> frozenset[str] | None:
+        """The roles that identities of the tokens file hold; None where callers name their roles themselves."""
+        if self.auth_tokens_file is None:
+            return None
+        # Brings gRPC with it, which `check` needs for this only.
+        from plangate_core.rpc.auth import TokensFileInvalid, read_tokens_file
+
+        try:
+            callers = read_tokens_file(self.auth_tokens_file).values()
+        except TokensFileInvalid:
+            # The server refuses it at start, and keeps the tokens it had when it reads it again.
+            return None
+        return frozenset(role for caller in callers for role in caller.roles)
 
     def generation_limits(self) -> GenerationLimits:
         """What bounds one plan."""

@@ -15,20 +15,23 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import rfc8785
-from pydantic import BeforeValidator, Field, StringConstraints
+from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
 
 from plangate_core.catalogue.argument_schema import ArgumentSchema, closed
 from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
 from plangate_core.catalogue.document import Document, DocumentInvalid, Form, YamlPath
 from plangate_core.catalogue.duration_text import DurationText, parse_duration
-from plangate_core.catalogue.effect import Effect
+from plangate_core.catalogue.effect import ApprovalRequirement, Effect
 from plangate_core.catalogue.finding import Finding
 from plangate_core.catalogue.schema_bounds import SchemaRefused
 from plangate_core.catalogue.schema_dialect import rewritten
 from plangate_core.catalogue.schema_lint import oddities
 from plangate_core.catalogue.yaml_document import parse_document, read_text
+from plangate_core.contract.limits import LABEL_KEY, MAX_LABEL_VALUE_CHARACTERS
 
 MAX_ACTIONS = 1_000
+MAX_APPROVALS = 20
+"""Of one role, for one job."""
 ACTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
 
 
@@ -49,12 +52,12 @@ class Risk(Enum):
 class ActionPolicy:
     """What the catalogue itself says of an action: it counts as the policy rule `catalogue:<action>`.
 
-    `approvals` is at least 1 where the effect is REQUIRE_APPROVAL, else 0. `expires_in` of None leaves it to the store.
+    requirements: who must approve, each role once; empty unless the effect is REQUIRE_APPROVAL. `expires_in` of None
+    leaves it to the store.
     """
 
     effect: Effect
-    approvals: int = 0
-    role: str = ""
+    requirements: tuple[ApprovalRequirement, ...] = ()
     reason: str = ""
     expires_in: timedelta | None = None
 
@@ -81,7 +84,11 @@ class Action:
 
 
 class Catalogue:
-    """All actions, in the order of the file. Immutable. `warnings`: what is odd in the file, each with its place."""
+    """All actions, in the order of the file. Immutable.
+
+    warnings: what is odd in the file, each with its place. labels: those that plans may carry, each with its values,
+    any where there are none; None where the catalogue does not list labels.
+    """
 
     def __init__(
         self,
@@ -90,10 +97,12 @@ class Catalogue:
         schemas: Mapping[str, ArgumentSchema],
         warnings: tuple[str, ...] = (),
         document: Document | None = None,
+        labels: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self.actions = actions
         self.digest = digest
         self.warnings = warnings
+        self.labels = labels
         self._by_name = {action.name: action for action in actions}
         self._schemas = schemas
         self._document = document
@@ -146,13 +155,24 @@ def parse_catalogue(text: str) -> Catalogue:
 
 
 _Role = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}$")]
+_Count = Annotated[int, Field(ge=1, le=MAX_APPROVALS)]
+
+
+def _approvals_form(value: Any) -> str:
+    return "by_role" if isinstance(value, dict) else "count"
+
+
+_CountByRole = Annotated[dict[_Role, _Count], Field(min_length=1, max_length=20)]
+_Approvals = Annotated[
+    Annotated[_Count, Tag("count")] | Annotated[_CountByRole, Tag("by_role")], Discriminator(_approvals_form)
+]
 
 
 class ActionPolicyForm(Form):
     """The mapping form of an action's `policy:`."""
 
     effect: Literal["allow", "require_approval", "deny"]
-    approvals: Annotated[int, Field(ge=1, le=20)] | None = None
+    approvals: _Approvals | None = None
     role: _Role | None = None
     reason: Annotated[str, StringConstraints(min_length=1, max_length=1000)] | None = None
     expires_in: DurationText | None = None
@@ -173,43 +193,50 @@ class _ActionForm(Form):
     http: HttpForm | None = None
 
 
+_LabelKey = Annotated[str, StringConstraints(pattern=rf"^{LABEL_KEY.pattern}$")]
+_LabelValue = Annotated[str, StringConstraints(max_length=MAX_LABEL_VALUE_CHARACTERS)]
+
+
 class _CatalogueForm(Form):
     version: Literal[1]
+    labels: dict[_LabelKey, list[_LabelValue] | None] | None = None
     actions: Annotated[list[Any], Field(min_length=1, max_length=MAX_ACTIONS)]
 
 
 def _build(document: Document, source: str) -> Catalogue:
     """The catalogue that a document says. Raises DocumentInvalid with all that is wrong with it."""
-    document.fit(_CatalogueForm)
+    form = document.fit(_CatalogueForm)
     entries = document.value.get("actions") if isinstance(document.value, dict) else None
     actions: dict[str, Action] = {}
     schemas: dict[str, ArgumentSchema] = {}
     warnings: list[str] = []
     for index, entry in enumerate(entries[:MAX_ACTIONS] if isinstance(entries, list) else ()):
         path: YamlPath = ("actions", index)
-        form = document.fit(_ActionForm, path)
+        action = document.fit(_ActionForm, path)
         # The schema is looked at also where another field is wrong: all faults are to be seen at once.
         schema = _schema(entry, document, path, warnings, source) if isinstance(entry, dict) else None
-        if form is None:
+        if action is None:
             continue
-        if form.name in actions:
-            document.refuse((*path, "name"), f"the action {form.name!r} is given twice")
-        if form.command and form.http:
+        if action.name in actions:
+            document.refuse((*path, "name"), f"the action {action.name!r} is given twice")
+        if action.command and action.http:
             document.refuse((*path, "http"), "an action binds command or http, not both")
-        policy = action_policy(form.policy, document, (*path, "policy")) if form.policy else None
+        policy = action_policy(action.policy, document, (*path, "policy")) if action.policy else None
         if schema is None:
             continue
-        schemas[form.name] = schema
-        actions[form.name] = Action(
-            name=form.name,
-            description=form.description.strip(),
+        schemas[action.name] = schema
+        actions[action.name] = Action(
+            name=action.name,
+            description=action.description.strip(),
             parameters=schema.schema,
-            risk=Risk(form.risk or "unspecified"),
+            risk=Risk(action.risk or "unspecified"),
             policy=policy,
-            binding=form.command or form.http,
+            binding=action.command or action.http,
         )
     document.raise_faults()
-    return Catalogue(tuple(actions.values()), digest_of(document.value), schemas, tuple(warnings), document)
+    assert form is not None
+    labels = None if form.labels is None else {key: tuple(values or ()) for key, values in form.labels.items()}
+    return Catalogue(tuple(actions.values()), digest_of(document.value), schemas, tuple(warnings), document, labels)
 
 
 def _schema(
@@ -244,13 +271,20 @@ def action_policy(form: ActionPolicyForm, document: Document, path: YamlPath) ->
         for field in ("approvals", "role", "expires_in"):
             if getattr(form, field) is not None:
                 document.refuse((*path, field), f"only require_approval takes {field}")
+    if isinstance(form.approvals, dict) and form.role is not None:
+        document.refuse((*path, "role"), "approvals gives the roles already")
     return ActionPolicy(
         effect=effect,
-        approvals=(form.approvals or 1) if effect is Effect.REQUIRE_APPROVAL else 0,
-        role=form.role or "",
+        requirements=_requirements(form) if effect is Effect.REQUIRE_APPROVAL else (),
         reason=form.reason or "",
         expires_in=parse_duration(form.expires_in) if form.expires_in else None,
     )
+
+
+def _requirements(form: ActionPolicyForm) -> tuple[ApprovalRequirement, ...]:
+    if isinstance(form.approvals, dict):
+        return tuple(ApprovalRequirement(role, count) for role, count in form.approvals.items())
+    return (ApprovalRequirement(form.role or "", form.approvals or 1),)
 
 
 def digest_of(value: Any) -> str:

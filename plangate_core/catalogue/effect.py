@@ -1,7 +1,8 @@
-"""The three things that policy, and the catalogue itself, can say of an action."""
+"""What policy, and the catalogue itself, can decide about an action."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 
@@ -11,3 +12,11 @@ class Effect(Enum):
     ALLOW = "allow"
     REQUIRE_APPROVAL = "require_approval"
     DENY = "deny"
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequirement:
+    """So many distinct reviewers who have the role; any reviewer where it is empty."""
+
+    role: str
+    count: int

@@ -17,6 +17,7 @@ from cel_expr_python import cel
 
 from plangate_core.text.truncation import truncate
 from planner_service.governance.condition_cost import Cost, PatternRefused, Weights
+from planner_service.governance.condition_tree import Node, nodes, read_tree
 
 MAX_LENGTH = 2_000
 MAX_MACRO_NESTING = 2
@@ -28,6 +29,7 @@ _VARIABLES = {
     "action": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
     "args": cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
     "labels": cel.Type.Map(cel.Type.STRING, cel.Type.STRING),
+    "assumed": cel.Type.List(cel.Type.STRING),
     "requester": cel.Type.STRING,
     "now": cel.Type.TIMESTAMP,
 }
@@ -45,7 +47,7 @@ class ConditionFailed(Exception):
 
 
 class ConditionCompiler:
-    """Compiles conditions over `action`, `args`, `labels`, `requester` and `now`."""
+    """Compiles conditions over `action`, `args`, `labels`, `assumed`, `requester` and `now`."""
 
     def __init__(self) -> None:
         self._environment = cel.NewEnv(variables=_VARIABLES)
@@ -58,13 +60,14 @@ class ConditionCompiler:
         except RuntimeError as error:
             raise ConditionInvalid(_first_fault(str(error))) from None
         try:
-            cost = Cost(expression.serialize())
+            tree = read_tree(expression.serialize())
+            cost = Cost(tree)
         except PatternRefused as error:
             raise ConditionInvalid(str(error)) from None
         # DYN is what an argument alone has: whether it is a truth value shows when it is there.
         if expression.return_type() not in (cel.Type.BOOL, cel.Type.DYN):
             raise ConditionInvalid(f"must be true or false, but is {expression.return_type().name()}")
-        return Condition(text, expression, cost)
+        return Condition(text, expression, tree, cost)
 
     def values(self, values: Mapping[str, Any]) -> Values:
         """Values for all variables, to be used for any number of conditions."""
@@ -95,10 +98,12 @@ class Values:
 
 
 class Condition:
-    """A compiled condition."""
+    """A compiled condition. `tree`: its expression, for those who check it against a catalogue."""
 
-    def __init__(self, text: str, expression: cel.Expression, cost: Cost) -> None:
+    def __init__(self, text: str, expression: cel.Expression, tree: Node, cost: Cost) -> None:
         self.text = text
+        self.tree = tree
+        self.time_dependent = any(node.kind == "ident" and node.name == "now" for node in nodes(tree))
         self._expression = expression
         self._cost = cost
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import re2
 
-from planner_service.governance.condition_tree import Node, nodes, read_tree
+from planner_service.governance.condition_tree import Node, nodes
 
 MAX_ITERATIONS = 10_000
 """The runtime's own limit, for all macros of an expression together."""
@@ -45,9 +45,9 @@ class PatternRefused(Exception):
 class Cost:
     """The cost of one compiled expression. Immutable."""
 
-    def __init__(self, serialized: bytes) -> None:
-        """`serialized`: a CheckedExpr of cel-spec's checked.proto, in an Any. Raises PatternRefused."""
-        self._root = read_tree(serialized)
+    def __init__(self, root: Node) -> None:
+        """`root`: of the expression's tree. Raises PatternRefused."""
+        self._root = root
         self._patterns = dict(_patterns(self._root))
         every = list(nodes(self._root))
         self._operations = len(every)
@@ -250,7 +250,7 @@ def _instructions(pattern: str) -> int:
     try:
         return max(1, int(re2.compile(pattern, options=options).programsize))
     except re2.error as error:
-        said = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
-        if "too large" in said:
-            said = "it unfolds to too much: repeat less, or smaller sets of characters"
-        raise PatternRefused(f"invalid regular expression: {said}") from None
+        fault = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+        if "too large" in fault:
+            fault = "it unfolds to too much: repeat less, or smaller sets of characters"
+        raise PatternRefused(f"invalid regular expression: {fault}") from None

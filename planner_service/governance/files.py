@@ -16,10 +16,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from plangate_core.catalogue.catalogue import load_catalogue
 from plangate_core.catalogue.document import DocumentInvalid
 from planner_service.governance.governance import Governance
-from planner_service.governance.policy import catalogue_policy, load_policy
+from planner_service.governance.policy_file import PolicyInvalid, catalogue_policy, load_policy
 
 Stamps = tuple[tuple[int, ...], ...]
 """Of each file: modification time, change time (mode and owner count), size, inode."""
+
+KnownRoles = Callable[[], frozenset[str] | None]
+"""The roles that identities hold; None where callers name their roles themselves."""
 
 _STILL_SECONDS = 0.2
 _READS_AT_ONCE = 5
@@ -28,11 +31,18 @@ _log = structlog.get_logger(__name__)
 
 
 class GovernanceRefused(Exception):
-    """There is no usable catalogue or policy; the message says on one line where and why."""
+    """There is no usable catalogue or policy; the message says on one line where and why. `faults`: all of them."""
+
+    def __init__(self, message: str, faults: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.faults = faults or (message,)
 
 
 def read_governance(
-    catalogue_file: Path | None, policy_file: Path | None, metrics: GovernanceMetrics | None = None
+    catalogue_file: Path | None,
+    policy_file: Path | None,
+    metrics: GovernanceMetrics | None = None,
+    known_roles: KnownRoles = lambda: None,
 ) -> GovernanceFiles:
     """Catalogue and policy as the settings name them. Raises GovernanceRefused."""
     if catalogue_file is None:
@@ -40,9 +50,12 @@ def read_governance(
             "no catalogue: name the YAML file of the actions that may be planned in PLANGATE_CATALOGUE_FILE"
         )
     try:
-        return GovernanceFiles(catalogue_file, policy_file, metrics)
+        return GovernanceFiles(catalogue_file, policy_file, metrics, known_roles)
+    except PolicyInvalid as error:
+        warnings = (f"warning: {warning}" for warning in error.warnings)
+        raise GovernanceRefused(str(error), (*error.lines(), *warnings)) from error
     except DocumentInvalid as error:
-        raise GovernanceRefused(str(error)) from error
+        raise GovernanceRefused(str(error), tuple(error.lines())) from error
 
 
 class GovernanceMetrics:
@@ -58,8 +71,9 @@ class GovernanceMetrics:
             registry=registry,
         )
         self.usable.set(1)
-        self.warnings = Gauge(
-            "plangate_catalogue_warnings", "What is odd in the catalogue that is in force", registry=registry
+        self.warnings = Gauge("plangate_catalogue_warnings", "Warnings about the catalogue in force", registry=registry)
+        self.policy_warnings = Gauge(
+            "plangate_policy_warnings", "Warnings about the policy in force", registry=registry
         )
 
 
@@ -67,9 +81,14 @@ class GovernanceFiles:
     """Catalogue and policy as their files say, reloaded when those change. A bad file keeps what was in force."""
 
     def __init__(
-        self, catalogue_file: Path, policy_file: Path | None, metrics: GovernanceMetrics | None = None
+        self,
+        catalogue_file: Path,
+        policy_file: Path | None,
+        metrics: GovernanceMetrics | None = None,
+        known_roles: KnownRoles = lambda: None,
     ) -> None:
-        """Reads both. Raises CatalogueInvalid, PolicyInvalid."""
+        """Reads both. `known_roles` is called at each reading. Raises CatalogueInvalid, PolicyInvalid."""
+        self._known_roles = known_roles
         self._catalogue_file = catalogue_file
         self._policy_file = policy_file
         self._metrics = metrics
@@ -81,9 +100,11 @@ class GovernanceFiles:
         self._count_warnings()
 
     def log_warnings(self) -> None:
-        """Log the warnings of the catalogue in force."""
+        """Log the warnings of the catalogue and the policy in force."""
         for warning in self.current.catalogue.warnings:
             _log.warning("in the catalogue", what=warning)
+        for warning in self.current.policy.warnings:
+            _log.warning("in the policy", what=warning)
 
     def reload(self) -> bool:
         """Read both again and put them in force. Returns False, and says why in `fault`, when one cannot be used.
@@ -98,7 +119,8 @@ class GovernanceFiles:
             fresh = self._read()
         except DocumentInvalid as error:
             self.fault = str(error)
-            _log.error("reload refused: what was in force stays in force", fault=self.fault)
+            for fault in error.lines():
+                _log.error("reload refused: what was in force stays in force", fault=fault)
             self._count("refused", usable=False)
             return False
         changed = (fresh.catalogue.digest, fresh.policy.digest) != (
@@ -143,7 +165,9 @@ class GovernanceFiles:
 
     def _read_once(self) -> Governance:
         catalogue = load_catalogue(self._catalogue_file)
-        return Governance(catalogue, load_policy(self._policy_file) if self._policy_file else catalogue_policy())
+        if self._policy_file is None:
+            return Governance(catalogue, catalogue_policy())
+        return Governance(catalogue, load_policy(self._policy_file, catalogue, self._known_roles()))
 
     def _stamps(self) -> Stamps:
         return tuple(_stamp(path) for path in (self._catalogue_file, self._policy_file) if path is not None)
@@ -156,6 +180,7 @@ class GovernanceFiles:
     def _count_warnings(self) -> None:
         if self._metrics is not None:
             self._metrics.warnings.set(len(self.current.catalogue.warnings))
+            self._metrics.policy_warnings.set(len(self.current.policy.warnings))
 
 
 class ChangeDebouncer:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Protocol
 
-from plangate_core.catalogue.catalogue import Action, Catalogue, Risk
+from plangate_core.catalogue.catalogue import Action, Catalogue, Risk, digest_of
 from planner_service.governance.decision import Decision
-from planner_service.governance.policy import Policy, Subject
+from planner_service.governance.policy import Policy
+from planner_service.governance.policy_rule import Subject
 
 _LONGEST_HOLD_SECONDS = 0.001
 
@@ -23,6 +25,8 @@ class GovernedJob(Protocol):
     def action_name(self) -> str: ...
     @property
     def action_args(self) -> Mapping[str, Any]: ...
+    @property
+    def assumed(self) -> tuple[str, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +36,16 @@ class Governance:
     catalogue: Catalogue
     policy: Policy
 
-    def decide(
-        self, action_name: str, args: Mapping[str, Any], labels: Mapping[str, str], requester: str, now: datetime
-    ) -> Decision:
-        """What policy says of one job whose arguments were checked. An action that is gone counts as dangerous."""
-        action = self.catalogue.find(action_name) or unknown_action(action_name)
-        return self.policy.decide(Subject(action, args, labels, requester, now))
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of catalogue and policy as one."""
+        return _joint_digest(self.catalogue.digest, self.policy.digest)
+
+    def decide(self, job: GovernedJob, labels: Mapping[str, str], requester: str, now: datetime) -> Decision:
+        """The policy's decision about one job, whose arguments were checked. An action that is gone is of high risk."""
+        action = self.catalogue.find(job.action_name) or unknown_action(job.action_name)
+        decision = self.policy.decide(Subject(action, job.action_args, labels, requester, now, job.assumed))
+        return replace(decision, governance_digest=self.digest)
 
     async def decide_all(
         self, jobs: Iterable[GovernedJob], labels: Mapping[str, str], requester: str, now: datetime
@@ -46,13 +54,18 @@ class Governance:
         decisions = []
         others_waited_since = time.perf_counter()
         for job in jobs:
-            decisions.append(self.decide(job.action_name, job.action_args, labels, requester, now))
+            decisions.append(self.decide(job, labels, requester, now))
             # A policy may think for tens of milliseconds about one job; a plan has up to a hundred. Usually it is
             # microseconds, and with many plans in flight each way round the loop takes longer than all decisions.
             if time.perf_counter() - others_waited_since > _LONGEST_HOLD_SECONDS:
                 await asyncio.sleep(0)
                 others_waited_since = time.perf_counter()
         return decisions
+
+
+@lru_cache(maxsize=8)
+def _joint_digest(catalogue_digest: str, policy_digest: str) -> str:
+    return digest_of([catalogue_digest, policy_digest])
 
 
 def unknown_action(name: str) -> Action:

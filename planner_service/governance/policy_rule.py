@@ -19,13 +19,17 @@ _TRIED_NANOSECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What policy looks at: a job whose arguments passed the catalogue's checks, and who asks for it when."""
+    """What policy looks at: a job whose arguments passed the catalogue's checks, and who wants it when.
+
+    assumed: dotted paths of arguments that a default filled.
+    """
 
     action: Action
     args: Mapping[str, Any]
     labels: Mapping[str, str]
     requester: str
     now: datetime
+    assumed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,7 @@ class Globs:
     between two * is tried at each place.
     """
 
+    texts: tuple[str, ...]
     compiled: tuple[re.Pattern[str], ...]
     fixed_nanoseconds: float
     character_nanoseconds: float
@@ -45,6 +50,7 @@ class Globs:
         """Compile them. Runs of * become one: two in a row would only cost backtracking."""
         kept = [re.sub(r"\*+", "*", text) for text in texts]
         return cls(
+            tuple(kept),
             tuple(re.compile(translate(text)) for text in kept),
             _PATTERN_NANOSECONDS * len(kept),
             _TRIED_NANOSECONDS * sum(map(len, kept)),
@@ -69,9 +75,18 @@ class Rule:
     args: Mapping[str, Globs | bool | int | float | None]
     condition: Condition | None
 
-    def fits(self, subject: Subject, values: Values) -> bool:
-        """Whether the rule applies. Raises ConditionFailed."""
-        # An action that nobody judged counts as dangerous.
+    @property
+    def time_dependent(self) -> bool:
+        """Whether its condition looks at the time."""
+        return self.condition is not None and self.condition.time_dependent
+
+    @property
+    def is_unconditional(self) -> bool:
+        """Whether it applies to every job of the actions and risks it names."""
+        return self.condition is None and self.requesters is None and not self.labels and not self.args
+
+    def matches(self, subject: Subject, values: Values) -> bool:
+        """Whether all that `match` names fits. Raises ConditionFailed."""
         risk = subject.action.assumed_risk
         return (
             (self.actions is None or self.actions.match(subject.action.name, values))
@@ -83,8 +98,11 @@ class Rule:
             and all(
                 name in subject.args and _same(wanted, subject.args[name], values) for name, wanted in self.args.items()
             )
-            and (self.condition is None or self.condition.holds(values))
         )
+
+    def holds(self, values: Values) -> bool:
+        """Whether the condition, if there is one, is true. Raises ConditionFailed."""
+        return self.condition is None or self.condition.holds(values)
 
 
 def _same(wanted: Globs | bool | int | float | None, value: Any, values: Values) -> bool:

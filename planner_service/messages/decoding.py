@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
-from plangate_core.catalogue.effect import Effect
+from plangate_core.catalogue.effect import ApprovalRequirement, Effect
 from plangate_core.contract.struct_codec import JsonObject, NumberNotExact, StructRefused, struct_to_json
 from planner_service.governance.decision import Decision
 from planner_service.messages.encoding import EFFECTS
@@ -33,7 +33,7 @@ def json_from_proto(message: Struct, path: str) -> JsonObject:
 
 
 def job_from_proto(message: plan_pb2.Job, path: str) -> Job:
-    """A job without its decision."""
+    """A job without what the planner adds to it: decision, assumed arguments."""
     return Job(
         id=message.id,
         action_name=message.action_name,
@@ -99,11 +99,12 @@ def proposal_from_proto(message: proposal_pb2.Proposal) -> Proposal:
         created_by=message.created_by,
         updated_by=message.updated_by,
         answer=message,
+        assumed=tuple(message.assumed),
     )
 
 
 def _stored_job_from_proto(message: plan_pb2.Job, index: int) -> Job:
-    job = job_from_proto(message, f"jobs[{index}]")
+    job = replace(job_from_proto(message, f"jobs[{index}]"), assumed=tuple(message.assumed))
     return replace(job, decision=decision_from_proto(message.decision)) if message.HasField("decision") else job
 
 
@@ -116,4 +117,9 @@ def decision_from_proto(message: plan_pb2.Decision) -> Decision:
         required_approvals=message.required_approvals,
         reviewer_role=message.reviewer_role,
         approval_ttl=message.approval_ttl.ToTimedelta() if message.HasField("approval_ttl") else None,
+        approval_requirements=tuple(
+            ApprovalRequirement(requirement.role, requirement.count) for requirement in message.approval_requirements
+        ),
+        governance_digest=message.governance_digest,
+        time_dependent=message.time_dependent,
     )

@@ -93,6 +93,7 @@ def job_to_proto(job: Job) -> plan_pb2.Job:
         depends_on=job.depends_on,
         priority=job.priority,
         max_attempts=job.max_attempts,
+        assumed=job.assumed,
     )
     if job.decision is not None:
         message.decision.CopyFrom(decision_to_proto(job.decision))
@@ -108,6 +109,12 @@ def decision_to_proto(decision: Decision) -> plan_pb2.Decision:
         required_approvals=decision.required_approvals,
         reviewer_role=decision.reviewer_role,
         approval_ttl=None if decision.approval_ttl is None else duration_to_proto(decision.approval_ttl),
+        approval_requirements=[
+            plan_pb2.ApprovalRequirement(role=requirement.role, count=requirement.count)
+            for requirement in decision.approval_requirements
+        ],
+        governance_digest=decision.governance_digest,
+        time_dependent=decision.time_dependent,
     )
 
 

@@ -26,6 +26,7 @@ from plangate_core.contract.limits import (
     MAX_PRIORITY,
 )
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
+from planner_service.planning.assumptions import filled_in
 from planner_service.planning.plan import Job
 
 MAX_ARGS_BYTES_TOGETHER = 3 * 1024 * 1024
@@ -63,7 +64,8 @@ def check_jobs(jobs: Sequence[Job], catalogue: Catalogue) -> tuple[tuple[Job, ..
     for index, job in enumerate(jobs):
         args, found = check_args(job.action_name, job.action_args, catalogue)
         errors.extend(error.under(f"jobs.{index}") for error in [*_check_fields(job), *found])
-        complete.append(replace(job, action_args=args))
+        assumed = () if found else filled_in(job.action_args, args)
+        complete.append(replace(job, action_args=args, assumed=assumed))
     if len(jobs) * MAX_ARGS_BYTES > MAX_ARGS_BYTES_TOGETHER and not errors:
         together = sum(len(_json_text(job.action_args).encode()) for job in complete)
         if together > MAX_ARGS_BYTES_TOGETHER:

@@ -59,6 +59,7 @@ def _is_made_of(stored: Job, brought: Job) -> bool:
             brought,
             action_args=stored.action_args,
             description=brought.description or stored.description,
+            assumed=stored.assumed,
             decision=stored.decision,
             max_attempts=stored.max_attempts,
         )

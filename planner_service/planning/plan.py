@@ -13,7 +13,11 @@ from planner_service.governance.decision import Decision
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One step of a plan. `depends_on` holds ids of jobs of the same plan. `decision` is None until it was governed."""
+    """One step of a plan.
+
+    depends_on: ids of jobs of the same plan. assumed: dotted paths of arguments that a default filled because the
+    request names none. decision: None until it was governed.
+    """
 
     id: str
     action_name: str
@@ -25,6 +29,7 @@ class Job:
     depends_on: tuple[str, ...] = ()
     priority: int = 0
     max_attempts: int = 0
+    assumed: tuple[str, ...] = ()
     decision: Decision | None = None
 
 
@@ -115,3 +120,4 @@ class Proposal:
     created_by: str
     updated_by: str
     answer: object
+    assumed: tuple[str, ...] = ()

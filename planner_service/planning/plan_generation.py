@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
-from plangate_core.catalogue.catalogue import Catalogue
 from plangate_core.catalogue.finding import Finding
-from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS, MAX_OBJECTIVE_CHARACTERS
+from plangate_core.contract.limits import MAX_OBJECTIVE_CHARACTERS
 from plangate_core.process.clock import Clock
 from plangate_core.text.truncation import truncate
 from planner_service.generation.attempts import GenerationReport
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.prompt.catalogue_text import clipped
 from planner_service.generation.providers.recording import noting_exchanges
-from planner_service.generation.reply.draft import JobDraft, PlanDraft
+from planner_service.generation.reply.draft import PlanDraft
 from planner_service.generation.request import GenerationObserver, GenerationRequest
 from planner_service.governance.files import GovernanceFiles
 from planner_service.governance.governance import Governance
-from planner_service.planning.checks import check_args, check_jobs, job_of_draft, jobs_of_draft
-from planner_service.planning.completeness import evidence_for, warnings_for
 from planner_service.planning.draft_cache import CachedDraft, DraftCache, draft_key
+from planner_service.planning.draft_governance import DraftGovernance, GovernedDraft, clean_text
 from planner_service.planning.errors import ModelNotAllowed, PlanningTimedOut
 from planner_service.planning.metrics import PlanningMetrics
 from planner_service.planning.observer import GovernedJobObserver, PlanObserver
-from planner_service.planning.plan import Job, Plan, PlanRequest, with_decisions
+from planner_service.planning.plan import Plan, PlanRequest
 from planner_service.planning.single_flight import SingleFlight
-from planner_service.wording.describing import description_of
-from planner_service.wording.opposites import opposite_asked
 
 # How much of a prompt is the objective, where the model states none.
 _OBJECTIVE_OF_PROMPT_CHARACTERS = 200
@@ -159,40 +155,11 @@ class PlanGeneration:
             asked_how=self._limits.asked_how,
         )
 
-        last: tuple[PlanDraft, tuple[Job, ...], list[Finding]] | None = None
-
-        def checked(draft: PlanDraft) -> tuple[tuple[Job, ...], list[Finding]]:
-            nonlocal last
-            # The generator has asked already, unless it did so for another request that shares the draft.
-            if last is None or last[0] is not draft:
-                last = (draft, *check_jobs(jobs_of_draft(draft), governance.catalogue))
-            return last[1], last[2]
-
-        async def finished(draft: PlanDraft) -> tuple[tuple[Job, ...], list[Finding]]:
-            jobs, errors = checked(draft)
-            if errors:
-                return (), errors
-            explained = [_explained(job, request.prompt, governance) for job in jobs]
-            decisions = await governance.decide_all(explained, request.labels, requester, now)
-            return with_decisions(explained, decisions), errors
-
-        def alone(index: int, draft: JobDraft) -> Job | None:
-            job = job_of_draft(index, draft)
-            args, errors = check_args(job.action_name, job.action_args, governance.catalogue)
-            if errors:
-                return None
-            explained = _explained(replace(job, action_args=args), request.prompt, governance)
-            return replace(
-                explained,
-                decision=governance.decide(
-                    explained.action_name, explained.action_args, request.labels, requester, now
-                ),
-            )
-
-        told = GovernedJobObserver(observer, alone) if observer else None
+        drafts = DraftGovernance(request, governance, requester, now)
+        job_observer = GovernedJobObserver(observer, drafts.govern_alone) if observer else None
         cached = await self._cache.get(key)
-        jobs, errors = await finished(cached.draft) if cached else ((), [])
-        if cached and not errors:
+        governed = await drafts.govern(cached.draft) if cached else GovernedDraft()
+        if cached and not governed.errors:
             self._metrics.cache_hit()
             draft = cached.draft
             report = GenerationReport(
@@ -203,24 +170,12 @@ class PlanGeneration:
             )
         else:
             self._metrics.cache_miss()
-            draft, report = await self._ask(
-                key, request, models, governance, lambda draft: checked(draft)[1], deadline, told
-            )
-            jobs, errors = await finished(draft)
-            assert not errors, "the generator returns drafts that passed the checks"
-        if told:
-            told.settle(jobs)
-        return Plan(
-            objective=_objective(draft.objective, request.prompt),
-            prompt=request.prompt,
-            jobs=jobs,
-            context=request.context,
-            labels=request.labels,
-            options=request.options,
-            report=replace(report, policy_digest=governance.policy.digest),
-            no_action_reason="" if jobs else _clean(draft.no_action_reason or "the model named no action"),
-            warnings=_warnings(request.prompt, jobs, draft.no_action_reason, governance.catalogue),
-        )
+            draft, report = await self._ask(key, request, models, governance, drafts.check, deadline, job_observer)
+            governed = await drafts.govern(draft)
+            assert not governed.errors, "the generator returns drafts that passed the checks"
+        if job_observer:
+            job_observer.settle(governed.jobs)
+        return _plan(request, draft, governed, replace(report, policy_digest=governance.policy.digest))
 
     async def _ask(
         self,
@@ -263,43 +218,30 @@ class PlanGeneration:
 
 
 def generation_deadline(deadline: float) -> float:
-    """When a generation must end so that its plan can still be committed, or its report still be told."""
+    """When a generation must end so that its plan can still be committed, or its report returned."""
     remaining = deadline - asyncio.get_running_loop().time()
     return deadline - min(2.0, 0.1 * max(0.0, remaining))
 
 
-def described(job: Job, governance: Governance) -> str:
-    """What a job does, for its reviewer."""
-    return _clean(description_of(job, governance.catalogue))
-
-
-def _explained(job: Job, prompt: str, governance: Governance) -> Job:
-    return replace(job, description=described(job, governance), evidence=_clean(evidence_for(job, prompt)))
+def _plan(request: PlanRequest, draft: PlanDraft, governed: GovernedDraft, report: GenerationReport) -> Plan:
+    jobs = governed.jobs
+    warnings = governed.doubts.warnings
+    if jobs and draft.no_action_reason:
+        # The model found actions for a part of the request only.
+        warnings += (f"a part of the request fits no action: {draft.no_action_reason}",)
+    return Plan(
+        objective=_objective(draft.objective, request.prompt),
+        prompt=request.prompt,
+        jobs=jobs,
+        context=request.context,
+        labels=request.labels,
+        options=request.options,
+        report=report,
+        no_action_reason="" if jobs else clean_text(draft.no_action_reason or "the model named no action"),
+        warnings=tuple(map(clean_text, warnings)),
+    )
 
 
 def _objective(objective: str, prompt: str) -> str:
-    text = _clean(objective) or clipped(_clean(prompt), _OBJECTIVE_OF_PROMPT_CHARACTERS)
+    text = clean_text(objective) or clipped(clean_text(prompt), _OBJECTIVE_OF_PROMPT_CHARACTERS)
     return truncate(text, MAX_OBJECTIVE_CHARACTERS)
-
-
-def _warnings(prompt: str, jobs: Sequence[Job], no_action_reason: str, catalogue: Catalogue) -> tuple[str, ...]:
-    warnings = warnings_for(prompt, jobs)
-    for job in jobs:
-        action = catalogue.find(job.action_name)
-        if action is not None and (asked := opposite_asked(prompt, action)):
-            warnings += (
-                _clean(f'{job.id} may do the opposite: the request says "{asked}", the job {job.action_name}'),
-            )
-    if jobs and no_action_reason:
-        # The model found actions for a part of the request only.
-        warnings += (_clean(f"a part of the request fits no action: {no_action_reason}"),)
-    return warnings
-
-
-def _clean(text: str) -> str:
-    """A model's words, fit to be stored: whole characters, no control characters, not too long."""
-    kept = text.strip()
-    if not kept.isprintable():
-        # Halves of surrogate pairs are not printable either.
-        kept = "".join(character for character in kept if character.isprintable() or character in "\n\t").strip()
-    return truncate(kept, MAX_DESCRIPTION_CHARACTERS)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
 from plangate_core.catalogue.catalogue import Catalogue
 from planner_service.governance.decision import Decision
 from planner_service.governance.governance import Governance
-from planner_service.governance.policy import Policy, parse_policy
+from planner_service.governance.policy import Policy
+from planner_service.governance.policy_file import parse_policy
+from planner_service.planning.doubts import doubts_about
 from planner_service.planning.errors import TooManySimulations
 from planner_service.planning.plan import Plan
 
@@ -94,14 +96,14 @@ async def simulate(
     evaluated = different = 0
     differences: list[Difference] = []
     async for past in history:
+        doubts = doubts_about(past.plan.prompt, past.plan.jobs, catalogue)
         for job in past.plan.jobs:
             if job.decision is None:
                 continue
             evaluated += 1
             started = time.perf_counter()
-            decision = governance.decide(
-                job.action_name, job.action_args, past.plan.labels, past.created_by, past.create_time
-            )
+            decision = governance.decide(job, past.plan.labels, past.created_by, past.create_time)
+            decision = doubts.raised(replace(job, decision=decision), candidate).decision or decision
             # A candidate may think long about each, and history is long: half of the time is everybody else's.
             took = time.perf_counter() - started
             await asyncio.sleep(took if took > _LONG_THOUGHT_SECONDS else 0)
@@ -113,4 +115,4 @@ async def simulate(
 
 
 def _demands(decision: Decision) -> tuple[object, ...]:
-    return (decision.effect, decision.required_approvals, decision.reviewer_role, decision.approval_ttl)
+    return (decision.effect, frozenset(decision.requirements), decision.approval_ttl)

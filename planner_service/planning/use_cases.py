@@ -12,7 +12,9 @@ from planner_service.generation.attempts import GenerationReport
 from planner_service.governance.files import GovernanceFiles
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy import most_severe
+from planner_service.planning.assumptions import filled_in
 from planner_service.planning.checks import check_args, check_jobs
+from planner_service.planning.draft_governance import described
 from planner_service.planning.errors import JobsInvalid, PolicyDenied, RequestIdReused, RoleMissing, TooManyPlans
 from planner_service.planning.idempotency import asks_the_same, identified, revises_the_same, says_the_same
 from planner_service.planning.metrics import PlanningMetrics
@@ -25,7 +27,7 @@ from planner_service.planning.plan import (
     StoredPlan,
     with_decisions,
 )
-from planner_service.planning.plan_generation import PlanGeneration, described, generation_deadline
+from planner_service.planning.plan_generation import PlanGeneration, generation_deadline
 from planner_service.planning.store_port import FirstAnswer, PlanStore, Queueing, Revision
 
 
@@ -207,18 +209,24 @@ class Planning:
         now = self._clock.now()
         decision, description = None, revision.description
         if governance.catalogue.find(proposal.action_name) is not None:
-            before = Job(id=proposal.id, action_name=proposal.action_name, action_args=proposal.action_args)
-            job = replace(before, action_args=args)
+            before = Job(
+                id=proposal.id,
+                action_name=proposal.action_name,
+                action_args=proposal.action_args,
+                assumed=proposal.assumed,
+            )
+            given = revision.action_args
+            job = before if given is None else replace(before, action_args=args, assumed=filled_in(given, args))
             if (
                 args != before.action_args
                 and description is None
                 and proposal.description == described(before, governance)
             ):
-                # It told the arguments that were there, and its reviewer would read those beside the new ones.
+                # It was made of the arguments that were there before.
                 description = described(job, governance)
             decision = most_severe(
                 [
-                    governance.decide(job.action_name, job.action_args, proposal.labels, identity, now)
+                    governance.decide(job, proposal.labels, identity, now)
                     for identity in dict.fromkeys((proposal.created_by, requester))
                 ]
             )

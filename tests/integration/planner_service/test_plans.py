@@ -59,6 +59,8 @@ async def test_a_plan_is_generated_governed_and_stored(house: PlannerHouse) -> N
         rule="catalogue:restart_service",
         required_approvals=2,
         reviewer_role="sre",
+        governance_digest=house.planners[0].governance.current.digest,
+        decided_by="planner",
     )
     assert look.proposal_id
     assert restart.proposal_id

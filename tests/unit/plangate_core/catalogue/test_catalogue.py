@@ -10,8 +10,8 @@ import pytest
 from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
 from plangate_core.catalogue.catalogue import CatalogueInvalid, Risk, load_catalogue, parse_catalogue
 from plangate_core.catalogue.document import DocumentInvalid
-from plangate_core.catalogue.effect import Effect
-from planner_service.governance.policy import parse_policy
+from plangate_core.catalogue.effect import ApprovalRequirement, Effect
+from planner_service.governance.policy_file import parse_policy
 
 GOOD = """
 version: 1
@@ -35,18 +35,15 @@ def test_everything_of_an_action_is_read() -> None:
     restart, look, wait = catalogue.actions
     assert (restart.name, restart.description, restart.risk) == ("svc.restart", "Restart a service.", Risk.HIGH)
     assert restart.policy is not None
-    assert (restart.policy.effect, restart.policy.approvals, restart.policy.role) == (
-        Effect.REQUIRE_APPROVAL,
-        2,
-        "sre",
-    )
+    assert restart.policy.effect is Effect.REQUIRE_APPROVAL
+    assert restart.policy.requirements == (ApprovalRequirement("sre", 2),)
     assert restart.policy.expires_in == timedelta(days=1)
     assert isinstance(restart.binding, CommandForm)
     assert restart.binding.argv == ["systemctl", "restart", "{args.service}"]
     assert isinstance(look.binding, HttpForm)
     assert wait.binding is None
     assert look.policy is not None
-    assert (look.policy.effect, look.policy.approvals) == (Effect.ALLOW, 0)
+    assert (look.policy.effect, look.policy.requirements) == (Effect.ALLOW, ())
     assert (wait.policy, wait.risk) == (None, Risk.UNSPECIFIED)
     assert wait.parameters == {"type": "object", "additionalProperties": False}
     assert catalogue.find("look") is look

@@ -8,7 +8,7 @@ import pytest
 
 from plangate_core.catalogue.catalogue import CatalogueInvalid, parse_catalogue
 from plangate_core.catalogue.document import MAX_FAULTS
-from planner_service.governance.policy import PolicyInvalid, parse_policy
+from planner_service.governance.policy_file import PolicyInvalid, parse_policy
 
 CATALOGUE = """version: 2
 actions:

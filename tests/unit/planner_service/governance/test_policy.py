@@ -13,17 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plangate_core.catalogue.catalogue import load_catalogue, parse_catalogue
-from plangate_core.catalogue.effect import Effect
+from plangate_core.catalogue.effect import ApprovalRequirement, Effect
 from planner_service.governance.decision import Decision
-from planner_service.governance.policy import (
-    Policy,
-    PolicyInvalid,
-    Subject,
-    catalogue_policy,
-    load_policy,
-    most_severe,
-    parse_policy,
-)
+from planner_service.governance.policy import Policy, most_severe
+from planner_service.governance.policy_file import PolicyInvalid, catalogue_policy, load_policy, parse_policy
+from planner_service.governance.policy_rule import Subject
 
 CATALOGUE = parse_catalogue("""
 version: 1
@@ -181,11 +175,26 @@ def test_rules_combine_to_the_most_severe() -> None:
 - {name: three, effect: require_approval, role: sre, expires_in: 2h, reason: sre must know}
 - {name: free, effect: allow}
 """)
-    assert decide(policy) == Decision(
-        APPROVE, "one + two + three", "because; sre must know", 2, "sre", timedelta(hours=1)
-    )
-    assert decide(policy, "pay").effect is DENY
-    assert "finance, sre" in decide(policy, "pay").reason
+    decision = decide(policy)
+    assert (decision.effect, decision.rule) == (APPROVE, "one + two + three")
+    assert (decision.reason, decision.approval_ttl) == ("because; sre must know", timedelta(hours=1))
+    # Two reviewers, one of them of the role sre: exactly what the rules ask for together.
+    assert decision.requirements == (ApprovalRequirement("sre", 1), ApprovalRequirement("", 1))
+    assert (decision.required_approvals, decision.reviewer_role) == (2, "")
+    assert decide(policy, "pay").requirements == (ApprovalRequirement("finance", 1), ApprovalRequirement("sre", 1))
+
+
+def test_one_rule_may_ask_for_several_roles() -> None:
+    policy = rules("""
+- {name: both, effect: require_approval, approvals: {finance: 2, legal: 1}}
+- {name: more, effect: require_approval, approvals: 4}
+- {name: finance, effect: require_approval, role: finance}
+""")
+    wanted = (ApprovalRequirement("finance", 2), ApprovalRequirement("legal", 1), ApprovalRequirement("", 1))
+    assert decide(policy).requirements == wanted
+    assert decide(policy).required_approvals == 4
+    with pytest.raises(PolicyInvalid, match=r"4:\d+: rules.0.role: approvals gives the roles already"):
+        rules("- {name: a, effect: require_approval, approvals: {finance: 1}, role: legal}")
 
 
 def test_the_first_match_decides_alone_when_asked_to() -> None:
@@ -227,17 +236,24 @@ def test_more_rules_never_make_it_easier(decisions: list[Decision]) -> None:
         assert SEVERITY[whole.effect] >= SEVERITY[part.effect]
         if whole.effect is APPROVE and part.effect is APPROVE:
             assert whole.required_approvals >= part.required_approvals
-            assert whole.reviewer_role == part.reviewer_role or not part.reviewer_role
+            assert all(
+                _count(whole, requirement.role) >= requirement.count
+                for requirement in part.requirements
+                if requirement.role
+            )
             assert part.approval_ttl is None or (whole.approval_ttl or timedelta.max) <= part.approval_ttl
     for other in permutations(decisions):
         again = most_severe(list(other))
-        assert (again.effect, again.required_approvals, again.reviewer_role, again.approval_ttl) == (
+        assert (again.effect, again.requirements, again.approval_ttl) == (
             whole.effect,
-            whole.required_approvals,
-            whole.reviewer_role,
+            whole.requirements,
             whole.approval_ttl,
         )
     assert len(whole.rule) <= 128
+
+
+def _count(decision: Decision, role: str) -> int:
+    return sum(requirement.count for requirement in decision.requirements if requirement.role == role)
 
 
 SEVERITY = {ALLOW: 0, APPROVE: 1, DENY: 2}

@@ -1,0 +1,146 @@
+"""Doubts whether a plan does what its request says. Steps with a doubt are not carried out by policy alone.
+
+A model may leave out the one word that decides: of "turn it off in production" comes a job for staging, because staging
+is the default, and policy lets staging be changed freely. So the values that the request names are compared with those
+that the jobs have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from plangate_core.catalogue.catalogue import Catalogue
+from plangate_core.catalogue.effect import ApprovalRequirement, Effect
+from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS
+from planner_service.governance.decision import Decision
+from planner_service.governance.declared_arguments import Place
+from planner_service.governance.policy import Policy, joined_names
+from planner_service.planning.completeness import warnings_for
+from planner_service.planning.plan import Job
+from planner_service.wording.opposites import opposite_asked
+from planner_service.wording.words import words
+
+RULE = "incomplete-request"
+"""Stands beside the rule that allowed a job, where a doubt made it need an approval."""
+_SHORTEST_ABBREVIATION = 4
+_DEEPEST = 4
+_MOST_VALUES = 200
+_MOST_SHOWN = 5
+# Of a long list, such as country codes, these are in every request without being meant.
+_LITTLE_WORDS = frozenset(words("a am an as at be by do go he i if in is it me my no of on or so to up us we"))
+_FEW_VALUES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """incomplete: about the plan as a whole, empty when there is none. by_job: about single jobs, by their ids."""
+
+    incomplete: str
+    by_job: Mapping[str, str]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """For the requester."""
+        whole = (self.incomplete,) if self.incomplete else ()
+        return (*whole, *(f"{job_id}: {doubt}" for job_id, doubt in self.by_job.items()))
+
+    def raised(self, job: Job, policy: Policy) -> Job:
+        """The job with at least one approval where there is a doubt about it, and the doubt as a reason.
+
+        The policy may allow incomplete plans; what contradicts the request needs a person whatever it says.
+        """
+        doubts = [self.by_job.get(job.id, ""), "" if policy.allows_incomplete else self.incomplete]
+        reason = "; ".join(doubt for doubt in doubts if doubt)
+        decision = job.decision
+        if not reason or decision is None or decision.effect is Effect.DENY:
+            return job
+        if decision.effect is Effect.ALLOW:
+            asked = Decision.of(
+                Effect.REQUIRE_APPROVAL,
+                joined_names([decision.rule, RULE]),
+                reason[:MAX_DESCRIPTION_CHARACTERS],
+                (ApprovalRequirement("", 1),),
+            )
+            asked = replace(asked, governance_digest=decision.governance_digest, time_dependent=decision.time_dependent)
+            return replace(job, decision=asked)
+        return replace(
+            job, decision=replace(decision, reason=f"{decision.reason}; {reason}"[:MAX_DESCRIPTION_CHARACTERS])
+        )
+
+
+NO_DOUBTS = Doubts("", {})
+
+
+def doubts_about(prompt: str, jobs: Sequence[Job], catalogue: Catalogue) -> Doubts:
+    """Compares jobs with the request that they were made for."""
+    if not prompt or not jobs:
+        return NO_DOUBTS
+    by_job: dict[str, str] = {}
+    for job, doubt in (*_contradictions(prompt, jobs, catalogue), *_opposites(prompt, jobs, catalogue)):
+        by_job[job.id] = f"{by_job[job.id]}; {doubt}" if job.id in by_job else doubt
+    return Doubts(next(iter(warnings_for(prompt, jobs)), ""), by_job)
+
+
+def _opposites(prompt: str, jobs: Sequence[Job], catalogue: Catalogue) -> Iterator[tuple[Job, str]]:
+    for job in jobs:
+        action = catalogue.find(job.action_name)
+        if action is not None and (asked := opposite_asked(prompt, action)):
+            yield job, f'it may do the opposite: the request says "{asked}", the job {job.action_name}'
+
+
+def _contradictions(prompt: str, jobs: Sequence[Job], catalogue: Catalogue) -> Iterator[tuple[Job, str]]:
+    """Jobs with another value of an enum than the request names."""
+    choices = [(job, path, values) for job in jobs for path, values in _choices(catalogue, job.action_name)]
+    carried = {_value(job.action_args, path) for job, path, _ in choices}
+    request = _Request(prompt)
+    for job, path, values in choices:
+        value = _value(job.action_args, path)
+        named = [other for other in values if request.names(other, values)]
+        lost = [other for other in named if other != value and (value not in named or other not in carried)]
+        if lost:
+            has = "is left open" if value is None else f"of this job is {value}"
+            yield job, f"the request names {' and '.join(lost[:_MOST_SHOWN])}, and {'.'.join(path)} {has}"
+
+
+@lru_cache(maxsize=1024)
+def _choices(catalogue: Catalogue, action_name: str) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
+    """The arguments of an action that have a list of values: path and values. Kept for all plans of a catalogue."""
+    action = catalogue.find(action_name)
+    return () if action is None else tuple(_listed(Place.arguments_of([action]), ()))
+
+
+def _listed(place: Place, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    texts = tuple(value for value in place.values() or () if isinstance(value, str))
+    if path and len(texts) > 1:
+        yield path, texts[:_MOST_VALUES]
+    elif len(path) < _DEEPEST:
+        for name, member in place.members():
+            yield from _listed(member, (*path, name))
+
+
+def _value(args: Any, path: tuple[str, ...]) -> str | None:
+    for name in path:
+        args = args.get(name) if isinstance(args, Mapping) else None
+    return args if isinstance(args, str) else None
+
+
+class _Request:
+    """The words of a request."""
+
+    def __init__(self, prompt: str) -> None:
+        found = words(prompt)
+        self._text = f" {' '.join(found)} "
+        self._words = frozenset(found)
+
+    def names(self, value: str, values: Sequence[str]) -> bool:
+        """Whether the request has the value, its plural, or a beginning of four letters: prod for production."""
+        parts = words(value)
+        text = " ".join(parts)
+        if not text or (text in _LITTLE_WORDS and len(values) > _FEW_VALUES):
+            return False
+        if f" {text} " in self._text or f" {text}s " in self._text:
+            return True
+        return len(parts) == 1 and any(text[:end] in self._words for end in range(_SHORTEST_ABBREVIATION, len(text)))

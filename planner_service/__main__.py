@@ -91,7 +91,7 @@ def _check(settings: PlannerSettings, *, strict: bool) -> int:
 async def _serve(settings: PlannerSettings) -> int:
     # The SDKs take two seconds to import: only a server needs them.
     from plangate_core.process.open_files import allow_many_open_files
-    from plangate_core.rpc.auth import TokensFileInvalid
+    from plangate_core.rpc.identity.tokens_file import TokensFileInvalid
     from plangate_core.rpc.server import ServerRefused, run_until_signal
     from plangate_core.rpc.telemetry import TracingRefused, configure_tracing
     from planner_service.bootstrap import PlannerRefused, build_server

@@ -17,7 +17,7 @@ from typing import Any
 from plangate_core.process.environment import VariableMisspelt, check_variables
 from plangate_core.process.open_files import allow_many_open_files
 from plangate_core.process.standard_output import READER_GONE_STATUS, OutputRefused, ReaderGone, written
-from plangate_core.rpc.auth import TokensFileInvalid
+from plangate_core.rpc.identity.tokens_file import TokensFileInvalid
 from plangate_core.rpc.server import ServerRefused, run_until_signal
 from plangate_core.rpc.settings import SettingsRefused, read_settings
 from plangate_core.rpc.telemetry import TracingRefused, configure_logging, configure_tracing

@@ -1,7 +1,7 @@
 """Credentials for a first deployment: a private authority, the servers' certificate, and one token per identity.
 
 Enough for one machine or one Compose project. Larger houses bring certificates of their own and only need the tokens
-file (see plangate_core.rpc.auth): it holds digests, never tokens.
+file (see plangate_core.rpc.identity.tokens_file): it holds digests, never tokens.
 """
 
 from __future__ import annotations

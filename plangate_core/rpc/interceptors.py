@@ -20,7 +20,6 @@ import structlog
 from google.protobuf.message import DecodeError
 from opentelemetry import trace
 
-from plangate_core.rpc.auth import Authenticator, current_caller, set_current_caller
 from plangate_core.rpc.calls import CallsInFlight, draining
 from plangate_core.rpc.correlation import (
     REQUEST_ID_KEY,
@@ -28,6 +27,9 @@ from plangate_core.rpc.correlation import (
     set_current_request_id,
     tracing_is_configured,
 )
+from plangate_core.rpc.identity.authenticator import Authenticator
+from plangate_core.rpc.identity.caller import current_caller, set_current_caller
+from plangate_core.rpc.identity.web_tokens import KeysNeeded
 from plangate_core.rpc.metadata import Metadata, refuse_repeated_identity, too_large
 from plangate_core.rpc.status import STATUS_DETAILS_KEY, RpcFailure, internal, to_rpc_status
 from plangate_core.rpc.telemetry import RpcMetrics, rpc_span
@@ -169,7 +171,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 if not exempt:
                     if len(metadata) != len(pairs):
                         refuse_repeated_identity(pairs)
-                    set_current_caller(authenticate(metadata))
+                    try:
+                        caller = authenticate(metadata, context.auth_context)
+                    except KeysNeeded as needed:
+                        await needed.keys.refresh()
+                        caller = authenticate(metadata, context.auth_context, may_wait=False)
+                    set_current_caller(caller)
                     remaining = context.time_remaining()
                     if remaining is not None and remaining < min_remaining_seconds:
                         raise _deadline_too_short(remaining)

@@ -13,10 +13,10 @@ from grpc_health.v1 import health_pb2_grpc
 
 from plangate_core.rpc.accepting import open_server
 from plangate_core.rpc.address import AddressInvalid, is_local, split_host_port, with_port
-from plangate_core.rpc.auth import Authenticator
 from plangate_core.rpc.calls import CallsInFlight
 from plangate_core.rpc.health import SERVICE_NAME as HEALTH_SERVICE
 from plangate_core.rpc.health import HealthServicer
+from plangate_core.rpc.identity.authenticator import Authenticator
 from plangate_core.rpc.interceptors import CallInterceptor, MapError
 from plangate_core.rpc.reflection import add_reflection
 from plangate_core.rpc.settings import ServerSettings
@@ -60,7 +60,7 @@ class GrpcServer:
         self._settings = settings
         self._listen = listen
         self._service_names = tuple(service_names)
-        authenticator = Authenticator.from_settings(settings)
+        authenticator = Authenticator(settings)
         _check_listen_address(listen, safe=bool(settings.tls_cert_file) and authenticator.authenticates)
         self._metrics = metrics or (RpcMetrics() if settings.metrics_listen else None)
         self._metrics_endpoint: MetricsEndpoint | None = None

@@ -61,7 +61,8 @@ class ServerSettings(LoggingSettings):
     tls_client_ca_file: Path | None = None
     """Clients must show a certificate that one of these authorities signed (mutual TLS)."""
     auth_tokens_file: Path | None = None
-    """Who may call: see plangate_core.rpc.auth. Without it callers name themselves, on loopback only."""
+    """Tokens, client certificates and issuers of JSON Web Tokens: see docs/identity.md. Without it callers name
+    themselves, on loopback only."""
     planner_identity: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_sendable)] = "planner"
     """The identity that models act under. It has the role planner and can never approve."""
     drain_seconds: float = Field(default=20.0, ge=0, le=3600)

@@ -16,8 +16,8 @@ from plangate.store.v1 import proposal_pb2
 
 from plangate_core.catalogue.catalogue import Catalogue
 from plangate_core.catalogue.document import DocumentInvalid
-from plangate_core.rpc.auth import current_caller
 from plangate_core.rpc.correlation import NEW_REQUEST_KEY
+from plangate_core.rpc.identity.caller import current_caller
 from planner_service.api import requests
 from planner_service.api.permissions import authorize
 from planner_service.generation.attempts import Attempt

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 import grpc
 
-from plangate_core.rpc.auth import current_caller
+from plangate_core.rpc.identity.caller import current_caller
 from store_service.api.permissions import authorize
 from store_service.commands import ClaimPlans, ClaimProposals, Command
 from store_service.commands.answer import Answer

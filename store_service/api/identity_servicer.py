@@ -5,7 +5,7 @@ from __future__ import annotations
 from plangate.store.v1 import identity_service_pb2 as rpc
 from plangate.store.v1 import identity_service_pb2_grpc
 
-from plangate_core.rpc.auth import current_caller
+from plangate_core.rpc.identity.caller import current_caller
 from store_service.api.call import Context, allowed
 
 

@@ -10,7 +10,7 @@ from plangate.store.v1 import proposal_pb2
 
 from plangate_core.contract.struct_codec import NumberNotExact as StructNumberNotExact
 from plangate_core.contract.struct_codec import StructRefused, struct_to_json
-from plangate_core.rpc.auth import Caller
+from plangate_core.rpc.identity.caller import Caller
 from store_service.domain import limits
 from store_service.domain.actor import Actor
 from store_service.domain.canonical import canonical_object

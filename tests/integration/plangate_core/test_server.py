@@ -18,9 +18,10 @@ from grpc_reflection.v1alpha import reflection_pb2
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import store_service_pb2, store_service_pb2_grpc
 
-from plangate_core.rpc.auth import Caller, TokensFileInvalid, current_caller, read_tokens_file
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.correlation import current_request_id
+from plangate_core.rpc.identity.caller import Caller, current_caller
+from plangate_core.rpc.identity.tokens_file import TokensFileInvalid, read_tokens_file
 from plangate_core.rpc.server import GrpcServer, ServerRefused
 from plangate_core.rpc.settings import ChannelSettings, ServerSettings
 from plangate_core.rpc.status import RpcFailure, from_rpc_error, invalid_field
@@ -290,6 +291,51 @@ def test_one_token_for_two_identities_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("bob", "Bob"),
+        ("olga", "0lga"),
+        ("ian", "ian "),
+        ("Ian", "lan"),
+        ("l1a", "lla"),
+        ("a  b", "a b"),
+        ("arne", "ame"),
+    ],
+)
+def test_identities_that_look_alike_are_refused(first: str, second: str, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.yaml"
+    entries = [f"  - {{sha256: '{digit * 64}', identity: '{name}'}}\n" for digit, name in (("a", first), ("b", second))]
+    tokens.write_text("tokens:\n" + "".join(entries))
+    with pytest.raises(TokensFileInvalid, match=r"look alike|printable ASCII"):
+        read_tokens_file(tokens)
+    # One person may have several tokens.
+    tokens.write_text("tokens:\n" + "".join(entries).replace(f"'{second}'", f"'{first}'"))
+    assert len(read_tokens_file(tokens).tokens) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("tokens: []", "wrong at its root: there must be tokens, certificates or issuers"),
+        ("certificates: [{identity: bob}]", "wrong at certificates.0: give either san or common_name"),
+        ("certificates: [{san: a, common_name: a, identity: bob}]", "wrong at certificates.0: give either"),
+        ("certificates: [{san: a, identity: bob}, {san: a, identity: eve}]", "one certificate to two identities"),
+        (f"tokens: [{{sha256: {'a' * 64}, identity: a, expires: 2027-01-01}}]", "wrong at tokens.0.expires"),
+        ("issuers: [{issuer: i, audience: a, algorithms: [HS256], jwks: k}]", "wrong at issuers.0.algorithms"),
+        ("issuers: [{issuer: i, audience: a, algorithms: [none], jwks: k}]", "wrong at issuers.0.algorithms"),
+        ("issuers: [{issuer: i, audience: a, algorithms: [RS256], jwks: 'http://a/k'}]", "begins with https"),
+        ("issuers: [{issuer: i, algorithms: [RS256], jwks: k}]", "wrong at issuers.0.audience"),
+    ],
+    ids=range(9),
+)
+def test_credentials_that_are_no_proof_are_refused(content: str, said: str, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(content)
+    with pytest.raises(TokensFileInvalid, match=said):
+        read_tokens_file(tokens)
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [
         (f"tokens:\n  - sha256: {'a' * 64}\n    identity: 2026-02-30\n", "is not YAML"),
@@ -323,8 +369,8 @@ def test_a_tokens_file_of_thousands_is_read(tmp_path: Path) -> None:
         )
     )
     read = read_tokens_file(tokens)
-    assert len(read) == 2_000
-    assert read[(7).to_bytes(32)] == Caller("user7", frozenset({"reviewer"}), authenticated=True)
+    assert len(read.tokens) == 2_000
+    assert read.tokens[(7).to_bytes(32)].caller == Caller("user7", frozenset({"reviewer"}), authenticated=True)
 
 
 @pytest.mark.asyncio
@@ -342,6 +388,22 @@ async def test_tokens_decide_who_calls(tmp_path: Path) -> None:
             assert health.status == health_pb2.HealthCheckResponse.SERVING
         async with open_channel(served.target, token="wrong") as channel:
             assert (await failure_of(get_plan(channel, "x"))).reason == "UNAUTHENTICATED"
+
+
+@pytest.mark.asyncio
+async def test_a_token_expires(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(
+        "tokens:\n"
+        f"  - {{sha256: {hashlib.sha256(b'old').hexdigest()}, identity: bob, expires: 2026-01-01T00:00:00Z}}\n"
+        f"  - {{sha256: {hashlib.sha256(b'new').hexdigest()}, identity: bob, expires: '2999-01-01T00:00:00+02:00'}}\n"
+    )
+    async with serving(auth_tokens_file=tokens) as served:
+        async with open_channel(served.target, token="old") as channel:
+            failure = await failure_of(get_plan(channel, "x"))
+            assert (failure.code, failure.message) == (grpc.StatusCode.UNAUTHENTICATED, "the token has expired")
+        async with open_channel(served.target, token="new") as channel:
+            await get_plan(channel, "x")
 
 
 @pytest.mark.asyncio

@@ -22,8 +22,9 @@ from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import store_service_pb2 as rpc
 from plangate.store.v1 import store_service_pb2_grpc
 
-from plangate_core.rpc.auth import current_caller
 from plangate_core.rpc.channel import ChannelRefused, open_channel
+from plangate_core.rpc.identity.caller import current_caller
+from plangate_core.rpc.identity.tokens_file import TokensFileInvalid
 from plangate_core.rpc.server import GrpcServer, ServerRefused
 from plangate_core.rpc.settings import ChannelSettings, ServerSettings
 
@@ -122,6 +123,41 @@ async def test_clients_show_a_certificate_where_the_server_asks_for_one(tmp_path
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await identity_seen(target, ChannelSettings(tls_ca_file=authority.file, actor="alice"))
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.asyncio
+async def test_client_certificates_are_identities(tmp_path: Path) -> None:
+    authority, foreign = Authority(tmp_path, "authority"), Authority(tmp_path, "foreign")
+    certificate, key = authority.issue("server")
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(
+        "certificates: [{common_name: runner, identity: runner-1, roles: [executor]}]\n"
+        f"tokens: [{{sha256: {hashlib.sha256(b't').hexdigest()}, identity: bob}}]\n"
+    )
+    settings = ServerSettings(
+        tls_cert_file=certificate, tls_key_file=key, tls_client_ca_file=authority.file, auth_tokens_file=tokens
+    )
+
+    def shows(signed_by: Authority, name: str, **options: Any) -> ChannelSettings:
+        own, own_key = signed_by.issue(name)
+        return ChannelSettings(
+            tls_ca_file=authority.file, tls_client_cert_file=own, tls_client_key_file=own_key, **options
+        )
+
+    async with serving(settings) as target:
+        assert await identity_seen(target, shows(authority, "runner")) == "runner-1"
+        # A token comes first, and a wrong one is not made good by a certificate.
+        assert await identity_seen(target, shows(authority, "runner", token="t")) == "bob"
+        for signed_by, name, token, code in (
+            (authority, "runner", "wrong", grpc.StatusCode.UNAUTHENTICATED),
+            (authority, "stranger", None, grpc.StatusCode.UNAUTHENTICATED),
+            (foreign, "runner", None, grpc.StatusCode.UNAVAILABLE),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await identity_seen(target, shows(signed_by, name, token=token))
+            assert refused.value.code() is code
+    with pytest.raises(TokensFileInvalid, match="set PLANGATE_TLS_CLIENT_CA_FILE"):
+        GrpcServer(ServerSettings(auth_tokens_file=tokens), lambda _: None, (), lambda _: None, listen="127.0.0.1:0")
 
 
 @pytest.mark.asyncio

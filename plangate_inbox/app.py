@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 
 from plangate_client.errors import PlangateError, Unauthenticated
 from plangate_core.rpc.address import split_host_port
-from plangate_inbox.pages import decisions, live, proposal, signing_in, waiting
+from plangate_inbox.pages import decisions, listing, live, plans, policy, proposal, revising, signing_in, waiting
 from plangate_inbox.settings import InboxSettings
 from plangate_inbox.web.failures import failed_call, failed_request
 from plangate_inbox.web.protection import ProtectiveHeaders, hosts_allowed
@@ -63,15 +63,26 @@ def build_app(settings: InboxSettings) -> Starlette:
 def _signed_in_routes() -> list[Route]:
     pages: list[tuple[str, Handler]] = [
         ("/", waiting.show_waiting),
-        ("/proposals/{id}", proposal.show_proposal),
+        ("/proposals/{id:uuid}", proposal.show_proposal),
+        ("/proposals", listing.show_proposals),
+        ("/proposals/{id:uuid}/revise", revising.show_revision),
+        ("/plans/{id:uuid}", plans.show_plan),
+        ("/requests", plans.show_requests),
+        ("/requests/new", plans.show_new_request),
+        ("/log", listing.show_log),
+        ("/policy", policy.show_policy),
         ("/live", live.stream_changes),
     ]
     forms: list[tuple[str, Handler]] = [
         ("/sign-out", signing_in.sign_out),
-        ("/proposals/{id}/approve", decisions.approve),
-        ("/proposals/{id}/reject", decisions.reject),
-        ("/proposals/{id}/withdraw", decisions.withdraw),
-        ("/proposals/{id}/cancel", decisions.cancel),
+        ("/proposals/{id:uuid}/approve", decisions.approve),
+        ("/proposals/{id:uuid}/reject", decisions.reject),
+        ("/proposals/{id:uuid}/withdraw", decisions.withdraw),
+        ("/proposals/{id:uuid}/cancel", decisions.cancel),
+        ("/proposals/{id:uuid}/revise", revising.revise),
+        ("/plans/{id:uuid}/cancel", plans.cancel_plan),
+        ("/requests/new", plans.make_request),
+        ("/policy", policy.simulate_policy),
     ]
     return [
         *(Route(path, _signed_in(handler), methods=["GET"]) for path, handler in pages),

@@ -17,10 +17,10 @@ from starlette.responses import RedirectResponse, Response
 from plangate_client.errors import ArgsDigestMismatch, NotFound, PlangateError, Unavailable, VersionConflict
 from plangate_client.outlook.difference import changes
 from plangate_inbox.pages.proposal import review_context
-from plangate_inbox.pages.reading import Review, read_review
+from plangate_inbox.pages.reading import Review, id_of, read_review
 from plangate_inbox.views.arguments import value_text
 from plangate_inbox.views.history import in_words, snapshots
-from plangate_inbox.web.failures import status_of
+from plangate_inbox.web.failures import sentence, status_of
 from plangate_inbox.web.protection import read_form
 from plangate_inbox.web.sessions import Session
 
@@ -54,7 +54,7 @@ async def cancel(request: Request) -> Response:
 async def _approved(session: Session, proposal_id: str, form: Form) -> proposal_pb2.Proposal:
     return await session.store.proposals.approve(
         proposal_id,
-        expected_version=_version(form),
+        expected_version=version_of(form),
         args_digest=form["args_digest"],
         comment=form.get("comment", ""),
         request_id=form.get("request_id") or None,
@@ -64,7 +64,7 @@ async def _approved(session: Session, proposal_id: str, form: Form) -> proposal_
 async def _rejected(session: Session, proposal_id: str, form: Form) -> proposal_pb2.Proposal:
     return await session.store.proposals.reject(
         proposal_id,
-        expected_version=_version(form),
+        expected_version=version_of(form),
         reason=form.get("reason", "").strip(),
         request_id=form.get("request_id") or None,
     )
@@ -72,14 +72,14 @@ async def _rejected(session: Session, proposal_id: str, form: Form) -> proposal_
 
 async def _withdrawn(session: Session, proposal_id: str, form: Form) -> proposal_pb2.Proposal:
     return await session.store.proposals.withdraw_approval(
-        proposal_id, expected_version=_version(form), request_id=form.get("request_id") or None
+        proposal_id, expected_version=version_of(form), request_id=form.get("request_id") or None
     )
 
 
 async def _cancelled(session: Session, proposal_id: str, form: Form) -> proposal_pb2.Proposal:
     return await session.store.proposals.cancel(
         proposal_id,
-        expected_version=_version(form),
+        expected_version=version_of(form),
         reason=form.get("reason", "").strip(),
         request_id=form.get("request_id") or None,
     )
@@ -87,24 +87,25 @@ async def _cancelled(session: Session, proposal_id: str, form: Form) -> proposal
 
 async def _decide(request: Request, decision: Decision, notice: str) -> Response:
     session: Session = request.state.session
-    proposal_id = request.path_params["id"]
+    proposal_id = id_of(request)
     form = await read_form(request, session)
     try:
         await decision(session, proposal_id, form)
     except _STALE:
-        return await _changed(request, session, proposal_id, _version(form))
+        return await changed_meanwhile(request, session, proposal_id, version_of(form))
     except (NotFound, Unavailable):
         raise
     except PlangateError as error:
         review = await read_review(session, proposal_id)
-        context = review_context(session, review, error=error.message)
+        context = review_context(session, review, error=sentence(error))
         return request.app.state.templates.page(  # type: ignore[no-any-return]
             request, "proposal.html", context, status=status_of(error)
         )
     return RedirectResponse(f"/proposals/{proposal_id}?notice={notice}", status_code=303)
 
 
-async def _changed(request: Request, session: Session, proposal_id: str, seen_version: int) -> Response:
+async def changed_meanwhile(request: Request, session: Session, proposal_id: str, seen_version: int) -> Response:
+    """The page that shows what changed since the version that was seen."""
     review: Review = await read_review(session, proposal_id)
     seen = snapshots(review.events).get(seen_version)
     since = [event for event in review.events if event.version > seen_version]
@@ -118,7 +119,8 @@ async def _changed(request: Request, session: Session, proposal_id: str, seen_ve
     return request.app.state.templates.page(request, "changed.html", context, status=409)  # type: ignore[no-any-return]
 
 
-def _version(form: Form) -> int:
+def version_of(form: Form) -> int:
+    """The version that the form's page showed. Raises HTTPException 400."""
     try:
         version = int(form["version"])
     except (KeyError, ValueError):

@@ -22,7 +22,7 @@ from plangate_client.outlook.waiting import (
     requirements,
     why_not_mine,
 )
-from plangate_inbox.pages.reading import Review, read_review
+from plangate_inbox.pages.reading import Review, id_of, read_review
 from plangate_inbox.pages.waiting import read_waiting
 from plangate_inbox.views.arguments import arguments, value_text
 from plangate_inbox.views.history import in_words, revisions
@@ -45,7 +45,7 @@ async def show_proposal(request: Request) -> Response:
     notice is sent: what is read must not change under the reader's hands.
     """
     session: Session = request.state.session
-    review = await read_review(session, request.path_params["id"])
+    review = await read_review(session, id_of(request))
     shown = request.query_params.get("shown")
     if shown is not None and shown != fingerprint(review.proposal):
         response: Response = request.app.state.templates.page(

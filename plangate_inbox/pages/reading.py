@@ -9,6 +9,7 @@ from google.protobuf.json_format import MessageToDict
 from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1 import action_pb2
 from plangate.store.v1 import event_pb2, proposal_pb2
+from starlette.requests import Request
 
 from plangate_client.errors import NotFound, PlangateError
 from plangate_inbox.views.steps import in_order
@@ -36,6 +37,11 @@ class Review:
     def schema(self) -> dict[str, object] | None:
         """The JSON Schema of the action's arguments."""
         return None if self.action is None else MessageToDict(self.action.parameters)
+
+
+def id_of(request: Request) -> str:
+    """The id in the page's path, which routes take as a UUID only."""
+    return str(request.path_params["id"])
 
 
 async def read_review(session: Session, proposal_id: str) -> Review:

@@ -37,6 +37,10 @@ _WORDS = {
     "proposal.returned": "gave it back without having begun",
     "proposal.failed": "failed for good",
     "proposal.expired": "let it expire",
+    "proposal.break_glass_requested": "asked for it to be executed without review (break-glass)",
+    "proposal.approved_by_break_glass": "had it approved without review (break-glass)",
+    "proposal.unresolved": "found that nobody knows whether it was done",
+    "proposal.resolved": "said what came of it",
     "proposal.deleted": "deleted it",
     "proposal.purged": "removed it for good",
 }
@@ -53,6 +57,11 @@ class Revision:
 def in_words(event: event_pb2.Event) -> str:
     """What the actor did; the kind itself where there are no words for it."""
     return _WORDS.get(event.kind, event.kind)
+
+
+def kinds_in_words() -> list[tuple[str, str]]:
+    """Every kind with its words."""
+    return [*_WORDS.items()]
 
 
 def snapshots(events: Iterable[event_pb2.Event]) -> dict[int, proposal_pb2.Proposal]:

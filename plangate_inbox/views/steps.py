@@ -62,7 +62,8 @@ def _step(job: plan_pb2.Job, proposal: proposal_pb2.Proposal | None, siblings: S
     return Step(
         job_id=job.id,
         action_name=job.action_name,
-        description=job.description,
+        # Of a job that was revised the proposal says what it is now.
+        description=job.description if proposal is None else proposal.description,
         proposal_id=job.proposal_id,
         state=state,
         sentence=sentence,

@@ -51,7 +51,7 @@ class Templates:
             lstrip_blocks=True,
         )
         self._environment.filters.update(ago=times.ago, exact=times.exact, iso=times.iso)
-        self._environment.globals.update(static_version=_static_version(), context_items=context_items)
+        self._environment.globals.update(static_version=_static_version(), context_items=context_items, zip=zip)
 
     def page(
         self, request: Request, name: str, context: Mapping[str, Any] | None = None, *, status: int = 200

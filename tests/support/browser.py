@@ -83,4 +83,4 @@ async def open_browser() -> AsyncIterator[Browser]:
             yield browser
         finally:
             await chromium.close()
-    assert browser.faults == []
+    assert not browser.faults, browser.faults

@@ -1,0 +1,111 @@
+"""All proposals by state, and the log with search."""
+
+from __future__ import annotations
+
+import asyncio
+
+from plangate.store.v1 import event_pb2, proposal_pb2
+from starlette.requests import Request
+from starlette.responses import Response
+
+from plangate_client.errors import InvalidRequest, PlangateError
+from plangate_client.outlook.dependencies import next_step
+from plangate_inbox.views.history import in_words, kinds_in_words
+from plangate_inbox.views.steps import state_name
+from plangate_inbox.web.failures import sentence, status_of
+from plangate_inbox.web.rendering import Editable
+from plangate_inbox.web.sessions import Session
+
+_PAGE_SIZE = 50
+_STATES = [
+    value.name.removeprefix("PROPOSAL_STATE_")
+    for value in proposal_pb2.ProposalState.DESCRIPTOR.values
+    if value.number != proposal_pb2.PROPOSAL_STATE_UNSPECIFIED
+]
+
+
+async def show_proposals(request: Request) -> Response:
+    """Everything in the store, the newest first."""
+    session: Session = request.state.session
+    query = request.query_params
+    state, search = query.get("state", "").upper(), query.get("filter", "").strip()
+    terms = [search] if search else []
+    if state in _STATES:
+        terms.append(f"state = {state}")
+    error, status, found, token = "", 200, [], ""
+    counts: dict[proposal_pb2.ProposalState.ValueType, int] = {}
+    try:
+        page, counts = await asyncio.gather(
+            session.store.proposals.list_page(
+                filter=" AND ".join(terms), page_size=_PAGE_SIZE, page_token=query.get("page", "")
+            ),
+            _counts(session, search),
+        )
+        found, token = [*page.proposals], page.next_page_token
+    except InvalidRequest as refused:
+        error, status = sentence(refused), status_of(refused)
+    context = {
+        "proposals": [(proposal, state_name(proposal), next_step(proposal)) for proposal in found],
+        "states": [
+            (name, counts.get(proposal_pb2.ProposalState.Value(f"PROPOSAL_STATE_{name}"), 0)) for name in _STATES
+        ],
+        "chosen": state,
+        "search": Editable(search),
+        "next_page_token": token,
+        "error": error,
+    }
+    return request.app.state.templates.page(request, "proposals.html", context, status=status)  # type: ignore[no-any-return]
+
+
+async def _counts(session: Session, search: str) -> dict[proposal_pb2.ProposalState.ValueType, int]:
+    try:
+        return await session.store.proposals.count(filter=search)
+    except InvalidRequest:
+        raise
+    except PlangateError:
+        # Too many to be counted in time: the list is of use without.
+        return {}
+
+
+async def show_log(request: Request) -> Response:
+    """The log, the newest first."""
+    session: Session = request.state.session
+    query = request.query_params
+    actor, kind, about, search = (query.get(name, "").strip() for name in ("actor", "kind", "about", "filter"))
+    terms = [search] if search else []
+    if actor:
+        terms.append(f"actor = {_quoted(actor)}")
+    if kind:
+        terms.append(f"kind = {_quoted(kind)}")
+    else:
+        terms.append('kind != "proposal.lease_renewed" AND kind != "plan.lease_renewed"')
+    if about:
+        terms.append(f"(entity_id = {_quoted(about)} OR plan_id = {_quoted(about)})")
+    error, status, found, token = "", 200, [], ""
+    try:
+        page = await session.store.events.list_page(
+            filter=" AND ".join(terms),
+            order_by="revision desc",
+            page_size=_PAGE_SIZE,
+            page_token=query.get("page", ""),
+            view=event_pb2.EVENT_VIEW_RESOURCE,
+        )
+        found, token = [*page.events], page.next_page_token
+    except InvalidRequest as refused:
+        error, status = sentence(refused), status_of(refused)
+    context = {
+        "events": [(event, in_words(event)) for event in found],
+        "kinds": kinds_in_words(),
+        "actor": Editable(actor),
+        "kind": kind,
+        "about": Editable(about),
+        "search": Editable(search),
+        "next_page_token": token,
+        "error": error,
+    }
+    return request.app.state.templates.page(request, "log.html", context, status=status)  # type: ignore[no-any-return]
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

@@ -31,7 +31,8 @@ from planner_service.generation.embedded.weights import ModelMissing, find_weigh
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.generator import Generator
 from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages
-from planner_service.generation.providers.providers import EMBEDDED, ModelClients
+from planner_service.generation.prompt.selection import shown_actions
+from planner_service.generation.providers.providers import EMBEDDED, ModelClients, catalogue_room
 from planner_service.generation.providers.recording import RecordingInvalid
 from planner_service.governance.files import GovernanceFiles, GovernanceMetrics, GovernanceRefused, read_governance
 from planner_service.planning.draft_cache import DraftCache
@@ -275,7 +276,10 @@ class PlannerServer:
 
     async def _warm_up(self) -> None:
         if self._engine is not None:
-            await self._engine.warm_up(build_messages("Say hello.", {}, self.governance.current.catalogue))
+            catalogue = self.governance.current.catalogue
+            room = catalogue_room(EMBEDDED, self._settings.generation_settings())
+            shown = shown_actions(catalogue, "", {}, room)
+            await self._engine.warm_up(build_messages("Say hello.", {}, shown))
 
     async def _reload(self) -> None:
         # A large policy takes seconds.

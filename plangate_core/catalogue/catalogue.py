@@ -132,10 +132,13 @@ class Catalogue:
         """The arguments with defaults filled in, and what is wrong with them; paths are relative to the arguments."""
         return self._schemas[action.name].check(args)
 
-    def reduced_to(self, actions: tuple[Action, ...]) -> Catalogue:
-        """Some of these actions, as a catalogue of its own; its digest says which."""
+    def reduced_to(self, actions: tuple[Action, ...], version: str = "") -> Catalogue:
+        """Some of these actions, as a catalogue of its own; its digest says which, and in what version they are shown.
+
+        Arguments are checked as this catalogue checks them.
+        """
         names = [action.name for action in actions]
-        return Catalogue(actions, digest_of([self.digest, *names]), self._schemas)
+        return Catalogue(actions, digest_of([self.digest, *names, version]), self._schemas)
 
 
 def load_catalogue(path: Path | str) -> Catalogue:

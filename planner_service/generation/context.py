@@ -13,7 +13,7 @@ from planner_service.generation.providers.circuit import Circuit, CircuitState
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.settings import GenerationSettings
 
-_FORMS_KEPT = 8
+_FORMS_KEPT = 32
 
 
 class GenerationContext:

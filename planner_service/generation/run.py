@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -31,10 +32,11 @@ from planner_service.generation.prompt.conversation import Messages, reask, size
 from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages, said
 from planner_service.generation.prompt.selection import shown_actions
 from planner_service.generation.providers.circuit import Permit
-from planner_service.generation.providers.providers import ModelClient
+from planner_service.generation.providers.providers import ModelClient, catalogue_room
 from planner_service.generation.reply.draft import PlanDraft
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
 from planner_service.generation.retry_policy import NextAttempt, RetryPolicy
+from planner_service.generation.settings import CatalogueRoom
 from planner_service.generation.stream_reconciler import StreamReconciler
 from planner_service.generation.tracing import attempt_span, tell_outcome
 
@@ -56,10 +58,9 @@ class GenerationRun:
         self._request = request
         self._observer = observer
         self._models = (request.model, *request.fallback_models)
-        shown = shown_actions(request.catalogue, request.prompt, request.context)
-        self._form = context.form(shown)
         self._said = said(request.prompt, request.context)
-        self._opening: Messages = build_messages(request.prompt, request.context, shown)
+        self._room: CatalogueRoom | None = None
+        self._show_catalogue_to(request.model)
         self._retry_policy = RetryPolicy(context.settings, len(self._models), context.jitter)
         self._step = NextAttempt(0)
         self._attempts: list[Attempt] = []
@@ -76,6 +77,8 @@ class GenerationRun:
             model=self._model,
             prompt_template_version=TEMPLATE_VERSION,
             catalogue_digest=self._request.catalogue.digest,
+            actions_shown=len(self._form.catalogue.actions),
+            actions_in_catalogue=len(self._request.catalogue.actions),
             attempts=tuple(self._attempts),
             duration_seconds=self._loop.time() - self._started,
         )
@@ -101,6 +104,7 @@ class GenerationRun:
         """
         client, permit = self._admitted()
         try:
+            self._show_catalogue_to(client.model)
             messages = self._messages()
             options = client.call_options(
                 output_limit=self._affordable_output(client, messages),
@@ -153,7 +157,7 @@ class GenerationRun:
             assert draft is not None
             if reconciler is not None:
                 reconciler.settle(draft)
-            return GenerationResult(draft, self.report())
+            return GenerationResult(self._with_note(draft), self.report())
         finally:
             permit.abandoned()  # says nothing once the call was settled
 
@@ -180,6 +184,25 @@ class GenerationRun:
             seconds = circuit.seconds_until_admission
             wait = seconds if wait is None else min(wait, seconds)
         raise CircuitOpen(self._model, retry_after_seconds=wait) if unusable is None else unusable
+
+    def _show_catalogue_to(self, model: str) -> None:
+        """Chooses what of the catalogue the model is shown."""
+        request = self._request
+        room = catalogue_room(model, self._settings)
+        if room == self._room:
+            return
+        self._room = room
+        shown = shown_actions(request.catalogue, request.prompt, request.context, room)
+        self._form = self._context.form(shown)
+        self._opening: Messages = build_messages(request.prompt, request.context, shown)
+
+    def _with_note(self, draft: PlanDraft) -> PlanDraft:
+        """The draft, whose refusal says how much of the catalogue the model saw, if not all of it."""
+        shown, known = len(self._form.catalogue.actions), len(self._request.catalogue.actions)
+        if not draft.no_action_reason or self._form.catalogue is self._request.catalogue:
+            return draft
+        note = f"{shown} of {known} actions were shown to the model, those that fit the request best"
+        return replace(draft, no_action_reason=f"{draft.no_action_reason} ({note})")
 
     def _messages(self) -> Messages:
         step, failure = self._step, self._last_failure

@@ -31,6 +31,15 @@ class ModelEndpoint:
     model_name: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class CatalogueRoom:
+    """How many characters of actions a model is shown: a catalogue of whole_characters as it is, of a larger one
+    cut_characters, chosen for each request."""
+
+    whole_characters: int
+    cut_characters: int
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationSettings:
     """All of it has a default that is right for one machine.
@@ -38,6 +47,7 @@ class GenerationSettings:
     model: provider string that `base_url`, `api_key` and `mode` belong to (any model of that provider).
     provider_keys: values of the variables that `providers.KEY_VARIABLES` names, for models of other providers.
     mode: Instructor's mode by name ("tools", "json_schema", "json", "md_json"); empty: the provider's own.
+    catalogue_characters: of the actions that any model is shown; 0: as many as its provider's models read.
     """
 
     model: str = "embedded"
@@ -48,6 +58,7 @@ class GenerationSettings:
     temperature: float = 0.0
     seed: int = 7
     max_output_tokens: int = 2_048
+    catalogue_characters: int = 0
     attempt_timeout_seconds: float = 120.0
     connect_timeout_seconds: float = 10.0
     max_reply_bytes: int = 4 * 1_048_576

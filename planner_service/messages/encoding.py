@@ -129,6 +129,8 @@ def report_to_proto(report: GenerationReport) -> plan_pb2.GenerationReport:
         cached=report.cached,
         input_tokens=report.input_tokens,
         output_tokens=report.output_tokens,
+        actions_shown=report.actions_shown,
+        actions_in_catalogue=report.actions_in_catalogue,
         duration=duration_to_proto(timedelta(seconds=report.duration_seconds)) if report.attempts else None,
     )
 

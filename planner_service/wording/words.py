@@ -6,8 +6,11 @@ import re
 
 STEM_CHARACTERS = 5
 _SHORTEST_STEM = 3
-# Han, Hiragana, Katakana, Thai, Lao, Burmese and Khmer are written without blanks between words.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+# Han, Hiragana, Katakana, Thai, Lao, Burmese and Khmer are written without blanks between words; in Hangul particles
+# stand behind short words without one.
+_UNSPACED = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+)
 _WORD = re.compile(
     rf"[{_UNSPACED}]+"
     rf"|[A-Z]?(?:(?![{_UNSPACED}])[^\W\d_A-Z])+"

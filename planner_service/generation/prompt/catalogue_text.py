@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from plangate_core.catalogue.catalogue import Action
+from plangate_core.catalogue.json_pointer import resolve
 
 _MAX_DESCRIPTION = 500
 _MAX_ARGUMENT_DESCRIPTION = 300
+_MAX_BRIEF_DESCRIPTION = 120
 _MAX_CHOICES = 30
+_MAX_ALTERNATIVES = 8
 _MAX_DEPTH = 4
+_MAX_REFERENCES = 16
+_MAX_LINES = 400
+_KEPT_WITHOUT_WORDS = frozenset(
+    {"type", "enum", "const", "format", "pattern", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+    | {"minLength", "maxLength", "minItems", "maxItems", "required", "additionalProperties"}
+)
+
+Schema = Mapping[str, Any]
 
 
 def catalogue_text(actions: Sequence[Action]) -> str:
@@ -22,7 +35,7 @@ def catalogue_text(actions: Sequence[Action]) -> str:
 def action_text(action: Action) -> str:
     """The lines of one action."""
     lines = [f"{action.name}: {clipped(action.description, _MAX_DESCRIPTION)}"]
-    lines.extend(_arguments(action.parameters, 1))
+    lines.extend(islice(_ArgumentLines(action.parameters).of(action.parameters, 1), _MAX_LINES))
     return "\n".join(lines)
 
 
@@ -32,53 +45,182 @@ def clipped(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1].rsplit(" ", 1)[0] + "…"
 
 
-def _arguments(schema: Mapping[str, Any], depth: int) -> Iterator[str]:
-    properties = schema.get("properties")
-    if not isinstance(properties, Mapping) or depth > _MAX_DEPTH:
-        return
-    listed = schema.get("required")
-    required = listed if isinstance(listed, list) else []
-    for name, argument in properties.items():
-        if not isinstance(argument, Mapping):
-            continue
-        marks = [_kind(argument)]
-        if name in required:
-            marks.append("required")
-        elif argument.get("default") is not None:
-            marks.append(f"default {_json(argument['default'])}")
-        else:
-            marks.append("optional")
-        line = f"{'  ' * depth}- {name} ({', '.join(marks)})"
-        description = argument.get("description")
-        if isinstance(description, str) and description.strip():
-            line += f": {clipped(description, _MAX_ARGUMENT_DESCRIPTION)}"
-        yield line
-        yield from _arguments(argument, depth + 1)
-        items = argument.get("items")
-        if isinstance(items, Mapping):
-            yield from _arguments(items, depth + 1)
+def without_descriptions(action: Action) -> Action:
+    """The action with its first words, and all its arguments without theirs."""
+    reader = _SchemaReader(action.parameters)
+    return dataclasses.replace(
+        action,
+        description=clipped(action.description, 2 * _MAX_BRIEF_DESCRIPTION),
+        parameters=reader.without_words(action.parameters, required_only=False),
+    )
 
 
-def _kind(schema: Mapping[str, Any]) -> str:
-    choices = schema.get("enum")
-    if isinstance(choices, list) and choices:
-        shown = "|".join(_json(choice) for choice in choices[:_MAX_CHOICES])
-        return shown if len(choices) <= _MAX_CHOICES else f"{shown}|…"
-    if "const" in schema:
-        return _json(schema["const"])
-    kind = schema.get("type")
-    if kind == "array":
-        items = schema.get("items")
-        return f"array of {_kind(items)}" if isinstance(items, Mapping) and items else "array"
-    if isinstance(kind, list):
-        return "|".join(str(one) for one in kind)
-    if isinstance(kind, str):
-        limits = (schema.get("minimum"), schema.get("maximum"))
-        if kind in ("integer", "number") and all(isinstance(limit, (int, float)) for limit in limits):
-            return f"{kind} {_json(limits[0])} to {_json(limits[1])}"
-        text_form = schema.get("format") or schema.get("pattern")
-        return f"{kind} {clipped(str(text_form), 60)}" if kind == "string" and text_form else kind
-    return "any"
+def brief(action: Action) -> Action:
+    """The action with its first words, and the required arguments alone."""
+    reader = _SchemaReader(action.parameters)
+    return dataclasses.replace(
+        action,
+        description=clipped(action.description.split("\n", 1)[0], _MAX_BRIEF_DESCRIPTION),
+        parameters=reader.without_words(action.parameters, required_only=True),
+    )
+
+
+class _SchemaReader:
+    """Reads the schemas of one document with references and `allOf` in place."""
+
+    def __init__(self, root: Schema) -> None:
+        self._root = root
+
+    def plain(self, schema: Any, depth: int = 0) -> dict[str, Any]:
+        """The schema with what its `$ref` and `allOf` say; what stands beside them counts before it."""
+        if not isinstance(schema, Mapping):
+            return {}
+        plain = dict(schema)
+        for _ in range(_MAX_REFERENCES):
+            reference = plain.pop("$ref", None)
+            target = resolve(self._root, reference) if isinstance(reference, str) else None
+            if not isinstance(target, Mapping):
+                break
+            plain = {**target, **plain}
+        branches = plain.pop("allOf", None)
+        if isinstance(branches, list) and depth < _MAX_REFERENCES:
+            for branch in branches[:_MAX_REFERENCES]:
+                plain = _merged(plain, self.plain(branch, depth + 1))
+        return plain
+
+    def alternatives(self, schema: Schema) -> list[dict[str, Any]]:
+        """What the value may be, one of these: the branches of `anyOf` or `oneOf`, or the schema itself."""
+        plain = self.plain(schema)
+        branches = plain.get("anyOf") or plain.get("oneOf")
+        if not isinstance(branches, list) or not branches:
+            return [plain]
+        around = {key: value for key, value in plain.items() if key not in ("anyOf", "oneOf", "description", "default")}
+        return [_merged(self.plain(branch), around) for branch in branches[:_MAX_ALTERNATIVES]]
+
+    def without_words(self, schema: Schema, *, required_only: bool, depth: int = 0) -> dict[str, Any]:
+        """A copy that stands alone: references in place, no descriptions, few levels."""
+        plain = self.plain(schema)
+        kept: dict[str, Any] = {key: plain[key] for key in plain if key in _KEPT_WITHOUT_WORDS}
+        if depth == 0 and not required_only and "default" in plain:
+            kept["default"] = plain["default"]
+        if depth > _MAX_DEPTH:
+            return kept
+        branches = plain.get("anyOf") or plain.get("oneOf")
+        if isinstance(branches, list) and branches:
+            kept["anyOf"] = [
+                self.without_words(branch, required_only=required_only, depth=depth + 1)
+                for branch in branches[:_MAX_ALTERNATIVES]
+                if isinstance(branch, Mapping)
+            ]
+        if isinstance(items := plain.get("items"), Mapping):
+            kept["items"] = self.without_words(items, required_only=required_only, depth=depth + 1)
+        if isinstance(rest := kept.get("additionalProperties"), Mapping):
+            kept["additionalProperties"] = self.without_words(rest, required_only=required_only, depth=depth + 1)
+        properties = plain.get("properties")
+        if isinstance(properties, Mapping):
+            listed = plain.get("required")
+            required = listed if isinstance(listed, list) else []
+            kept["properties"] = {
+                name: self.without_words(argument, required_only=required_only, depth=depth + 1)
+                for name, argument in properties.items()
+                if isinstance(argument, Mapping) and (name in required or not required_only)
+            }
+        return kept
+
+
+class _ArgumentLines:
+    def __init__(self, root: Schema) -> None:
+        self._reader = _SchemaReader(root)
+
+    def of(self, schema: Schema, depth: int) -> Iterator[str]:
+        """A line for each argument of an object, and for what is inside them."""
+        if depth > _MAX_DEPTH:
+            return
+        objects = [one for one in self._reader.alternatives(schema) if one.get("properties")]
+        for index, one in enumerate(objects):
+            if len(objects) > 1:
+                yield f"{'  ' * depth}{'or' if index else 'either'}:"
+            yield from self._properties(one, depth + (len(objects) > 1))
+
+    def _properties(self, schema: Schema, depth: int) -> Iterator[str]:
+        properties = schema.get("properties")
+        if not isinstance(properties, Mapping) or depth > _MAX_DEPTH:
+            return
+        listed = schema.get("required")
+        required = listed if isinstance(listed, list) else []
+        for name, written in properties.items():
+            if not isinstance(written, Mapping):
+                continue
+            argument = self._reader.plain(written)
+            marks = [self._kind(argument)]
+            if name in required:
+                marks.append("required")
+            elif argument.get("default") is not None:
+                marks.append(f"default {_json(argument['default'])}")
+            else:
+                marks.append("optional")
+            line = f"{'  ' * depth}- {name} ({', '.join(marks)})"
+            description = argument.get("description")
+            if isinstance(description, str) and description.strip():
+                line += f": {clipped(description, _MAX_ARGUMENT_DESCRIPTION)}"
+            yield line
+            yield from self._inside(argument, depth + 1)
+
+    def _inside(self, schema: Schema, depth: int) -> Iterator[str]:
+        yield from self.of(schema, depth)
+        for one in self._reader.alternatives(schema):
+            for held in (one.get("items"), one.get("additionalProperties")):
+                if isinstance(held, Mapping) and depth <= _MAX_DEPTH:
+                    yield from self._inside(held, depth + 1 if "items" not in one else depth)
+
+    def _kind(self, schema: Any, depth: int = 0) -> str:
+        alternatives = self._reader.alternatives(schema) if isinstance(schema, Mapping) else []
+        if depth > _MAX_DEPTH:
+            return "any"
+        if len(alternatives) > 1:
+            kinds = dict.fromkeys(self._kind(one, depth + 1) for one in alternatives)
+            # Null last: what else it may be matters more.
+            return " or ".join(sorted(kinds, key=lambda kind: kind == "null"))
+        [one] = alternatives or [{}]
+        return self._kind_of_one(one, depth)
+
+    def _kind_of_one(self, schema: Schema, depth: int) -> str:
+        choices = schema.get("enum")
+        if isinstance(choices, list) and choices:
+            shown = "|".join(_json(choice) for choice in choices[:_MAX_CHOICES])
+            return shown if len(choices) <= _MAX_CHOICES else f"{shown}|…"
+        if "const" in schema:
+            return _json(schema["const"])
+        kind = schema.get("type")
+        if kind == "array" or (kind is None and "items" in schema):
+            items = schema.get("items")
+            return f"array of {self._kind(items, depth + 1)}" if isinstance(items, Mapping) and items else "array"
+        if isinstance(kind, list):
+            return "|".join(str(one) for one in kind)
+        if kind == "object" or (kind is None and "properties" in schema):
+            values = schema.get("additionalProperties")
+            if not schema.get("properties") and isinstance(values, Mapping) and values:
+                return f"object of {self._kind(values, depth + 1)}"
+            return "object"
+        if isinstance(kind, str):
+            limits = (schema.get("minimum"), schema.get("maximum"))
+            if kind in ("integer", "number") and all(isinstance(limit, (int, float)) for limit in limits):
+                return f"{kind} {_json(limits[0])} to {_json(limits[1])}"
+            text_form = schema.get("format") or schema.get("pattern")
+            return f"{kind} {clipped(str(text_form), 60)}" if kind == "string" and text_form else kind
+        return "any"
+
+
+def _merged(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Both at once; where they differ the first counts."""
+    merged = {**other, **first}
+    for key in ("properties", "required"):
+        one, two = first.get(key), other.get(key)
+        if isinstance(one, Mapping) and isinstance(two, Mapping):
+            merged[key] = {**one, **{name: two[name] for name in two if name not in one}}
+        elif isinstance(one, list) and isinstance(two, list):
+            merged[key] = [*one, *(name for name in two if name not in one)]
+    return merged
 
 
 def _json(value: Any) -> str:

@@ -15,10 +15,9 @@ from plangate_core.catalogue.catalogue import Action, Catalogue
 from plangate_core.catalogue.finding import Finding
 from planner_service.generation.prompt.catalogue_text import catalogue_text, clipped
 from planner_service.generation.prompt.examples import Example, example_of, example_twice, off_topic_requests
-from planner_service.generation.prompt.selection import shown_actions
 from planner_service.generation.reply.draft import NO_MATCHING_ACTION
 
-TEMPLATE_VERSION = "6"
+TEMPLATE_VERSION = "7"
 """Goes into every plan's report. Change it with every change of what a model reads, or of how its reply is read."""
 
 _RULES = f"""\
@@ -41,8 +40,10 @@ Message = dict[str, str]
 
 
 def build_messages(prompt: str, context: Mapping[str, Any], catalogue: Catalogue) -> list[Message]:
-    """The opening of a conversation: what stays the same for the catalogue, then the request."""
-    catalogue = shown_actions(catalogue, prompt, context)
+    """The opening of a conversation: what stays the same for the catalogue, then the request.
+
+    catalogue: as `shown_actions` gives it.
+    """
     return [*map(dict, _preamble(catalogue)), {"role": "user", "content": said(prompt, context)}]
 
 
@@ -60,7 +61,7 @@ def said(prompt: str, context: Mapping[str, Any]) -> str:
     return f"Context: {facts}\n\nRequest: {prompt}"
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _preamble(catalogue: Catalogue) -> tuple[Message, ...]:
     messages = [{"role": "system", "content": f"{_RULES}{catalogue_text(catalogue.actions)}\n{_REFUSAL}"}]
     for request, answer in _examples(catalogue.actions):

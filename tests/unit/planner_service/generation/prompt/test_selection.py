@@ -1,13 +1,22 @@
-"""Which actions of a large catalogue a model is shown."""
+"""Which actions of a large catalogue a model is shown, and how much of each."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import yaml
 
 from plangate_core.catalogue.catalogue import Catalogue, parse_catalogue
-from planner_service.generation.prompt.catalogue_text import catalogue_text
+from planner_service.generation.prompt.catalogue_text import action_text, catalogue_text
 from planner_service.generation.prompt.prompts import build_messages
-from planner_service.generation.prompt.selection import MAX_SELECTED_CHARACTERS, shown_actions
+from planner_service.generation.prompt.selection import catalogue_characters, is_cut, shown_actions
+from planner_service.generation.providers.providers import CPU_ROOM, HOSTED_ROOM, SERVER_ROOM, catalogue_room
+from planner_service.generation.settings import CatalogueRoom, GenerationSettings
+
+
+def read(actions: list[dict[str, Any]]) -> Catalogue:
+    return parse_catalogue(yaml.safe_dump({"version": 1, "actions": actions}, allow_unicode=True, sort_keys=False))
 
 
 def catalogue(count: int) -> Catalogue:
@@ -16,28 +25,133 @@ def catalogue(count: int) -> Catalogue:
     ]
     actions.append({"name": "restartService", "description": "Restart a service on a host."})
     actions.append({"name": "water_plants", "description": "Water the plants of a room."})
-    return parse_catalogue(yaml.safe_dump({"version": 1, "actions": actions}))
+    return read(actions)
 
 
 def test_a_catalogue_that_fits_is_shown_whole() -> None:
     small = catalogue(10)
-    assert shown_actions(small, "restart", {}) is small
+    assert shown_actions(small, "restart", {}, CPU_ROOM) is small
+    assert not is_cut(small, CPU_ROOM)
 
 
 def test_of_a_large_one_the_likeliest_are_shown_in_its_own_order() -> None:
     large = catalogue(500)
-    shown = shown_actions(large, "please be restarting nginx", {"task": "watering"})
+    shown = shown_actions(large, "please be restarting nginx", {"task": "watering"}, CPU_ROOM)
     names = [action.name for action in shown.actions]
     assert names[-2:] == ["restartService", "water_plants"]
     assert names == [action.name for action in large.actions if action.name in names]
-    assert len(catalogue_text(shown.actions)) <= MAX_SELECTED_CHARACTERS + len(names)
+    assert len(catalogue_text(shown.actions)) <= CPU_ROOM.cut_characters
     assert shown.find("restartService") is large.find("restartService")
     assert "restartService" in build_messages("x", {}, shown)[0]["content"]
+    assert is_cut(large, CPU_ROOM)
 
 
-def test_digests_name_the_selection() -> None:
+def test_digests_name_the_selection_and_the_same_is_made_once() -> None:
     large = catalogue(500)
-    first, again = shown_actions(large, "restart", {}), shown_actions(large, "restart", {})
-    other = shown_actions(large, "water", {})
-    assert first.digest == again.digest
+    first, again = shown_actions(large, "restart", {}, CPU_ROOM), shown_actions(large, "restart", {}, CPU_ROOM)
+    other = shown_actions(large, "water", {}, CPU_ROOM)
+    assert first is again
     assert len({large.digest, first.digest, other.digest}) == 3
+
+
+def monitor(options: int) -> dict[str, Any]:
+    words = "It is used when the query is evaluated and in the notification. " * 2
+    return {
+        "name": "create_monitor",
+        "description": "Create a monitor that alerts people.",
+        "parameters": {
+            "properties": {
+                "name": {"type": "string"},
+                **{
+                    f"option_{number:02}": {"type": "string", "description": f"Sets option {number}. {words}"}
+                    for number in range(options)
+                },
+            },
+            "required": ["name"],
+        },
+    }
+
+
+@pytest.mark.parametrize("prompt", ["alert me when the disk is full", "mute it", "アラートを作成して"])
+def test_an_action_that_is_too_large_is_shown_shortened(prompt: str) -> None:
+    large = read([monitor(95), {"name": "mute_monitor", "description": "Mute a monitor."}])
+    [action, _] = large.actions
+    assert len(action_text(action)) > 13_000
+    shown = shown_actions(large, prompt, {}, CPU_ROOM)
+    assert [action.name for action in shown.actions] == ["create_monitor", "mute_monitor"]
+    assert len(catalogue_text(shown.actions)) <= CPU_ROOM.cut_characters
+    assert "- name (string, required)" in catalogue_text(shown.actions)
+    # What is right is decided by the whole schema.
+    assert shown.check_args(shown.actions[0], {"name": "x", "option_90": "y"})[1] == []
+    assert [error.path for error in shown.check_args(shown.actions[0], {"option_90": 1})[1]] == ["option_90", "name"]
+
+
+def test_the_best_of_many_are_whole_and_the_others_shortened_or_left_out() -> None:
+    argument = {"type": "string", "description": "Which one of them it is about. " * 8}
+    verbs = ("create", "delete", "list", "rename", "archive")
+    things = ("branch", "issue", "label", "milestone", "release", "secret", "webhook", "team", "gist", "project") * 2
+    many = read(
+        [
+            {
+                "name": f"{verb}_{thing}_{number}",
+                "description": f"{verb.title()} a {thing} of the repository. {'Useful. ' * 20}",
+                "parameters": {"properties": {thing: argument, "note": argument}, "required": [thing]},
+            }
+            for number, thing in enumerate(things)
+            for verb in verbs
+        ]
+    )
+    room = CatalogueRoom(12_000, 12_000)
+    shown = shown_actions(many, "rename the milestone v2 of octo/hello", {}, room)
+    by_name = {action.name: action for action in shown.actions}
+    assert by_name["rename_milestone_3"] is many.find("rename_milestone_3")
+    assert len(by_name) < len(many.actions)
+    shortened = [action for action in shown.actions if action is not many.find(action.name)]
+    assert len(shortened) > len(shown.actions) / 2
+    assert all("Which one" not in action_text(action) for action in shortened)
+    assert 0.8 * room.cut_characters < len(catalogue_text(shown.actions)) <= room.cut_characters
+
+
+@pytest.mark.parametrize(
+    ("prompt", "name"),
+    [
+        ("octo/helloに「起動時にクラッシュする」というissueを作成して", "create_issue"),
+        ("ブランチを削除してください", "delete_branch"),
+        ("请删除分支 main-2", "delete_branch_zh"),
+        ("أنشئ مشكلة في المستودع octo/hello", "create_issue_ar"),
+        ("удали ветку main-2", "delete_branch_ru"),
+        ("브랜치를 삭제해줘", "delete_branch_ko"),
+        ("ลบสาขา main-2", "delete_branch_th"),
+    ],
+)
+def test_words_of_every_script_choose(prompt: str, name: str) -> None:
+    texts = {
+        "create_issue": "リポジトリにissueを作成する。",
+        "delete_branch": "ブランチを削除する。",
+        "delete_branch_zh": "删除一个分支。",
+        "create_issue_ar": "إنشاء مشكلة في المستودع.",
+        "delete_branch_ru": "Удалить ветку репозитория.",
+        "delete_branch_ko": "브랜치 삭제.",
+        "delete_branch_th": "ลบสาขาของที่เก็บ",
+    }
+    fillers = [{"name": f"other_{number}", "description": f"Etwas anderes {number}. " * 9} for number in range(300)]
+    large = read([*fillers, *({"name": name, "description": text} for name, text in texts.items())])
+    shown = shown_actions(large, prompt, {}, CPU_ROOM)
+    assert shown.find(name) is large.find(name)
+
+
+def test_how_much_a_model_is_shown_is_the_models() -> None:
+    def room(asked: str, **settings: Any) -> CatalogueRoom:
+        return catalogue_room(asked, GenerationSettings(**settings))
+
+    assert room("openai/gpt-4o") == room("anthropic/claude-sonnet-4") == room("bedrock/x") == HOSTED_ROOM
+    assert room("embedded") == room("ollama/qwen3") == CPU_ROOM
+    assert room("openai/own", model="openai/own", base_url="http://127.0.0.1:9/v1") == SERVER_ROOM
+    assert room("google/gemini", model="openai/own", base_url="http://127.0.0.1:9/v1") == HOSTED_ROOM
+    assert room("embedded", catalogue_characters=500) == CatalogueRoom(500, 500)
+
+
+def test_a_hundred_tools_are_shown_whole_to_a_hosted_model() -> None:
+    tools = catalogue(117)
+    assert 12_000 < catalogue_characters(tools) < HOSTED_ROOM.whole_characters
+    assert shown_actions(tools, "何かして", {}, HOSTED_ROOM) is tools

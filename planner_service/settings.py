@@ -185,14 +185,16 @@ class PlannerSettings(ServerSettings):
         if self.auth_tokens_file is None:
             return None
         # Brings gRPC with it, which `check` needs for this only.
-        from plangate_core.rpc.auth import TokensFileInvalid, read_tokens_file
+        from plangate_core.rpc.identity.tokens_file import TokensFileInvalid, read_tokens_file
 
         try:
-            callers = read_tokens_file(self.auth_tokens_file).values()
+            identities = read_tokens_file(self.auth_tokens_file)
         except TokensFileInvalid:
             # The server refuses it at start, and keeps the tokens it had when it reads it again.
             return None
-        return frozenset(role for caller in callers for role in caller.roles)
+        callers = [*(token.caller for token in identities.tokens.values()), *identities.certificates.values()]
+        mapped = [roles for issuer in identities.issuers.values() for roles in issuer.roles.values()]
+        return frozenset().union(*(caller.roles for caller in callers), *mapped)
 
     def generation_limits(self) -> GenerationLimits:
         """What bounds one plan."""

@@ -82,8 +82,6 @@ class PlannerSettings(ServerSettings):
     model_seed: int = 7
     model_max_output_tokens: int = Field(default=2_048, ge=64, le=131_072)
     """Tokens of one reply."""
-    model_catalogue_characters: int = Field(default=0, ge=0)
-    """Characters of the catalogue's actions that a model is shown; 0: as many as its provider's models read."""
     model_attempt_timeout_seconds: float = Field(default=120.0, gt=0)
     """One call to the model."""
     model_connect_timeout_seconds: float = Field(default=10.0, gt=0)
@@ -188,13 +186,10 @@ class PlannerSettings(ServerSettings):
         from plangate_core.rpc.identity.tokens_file import TokensFileInvalid, read_tokens_file
 
         try:
-            identities = read_tokens_file(self.auth_tokens_file)
+            return read_tokens_file(self.auth_tokens_file).roles()
         except TokensFileInvalid:
             # The server refuses it at start, and keeps the tokens it had when it reads it again.
             return None
-        callers = [*(token.caller for token in identities.tokens.values()), *identities.certificates.values()]
-        mapped = [roles for issuer in identities.issuers.values() for roles in issuer.roles.values()]
-        return frozenset().union(*(caller.roles for caller in callers), *mapped)
 
     def generation_limits(self) -> GenerationLimits:
         """What bounds one plan."""
@@ -209,7 +204,6 @@ class PlannerSettings(ServerSettings):
                 str(self.model_temperature),
                 str(self.model_seed),
                 str(self.model_max_output_tokens),
-                str(self.model_catalogue_characters),
             ),
         )
 
@@ -224,7 +218,6 @@ class PlannerSettings(ServerSettings):
             temperature=self.model_temperature,
             seed=self.model_seed,
             max_output_tokens=self.model_max_output_tokens,
-            catalogue_characters=self.model_catalogue_characters,
             attempt_timeout_seconds=self.model_attempt_timeout_seconds,
             connect_timeout_seconds=self.model_connect_timeout_seconds,
             max_reply_bytes=self.model_max_reply_bytes,

@@ -115,6 +115,13 @@ class Identities:
     certificates: Mapping[tuple[str, bytes], Caller] = field(default_factory=dict)
     issuers: Mapping[str, IssuerEntry] = field(default_factory=dict)
 
+    def roles(self) -> frozenset[str]:
+        """Every role that some credential gives."""
+        held = [token.caller.roles for token in self.tokens.values()]
+        held += [caller.roles for caller in self.certificates.values()]
+        held += [roles for issuer in self.issuers.values() for roles in issuer.roles.values()]
+        return frozenset().union(*held)
+
 
 SAN = "x509_subject_alternative_name"
 COMMON_NAME = "x509_common_name"

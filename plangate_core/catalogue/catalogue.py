@@ -21,7 +21,7 @@ from plangate_core.catalogue.argument_schema import ArgumentSchema, closed
 from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
 from plangate_core.catalogue.document import Document, DocumentInvalid, Form, YamlPath
 from plangate_core.catalogue.duration_text import DurationText, parse_duration
-from plangate_core.catalogue.effect import ApprovalRequirement, Effect
+from plangate_core.catalogue.effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
 from plangate_core.catalogue.finding import Finding
 from plangate_core.catalogue.schema_bounds import SchemaRefused
 from plangate_core.catalogue.schema_dialect import rewritten
@@ -30,6 +30,8 @@ from plangate_core.catalogue.yaml_document import parse_document, read_text
 from plangate_core.contract.limits import LABEL_KEY, MAX_LABEL_VALUE_CHARACTERS
 
 MAX_ACTIONS = 1_000
+MAX_EFFECT_KEY_CHARACTERS = 256
+_ARGUMENT = re.compile(r"\{args\.([^{}]+)\}")
 MAX_APPROVALS = 20
 """Of one role, for one job."""
 ACTION_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
@@ -67,6 +69,10 @@ class Action:
     """Something that may be done.
 
     parameters: the JSON Schema of its arguments, as it is enforced.
+    order: whether its steps keep their place among the others; None: not said.
+    on_refusal: what becomes of its steps when one that they wait for ends without success; None: not said.
+    idempotent: whether doing it twice has the same effect as doing it once.
+    effect_key: names the effect in the world, with arguments in it: "refund:{args.order_id}"; empty: none.
     binding: how the bundled executor carries it out, in the author's words; None waits for a worker in any language.
     """
 
@@ -76,11 +82,26 @@ class Action:
     risk: Risk
     policy: ActionPolicy | None
     binding: CommandForm | HttpForm | None = None
+    order: StepOrder | None = None
+    on_refusal: OnRefusal | None = None
+    idempotent: bool = False
+    effect_key: str = ""
+
+    def effect_of(self, args: Mapping[str, Any]) -> str:
+        """The name of the effect with these arguments; empty where the catalogue gives none. At most 256 characters."""
+        key = _ARGUMENT.sub(lambda found: _text_at(args, found.group(1).split(".")), self.effect_key)
+        return key if len(key) <= MAX_EFFECT_KEY_CHARACTERS else hashlib.sha256(key.encode()).hexdigest()
 
     @property
     def assumed_risk(self) -> Risk:
         """The risk that policy goes by: HIGH where the catalogue does not say."""
         return Risk.HIGH if self.risk is Risk.UNSPECIFIED else self.risk
+
+
+def _text_at(args: Any, path: list[str]) -> str:
+    for name in path:
+        args = args.get(name) if isinstance(args, Mapping) else None
+    return args if isinstance(args, str) else rfc8785.dumps(args).decode()
 
 
 class Catalogue:
@@ -192,6 +213,10 @@ class _ActionForm(Form):
     parameters: dict[str, Any] | None = None
     risk: Literal["low", "medium", "high"] | None = None
     policy: Annotated[ActionPolicyForm, BeforeValidator(_policy_mapping)] | None = None
+    order: Literal["independent", "sequential"] | None = None
+    on_refusal: Literal["ask", "continue", "cancel"] | None = None
+    idempotent: bool = False
+    effect_key: Annotated[str, StringConstraints(min_length=1, max_length=MAX_EFFECT_KEY_CHARACTERS)] | None = None
     command: CommandForm | None = None
     http: HttpForm | None = None
 
@@ -224,6 +249,10 @@ def _build(document: Document, source: str) -> Catalogue:
             document.refuse((*path, "name"), f"the action {action.name!r} is given twice")
         if action.command and action.http:
             document.refuse((*path, "http"), "an action binds command or http, not both")
+        declared = (action.parameters or {}).get("properties", {})
+        for name in _ARGUMENT.findall(action.effect_key or ""):
+            if name.partition(".")[0] not in declared:
+                document.refuse((*path, "effect_key"), f"the action has no argument {name!r}")
         policy = action_policy(action.policy, document, (*path, "policy")) if action.policy else None
         if schema is None:
             continue
@@ -235,6 +264,10 @@ def _build(document: Document, source: str) -> Catalogue:
             risk=Risk(action.risk or "unspecified"),
             policy=policy,
             binding=action.command or action.http,
+            order=StepOrder(action.order) if action.order else None,
+            on_refusal=OnRefusal(action.on_refusal) if action.on_refusal else None,
+            idempotent=action.idempotent,
+            effect_key=action.effect_key or "",
         )
     document.raise_faults()
     assert form is not None

@@ -20,3 +20,18 @@ class ApprovalRequirement:
 
     role: str
     count: int
+
+
+class StepOrder(Enum):
+    """Whether steps that do not need each other's results keep the order of the request."""
+
+    INDEPENDENT = "independent"
+    SEQUENTIAL = "sequential"
+
+
+class OnRefusal(Enum):
+    """What becomes of a step when one that it waits for ends without success."""
+
+    ASK = "ask"
+    CONTINUE = "continue"
+    CANCEL = "cancel"

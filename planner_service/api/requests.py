@@ -25,7 +25,7 @@ from plangate_core.contract.limits import (
     MAX_TOKEN_BUDGET,
     REQUEST_ID,
 )
-from planner_service.messages.decoding import job_from_proto, json_from_proto
+from planner_service.messages.decoding import job_from_proto, json_from_proto, order_from_proto
 from planner_service.planning.errors import InvalidField
 from planner_service.planning.plan import Job, Options, Plan, PlanRequest
 from planner_service.planning.store_port import Queueing, Revision
@@ -43,7 +43,10 @@ def plan_request_from_proto(
         labels=labels_from_proto(message.labels, f"{path}labels"),
         options=options_from_proto(
             plan_pb2.GenerationOptions(
-                model=message.model, max_attempts=message.max_attempts, token_budget=message.token_budget
+                model=message.model,
+                max_attempts=message.max_attempts,
+                token_budget=message.token_budget,
+                order=message.order,
             ),
             path,
         ),
@@ -55,7 +58,7 @@ def options_from_proto(message: plan_pb2.GenerationOptions, path: str) -> Option
     _text(f"{path}model", message.model, MAX_NAME_CHARACTERS)
     _in_range(f"{path}max_attempts", message.max_attempts, 0, MAX_MODEL_CALLS)
     _in_range(f"{path}token_budget", message.token_budget, 0, MAX_TOKEN_BUDGET)
-    return Options(message.model, message.max_attempts, message.token_budget)
+    return Options(message.model, message.max_attempts, message.token_budget, order_from_proto(message.order))
 
 
 def queueing_from_proto(message: planner_pb2.EnqueuePlanRequest) -> Queueing:
@@ -75,6 +78,7 @@ def brought_plan_from_proto(message: planner_pb2.SubmitPlanRequest) -> Plan:
         jobs=brought_jobs_from_proto(message.jobs),
         labels=labels_from_proto(message.labels, "labels"),
         context=json_from_proto(message.context, "context"),
+        options=Options(order=order_from_proto(message.order)),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from plangate_core.catalogue.effect import ApprovalRequirement, Effect
+from plangate_core.catalogue.effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Decision:
     approval_ttl: None leaves the expiry to the store.
     governance_digest: of the catalogue and policy that decided.
     time_dependent: whether a condition that looks at the time took part.
+    order, on_refusal: how the job is tied to others, where a rule says so.
     """
 
     effect: Effect
@@ -29,6 +30,8 @@ class Decision:
     approval_requirements: tuple[ApprovalRequirement, ...] = ()
     governance_digest: str = ""
     time_dependent: bool = False
+    order: StepOrder | None = None
+    on_refusal: OnRefusal | None = None
 
     @classmethod
     def of(

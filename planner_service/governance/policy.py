@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
-from plangate_core.catalogue.effect import ApprovalRequirement, Effect
+from plangate_core.catalogue.effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
 from plangate_core.contract.limits import (
     MAX_APPROVAL_REQUIREMENTS,
     MAX_DESCRIPTION_CHARACTERS,
@@ -19,6 +19,10 @@ from planner_service.governance.decision import Decision
 from planner_service.governance.policy_rule import Rule, Subject
 
 DEFAULT_RULE = "default"
+_ORDERS = (StepOrder.SEQUENTIAL, StepOrder.INDEPENDENT)
+_ON_REFUSAL = (OnRefusal.CANCEL, OnRefusal.ASK, OnRefusal.CONTINUE)
+
+T = TypeVar("T")
 
 
 class Resolution(Enum):
@@ -86,33 +90,43 @@ def most_severe(decisions: list[Decision]) -> Decision:
     """One decision of all that apply, in the order of their rules.
 
     A denial wins. Else every demand for approval is met at once: of each role the highest number, reviewers of any role
-    as far as those do not suffice, within the shortest time.
+    as far as those do not suffice, within the shortest time. Of order and on_refusal the strictest counts.
     """
     if not decisions:
         return Decision(Effect.DENY, DEFAULT_RULE, "no rule allows it")
-    time_dependent = any(decision.time_dependent for decision in decisions)
+    return replace(
+        _combined(decisions),
+        governance_digest=decisions[0].governance_digest,
+        time_dependent=any(decision.time_dependent for decision in decisions),
+        order=_first(_ORDERS, {decision.order for decision in decisions}),
+        on_refusal=_first(_ON_REFUSAL, {decision.on_refusal for decision in decisions}),
+    )
+
+
+def _combined(decisions: list[Decision]) -> Decision:
     for decision in decisions:
         if decision.effect is Effect.DENY:
-            return replace(decision, time_dependent=time_dependent)
+            return decision
     demands = [decision for decision in decisions if decision.effect is Effect.REQUIRE_APPROVAL]
     if not demands:
-        return replace(decisions[0], time_dependent=time_dependent)
+        return decisions[0]
     names = joined_names(list(dict.fromkeys(demand.rule for demand in demands)))
     requirements = _together(requirement for demand in demands for requirement in demand.requirements)
-    if (
-        len(requirements) > MAX_APPROVAL_REQUIREMENTS
-        or sum(requirement.count for requirement in requirements) > MAX_REQUIRED_APPROVALS
-    ):
+    approvals = sum(requirement.count for requirement in requirements)
+    if len(requirements) > MAX_APPROVAL_REQUIREMENTS or approvals > MAX_REQUIRED_APPROVALS:
         limits = f"{MAX_APPROVAL_REQUIREMENTS} roles and {MAX_REQUIRED_APPROVALS} approvals"
         return Decision(Effect.DENY, names, f"the rules together ask for more than {limits}")
-    combined = Decision.of(
+    return Decision.of(
         Effect.REQUIRE_APPROVAL,
         names,
         "; ".join(dict.fromkeys(demand.reason for demand in demands))[:MAX_DESCRIPTION_CHARACTERS],
         requirements,
         min((demand.approval_ttl for demand in demands if demand.approval_ttl), default=None),
     )
-    return replace(combined, time_dependent=time_dependent, governance_digest=demands[0].governance_digest)
+
+
+def _first(strictest_first: Sequence[T], given: Set[T | None]) -> T | None:
+    return next((each for each in strictest_first if each in given), None)
 
 
 def _together(requirements: Iterable[ApprovalRequirement]) -> tuple[ApprovalRequirement, ...]:

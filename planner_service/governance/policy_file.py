@@ -6,6 +6,7 @@ docs/policy.md describes the format, for those who write it.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 
 from plangate_core.catalogue.catalogue import ActionPolicyForm, Catalogue, Risk, action_policy, digest_of
 from plangate_core.catalogue.document import Document, DocumentInvalid, Form, YamlPath
-from plangate_core.catalogue.effect import Effect
+from plangate_core.catalogue.effect import Effect, OnRefusal, StepOrder
 from plangate_core.catalogue.yaml_document import parse_document, read_text
 from planner_service.governance.condition import Condition, ConditionCompiler, ConditionInvalid
 from planner_service.governance.decision import Decision
@@ -81,6 +82,8 @@ class _RuleForm(ActionPolicyForm):
     description: str | None = None
     match: _MatchForm | None = None
     when: Annotated[str, StringConstraints(min_length=1)] | None = None
+    order: Literal["independent", "sequential"] | None = None
+    on_refusal: Literal["ask", "continue", "cancel"] | None = None
 
 
 class _PolicyForm(Form):
@@ -184,7 +187,11 @@ def _rule(entry: _RuleForm, document: Document, path: YamlPath, compiler: Condit
     reason = policy.reason or default_reason(policy.effect)
     return Rule(
         name=entry.name,
-        decision=Decision.of(policy.effect, entry.name, reason, policy.requirements, policy.expires_in),
+        decision=replace(
+            Decision.of(policy.effect, entry.name, reason, policy.requirements, policy.expires_in),
+            order=StepOrder(entry.order) if entry.order else None,
+            on_refusal=OnRefusal(entry.on_refusal) if entry.on_refusal else None,
+        ),
         actions=Globs.of(match.action) if match.action else None,
         risks=frozenset(Risk(risk) for risk in match.risk or ()),
         requesters=Globs.of(match.requester) if match.requester else None,

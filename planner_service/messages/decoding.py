@@ -13,13 +13,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
-from plangate_core.catalogue.effect import ApprovalRequirement, Effect
+from plangate_core.catalogue.effect import ApprovalRequirement, Effect, StepOrder
 from plangate_core.contract.struct_codec import JsonObject, NumberNotExact, StructRefused, struct_to_json
 from planner_service.governance.decision import Decision
-from planner_service.messages.encoding import EFFECTS
+from planner_service.messages.encoding import EFFECTS, ON_REFUSAL, STEP_ORDERS
 from planner_service.planning.errors import InvalidField
 from planner_service.planning.plan import ClaimedPlan, Job, Options, Plan, PlanRequest, Proposal
 
+_ON_REFUSAL_BACK = {number: on_refusal for on_refusal, number in ON_REFUSAL.items()}
+_STEP_ORDERS_BACK = {number: order for order, number in STEP_ORDERS.items()}
 _EFFECTS_BACK = {number: effect for effect, number in EFFECTS.items()}
 
 
@@ -45,6 +47,7 @@ def job_from_proto(message: plan_pb2.Job, path: str) -> Job:
         depends_on=tuple(message.depends_on),
         priority=message.priority,
         max_attempts=message.max_attempts,
+        on_refusal=_ON_REFUSAL_BACK.get(message.on_refusal),
     )
 
 
@@ -84,7 +87,13 @@ def claimed_plan_from_proto(message: plan_pb2.Plan) -> ClaimedPlan:
 
 
 def _stored_options(plan: plan_pb2.Plan) -> Options:
-    return Options(plan.options.model, plan.options.max_attempts, plan.options.token_budget)
+    options = plan.options
+    return Options(options.model, options.max_attempts, options.token_budget, order_from_proto(options.order))
+
+
+def order_from_proto(order: plan_pb2.StepOrder.ValueType) -> StepOrder | None:
+    """None where nothing is asked for."""
+    return _STEP_ORDERS_BACK.get(order)
 
 
 def proposal_from_proto(message: proposal_pb2.Proposal) -> Proposal:
@@ -104,7 +113,12 @@ def proposal_from_proto(message: proposal_pb2.Proposal) -> Proposal:
 
 
 def _stored_job_from_proto(message: plan_pb2.Job, index: int) -> Job:
-    job = replace(job_from_proto(message, f"jobs[{index}]"), assumed=tuple(message.assumed))
+    job = replace(
+        job_from_proto(message, f"jobs[{index}]"),
+        assumed=tuple(message.assumed),
+        idempotent=message.idempotent,
+        effect_key=message.effect_key,
+    )
     return replace(job, decision=decision_from_proto(message.decision)) if message.HasField("decision") else job
 
 

@@ -13,7 +13,7 @@ from plangate.planner.v1 import action_pb2
 
 from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
 from plangate_core.catalogue.catalogue import Action, Risk
-from plangate_core.catalogue.effect import Effect
+from plangate_core.catalogue.effect import Effect, OnRefusal, StepOrder
 from plangate_core.catalogue.finding import Finding
 from plangate_core.contract.struct_codec import json_to_struct
 from planner_service.generation.attempts import Attempt, GenerationReport
@@ -25,6 +25,15 @@ EFFECTS = {
     Effect.ALLOW: plan_pb2.EFFECT_ALLOW,
     Effect.REQUIRE_APPROVAL: plan_pb2.EFFECT_REQUIRE_APPROVAL,
     Effect.DENY: plan_pb2.EFFECT_DENY,
+}
+ON_REFUSAL = {
+    OnRefusal.ASK: plan_pb2.ON_REFUSAL_ASK,
+    OnRefusal.CONTINUE: plan_pb2.ON_REFUSAL_CONTINUE,
+    OnRefusal.CANCEL: plan_pb2.ON_REFUSAL_CANCEL,
+}
+STEP_ORDERS = {
+    StepOrder.INDEPENDENT: plan_pb2.STEP_ORDER_INDEPENDENT,
+    StepOrder.SEQUENTIAL: plan_pb2.STEP_ORDER_SEQUENTIAL,
 }
 _RISKS = {
     Risk.UNSPECIFIED: action_pb2.RISK_UNSPECIFIED,
@@ -75,7 +84,10 @@ def _set_request(message: plan_pb2.Plan, context: Mapping[str, object], options:
     if options != Options():
         message.options.CopyFrom(
             plan_pb2.GenerationOptions(
-                model=options.model, max_attempts=options.max_attempts, token_budget=options.token_budget
+                model=options.model,
+                max_attempts=options.max_attempts,
+                token_budget=options.token_budget,
+                order=plan_pb2.STEP_ORDER_UNSPECIFIED if options.order is None else STEP_ORDERS[options.order],
             )
         )
 
@@ -94,6 +106,9 @@ def job_to_proto(job: Job) -> plan_pb2.Job:
         priority=job.priority,
         max_attempts=job.max_attempts,
         assumed=job.assumed,
+        on_refusal=plan_pb2.ON_REFUSAL_UNSPECIFIED if job.on_refusal is None else ON_REFUSAL[job.on_refusal],
+        idempotent=job.idempotent,
+        effect_key=job.effect_key,
     )
     if job.decision is not None:
         message.decision.CopyFrom(decision_to_proto(job.decision))

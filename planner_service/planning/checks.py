@@ -65,6 +65,9 @@ def check_jobs(jobs: Sequence[Job], catalogue: Catalogue) -> tuple[tuple[Job, ..
         args, found = check_args(job.action_name, job.action_args, catalogue)
         errors.extend(error.under(f"jobs.{index}") for error in [*_check_fields(job), *found])
         assumed = () if found else filled_in(job.action_args, args)
+        action = catalogue.find(job.action_name)
+        if action is not None and not found:
+            job = replace(job, idempotent=action.idempotent, effect_key=action.effect_of(args))
         complete.append(replace(job, action_args=args, assumed=assumed))
     if len(jobs) * MAX_ARGS_BYTES > MAX_ARGS_BYTES_TOGETHER and not errors:
         together = sum(len(_json_text(job.action_args).encode()) for job in complete)

@@ -17,6 +17,7 @@ from planner_service.planning.checks import check_args, check_jobs, job_of_draft
 from planner_service.planning.completeness import evidence_for
 from planner_service.planning.doubts import NO_DOUBTS, Doubts, doubts_about
 from planner_service.planning.plan import Job, PlanRequest, with_decisions
+from planner_service.planning.ties import all_tied, tied
 from planner_service.wording.describing import description_of
 
 
@@ -38,6 +39,7 @@ class DraftGovernance:
         self._requester = requester
         self._now = now
         self._checked: tuple[PlanDraft, tuple[Job, ...], list[Finding]] | None = None
+        self._alone: dict[int, Job] = {}
 
     def check(self, draft: PlanDraft) -> list[Finding]:
         """What is wrong with a draft's jobs. Kept for `govern`, which follows for the draft that is right."""
@@ -52,8 +54,8 @@ class DraftGovernance:
         labels, policy = self._request.labels, self._governance.policy
         decisions = await self._governance.decide_all(explained, labels, self._requester, self._now)
         doubts = doubts_about(self._request.prompt, explained, self._governance.catalogue)
-        governed = with_decisions(explained, decisions)
-        return GovernedDraft(tuple(doubts.raised(job, policy) for job in governed), doubts)
+        governed = [doubts.raised(job, policy) for job in with_decisions(explained, decisions)]
+        return GovernedDraft(all_tied(governed, self._governance.catalogue, self._request.options.order), doubts)
 
     def govern_alone(self, index: int, draft: JobDraft) -> Job | None:
         """A job before the rest of its plan is there; None when it fails the checks."""
@@ -64,7 +66,11 @@ class DraftGovernance:
         complete = replace(job, action_args=args, assumed=filled_in(job.action_args, args))
         explained = self._explained(complete, draft)
         decision = self._governance.decide(explained, self._request.labels, self._requester, self._now)
-        return replace(explained, decision=decision)
+        earlier = [self._alone[position] for position in sorted(self._alone) if position < index]
+        decided = replace(explained, decision=decision)
+        governed = tied(decided, earlier, self._governance.catalogue, self._request.options.order)
+        self._alone[index] = governed
+        return governed
 
     def _check(self, draft: PlanDraft) -> tuple[tuple[Job, ...], list[Finding]]:
         # The generator has checked the draft that it returns, unless it did so for another request that shares it.

@@ -60,6 +60,10 @@ def _is_made_of(stored: Job, brought: Job) -> bool:
             action_args=stored.action_args,
             description=brought.description or stored.description,
             assumed=stored.assumed,
+            depends_on=brought.depends_on or stored.depends_on,
+            on_refusal=brought.on_refusal or stored.on_refusal,
+            idempotent=stored.idempotent,
+            effect_key=stored.effect_key,
             decision=stored.decision,
             max_attempts=stored.max_attempts,
         )

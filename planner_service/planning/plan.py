@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
+from plangate_core.catalogue.effect import OnRefusal, StepOrder
 from planner_service.generation.attempts import GenerationReport
 from planner_service.governance.decision import Decision
 
@@ -15,8 +16,10 @@ from planner_service.governance.decision import Decision
 class Job:
     """One step of a plan.
 
-    depends_on: ids of jobs of the same plan. assumed: dotted paths of arguments that a default filled because the
-    request names none. decision: None until it was governed.
+    depends_on: ids of jobs of the same plan.
+    on_refusal: what becomes of it when one of those ends without success; None where it waits for none.
+    assumed: dotted paths of arguments that a default filled because the request names none.
+    effect_key: names its effect in the world. decision: None until it was governed.
     """
 
     id: str
@@ -30,6 +33,9 @@ class Job:
     priority: int = 0
     max_attempts: int = 0
     assumed: tuple[str, ...] = ()
+    on_refusal: OnRefusal | None = None
+    idempotent: bool = False
+    effect_key: str = ""
     decision: Decision | None = None
 
 
@@ -45,6 +51,7 @@ class Options:
     model: str = ""
     max_attempts: int = 0
     token_budget: int = 0
+    order: StepOrder | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from plangate_core.catalogue.effect import Effect
+from plangate_core.catalogue.effect import Effect, StepOrder
 from plangate_core.catalogue.finding import Finding
 from plangate_core.process.clock import Clock
 from planner_service.generation.attempts import GenerationReport
@@ -29,6 +29,7 @@ from planner_service.planning.plan import (
 )
 from planner_service.planning.plan_generation import PlanGeneration, generation_deadline
 from planner_service.planning.store_port import FirstAnswer, PlanStore, Queueing, Revision
+from planner_service.planning.ties import all_tied
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,13 +140,17 @@ class Planning:
             deadline,
         )
 
-    async def evaluate(self, jobs: Sequence[Job], labels: Mapping[str, str], requester: str) -> Evaluation:
+    async def evaluate(
+        self, jobs: Sequence[Job], labels: Mapping[str, str], requester: str, order: StepOrder | None = None
+    ) -> Evaluation:
         """What checks and policy say of jobs that somebody brings. Nothing is stored."""
         governance = self._governance.current
         complete, errors = check_jobs(identified(jobs), governance.catalogue)
         if errors:
             return Evaluation((), tuple(errors), governance)
-        governed = with_decisions(complete, await governance.decide_all(complete, labels, requester, self._clock.now()))
+        decisions = await governance.decide_all(complete, labels, requester, self._clock.now())
+        # Jobs that somebody brings wait for those that they name, and for none else unless an order is asked for.
+        governed = all_tied(with_decisions(complete, decisions), governance.catalogue, order or StepOrder.INDEPENDENT)
         return Evaluation(governed, (), governance)
 
     async def submit(
@@ -159,7 +164,7 @@ class Planning:
         with self._metrics.counting_failures():
             if not validate_only and (earlier := await self._earlier(request_id, requester, same, deadline)):
                 return earlier
-            evaluation = await self.evaluate(plan.jobs, plan.labels, requester)
+            evaluation = await self.evaluate(plan.jobs, plan.labels, requester, plan.options.order)
             if evaluation.errors:
                 raise JobsInvalid(evaluation.errors)
             catalogue = evaluation.governance.catalogue

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from plangate_core.catalogue.effect import StepOrder
 from planner_service.generation.providers.recording import RecordingFile, RecordingInvalid
 from planner_service.generation.settings import GenerationSettings, OnRepeatedError
 from planner_service.planning.plan import Job, Options, Plan, PlanRequest
@@ -73,6 +74,7 @@ class RecordedOptions(_Entry):
     model: str
     max_attempts: int
     token_budget: int
+    order: Literal["", "independent", "sequential"] = ""
 
 
 class RecordedFailure(_Entry):
@@ -115,7 +117,12 @@ class PlanRecord(_Entry):
             prompt=self.prompt,
             context=self.context,
             labels=self.labels,
-            options=Options(self.options.model, self.options.max_attempts, self.options.token_budget),
+            options=Options(
+                self.options.model,
+                self.options.max_attempts,
+                self.options.token_budget,
+                StepOrder(self.options.order) if self.options.order else None,
+            ),
         )
 
     @property
@@ -170,7 +177,10 @@ class PlanRecorder:
             context=dict(request.context),
             labels=dict(request.labels),
             options=RecordedOptions(
-                model=options.model, max_attempts=options.max_attempts, token_budget=options.token_budget
+                model=options.model,
+                max_attempts=options.max_attempts,
+                token_budget=options.token_budget,
+                order=options.order.value if options.order else "",
             ),
             requester=requester,
             time=time,

@@ -246,7 +246,9 @@ def plan_to_row(plan: Plan) -> Row:
         plan.no_action_reason,
         _encode(plan.warnings) if plan.warnings else "[]",
         plan.priority,
-        None if options is None else _encode([options.model, options.max_attempts, options.token_budget]),
+        None
+        if options is None
+        else _encode([options.model, options.max_attempts, options.token_budget, options.order]),
         None if failure is None else failure.reason,
         None if failure is None else failure.message,
         None if lease is None else lease.worker,

@@ -42,6 +42,8 @@ class GenerationOptions:
     model: str = ""
     max_attempts: int = 0
     token_budget: int = 0
+    order: int = 0
+    """The contract's StepOrder."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -140,7 +140,9 @@ def plan_draft_from_proto(plan: plan_pb2.Plan, path: str) -> PlanDraft:
         labels=dict(plan.labels),
         context_json=json_from_struct(plan.context, f"{path}.context"),
         options=(
-            GenerationOptions(plan.options.model, plan.options.max_attempts, plan.options.token_budget)
+            GenerationOptions(
+                plan.options.model, plan.options.max_attempts, plan.options.token_budget, plan.options.order
+            )
             if plan.HasField("options")
             else None
         ),

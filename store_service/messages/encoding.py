@@ -134,6 +134,7 @@ def plan_to_bytes(plan: Plan) -> bytes:
                 model=plan.options.model,
                 max_attempts=plan.options.max_attempts,
                 token_budget=plan.options.token_budget,
+                order=plan_pb2.StepOrder.ValueType(plan.options.order),
             )
         )
     if plan.not_before_time is not None:

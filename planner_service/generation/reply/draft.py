@@ -33,7 +33,7 @@ _LONG_TEXT = 8_192
 
 @dataclass(frozen=True)
 class JobDraft:
-    """One step as the model wrote it. `depends_on` holds positions (from 0) of earlier jobs of the same draft."""
+    """One step as the model wrote it. `depends_on`: positions (from 0) of earlier jobs of the draft that it needs."""
 
     action_name: str
     action_args: dict[str, Any]
@@ -131,9 +131,7 @@ def _too_long_list(text: str) -> tuple[str | int, ...]:
 def read_draft(reply: PlanReply, amendments: Amendments = AS_IT_IS) -> PlanDraft:
     """The jobs that name a real action, in order, and the reason given for whatever fits none.
 
-    Dependencies: as the model wrote them where it did (positions that are unknown or not earlier are left out); else
-    each job waits for the one before it, because running steps in the order they were asked for is never wrong,
-    only slower.
+    Dependencies are those that the model wrote; positions that are unknown or not earlier are left out.
     """
     kept: dict[int, int] = {}
     jobs: list[JobDraft] = []
@@ -146,10 +144,7 @@ def read_draft(reply: PlanReply, amendments: Amendments = AS_IT_IS) -> PlanDraft
             reasons.append(f"no action of the catalogue fits; the nearest is {job.action_name}")
             continue
         args = {name: value for name, value in job.action_args.items() if (position, name) not in amendments.left_out}
-        if job.depends_on is None:
-            depends_on: tuple[int, ...] = (len(jobs) - 1,) if jobs else ()
-        else:
-            depends_on = tuple(sorted({kept[other] for other in job.depends_on if other in kept}))
+        depends_on = tuple(sorted({kept[other] for other in job.depends_on or () if other in kept}))
         kept[position] = len(jobs)
         jobs.append(JobDraft(job.action_name, args, depends_on))
     return PlanDraft(reply.objective.strip(), tuple(jobs), " ".join(reasons))

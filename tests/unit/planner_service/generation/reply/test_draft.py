@@ -37,10 +37,10 @@ def job(name: str = "restart", **more: Any) -> dict[str, Any]:
     return {"action_name": name, "action_args": {"host": "a"}, **more}
 
 
-def test_jobs_wait_for_the_one_before() -> None:
+def test_jobs_need_no_other_where_the_model_names_none() -> None:
     draft = read(job(), job(), job())
     assert draft.objective == "to do it"
-    assert [one.depends_on for one in draft.jobs] == [(), (0,), (1,)]
+    assert [one.depends_on for one in draft.jobs] == [(), (), ()]
     assert draft.jobs[0] == JobDraft("restart", {"host": "a"})
 
 

@@ -22,7 +22,7 @@ def main() -> int:
     try:
         settings = read_settings(InboxSettings)
         configure_logging(settings)
-        check_variables()
+        check_variables(InboxSettings)
         asyncio.run(serve(settings))
     except (SettingsRefused, VariableMisspelt) as refused:
         return _refuse(str(refused), status=2)

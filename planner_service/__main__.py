@@ -55,7 +55,7 @@ def _run(arguments: list[str]) -> int:
         return _refused(str(error), status=2)
     configure_logging(settings)
     try:
-        check_variables()
+        check_variables(PlannerSettings)
     except VariableMisspelt as error:
         return _refused(str(error), status=2)
     if replaying:

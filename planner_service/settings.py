@@ -1,4 +1,7 @@
-"""Settings of the planner, from environment variables. Read once, at start."""
+"""Settings of the planner, from environment variables. Read once, at start.
+
+Light to import: every program of ours looks here for the names of variables.
+"""
 
 from __future__ import annotations
 
@@ -6,24 +9,28 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-import httpx2
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic_settings import NoDecode
 
 from plangate_core.contract.limits import MAX_PROMPT_CHARACTERS
+from plangate_core.process.settings import Fixed
 from plangate_core.rpc.settings import ServerSettings
 from planner_service.generation.attempts import RawText
 from planner_service.generation.settings import GenerationSettings, OnRepeatedError
-from planner_service.planning.plan_generation import GenerationLimits
+
+if TYPE_CHECKING:
+    from planner_service.planning.plan_generation import GenerationLimits
 
 _HTTP_URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
 
 
 def _is_url(text: str) -> bool:
     """Whether those who will send to it can read it: a port that there is, a host that can be looked up."""
+    import httpx2
+
     try:
         httpx2.URL(text)
         parts = urlsplit(text)
@@ -50,9 +57,6 @@ def _provider_keys() -> dict[str, str]:
 class PlannerSettings(ServerSettings):
     """PLANGATE_PLANNER_LISTEN, PLANGATE_CATALOGUE_FILE and so on. docs/settings.md lists them for operators."""
 
-    # An empty variable, as compose files make of an absent one, is an absent one.
-    model_config = SettingsConfigDict(env_ignore_empty=True, protected_namespaces=())
-
     planner_listen: str = "127.0.0.1:50052"
     """host:port; port 0 takes a free one."""
     store_target: str = "127.0.0.1:50051"
@@ -61,7 +65,7 @@ class PlannerSettings(ServerSettings):
     """The actions that may be planned. Required."""
     policy_file: Path | None = None
     """The rules. Without them the catalogue's own words count, and the rest is denied."""
-    reload_poll_seconds: float = Field(default=2.0, gt=0)
+    reload_poll_seconds: Annotated[float, Fixed] = 2.0
     """How often to look whether those two files changed."""
 
     model: str = "embedded"
@@ -79,16 +83,16 @@ class PlannerSettings(ServerSettings):
     model_mode: Literal["", "tools", "json_schema", "json", "md_json"] = ""
     """How the model is held to the schema; empty: what suits its provider."""
     model_temperature: float = Field(default=0.0, ge=0, le=2)
-    model_seed: int = 7
+    model_seed: Annotated[int, Fixed] = 7
     model_max_output_tokens: int = Field(default=2_048, ge=64, le=131_072)
     """Tokens of one reply."""
     model_attempt_timeout_seconds: float = Field(default=120.0, gt=0)
     """One call to the model."""
-    model_connect_timeout_seconds: float = Field(default=10.0, gt=0)
+    model_connect_timeout_seconds: Annotated[float, Fixed] = 10.0
     """Opening one connection to a provider."""
-    model_max_connections: int = Field(default=512, ge=1)
+    model_max_connections: Annotated[int, Fixed] = 512
     """Connections to one provider at once; further calls wait."""
-    model_max_reply_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    model_max_reply_bytes: Annotated[int, Fixed] = 4 * 1024 * 1024
     """What is read of one reply; the rest of a larger one is not, and the attempt has failed."""
     model_circuit_failures: int = Field(default=5, ge=1)
     """Outages in a row after which a provider is left alone."""
@@ -100,7 +104,7 @@ class PlannerSettings(ServerSettings):
     """Answer from such a file instead of asking a provider."""
     raw_replies: RawText = RawText.KEEP
     """What becomes of a model's replies in reports: keep, redact, drop."""
-    on_repeated_error: OnRepeatedError = OnRepeatedError.FALLBACK
+    on_repeated_error: Annotated[OnRepeatedError, Fixed] = OnRepeatedError.FALLBACK
     """When a model makes the same mistake twice in a row: stop, fallback, vary."""
 
     model_attempts: int = Field(default=3, ge=1, le=10)
@@ -109,25 +113,25 @@ class PlannerSettings(ServerSettings):
     """Input plus output tokens for one plan, unless the request says otherwise. 0: no limit."""
     plan_timeout_seconds: float = Field(default=300.0, gt=0)
     """The longest that planning may take, also when a caller would wait longer."""
-    stream_stall_seconds: float = Field(default=30.0, gt=0)
+    stream_stall_seconds: Annotated[float, Fixed] = 30.0
     """How long a client may take no message of a plan's stream before it is ended."""
     max_prompt_characters: int = Field(default=MAX_PROMPT_CHARACTERS, ge=1, le=MAX_PROMPT_CHARACTERS)
     max_plans_in_flight: int = Field(default=256, ge=1)
     """Plans made at once for callers that wait; more are refused with OVERLOADED."""
-    max_simulations: int = Field(default=2, ge=1)
+    max_simulations: Annotated[int, Fixed] = 2
     """Policies tried on history at once; more are refused with OVERLOADED."""
 
     draft_cache_megabytes: int = Field(default=64, ge=0)
     """Memory for models' answers to requests that come again. 0: none are kept."""
     draft_cache_dir: Path | None = None
     """Keep them on disk too, where restarts and other planners of this machine find them."""
-    draft_cache_max_files: int = Field(default=10_000, ge=1)
+    draft_cache_max_files: Annotated[int, Fixed] = 10_000
 
     kernel_concurrency: int = Field(default=4, ge=0, le=100)
     """Queued plans worked on at once. 0: this planner leaves the queue to others."""
     kernel_lease_seconds: float = Field(default=60.0, ge=1, le=3600)
     """How long the store holds a plan for this planner between renewals: what a crash costs."""
-    kernel_wait_seconds: float = Field(default=20.0, ge=0, le=60)
+    kernel_wait_seconds: Annotated[float, Fixed] = 20.0
     """How long one claim waits for a plan."""
 
     _key_in_file: str = PrivateAttr(default="")
@@ -193,6 +197,8 @@ class PlannerSettings(ServerSettings):
 
     def generation_limits(self) -> GenerationLimits:
         """What bounds one plan."""
+        from planner_service.planning.plan_generation import GenerationLimits
+
         return GenerationLimits(
             models=self.models,
             allowed_models=self.usable_models,

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(str(refused), status=2)
     configure_logging(settings)
     try:
-        check_variables()
+        check_variables(StoreSettings)
         return _COMMANDS[chosen.command or "serve"](settings, chosen)
     except _REFUSALS as refused:
         return _refuse(str(refused))
@@ -89,7 +89,7 @@ def _serve(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
             await server.stop()
         return 0
 
-    return _run(serve, settings)
+    return _run(serve)
 
 
 def _migrate(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
@@ -154,17 +154,13 @@ def _arguments() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(serve: Callable[[], Coroutine[Any, Any, int]], settings: StoreSettings) -> int:
-    if settings.event_loop != "asyncio":
-        try:
-            import uvloop
-        except ImportError:
-            if settings.event_loop == "uvloop":
-                return _refuse("PLANGATE_EVENT_LOOP=uvloop needs the package: pip install uvloop", status=2)
-        else:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                return runner.run(serve())
-    return asyncio.run(serve())
+def _run(serve: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(serve())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(serve())
 
 
 def _refuse(sentence: str, *, status: int = 1) -> int:

@@ -1,18 +1,24 @@
-"""What the store can be told by its environment. Values are read once, at start."""
+"""What the store can be told by its environment. Values are read once, at start.
+
+Light to import: every program of ours looks here for the names of variables.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated
 
 import platformdirs
 from pydantic import Field
 
+from plangate_core.process.settings import Fixed
 from plangate_core.rpc.settings import ServerSettings
-from store_service.database.database import DatabaseOptions
-from store_service.domain.instant import SECOND, Micros
-from store_service.domain.rules import Rules
-from store_service.engine.writer import WriterOptions
+
+if TYPE_CHECKING:
+    from store_service.database.database import DatabaseOptions
+    from store_service.domain.instant import Micros
+    from store_service.domain.rules import Rules
+    from store_service.engine.writer import WriterOptions
 
 # Besides those that serve reads: the sweeper's, and one for whatever comes.
 _OTHER_CONNECTIONS = 2
@@ -46,28 +52,29 @@ class StoreSettings(ServerSettings):
     """Planning attempts of a queued plan when its request does not say."""
     request_retention_days: int = Field(default=30, ge=0, le=36_500)
     """How long a repeated request_id is answered as it was the first time. 0: for ever."""
-    sweep_seconds: float = Field(default=1.0, gt=0, le=86_400)
+    sweep_seconds: Annotated[float, Fixed] = 1.0
     """How often to look for leases that ran out, proposals that expired and requests to forget."""
 
     max_waiting_writes: int = Field(default=1024, ge=1)
     """Writes that may wait for the next commit; more are refused with OVERLOADED."""
-    max_batch: int = Field(default=256, ge=1)
+    max_batch: Annotated[int, Fixed] = 256
     """Writes per commit."""
-    poll_seconds: float = Field(default=1.0, gt=0, le=86_400)
+    poll_seconds: Annotated[float, Fixed] = 1.0
     """How often to look for what other store processes on the same PostgreSQL database did."""
-    watch_buffer_events: int = Field(default=8192, ge=1)
+    watch_buffer_events: Annotated[int, Fixed] = 8192
     """How many of the newest events are kept in memory for all watchers together; older ones are read again."""
-    watch_buffer_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
+    watch_buffer_bytes: Annotated[int, Fixed] = 32 * 1024 * 1024
     """The same in bytes."""
-    watch_max_lag_events: int = Field(default=100_000, ge=1)
+    watch_max_lag_events: Annotated[int, Fixed] = 100_000
     """How far behind the log's head a watcher that has reached it may fall before its watch is ended."""
-    watch_stall_seconds: float = Field(default=30.0, gt=0, le=86_400)
+    watch_stall_seconds: Annotated[float, Fixed] = 30.0
     """How long a watcher may take no message before its watch is ended."""
-    event_loop: Literal["auto", "asyncio", "uvloop"] = "auto"
-    """auto: uvloop where it is installed."""
 
     def rules(self) -> Rules:
         """The domain's part of the settings."""
+        from store_service.domain.instant import SECOND
+        from store_service.domain.rules import Rules
+
         return Rules(
             planner_identity=self.planner_identity,
             lease_duration=round(self.lease_seconds * SECOND),
@@ -77,16 +84,22 @@ class StoreSettings(ServerSettings):
 
     def request_retention(self) -> Micros | None:
         """How long requests are remembered; None: for ever."""
+        from store_service.domain.instant import SECOND
+
         return self.request_retention_days * 86_400 * SECOND or None
 
     def writer_options(self) -> WriterOptions:
         """The writer's part of the settings."""
+        from store_service.engine.writer import WriterOptions
+
         return WriterOptions(
             max_waiting=self.max_waiting_writes, max_batch=self.max_batch, poll_seconds=self.poll_seconds
         )
 
     def database_options(self) -> DatabaseOptions:
         """The database's part of the settings."""
+        from store_service.database.database import DatabaseOptions
+
         return DatabaseOptions(
             read_connections=self.read_connections + _OTHER_CONNECTIONS,
             statement_seconds=self.read_timeout_seconds + _STATEMENT_GRACE_SECONDS,

@@ -43,7 +43,7 @@ class NumberNotExact(StructRefused):
 
 def struct_to_json(
     struct: struct_pb2.Struct,
-    path: str,
+    path: str = "value",
     *,
     byte_limit: int = MAX_ARGS_BYTES,
     depth_limit: int = MAX_ARGS_DEPTH,

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from plangate_core.process.settings import Fixed, PlangateSettings, SettingsRefused, read_settings
+
+__all__ = [
+    "RESERVED_PREFIX",
+    "ChannelSettings",
+    "LoggingSettings",
+    "ServerSettings",
+    "SettingsRefused",
+    "read_settings",
+]
 
 RESERVED_PREFIX = "system:"
 """What the servers' own identities begin with, and no other."""
-
-
-SettingsT = TypeVar("SettingsT", bound=BaseSettings)
-
-
-class SettingsRefused(Exception):
-    """A variable has a value that cannot be used; the message names it and says why, on one line, without the value."""
-
-
-def read_settings(kind: type[SettingsT], **given: Any) -> SettingsT:
-    """Settings from the environment, but for those that are given. Raises SettingsRefused."""
-    try:
-        return kind(**given)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        fault = str(first["msg"]).removeprefix("Value error, ")
-        name = "_".join(str(part) for part in first["loc"])
-        raise SettingsRefused(
-            f"{kind.model_config['env_prefix']}{name}".upper() + f": {fault}" if name else fault
-        ) from None
 
 
 def _sendable(identity: str) -> str:
@@ -40,12 +30,8 @@ def _sendable(identity: str) -> str:
     return identity
 
 
-class LoggingSettings(BaseSettings):
+class LoggingSettings(PlangateSettings):
     """What goes to standard error."""
-
-    model_config = SettingsConfigDict(
-        env_prefix="PLANGATE_", env_ignore_empty=True, frozen=True, extra="ignore", allow_inf_nan=False
-    )
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """At "debug" every call leaves a line, otherwise calls that failed do, but for NOT_FOUND and ABORTED."""
@@ -80,7 +66,7 @@ class ServerSettings(LoggingSettings):
     """A connection that was silent for so long is asked whether its client is still there."""
     keepalive_timeout_seconds: float = Field(default=20.0, ge=0.1, le=86_400)
     """How long it may take to answer before it is closed and its calls are ended."""
-    min_remaining_seconds: float = Field(default=0.005, ge=0, le=3600)
+    min_remaining_seconds: Annotated[float, Fixed] = 0.005
     """Calls with less time left than this are refused with DEADLINE_TOO_SHORT instead of being begun."""
     max_request_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=512 * 1024 * 1024)
     """Larger requests are refused with INVALID_ARGUMENT; from twice that size gRPC does so, with RESOURCE_EXHAUSTED."""
@@ -96,10 +82,8 @@ class ServerSettings(LoggingSettings):
         return self
 
 
-class ChannelSettings(BaseSettings):
+class ChannelSettings(PlangateSettings):
     """How a client of ours reaches a server."""
-
-    model_config = SettingsConfigDict(env_prefix="PLANGATE_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     tls: bool = False
     """Use TLS with the system's authorities. Implied by tls_ca_file."""

@@ -17,11 +17,12 @@ from plangate.store.v1 import store_service_pb2 as rpc
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 from plangate_core.rpc.status import from_rpc_error
+from store_service.settings import StoreSettings
 from tests.support.processes import ServerProcess, store_process
 
 CONNECTIONS, STREAMS = 25, 16
 WATCHERS = CONNECTIONS * STREAMS
-STALL_SECONDS = 5.0
+STALL_SECONDS = StoreSettings.model_fields["watch_stall_seconds"].default
 EVENTS, EVENT_BYTES = 1_500, 30_000
 MEGABYTE = 1024 * 1024
 BOUND_MEGABYTES = 260
@@ -65,7 +66,7 @@ async def end_of(watch: Any) -> tuple[int, grpc.StatusCode, str, int]:
 
 @pytest.mark.asyncio
 async def test_hundreds_of_watchers_that_never_read(tmp_path: Path) -> None:
-    settings = {"PLANGATE_WATCH_STALL_SECONDS": str(STALL_SECONDS), "PLANGATE_LOG_LEVEL": "error"}
+    settings = {"PLANGATE_LOG_LEVEL": "error"}
     async with store_process(tmp_path, settings) as server:
         writing = channel_to(server, -1)
         alone = await fill(writing, EVENTS)

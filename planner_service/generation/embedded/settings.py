@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 from platformdirs import user_cache_path
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from plangate_core.process.settings import PREFIX, Fixed, PlangateSettings
 
 
 def default_models_dir() -> Path:
@@ -14,12 +17,10 @@ def default_models_dir() -> Path:
     return user_cache_path("plangate") / "models"
 
 
-class EmbeddedSettings(BaseSettings):
+class EmbeddedSettings(PlangateSettings):
     """Read from PLANGATE_MODEL_PATH, PLANGATE_MODEL_DIR, PLANGATE_MODEL_THREADS and so on."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="PLANGATE_MODEL_", env_ignore_empty=True, frozen=True, extra="ignore", protected_namespaces=()
-    )
+    model_config = SettingsConfigDict(env_prefix=f"{PREFIX}MODEL_")
 
     path: Path | None = None
     """A GGUF file of your own, instead of the one that `model pull` brings."""
@@ -31,5 +32,5 @@ class EmbeddedSettings(BaseSettings):
     """Plans generated at once; more wait. On a CPU two at once take as long as one after the other."""
     context_tokens: int = Field(default=8192, ge=2048, le=131_072)
     """Prompt and reply of one plan together."""
-    prompt_cache_mib: int = Field(default=256, ge=0, le=65_536)
+    prompt_cache_mib: Annotated[int, Fixed] = 256
     """Memory for prompts read before, so that two catalogues, or two plans at once, do not push each other out."""

@@ -227,11 +227,9 @@ async def test_each_failure_of_a_provider_has_its_status(house: PlannerHouse) ->
 async def test_an_operator_sets_how_much_is_read_and_when_a_provider_is_left_alone(
     house: PlannerHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PLANGATE_MODEL_MAX_REPLY_BYTES", "2048")
     monkeypatch.setenv("PLANGATE_MODEL_CIRCUIT_FAILURES", "1")
     monkeypatch.setenv("PLANGATE_MODEL_CIRCUIT_OPEN_SECONDS", "30")
-    monkeypatch.setenv("PLANGATE_MODEL_MAX_CONNECTIONS", "1")
-    await house.add_planner()
+    await house.add_planner(model_max_reply_bytes=2_048, model_max_connections=1)
     planner = house.planner(number=1)
     house.model.script(says(draft(("read_status", {"service": "w" * 3_000}))))
     with pytest.raises(PlanInvalid) as invalid:

@@ -645,7 +645,7 @@ def test_rights_and_tables_that_postgresql_has_not(postgres_server: PostgresServ
         ("PLANGATE_KEEPALIVE_SECONDS", "1e9"),
         ("PLANGATE_KEEPALIVE_TIMEOUT_SECONDS", "1e9"),
         ("PLANGATE_MAX_REQUEST_BYTES", "3000000000"),
-        ("PLANGATE_SWEEP_SECONDS", "1e300"),
+        ("PLANGATE_READ_TIMEOUT_SECONDS", "1e300"),
     ],
 )
 def test_wrong_settings_are_named(name: str, value: str, sqlite_url: str) -> None:

@@ -7,17 +7,17 @@ from enum import Enum
 from pathlib import Path
 
 import pytest
-from pydantic_settings import BaseSettings
 
 from plangate_client.settings import ClientSettings
-from plangate_core.process.environment import SETTINGS
+from plangate_core.process.environment import known_variables
+from plangate_core.process.settings import PlangateSettings
 from plangate_inbox.settings import InboxSettings
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.settings import PlannerSettings
 from store_service.settings import StoreSettings
 
 TABLE = Path(__file__).parents[3] / "docs" / "settings.md"
-CLASSES: tuple[type[BaseSettings], ...] = (
+CLASSES: tuple[type[PlangateSettings], ...] = (
     StoreSettings,
     PlannerSettings,
     EmbeddedSettings,
@@ -35,24 +35,24 @@ def documented() -> dict[str, set[str]]:
     return rows
 
 
-def variables(settings: type[BaseSettings]) -> dict[str, object]:
-    prefix = str(settings.model_config["env_prefix"])
-    return {f"{prefix}{name}".upper(): field for name, field in settings.model_fields.items()}
-
-
 def test_no_setting_is_missing_or_invented() -> None:
-    known = {name for settings in CLASSES for name in variables(settings)}
+    known = {name for settings in CLASSES for name in settings.variables()}
     assert set(documented()) == known
-    assert {f"PLANGATE_{name}" for name in SETTINGS} == known
+    assert known_variables() == known
 
 
 @pytest.mark.parametrize("settings", CLASSES)
-def test_defaults_are_as_documented(settings: type[BaseSettings]) -> None:
+def test_defaults_are_as_documented(settings: type[PlangateSettings]) -> None:
     rows = documented()
-    prefix = str(settings.model_config["env_prefix"])
-    for name, field in settings.model_fields.items():
+    for name, field in settings.variables().items():
         if field.default_factory is not None:
             continue
         default = field.default.value if isinstance(field.default, Enum) else field.default
         text = "" if default in (None, (), "") else str(default).lower() if isinstance(default, bool) else str(default)
-        assert text in rows[f"{prefix}{name}".upper()], name
+        assert text in rows[name], name
+
+
+def test_what_is_fixed_is_not_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLANGATE_SWEEP_SECONDS", "7")
+    assert StoreSettings().sweep_seconds == 1.0
+    assert StoreSettings(sweep_seconds=7.0).sweep_seconds == 7.0

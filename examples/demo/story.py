@@ -20,7 +20,9 @@ from plangate_client.client import PlannerClient, StoreClient
 from plangate_client.command.output.console import answers
 from plangate_client.command.output.execution_view import claimed_line, execution_view
 from plangate_client.command.output.plan_progress import plan_with_progress
-from plangate_client.command.output.views import events_table, plan_view, proposal_view
+from plangate_client.command.output.plan_view import plan_view
+from plangate_client.command.output.proposal_view import proposal_view
+from plangate_client.command.output.tables import events_table
 from plangate_client.errors import PlangateError, SelfApproval
 from plangate_client.executor.catalogue import load_bound_catalogue
 from plangate_client.executor.execution import Ending, Execution, ExecutionEnvironment, Observer
@@ -241,4 +243,4 @@ class Story:
 
     def _head(self, title: str) -> None:
         self._out.print()
-        self._out.print(Rule(Text(title, style="bold"), align="left", style="dim"))
+        self._out.print(Rule(Text(title, style="bold"), align="left", style="dim"), width=min(self._out.width, 80))

@@ -5,26 +5,47 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from plangate_client.command import agents, credentials, inbox, logbook, plans, reviews, servers, work
+from plangate_client.command import agents, credentials, decisions, inbox, lists, logbook, plans, servers, work
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.session import GlobalOptions
 from plangate_core.process import standard_output
 from plangate_core.text.printable import visible
 
 _VALUED = frozenset({"--store", "--planner", "--as", "--roles", "--token", "--token-file", "--tls-ca", "--timeout"})
+_FLAGS = frozenset({"--tls", "--utc"})
 _PASS_THROUGH = frozenset({"store", "model", "replay"})
+
+
+class _Sections(TyperGroup):
+    """Lists the subcommands by what they are for."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        for title, functions in _SECTIONS.items():
+            with formatter.section(title):
+                rows = []
+                for name in (function if isinstance(function, str) else function.__name__ for function in functions):
+                    command = self.get_command(ctx, name)
+                    assert command is not None
+                    rows.append((name, (command.help or "").split(".\n")[0].splitlines()[0].rstrip(".")))
+                formatter.write_dl(rows)
+
 
 app = typer.Typer(
     name="plangate",
+    cls=_Sections,
+    # Boxes take the room of a narrow terminal.
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Turns a request in plain words into a plan, and lets no risky step run until the right people agreed to it.",
     epilog="Exit status: 0 done, 2 wrong usage, 3 not found, 4 it changed since you saw it, 5 denied or not in this "
-    "state, 6 unavailable, 7 took too long, 130 Ctrl-C, 1 anything else. "
+    "state, 6 unavailable, 7 took too long, 8 nobody could be asked, 130 Ctrl-C, 1 anything else. "
     "The options above may also follow the subcommand.",
 )
 
@@ -55,7 +76,9 @@ def options(
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option("--token", help="Bearer token. The process list shows it: prefer PLANGATE_TOKEN."),
+        typer.Option(
+            "--token", metavar="TOKEN", help="Bearer token. The process list shows it: prefer PLANGATE_TOKEN."
+        ),
     ] = None,
     token_file: Annotated[
         Path | None, typer.Option("--token-file", metavar="FILE", help="Holds the token. PLANGATE_TOKEN_FILE")
@@ -71,6 +94,7 @@ def options(
             "--timeout", metavar="SECONDS", min=0.001, help="How long a call may take. PLANGATE_TIMEOUT_SECONDS"
         ),
     ] = None,
+    utc: Annotated[bool, typer.Option("--utc", help="Print times exactly, in UTC.")] = False,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Say the version and end.")
     ] = False,
@@ -86,21 +110,33 @@ def options(
         tls=tls,
         tls_ca_file=tls_ca_file,
         timeout_seconds=timeout_seconds,
+        utc=utc,
     )
 
 
-_PANELS: dict[str, tuple[Callable[..., None], ...]] = {
-    "Ask": (plans.plan, plans.actions),
-    "Review": (reviews.proposals, reviews.show, reviews.approve, reviews.reject, reviews.cancel, reviews.revise),
-    "Run and look back": (work.work, agents.mcp, logbook.log, servers.replay),
-    "Servers": (servers.up, servers.store, servers.model),
+_SECTIONS: dict[str, tuple[Callable[..., None] | str, ...]] = {
+    "Ask": (plans.plan, plans.submit, plans.actions),
+    "Review": (
+        "inbox",
+        lists.show,
+        decisions.approve,
+        decisions.withdraw,
+        decisions.reject,
+        decisions.revise,
+        decisions.cancel,
+    ),
+    "Look": (lists.plans, lists.proposals, logbook.log, lists.whoami),
+    "Run": (work.work, agents.mcp),
+    "Policy and models": (plans.simulate, servers.replay, servers.model),
+    "Servers": (servers.up, servers.store, "credentials"),
 }
-for _panel, _functions in _PANELS.items():
+app.add_typer(credentials.group)
+app.add_typer(inbox.group)
+for _functions in _SECTIONS.values():
     for _function in _functions:
-        _settings = servers.PASS_THROUGH if _function.__name__ in _PASS_THROUGH else None
-        app.command(rich_help_panel=_panel, context_settings=_settings)(_function)
-app.add_typer(credentials.group, rich_help_panel="Servers")
-app.add_typer(inbox.group, rich_help_panel="Servers")
+        if not isinstance(_function, str):
+            _settings = servers.PASS_THROUGH if _function.__name__ in _PASS_THROUGH else None
+            app.command(context_settings=_settings)(_function)
 
 
 def run() -> None:
@@ -141,7 +177,7 @@ def hoisted(arguments: list[str]) -> list[str]:
         if argument in _VALUED:
             before.append(argument)
             before.extend(value for value in [next(remaining, None)] if value is not None)
-        elif argument == "--tls" or argument.partition("=")[0] in _VALUED:
+        elif argument in _FLAGS or argument.partition("=")[0] in _VALUED:
             before.append(argument)
         else:
             rest.append(argument)

@@ -16,6 +16,7 @@ class ExitStatus(IntEnum):
     DENIED = 5
     UNAVAILABLE = 6
     DEADLINE = 7
+    NOT_CONFIRMED = 8
     INTERRUPTED = 130
 
 

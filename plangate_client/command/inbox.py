@@ -1,16 +1,121 @@
-"""`plangate inbox …`: the review page."""
+"""`plangate inbox`: what waits for one person, as a list or as the review page."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
-from typing import Annotated
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plangate_client.command.session import session_of
+from plangate_client.command.options import JsonOption, LimitOption
+from plangate_client.command.session import Session, run_async, session_of
 
-group = typer.Typer(name="inbox", no_args_is_help=True, help="What waits for people: the review page.")
+if TYPE_CHECKING:
+    from plangate.store.v1 import proposal_pb2
+
+    from plangate_client.client import StoreClient
+
+# Changes that come together make one new list.
+_WATCH_PAUSE_SECONDS = 0.2
+
+group = typer.Typer(name="inbox", invoke_without_command=True, rich_markup_mode=None)
+
+
+@group.callback()
+def waiting(
+    context: typer.Context,
+    limit: LimitOption = 50,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on, and print it anew when it changes.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List what waits for your decision, oldest first; `serve` shows it as a page."""
+    if context.invoked_subcommand is not None:
+        return
+    session = session_of(context)
+    run_async(context, _inbox(session, limit, watch, as_json))
+
+
+async def _inbox(session: Session, limit: int, watch: bool, as_json: bool) -> None:
+    from plangate_client.outlook.waiting import Reviewer
+
+    async with session.store() as store:
+        answer = await store.who_am_i()
+        roles = frozenset(answer.roles)
+        if not answer.authenticated:
+            # Without authentication everybody may review.
+            roles |= {"reviewer"}
+        reviewer = Reviewer(answer.identity, roles)
+        shown: list[tuple[str, int]] | None = None
+        async for _ in _changes(store) if watch else _once():
+            found = await _waiting(store, reviewer, limit)
+            now = [(proposal.id, proposal.version) for proposal in found]
+            if now != shown:
+                _print_inbox(session, reviewer, found, as_json, again=shown is not None)
+            shown = now
+
+
+async def _waiting(store: StoreClient, reviewer: Any, limit: int) -> list[proposal_pb2.Proposal]:
+    from plangate_client.outlook.waiting import waiting_filter, why_not_mine
+
+    found: list[proposal_pb2.Proposal] = []
+    pages = store.proposals.list_all(filter=waiting_filter(reviewer), order_by="create_time", page_size=min(limit, 500))
+    async for proposal in pages:
+        if not why_not_mine(proposal, reviewer, datetime.now(UTC)):
+            found.append(proposal)
+            if len(found) == limit:
+                break
+    return found
+
+
+async def _once() -> AsyncIterator[None]:
+    yield None
+
+
+async def _changes(store: StoreClient) -> AsyncIterator[None]:
+    """Yields at once, then whenever a proposal may have changed. Goes on when the store was away."""
+    from plangate.store.v1 import event_pb2
+
+    from plangate_client.errors import Unavailable, WatchTooSlow
+
+    while True:
+        head = await store.events.list_page(order_by="revision desc", page_size=1, view=event_pb2.EVENT_VIEW_BASIC)
+        start = head.events[0].revision + 1 if head.events else 1
+        yield None
+        try:
+            async for update in store.events.watch(start_revision=start, view=event_pb2.EVENT_VIEW_BASIC):
+                if update.HasField("event"):
+                    await asyncio.sleep(_WATCH_PAUSE_SECONDS)
+                    yield None
+        except (Unavailable, WatchTooSlow):
+            await asyncio.sleep(1.0)
+
+
+def _print_inbox(
+    session: Session, reviewer: Any, found: list[proposal_pb2.Proposal], as_json: bool, *, again: bool
+) -> None:
+    if as_json:
+        from plangate_client.command.output.json_output import print_messages
+
+        print_messages("proposals", found)
+        sys.stdout.flush()
+        return
+    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.tables import inbox_table
+    from plangate_core.text.printable import visible
+
+    console = answers()
+    if again:
+        console.clear() if console.is_terminal else console.print()
+    if not found:
+        console.print(f"nothing waits for {visible(reviewer.identity)}")
+        return
+    console.print(inbox_table(found, times=session.times()), crop=False)
+    if console.is_terminal:
+        console.print("\nplangate approve ID, or plangate reject ID --reason TEXT, shows all of it first", style="dim")
 
 
 @group.command()
@@ -22,7 +127,9 @@ def serve(
     ] = None,
     url: Annotated[
         str | None,
-        typer.Option("--url", help="The address that people use, for links and proxies. PLANGATE_INBOX_URL"),
+        typer.Option(
+            "--url", metavar="URL", help="The address that people use, for links and proxies. PLANGATE_INBOX_URL"
+        ),
     ] = None,
 ) -> None:
     """Serve the review page until Ctrl-C or SIGTERM, in front of servers that run already."""

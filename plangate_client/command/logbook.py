@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
-from plangate_client.command.options import MAX_INT64, JsonOption
+from plangate_client.command.options import JsonOption, whole_number
 from plangate_client.command.session import Session, run_async, session_of
 
 if TYPE_CHECKING:
@@ -27,13 +27,22 @@ if TYPE_CHECKING:
 def log(
     context: typer.Context,
     filter: Annotated[
-        str, typer.Option("--filter", "-f", help='For example: actor = "alice" AND kind = "proposal.approved"')
+        str,
+        typer.Option(
+            "--filter", "-f", metavar="FILTER", help='For example: actor = "alice" AND kind = "proposal.approved"'
+        ),
     ] = "",
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="The last so many.")] = 50,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="N", parser=whole_number(1), help="The last so many.")
+    ] = 50,
     start: Annotated[
         int,
         typer.Option(
-            "--from", metavar="REVISION", min=0, max=MAX_INT64, show_default=False, help="From this revision on."
+            "--from",
+            metavar="REVISION",
+            parser=whole_number(0),
+            show_default=False,
+            help="From this revision on.",
         ),
     ] = 0,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what happens; Ctrl-C ends it.")] = False,
@@ -106,7 +115,8 @@ def _destination(target: Path) -> Iterator[TextIO]:
         return
     unfinished = place.with_name(f".plangate-{uuid.uuid4().hex}")
     try:
-        with open(unfinished, "x", encoding="utf-8") as file:
+        # It holds every prompt and argument: for its owner alone, as the database is.
+        with open(unfinished, "x", encoding="utf-8", opener=_private) as file:
             if earlier is not None:
                 os.fchmod(file.fileno(), stat.S_IMODE(earlier.st_mode))
             yield file
@@ -115,6 +125,10 @@ def _destination(target: Path) -> Iterator[TextIO]:
         unfinished.replace(place)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _export_line(event: event_pb2.Event) -> str:
@@ -162,12 +176,13 @@ async def _show(session: Session, filter: str, limit: int, start: int, follow: b
             # Nothing matched so far: watch from the head on, without what is there already.
             head = await store.events.list_page(order_by="revision desc", page_size=1, view=event_pb2.EVENT_VIEW_BASIC)
             seen = head.events[0].revision if head.events else 0
-        printer = _Printer(as_json)
+        printer = _Printer(as_json, session)
         if not (events or follow or as_json):
             print("no events")
         printer.print(events)
         if follow:
             await _follow(store, filter, seen, view, printer)
+        printer.close()
 
 
 async def _follow(store: Any, filter: str, seen: int, view: Any, printer: _Printer) -> None:
@@ -197,9 +212,11 @@ async def _follow(store: Any, filter: str, seen: int, view: Any, printer: _Print
 class _Printer:
     """Events as a table, or as JSON lines."""
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, session: Session) -> None:
         self._as_json = as_json
+        self._session = session
         self._printed = False
+        self._any_claimed = False
 
     def print(self, events: list[event_pb2.Event]) -> None:
         if self._as_json:
@@ -209,14 +226,23 @@ class _Printer:
                 print_line(event)
             return
         from plangate_client.command.output.console import answers
-        from plangate_client.command.output.views import events_table
+        from plangate_client.command.output.tables import events_table, is_claimed
 
         if not events and not self._printed:
             return
-        table = events_table(events)
+        table = events_table(events, times=self._session.times())
         table.show_header = not self._printed
         self._printed = True
+        self._any_claimed = self._any_claimed or any(map(is_claimed, events))
         answers().print(table, crop=False)
+
+    def close(self) -> None:
+        """Say what a star means, where there was one and a person reads along."""
+        from plangate_client.command.output.console import answers
+        from plangate_client.command.output.tables import CLAIMED_NOTE
+
+        if self._any_claimed and answers().is_terminal:
+            answers().print(CLAIMED_NOTE, style="dim")
 
 
 def _terms(filter: str, start: int) -> str:

@@ -3,18 +3,60 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from plangate_client.command.completion import complete_id
+
 MAX_INT64 = 2**63 - 1
 """The most that the contract's counters hold."""
 
+
+def whole_number(least: int, most: int = MAX_INT64) -> Callable[[str], int]:
+    """A parser for options whose bounds are not worth a line of help."""
+
+    def parse(text: str | int) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise typer.BadParameter(f"{text!r} is not a whole number") from None
+        if not least <= number <= most:
+            raise typer.BadParameter(f"{number} is not between {least} and {most}")
+        return number
+
+    return parse
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-IdArgument = Annotated[str, typer.Argument(metavar="ID", help="Whole id, or a beginning or end of it that is unique.")]
+IdArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="ID", help="Whole id, or a beginning or end of it that is unique.", autocompletion=complete_id
+    ),
+]
 RequestIdOption = Annotated[
     str | None,
     typer.Option("--request-id", metavar="UUID", help="An id of your own: the same id again gives the first answer."),
+]
+VersionOption = Annotated[
+    int,
+    typer.Option(
+        "--version",
+        metavar="N",
+        parser=whole_number(0),
+        show_default=False,
+        help="Only if it is still at this version.",
+    ),
+]
+LimitOption = Annotated[
+    int, typer.Option("--limit", "-n", metavar="N", parser=whole_number(1), help="At most this many.")
+]
+LabelOption = Annotated[list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="May be repeated.")]
+ContextOption = Annotated[
+    str | None,
+    typer.Option("--context", metavar="FILE|JSON", help="Facts, as a JSON object or a file that holds one."),
 ]
 
 

@@ -15,6 +15,7 @@ from plangate_client.command.exit_status import CommandFailed, ExitStatus
 
 if TYPE_CHECKING:
     from plangate_client.client import PlannerClient, StoreClient
+    from plangate_client.command.output.times import Times
     from plangate_client.settings import ClientSettings
 
 T = TypeVar("T")
@@ -33,13 +34,21 @@ class GlobalOptions:
     tls: bool = False
     tls_ca_file: Path | None = None
     timeout_seconds: float | None = None
+    utc: bool = False
 
 
 class Session:
     """Settings of one run of the command, and the clients made from them."""
 
-    def __init__(self, settings: ClientSettings) -> None:
+    def __init__(self, settings: ClientSettings, *, utc: bool = False) -> None:
         self.settings = settings
+        self._utc = utc
+
+    def times(self) -> Times:
+        """How times are written."""
+        from plangate_client.command.output.times import Times
+
+        return Times(self._utc)
 
     def store(self, *, actor: str | None = None) -> StoreClient:
         """A client of the store; close it."""
@@ -92,7 +101,8 @@ def session_of(context: typer.Context) -> Session:
     }
     try:
         return Session(
-            read_settings(ClientSettings, **{name: value for name, value in given.items() if value is not None})
+            read_settings(ClientSettings, **{name: value for name, value in given.items() if value is not None}),
+            utc=options.utc,
         )
     except SettingsRefused as error:
         raise CommandFailed(str(error), ExitStatus.USAGE) from error

@@ -128,10 +128,10 @@ async def _work(
     # Leases name their holder: by default one that tells two machines apart.
     worker = session.settings.actor or f"executor@{socket.gethostname()}-{os.getpid()}"
     stop = asyncio.Event()
-    reconciler = _Teller(stop)
+    output = _Output(stop)
 
     def remark(text: str) -> None:
-        reconciler.tell(lambda: remarks().print(text, style="dim"))
+        output.print(lambda: remarks().print(text, style="dim"))
 
     async with session.store(actor=worker) as store:
         executor = Executor(
@@ -141,9 +141,9 @@ async def _work(
             options=WorkerOptions(**options),
             plan_id=plan_id,
             observer=Observer(
-                claimed=lambda proposal: None if as_json else reconciler.tell(lambda: _tell_claimed(proposal)),
-                ended=lambda execution: reconciler.tell(
-                    lambda: _print_json_line(execution) if as_json else _tell_ended(execution)
+                claimed=lambda proposal: None if as_json else output.print(lambda: _print_claimed(proposal)),
+                ended=lambda execution: output.print(
+                    lambda: _print_json_line(execution) if as_json else _print_ended(execution)
                 ),
                 store_away=lambda error, seconds: remark(
                     f"the store cannot be reached ({error.code.name}); trying again in {seconds:g} s"
@@ -154,23 +154,23 @@ async def _work(
         if not as_json:
             remark(f"{worker} carries out: {', '.join(sorted(bound.actions))}")
         await executor.run(stop, until_idle=once)
-    if reconciler.fault is not None:
-        raise reconciler.fault
+    if output.fault is not None:
+        raise output.fault
 
 
-class _Teller:
-    """Says what happens. When that cannot be said any more (a closed pipe, a full disk), the executor is asked to stop
-    in order: work that runs goes on to its report."""
+class _Output:
+    """Prints what happens. When that fails (a closed pipe, a full disk), the executor is stopped in order: work that
+    runs goes on to its report."""
 
     def __init__(self, stop: asyncio.Event) -> None:
         self.fault: OSError | None = None
         self._stop = stop
 
-    def tell(self, say: Callable[[], None]) -> None:
+    def print(self, write: Callable[[], None]) -> None:
         if self.fault is not None:
             return
         try:
-            say()
+            write()
         except OSError as fault:
             self.fault = fault
         except SystemExit:
@@ -194,14 +194,14 @@ def _on_signals(stop: asyncio.Event, executor: Any) -> None:
         loop.add_signal_handler(number, asked_to_stop)
 
 
-def _tell_claimed(proposal: proposal_pb2.Proposal) -> None:
+def _print_claimed(proposal: proposal_pb2.Proposal) -> None:
     from plangate_client.command.output.console import answers
     from plangate_client.command.output.execution_view import claimed_line
 
     answers().print(claimed_line(proposal))
 
 
-def _tell_ended(execution: Execution) -> None:
+def _print_ended(execution: Execution) -> None:
     from plangate_client.command.output.console import answers
     from plangate_client.command.output.execution_view import execution_view
 

@@ -2,23 +2,50 @@
 
 from __future__ import annotations
 
+import io
+import re
+import sys
+from typing import IO, cast
+
 from rich.console import Console
 
-# Where no terminal says how wide it is: files and pipes.
-_WIDTH_WITHOUT_TERMINAL = 110
+# Files and pipes: no line is broken.
+_WIDTH_WITHOUT_TERMINAL = 10_000
 # In less, tables leave out what a reviewer must see; the terminal breaks these lines itself.
 _LEAST_WIDTH = 40
 
 
 def answers() -> Console:
     """Standard output. Texts are printed as they are: no markup, no emoji names, no colours by guess."""
-    console = Console(markup=False, emoji=False, highlight=False)
-    console.width = max(console.width, _LEAST_WIDTH) if console.is_terminal else _WIDTH_WITHOUT_TERMINAL
-    return console
+    return _console(sys.stdout)
 
 
 def remarks() -> Console:
     """Standard error: progress, questions and failures."""
-    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
-    console.width = max(console.width, _LEAST_WIDTH) if console.is_terminal else _WIDTH_WITHOUT_TERMINAL
-    return console
+    return _console(sys.stderr)
+
+
+def _console(stream: IO[str]) -> Console:
+    console = Console(file=stream, markup=False, emoji=False, highlight=False)
+    if console.is_terminal:
+        console.width = max(console.width, _LEAST_WIDTH)
+        return console
+    unpadded = cast("IO[str]", _Unpadded(stream))
+    return Console(file=unpadded, markup=False, emoji=False, highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
+
+
+class _Unpadded(io.TextIOBase):
+    """Writes lines without the blanks that fill a table's last column."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(re.sub(r" +(?=\n)", "", text))
+        return len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return False

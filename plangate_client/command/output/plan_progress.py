@@ -10,8 +10,8 @@ from rich.text import Text
 
 from plangate_client.client import PlannerClient
 from plangate_client.command.output.console import remarks
+from plangate_client.command.output.tables import decision_text
 from plangate_client.command.output.text import name_of, struct_text
-from plangate_client.command.output.views import decision_text
 from plangate_client.errors import Unavailable, Unimplemented
 from plangate_core.text.printable import visible
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC
 from typing import TYPE_CHECKING
 
 from plangate_core.text.printable import visible
 
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Struct
-    from google.protobuf.timestamp_pb2 import Timestamp
 
 _SHORT_ID_CHARACTERS = 8
 
@@ -34,16 +32,3 @@ def short_id(identifier: str) -> str:
 def name_of(enum_name: str, prefix: str) -> str:
     """PROPOSAL_STATE_PENDING -> PENDING."""
     return enum_name.removeprefix(prefix)
-
-
-def time_text(time: Timestamp, *, with_date: bool = True) -> str:
-    """A time in the reader's own zone, to the second; empty when it is not set."""
-    if not time.seconds and not time.nanos:
-        return ""
-    moment = time.ToDatetime(tzinfo=UTC)
-    form = "%Y-%m-%d %H:%M:%S" if with_date else "%H:%M:%S"
-    try:
-        return moment.astimezone().strftime(form)
-    except OverflowError:
-        # The last day of all, which has ended in this zone already.
-        return moment.strftime(f"{form} UTC")

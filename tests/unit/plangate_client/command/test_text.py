@@ -99,6 +99,7 @@ def test_short_ids_are_ends() -> None:
         (["store", "backup", "--token", "x"], ["store", "backup", "--token", "x"]),
         (["show", "store"], ["show", "store"]),
         (["show", "--as"], ["--as", "show"]),
+        (["log", "--utc", "--limit", "3"], ["--utc", "log", "--limit", "3"]),
     ],
 )
 def test_options_may_stand_anywhere(given: list[str], taken: list[str]) -> None:

@@ -1,9 +1,8 @@
-"""`plangate proposals`, `show`, `approve`, `reject`, `cancel`, `revise`, `work` and `log`, against both servers."""
+"""`plangate approve`, `withdraw`, `reject`, `cancel` and `revise`, and the way from review to proof."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import pty
@@ -20,11 +19,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from google.protobuf.struct_pb2 import Struct
+from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 from plangate.store.v1 import store_service_pb2 as store_pb2
 
 from tests.support.pair import Pair, clean_environment, running_pair
 from tests.support.polling import until
+from tests.support.terminal import everything_shown
 
 CATALOGUE = """
 version: 1
@@ -66,17 +67,17 @@ async def test_from_review_to_proof(pair: Pair) -> None:
     assert "no\\u202e" in shown.stdout
     assert "proposal.created" in shown.stdout
 
-    own = await pair.command("approve", yes.id)
+    own = await pair.command("approve", yes.id, "--yes")
     assert own.status == 5
     assert "somebody else must" in own.stderr
-    stale = await pair.command("approve", yes.id, "--version", "7", "--as", "bob")
+    stale = await pair.command("approve", yes.id, "--version", "7", "--as", "bob", "--yes")
     assert stale.status == 4
 
-    approved = await pair.command("approve", yes.id, "--version", "1", "--comment", "go", actor="bob")
+    approved = await pair.command("approve", yes.id, "--version", "1", "--comment", "go", "--yes", actor="bob")
     assert approved.status == 0
     assert yes.args_digest in approved.stdout
     assert approved.stdout.strip().endswith("is APPROVED, version 2")
-    again = await pair.command("approve", yes.id, actor="carol")
+    again = await pair.command("approve", yes.id, "--yes", actor="carol")
     assert again.status == 5
     assert again.stderr.count("possible") == 2, again.stderr
     unsendable = await pair.command("proposals", actor="ülrich")
@@ -87,7 +88,7 @@ async def test_from_review_to_proof(pair: Pair) -> None:
     misread = await pair.command("proposals", "--filter", "state PENDING", "--state", "pending")
     assert misread.stderr.startswith("plangate: filter at position 6: ")
 
-    rejected = await pair.command("reject", no.id, "--reason", "bad name", "--json", "--as", "bob")
+    rejected = await pair.command("reject", no.id, "--reason", "bad name", "--json", "--as", "bob", "--yes")
     assert json.loads(rejected.stdout)["failure"]["message"] == "bad name"
 
     worked = await pair.command("work", "--once", "--json")
@@ -100,7 +101,7 @@ async def test_from_review_to_proof(pair: Pair) -> None:
     assert verified.status == 0
     assert "chain whole" in verified.stdout
     table = await pair.command("log", "--filter", f'entity_id = "{yes.id}"')
-    kinds = [line.split()[2] for line in table.stdout.splitlines()[1:] if line.split()[0].isdecimal()]
+    kinds = re.findall(r"proposal\.\w+", table.stdout)
     assert kinds == ["proposal.created", "proposal.approved", "proposal.claimed", "proposal.executed"]
     exported = await pair.command("log", "--export", "events.jsonl")
     assert exported.status == 0
@@ -109,16 +110,6 @@ async def test_from_review_to_proof(pair: Pair) -> None:
     assert VERIFY_LOG.verify(map(json.dumps, events))[0]
     events[1]["actor"] = "mallory"
     assert VERIFY_LOG.verify(map(json.dumps, events)) == (False, "revision 2 was changed")
-
-
-def everything_shown(terminal: int) -> str:
-    """What came to a terminal whose other end is closed; it gives a piece at a time."""
-    shown = b""
-    # Linux says that there is no more by EIO.
-    with contextlib.suppress(OSError):
-        while piece := os.read(terminal, 65536):
-            shown += piece
-    return shown.decode()
 
 
 @pytest.mark.asyncio
@@ -216,13 +207,13 @@ async def test_says_that_earlier_events_are_left_out(pair: Pair) -> None:
             await bob.proposals.renew_lease(proposal.id, attempt=1)
         await bob.proposals.complete(proposal.id, attempt=1)
     shown = await pair.command("show", proposal.id)
-    note, _, *events = shown.stdout.partition("\n\n")[2].splitlines()
+    note, _, *events, _ = shown.stdout.partition("\n\n")[2].splitlines()
     assert note.startswith("the last 100 events; for more: plangate log --limit 1000 ")
     assert len(events) == 100
     assert "proposal.executed" in events[-1]
     # The command that it names has all of them.
     more = await pair.command(*shlex.split(note.partition(" plangate ")[2]))
-    assert [line.split()[2] for line in more.stdout.splitlines()[1:3]] == ["proposal.created", "proposal.approved"]
+    assert re.findall(r"proposal\.\w+", more.stdout)[:2] == ["proposal.created", "proposal.approved"]
 
 
 @pytest.mark.asyncio
@@ -243,7 +234,7 @@ async def test_times_at_the_end_of_all_days_are_shown(pair: Pair) -> None:
     proposal.expire_time.FromJsonString("9999-12-31T23:59:59Z")
     async with pair.store("planner") as store:
         made = await store.proposals.create(proposal)
-    shown = await pair.command("show", made.id, environment={"TZ": "Asia/Tokyo"})
+    shown = await pair.command("show", made.id, "--utc", environment={"TZ": "Asia/Tokyo"})
     assert (shown.status, shown.stderr) == (0, "")
     assert "9999-12-31 23:59:59 UTC" in shown.stdout
 
@@ -256,40 +247,91 @@ async def test_numbers_that_the_contract_cannot_hold_are_wrong_usage(pair: Pair)
         pair.command("plan", "x", "--token-budget", large),
         pair.command("log", "--verify", "--from", large),
         pair.command("log", "--from", large),
-        *(pair.command(name, proposal.id, "--version", large, "--reason", "x") for name in ("cancel", "reject")),
+        *(
+            pair.command(name, proposal.id, "--version", large, "--reason", "x", "--yes")
+            for name in ("cancel", "reject")
+        ),
         pair.command("approve", proposal.id, "--version", large),
     )
     assert [done.status for done in ended] == [2] * len(ended)
     assert "Traceback" not in "".join(done.stderr for done in ended)
-    most = await pair.command("cancel", proposal.id, "--version", str(2**63 - 1))
+    most = await pair.command("cancel", proposal.id, "--version", str(2**63 - 1), "--yes")
     assert most.status == 4
 
 
 @pytest.mark.asyncio
 async def test_revise_and_cancel(pair: Pair) -> None:
     first, second = await pair.submit(("make", {"name": "a"}), ("make", {"name": "b"}))
-    revised = await pair.command("revise", first.id, "--args", '{"name": "c"}', "--comment", "better")
+    revised = await pair.command("revise", first.id, "--args", '{"name": "c"}', "--comment", "better", "--yes")
     assert revised.status == 0
     assert "version 2" in revised.stdout
     shown = await pair.command("show", first.id)
     assert ["changed", "by", "alice"] in [line.split() for line in shown.stdout.splitlines()]
+    assert ["was", "name:", '"a"', "→", '"c"'] in [line.split() for line in shown.stdout.splitlines()]
     denied, invalid, no_json, nothing = await asyncio.gather(
-        pair.command("revise", first.id, "--args", '{"name": "forbidden"}'),
-        pair.command("revise", first.id, "--args", '{"name": 3}'),
-        pair.command("revise", first.id, "--args", "name"),
+        pair.command("revise", first.id, "--args", '{"name": "forbidden"}', "--yes"),
+        pair.command("revise", first.id, "--args", '{"name": 3}', "--yes"),
+        pair.command("revise", first.id, "--args", "name", "--yes"),
         pair.command("revise", first.id),
     )
     assert denied.status == 5
     assert "not-there" in denied.stderr or "not there" in denied.stderr
     assert [done.status for done in (invalid, no_json, nothing)] == [2, 2, 2]
 
-    cancelled = await pair.command("cancel", second.id, "--reason", "no longer")
+    cancelled = await pair.command("cancel", second.id, "--reason", "no longer", "--yes")
     assert "is CANCELLED" in cancelled.stdout
-    whole = await pair.command("cancel", first.plan_id)
+    whole = await pair.command("cancel", first.plan_id, "--yes")
     assert "is CANCELLED" in whole.stdout
     ambiguous = await pair.command("show", first.id[:8])
     assert ambiguous.status == 2
     assert "not unique" in ambiguous.stderr
+
+
+@pytest.mark.asyncio
+async def test_without_a_terminal_nothing_changes_unless_it_is_said_to_be_meant(pair: Pair) -> None:
+    waiting, approved = await pair.submit(("make", {"name": "a"}), ("make", {"name": "b"}))
+    async with pair.store("bob") as bob:
+        await bob.proposals.approve(approved.id, expected_version=1)
+        before = (await bob.events.verify()).head_revision
+    ended = await asyncio.gather(
+        pair.command("approve", waiting.id, actor="bob"),
+        pair.command("withdraw", approved.id, actor="bob"),
+        pair.command("reject", waiting.id, "--reason", "no", actor="bob"),
+        pair.command("cancel", waiting.id),
+        pair.command("cancel", waiting.plan_id, "--json"),
+        pair.command("revise", waiting.id, "--args", '{"name": "c"}'),
+        pair.command("submit", "--action", "make", "--args", '{"name": "c"}'),
+        pair.command("approve", waiting.id, actor="bob", stdin="y\n"),
+    )
+    assert [done.status for done in ended] == [8] * len(ended)
+    assert {done.stdout for done in ended} == {""}
+    assert all("--yes" in done.stderr and done.stderr.count("\n") == 1 for done in ended)
+    async with pair.store() as store:
+        assert (await store.events.verify()).head_revision == before
+
+
+@pytest.mark.asyncio
+async def test_an_approval_is_taken_back(pair: Pair) -> None:
+    [proposal] = await pair.submit(("make", {"name": "a"}))
+    assert (await pair.command("approve", proposal.id, "--yes", actor="bob")).status == 0
+    withdrawn = await pair.command("withdraw", proposal.id, "--yes", "--comment", "too early", actor="bob")
+    assert withdrawn.stdout.rstrip().endswith("is PENDING, version 3, 0 of 1 approvals")
+
+
+@pytest.mark.asyncio
+async def test_a_no_says_what_falls_with_it(pair: Pair) -> None:
+    step = Struct()
+    step.update({"name": "a"})
+    jobs = [
+        plan_pb2.Job(id="one", action_name="make", action_args=step),
+        plan_pb2.Job(id="two", action_name="make", action_args=step, depends_on=["one"]),
+    ]
+    async with pair.planner() as planner:
+        plan = await planner.submit_plan("One, then two.", jobs)
+    done = await pair.command("reject", plan.jobs[0].proposal_id, "--reason", "no", "--yes", actor="bob")
+    assert "two (make)" in done.stderr
+    shown = await pair.command("show", plan.id)
+    assert "REJECTED" in shown.stdout
 
 
 @pytest.mark.asyncio

@@ -1,0 +1,35 @@
+"""The question before a change: asked at a terminal, answered beforehand by --yes, and otherwise refused."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from plangate_client.command.exit_status import CommandFailed, ExitStatus
+
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Required where there is no terminal.")]
+
+
+def can_ask() -> bool:
+    """Whether a person sits at the terminal: reads from it, and sees what is printed."""
+    return sys.stdin.isatty() and (sys.stderr.isatty() or sys.stdout.isatty())
+
+
+def require_answer(yes: bool) -> None:
+    """Refuse before anything is looked up, when nobody can be asked and nobody has answered.
+
+    :raises CommandFailed: NOT_CONFIRMED.
+    """
+    if not yes and not can_ask():
+        raise CommandFailed(
+            "nothing was changed: there is no terminal to ask at; repeat it with --yes if it is meant",
+            ExitStatus.NOT_CONFIRMED,
+        )
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless --yes was given. Raises CommandFailed when the answer is no."""
+    if not yes and not typer.confirm(question, err=True):
+        raise CommandFailed("nothing was changed")

@@ -1,0 +1,184 @@
+"""`plangate proposals`, `plans`, `show` and `whoami`: what there is, and where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from plangate_client.command.completion import complete_state
+from plangate_client.command.options import IdArgument, JsonOption, LimitOption
+from plangate_client.command.session import run_async, session_of
+
+if TYPE_CHECKING:
+    from plangate.plan.v1 import plan_pb2
+    from plangate.store.v1 import proposal_pb2
+
+T = TypeVar("T")
+
+# Of what happened to one thing; a long execution renews its lease often.
+_SHOWN_EVENTS = 100
+
+FilterOption = Annotated[
+    str,
+    typer.Option(
+        "--filter", "-f", metavar="FILTER", help='For example: action_name = "delete_file" AND labels.team = "ops"'
+    ),
+]
+
+
+def proposals(
+    context: typer.Context,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--state",
+            "-s",
+            metavar="STATE",
+            help="PENDING, APPROVED, ...; may be repeated.",
+            autocompletion=complete_state,
+        ),
+    ] = None,
+    filter: FilterOption = "",
+    order_by: Annotated[str, typer.Option("--order-by", metavar="FIELD", help='For example "priority desc".')] = "",
+    limit: LimitOption = 50,
+    deleted: Annotated[bool, typer.Option("--deleted", help="Also those that were deleted.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List proposals, newest first."""
+    session = session_of(context)
+    # AND binds weakest: the filter needs no parentheses. First, so that positions in errors are its own.
+    terms = [filter] if filter.strip() else []
+    if state:
+        terms.append(f"({' OR '.join(f'state = {name.upper()}' for name in state)})")
+
+    async def listed() -> list[proposal_pb2.Proposal]:
+        async with session.store() as store:
+            pages = store.proposals.list_all(
+                filter=" AND ".join(terms), order_by=order_by, show_deleted=deleted, page_size=min(limit, 1000)
+            )
+            return await _first(pages, limit)
+
+    found = run_async(context, listed())
+    if as_json:
+        from plangate_client.command.output.json_output import print_messages
+
+        print_messages("proposals", found)
+        return
+    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.tables import proposals_table
+
+    answers().print(proposals_table(found, times=session.times()) if found else "no proposals", crop=False)
+
+
+def plans(
+    context: typer.Context,
+    mine: Annotated[bool, typer.Option("--mine", help="Only those that you asked for.")] = False,
+    filter: FilterOption = "",
+    limit: LimitOption = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List plans, newest first."""
+    session = session_of(context)
+
+    async def listed() -> list[plan_pb2.Plan]:
+        async with session.store() as store:
+            terms = [filter] if filter.strip() else []
+            if mine:
+                terms.append(f'created_by = "{(await store.who_am_i()).identity}"')
+            return await _first(store.plans.list_all(filter=" AND ".join(terms), page_size=min(limit, 500)), limit)
+
+    found = run_async(context, listed())
+    if as_json:
+        from plangate_client.command.output.json_output import print_messages
+
+        print_messages("plans", found)
+        return
+    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.tables import plans_table
+
+    answers().print(plans_table(found, times=session.times()) if found else "no plans", crop=False)
+
+
+async def _first(pages: AsyncIterator[T], limit: int) -> list[T]:
+    found: list[T] = []
+    async for each in pages:
+        found.append(each)
+        if len(found) == limit:
+            break
+    return found
+
+
+def show(context: typer.Context, identifier: IdArgument, as_json: JsonOption = False) -> None:
+    """Show a proposal, or a plan with what became of every step, and what happened to it."""
+    session = session_of(context)
+
+    async def looked_up() -> tuple[Any, Any, list[Any]]:
+        from plangate.plan.v1 import plan_pb2
+        from plangate.store.v1 import event_pb2
+
+        from plangate_client.command.lookup import find_proposal_or_plan
+        from plangate_client.command.output.plan_view import plan_view
+        from plangate_client.command.output.proposal_view import proposal_view
+        from plangate_client.command.surroundings import proposals_of, surroundings_of
+
+        async with session.store() as store:
+            thing = await find_proposal_or_plan(store, identifier)
+            if as_json:
+                return thing, None, []
+            times = session.times()
+            if isinstance(thing, plan_pb2.Plan):
+                view = plan_view(thing, await proposals_of(store, thing.id), times=times)
+            else:
+                view = proposal_view(thing, await surroundings_of(store, thing), times=times)
+            newest = store.events.list_all(
+                filter=f'entity_id = "{thing.id}"',
+                order_by="revision desc",
+                page_size=_SHOWN_EVENTS + 1,
+                view=event_pb2.EVENT_VIEW_BASIC,
+            )
+            # One more than is shown tells whether there are more.
+            return thing, view, (await _first(newest, _SHOWN_EVENTS + 1))[::-1]
+
+    thing, view, events = run_async(context, looked_up())
+    if as_json:
+        from plangate_client.command.output.json_output import print_message
+
+        print_message(thing)
+        return
+    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.tables import CLAIMED_NOTE, events_table, is_claimed
+
+    console = answers()
+    console.print(view, crop=False)
+    console.print()
+    if len(events) > _SHOWN_EVENTS:
+        more = f"""plangate log --limit 1000 --filter 'entity_id = "{thing.id}"'"""
+        console.print(f"the last {_SHOWN_EVENTS} events; for more: {more}", soft_wrap=True)
+    events = events[-_SHOWN_EVENTS:]
+    console.print(events_table(events, times=session.times()), crop=False)
+    if any(map(is_claimed, events)):
+        console.print(CLAIMED_NOTE, style="dim")
+
+
+def whoami(context: typer.Context, as_json: JsonOption = False) -> None:
+    """Show who the store takes you for, and which roles you have."""
+    session = session_of(context)
+
+    async def asked() -> Any:
+        async with session.store() as store:
+            return await store.who_am_i()
+
+    answer = run_async(context, asked())
+    if as_json:
+        from plangate_client.command.output.json_output import print_message
+
+        print_message(answer)
+        return
+    from plangate_client.command.output.console import answers
+    from plangate_core.text.printable import visible
+
+    roles = ", ".join(answer.roles) or "none"
+    proof = "proved by a token" if answer.authenticated else "claimed: the store does not authenticate"
+    answers().print(visible(f"{answer.identity}  ({proof})\nroles: {roles}", newlines=True))

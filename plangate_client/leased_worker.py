@@ -145,6 +145,12 @@ class _Lease:
     def __init__(self, ends_at: float) -> None:
         self.ends_at = ends_at
         self.lost = False
+        self.must_stop = asyncio.Event()
+        """A cancel of the item was requested, or the lease is lost."""
+
+    def lose(self) -> None:
+        self.lost = True
+        self.must_stop.set()
 
 
 class LeasedWorker(Generic[ItemT, ResultT, ReportT]):
@@ -307,41 +313,40 @@ class LeasedWorker(Generic[ItemT, ResultT, ReportT]):
 
     async def _work(self, item: ItemT, lease: _Lease, released: asyncio.Task[bool]) -> Finished[ResultT, ReportT]:
         work = asyncio.create_task(self._queue.perform(item))
+        # Also while the work is being stopped, which may take its time, and while its result is reported.
         renewing = asyncio.create_task(self._keep_renewing(item, lease))
+        must_stop = asyncio.create_task(lease.must_stop.wait())
         try:
-            await asyncio.wait({work, renewing, released}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work, must_stop, released}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 await cancel_and_wait(work)
             if not work.cancelled():
                 result = work.result()
-            elif renewing.done():
+            elif must_stop.done():
                 result = self._queue.interrupted(item, Interruption.CANCEL_REQUESTED)
             else:
                 result = self._queue.interrupted(item, Interruption.RELEASED)
-            if renewing.done():
-                # Re-raises what the renewals did not foresee.
-                renewing.result()
             if lease.lost:
                 return Finished(result, None, lease_lost=True)
             return await self._report(item, result, lease, released)
         finally:
-            await cancel_and_wait(work, renewing)
+            await cancel_and_wait(work, renewing, must_stop)
 
     async def _keep_renewing(self, item: ItemT, lease: _Lease) -> None:
-        """Renew until the work must stop: a cancel was requested, or the lease is lost."""
+        """Renew until the lease is lost."""
         pause = self._schedule.after_seconds
         while True:
             await asyncio.sleep(max(0.0, min(pause, lease.ends_at - time.monotonic())))
             sent_at = time.monotonic()
             if sent_at >= lease.ends_at:
-                lease.lost = True
+                lease.lose()
                 return
             try:
                 timeout_seconds = min(self._schedule.timeout_seconds, lease.ends_at - sent_at)
                 cancel_requested = await self._queue.renew(item, timeout_seconds=timeout_seconds)
             except Exception as error:
                 if self._queue.failure_kind(error) is FailureKind.LEASE_LOST:
-                    lease.lost = True
+                    lease.lose()
                     return
                 _log.debug("a lease was not renewed: %s", type(error).__name__)
                 pause = self._schedule.again_after_seconds
@@ -349,7 +354,7 @@ class LeasedWorker(Generic[ItemT, ResultT, ReportT]):
             pause = self._schedule.after_seconds
             lease.ends_at = self._lease_since(sent_at).ends_at
             if cancel_requested:
-                return
+                lease.must_stop.set()
 
     async def _report(
         self, item: ItemT, result: ResultT, lease: _Lease, released: asyncio.Task[bool]

@@ -10,7 +10,18 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from plangate_client.command import agents, credentials, decisions, inbox, lists, logbook, plans, servers, work
+from plangate_client.command import (
+    agents,
+    catalogue,
+    credentials,
+    decisions,
+    inbox,
+    lists,
+    logbook,
+    plans,
+    servers,
+    work,
+)
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.session import GlobalOptions
 from plangate_core.process import standard_output
@@ -126,12 +137,13 @@ _SECTIONS: dict[str, tuple[Callable[..., None] | str, ...]] = {
         decisions.cancel,
     ),
     "Look": (lists.plans, lists.proposals, logbook.log, lists.whoami),
-    "Run": (work.work, agents.mcp),
+    "Run": (work.work, "catalogue", agents.mcp),
     "Policy and models": (plans.simulate, servers.replay, servers.model),
     "Servers": (servers.up, servers.store, "credentials"),
 }
 app.add_typer(credentials.group)
 app.add_typer(inbox.group)
+app.add_typer(catalogue.group)
 for _functions in _SECTIONS.values():
     for _function in _functions:
         if not isinstance(_function, str):

@@ -9,7 +9,12 @@ import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 
-group = typer.Typer(name="credentials", no_args_is_help=True, help="Certificates and tokens for servers on a network.")
+group = typer.Typer(
+    name="credentials",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Certificates and tokens for servers on a network.",
+)
 
 
 @group.callback()

@@ -67,7 +67,7 @@ def withdraw(
     request_id: RequestIdOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take your own approval back, while the proposal waits or is not yet carried out."""
+    """Take your own approval back, while the proposal waits for more of them."""
     session = session_of(context)
     repeated = checked_request_id(request_id)
     require_answer(yes)

@@ -23,7 +23,7 @@ from plangate_core.process import standard_output
 if TYPE_CHECKING:
     from plangate.store.v1 import proposal_pb2
 
-    from plangate_client.executor.catalogue import BoundCatalogue
+    from plangate_client.executor.catalogue import BoundAction, BoundCatalogue
     from plangate_client.executor.execution import Execution
 
 
@@ -31,6 +31,12 @@ def work(
     context: typer.Context,
     catalogue: Annotated[
         Path | None, typer.Option("--catalogue", metavar="FILE", help="The executor's copy; PLANGATE_CATALOGUE_FILE.")
+    ] = None,
+    worker: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--worker", metavar="MODULE", help="A Python module with @worker.action functions; may be repeated."
+        ),
     ] = None,
     directory: Annotated[
         Path | None, typer.Option("--directory", metavar="DIR", help="Where commands run; by default here.")
@@ -53,15 +59,17 @@ def work(
     once: Annotated[bool, typer.Option("--once", help="End when there is nothing to do.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Carry out approved proposals whose actions the catalogue binds to a command or an HTTP request."""
+    """Carry out approved proposals: actions that the catalogue binds to a command or a URL, or a Python worker has."""
     from plangate_client.settings import process_environment
 
     session = session_of(context)
-    path = catalogue or session.settings.catalogue_file
-    if path is None:
-        raise CommandFailed("which catalogue? Give --catalogue FILE or set PLANGATE_CATALOGUE_FILE", ExitStatus.USAGE)
+    path = catalogue if worker else catalogue or session.settings.catalogue_file
+    if path is None and not worker:
+        raise CommandFailed(
+            "which actions? Give --catalogue FILE or --worker MODULE, or set PLANGATE_CATALOGUE_FILE", ExitStatus.USAGE
+        )
     environment = process_environment()
-    bound = _bound(path, action or [], environment)
+    bound = _bound(path, worker or [], action or [], environment)
     place = _place(directory)
     run_async(
         context,
@@ -78,23 +86,45 @@ def work(
     )
 
 
-def _bound(path: Path, wanted: list[str], environment: Any) -> BoundCatalogue:
+def _bound(path: Path | None, workers: list[str], wanted: list[str], environment: Any) -> BoundCatalogue:
     from plangate_client.executor.catalogue import BoundCatalogue, load_bound_catalogue
     from plangate_core.catalogue.catalogue import CatalogueInvalid
 
-    try:
-        bound = load_bound_catalogue(path)
-    except CatalogueInvalid as error:
-        raise CommandFailed(str(error), ExitStatus.USAGE) from error
+    bound = BoundCatalogue(Path.cwd() / "catalogue.yaml", {})
+    if path is not None:
+        try:
+            bound = load_bound_catalogue(path)
+        except CatalogueInvalid as error:
+            raise CommandFailed(str(error), ExitStatus.USAGE) from error
+    if workers:
+        bound = BoundCatalogue(bound.path, {**bound.actions, **_worker_actions(workers, bound)})
+    where = f"the catalogue binds no action{{}}: {path}" if path is not None else "the worker has no action{}"
     if unknown := [name for name in wanted if name not in bound.actions]:
-        raise CommandFailed(f"the catalogue binds no action {unknown[0]}: {path}", ExitStatus.USAGE)
+        raise CommandFailed(where.format(f" {unknown[0]}"), ExitStatus.USAGE)
     if wanted:
         bound = BoundCatalogue(bound.path, {name: bound.actions[name] for name in wanted})
     if not bound.actions:
-        raise CommandFailed(f"the catalogue binds no action to a command or an HTTP request: {path}", ExitStatus.USAGE)
+        raise CommandFailed(where.format(" to a command or an HTTP request"), ExitStatus.USAGE)
     for name, actions in bound.missing_environment(environment).items():
         raise CommandFailed(f"the environment variable {name} is not set; {actions[0]} needs it", ExitStatus.USAGE)
     return bound
+
+
+def _worker_actions(workers: list[str], bound: BoundCatalogue) -> dict[str, BoundAction]:
+    from plangate_client.worker import WorkerNotFound, load_actions
+    from plangate_client.worker.binding import bound_actions
+    from plangate_core.catalogue.schema_bounds import SchemaRefused
+
+    actions: dict[str, BoundAction] = {}
+    for target in workers:
+        try:
+            found = bound_actions(load_actions(target))
+        except (WorkerNotFound, SchemaRefused) as error:
+            raise CommandFailed(str(error), ExitStatus.USAGE) from error
+        if twice := [name for name in found if name in actions or name in bound.actions]:
+            raise CommandFailed(f"the action {twice[0]} is there twice: in {target} and elsewhere", ExitStatus.USAGE)
+        actions.update(found)
+    return actions
 
 
 def _place(given: Path | None) -> Path:

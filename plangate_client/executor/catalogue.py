@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
+
+from plangate.store.v1 import proposal_pb2
 
 from plangate_client.executor.command_binding import CommandBinding
 from plangate_client.executor.http_binding import HttpBinding
+from plangate_client.executor.outcome import Outcome
 from plangate_client.executor.template import TemplateInvalid
 from plangate_core.catalogue.argument_schema import ArgumentSchema
 from plangate_core.catalogue.binding_forms import CommandForm
 from plangate_core.catalogue.catalogue import Action, Catalogue, load_catalogue
+from plangate_core.contract.struct_codec import JsonObject
+
+
+class Function(Protocol):
+    """An action that is a Python function: plangate_client.worker."""
+
+    @property
+    def referenced_environment(self) -> frozenset[str]:
+        """Variables that it needs."""
+
+    async def perform(self, proposal: proposal_pb2.Proposal, args: JsonObject, begin: Callable[[], None]) -> Outcome:
+        """Carry a proposal out; `begin` is called when there may be an effect from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +36,7 @@ class BoundAction:
 
     name: str
     arguments: ArgumentSchema
-    binding: CommandBinding | HttpBinding
+    binding: CommandBinding | HttpBinding | Function
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -20,6 +20,7 @@ from plangate_client.executor.catalogue import BoundAction
 from plangate_client.executor.command_binding import CommandBinding
 from plangate_client.executor.command_run import run_command
 from plangate_client.executor.consent import consent_fault, log_fault
+from plangate_client.executor.http_binding import HttpBinding
 from plangate_client.executor.http_run import run_http
 from plangate_client.executor.outcome import Outcome
 from plangate_client.executor.refusals import LEASE_IS_LOST, is_refusal
@@ -81,6 +82,10 @@ class LeasedProposal:
     begun: bool = False
     """The action may have had an effect."""
 
+    def begin(self) -> None:
+        """The action is about to run."""
+        self.begun = True
+
 
 class ProposalQueue:
     """The store's approved proposals of some actions: a LeasedQueue."""
@@ -124,51 +129,21 @@ class ProposalQueue:
         return item.proposal.cancel_requested
 
     async def perform(self, item: LeasedProposal) -> Outcome:
-        """Check consent and arguments, then carry the action out."""
         if item.proposal.cancel_requested:
             return self.interrupted(item, Interruption.CANCEL_REQUESTED)
         try:
-            return await self._carry_out(item)
+            action = self._actions[item.proposal.action_name]
+            return await execute(item, action, self._environment, log_of=self._log_of)
         except Exception as error:
             # Not retryable: one executor after the other would meet the same fault.
             _log.exception("the executor failed", exc_info=error)
             return Outcome(reason="EXECUTOR_FAULT", message=f"the executor failed: {type(error).__name__}")
 
-    async def _carry_out(self, item: LeasedProposal) -> Outcome:
-        proposal = item.proposal
-        action = self._actions[proposal.action_name]
-        try:
-            args = struct_to_json(proposal.action_args, "action_args")
-        except StructRefused as error:
-            return Outcome(reason="ARGUMENTS_REFUSED", message=str(error))
+    async def _log_of(self, proposal: proposal_pb2.Proposal) -> Sequence[event_pb2.Event]:
         events = self._store.events.list_all(
             filter=f'entity_id = "{proposal.id}"', view=event_pb2.EVENT_VIEW_FULL, page_size=_EVENTS_AT_ONCE
         )
-        if fault := consent_fault(proposal, args) or log_fault(proposal, [event async for event in events]):
-            return Outcome(reason="CONSENT_MISSING", message=fault)
-        if fault := arguments_fault(args, action.arguments):
-            return Outcome(reason="ARGUMENTS_REFUSED", message=f"the executor's catalogue refuses them: {fault}")
-        environment = self._environment.environment
-        values = Values(
-            args,
-            {
-                "proposal.id": proposal.id,
-                "proposal.plan_id": proposal.plan_id,
-                "proposal.attempt": str(proposal.lease.attempt),
-                "python": self._environment.python,
-                "catalogue_directory": str(self._environment.catalogue_directory),
-            },
-        )
-        try:
-            if isinstance(action.binding, CommandBinding):
-                line = action.binding.render(values, environment, self._environment.directory)
-                item.begun = True
-                return await run_command(line, action.binding.form)
-            request = action.binding.render(values, environment)
-            item.begun = True
-            return await run_http(request, action.binding.form)
-        except (ArgumentMissing, ArgumentRefused) as error:
-            return Outcome(reason="ARGUMENTS_REFUSED", message=str(error))
+        return [event async for event in events]
 
     def interrupted(self, item: LeasedProposal, cause: Interruption, error: Exception | None = None) -> Outcome:
         match cause:
@@ -223,6 +198,55 @@ class ProposalQueue:
 
     def finished(self, item: LeasedProposal, finished: Finished[Outcome, proposal_pb2.Proposal]) -> None:
         self._observer.ended(execution_of(item, finished))
+
+
+async def execute(
+    item: LeasedProposal,
+    action: BoundAction,
+    environment: ExecutionEnvironment,
+    *,
+    log_of: Callable[[proposal_pb2.Proposal], Awaitable[Sequence[event_pb2.Event]]] | None,
+) -> Outcome:
+    """Check that exactly this was agreed to and that the arguments fit, then carry the action out.
+
+    :param log_of: looks up a proposal's events; None where there is no store.
+    """
+    proposal = item.proposal
+    try:
+        args = struct_to_json(proposal.action_args, "action_args")
+    except StructRefused as error:
+        return Outcome(reason="ARGUMENTS_REFUSED", message=str(error))
+    fault = consent_fault(proposal, args)
+    if not fault and log_of is not None:
+        fault = log_fault(proposal, await log_of(proposal))
+    if fault:
+        return Outcome(reason="CONSENT_MISSING", message=fault)
+    if fault := arguments_fault(args, action.arguments):
+        return Outcome(reason="ARGUMENTS_REFUSED", message=f"the executor's catalogue refuses them: {fault}")
+    values = Values(
+        args,
+        {
+            "proposal.id": proposal.id,
+            "proposal.plan_id": proposal.plan_id,
+            "proposal.attempt": str(proposal.lease.attempt),
+            "python": environment.python,
+            "catalogue_directory": str(environment.catalogue_directory),
+        },
+    )
+    try:
+        match action.binding:
+            case CommandBinding() as command:
+                line = command.render(values, environment.environment, environment.directory)
+                item.begun = True
+                return await run_command(line, command.form)
+            case HttpBinding() as http:
+                request = http.render(values, environment.environment)
+                item.begun = True
+                return await run_http(request, http.form)
+            case function:
+                return await function.perform(proposal, args, item.begin)
+    except (ArgumentMissing, ArgumentRefused) as error:
+        return Outcome(reason="ARGUMENTS_REFUSED", message=str(error))
 
 
 def execution_of(item: LeasedProposal, finished: Finished[Outcome, proposal_pb2.Proposal]) -> Execution:

@@ -37,6 +37,10 @@ actions:
     command:
       argv: ["{python}", -c, "import sys; open(sys.argv[1], 'x').close(); print('made it')", "{args.name}"]
       paths: {args.name: .}
+  - name: share
+    description: Share a file.
+    policy: {effect: require_approval, approvals: 2}
+    command: {argv: ["true"]}
 """
 POLICY = """
 version: 1
@@ -312,10 +316,11 @@ async def test_without_a_terminal_nothing_changes_unless_it_is_said_to_be_meant(
 
 @pytest.mark.asyncio
 async def test_an_approval_is_taken_back(pair: Pair) -> None:
-    [proposal] = await pair.submit(("make", {"name": "a"}))
-    assert (await pair.command("approve", proposal.id, "--yes", actor="bob")).status == 0
+    [proposal] = await pair.submit(("share", {}))
+    approved = await pair.command("approve", proposal.id, "--yes", actor="bob")
+    assert "1 more approval needed after yours" in approved.stderr
     withdrawn = await pair.command("withdraw", proposal.id, "--yes", "--comment", "too early", actor="bob")
-    assert withdrawn.stdout.rstrip().endswith("is PENDING, version 3, 0 of 1 approvals")
+    assert withdrawn.stdout.rstrip().endswith("is PENDING, version 3, 0 of 2 approvals")
 
 
 @pytest.mark.asyncio

@@ -1,0 +1,190 @@
+"""`@action`: a function becomes an action, with the JSON Schema of its arguments from its signature."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from functools import update_wrapper
+from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import PydanticSerializationError, core_schema
+
+from plangate_client.executor.outcome import Outcome
+from plangate_client.worker.call import Call, current
+from plangate_core.catalogue.catalogue import ACTION_NAME
+from plangate_core.contract.struct_codec import JsonObject
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_log = logging.getLogger(__name__)
+
+
+class ActionFailed(Exception):
+    """Raise it to say why an action failed; the reason and the message go to the log of events.
+
+    :param reason: UPPER_SNAKE_CASE kind, for programs.
+    :param retryable: another attempt may help; it is made while `max_attempts` lasts.
+    :param not_started: nothing had an effect: the attempt does not count.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str = "ACTION_FAILED",
+        retryable: bool = False,
+        retry_delay_seconds: float | None = None,
+        not_started: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.outcome = Outcome(
+            reason=reason,
+            message=message,
+            retryable=retryable or not_started,
+            not_started=not_started,
+            retry_delay_seconds=retry_delay_seconds,
+        )
+
+
+class WorkerAction(Generic[P, R]):
+    """A function as an action. Calling it calls the function, so that it is tested like any other."""
+
+    def __init__(
+        self,
+        function: Callable[P, R],
+        name: str,
+        *,
+        description: str,
+        risk: Literal["low", "medium", "high"] | None,
+        retry_on: tuple[type[Exception], ...],
+    ) -> None:
+        """Raises TypeError for a name or a signature that cannot be an action's."""
+        if not ACTION_NAME.fullmatch(name):
+            raise TypeError(f"{name!r} cannot be the name of an action")
+        self.function = function
+        self.name = name
+        self.description = description or (inspect.getdoc(function) or "").partition("\n\n")[0]
+        if not self.description:
+            raise TypeError(f"the action {name} needs a description: a docstring or description=")
+        self.risk = risk
+        self.retry_on = retry_on
+        self._arguments = _arguments_model(function, name)
+        hints = get_type_hints(function, include_extras=True)
+        self._result: TypeAdapter[Any] = TypeAdapter(hints.get("return", Any))
+        self.parameters: Mapping[str, Any] = self._arguments.model_json_schema(schema_generator=_Schema)
+        update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self.function(*args, **kwargs)
+
+    async def perform(self, args: JsonObject, call: Call, begin: Callable[[], None]) -> Outcome:
+        """Carry the action out.
+
+        :param begin: called when the function is about to be.
+        """
+        try:
+            model = self._arguments.model_validate(args)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            place = ".".join(str(part) for part in first["loc"])
+            return Outcome(reason="ARGUMENTS_REFUSED", message=f"{place}: {first['msg']}")
+        given = {name: getattr(model, name) for name in type(model).model_fields}
+        current.set(call)
+        begin()
+        try:
+            value = await self._called(given)
+            return Outcome(result=_as_object(self._result.dump_python(value, mode="json")))
+        except ActionFailed as failure:
+            return failure.outcome
+        except PydanticSerializationError as error:
+            _log.error("the result of %s is not what its signature says", self.name, exc_info=error)
+            return Outcome(reason="RESULT_INVALID", message="the result is not what the signature says")
+        except Exception as error:
+            # Its text may hold what must not leave this machine: the log has it, the store gets its kind.
+            _log.error("the action %s failed", self.name, exc_info=error)
+            return Outcome(
+                reason="EXCEPTION",
+                message=f"{type(error).__name__} was raised",
+                retryable=isinstance(error, self.retry_on),
+            )
+
+    async def _called(self, given: dict[str, Any]) -> Any:
+        function: Callable[..., Any] = self.function
+        if inspect.iscoroutinefunction(function):
+            coroutine: Awaitable[Any] = function(**given)
+            return await coroutine
+        thread = asyncio.ensure_future(asyncio.to_thread(function, **given))
+        try:
+            return await asyncio.shield(thread)
+        except asyncio.CancelledError:
+            # A thread cannot be stopped. What it did is reported as what it is.
+            return await thread
+
+
+def action(
+    name: str,
+    *,
+    description: str = "",
+    risk: Literal["low", "medium", "high"] | None = None,
+    retry_on: tuple[type[Exception], ...] = (),
+) -> Callable[[Callable[P, R]], WorkerAction[P, R]]:
+    """Make an action of a function.
+
+    :param name: the action's name in the catalogue.
+    :param description: what it does, for models and reviewers; by default the docstring's first paragraph.
+    :param risk: policy takes none for high.
+    :param retry_on: exceptions after which another attempt may help.
+    """
+
+    def decorate(function: Callable[P, R]) -> WorkerAction[P, R]:
+        return WorkerAction(function, name, description=description, risk=risk, retry_on=retry_on)
+
+    return decorate
+
+
+def _arguments_model(function: Callable[..., Any], name: str) -> type[BaseModel]:
+    try:
+        hints = get_type_hints(function, include_extras=True)
+    except NameError as error:
+        raise TypeError(f"the action {name}: {error}") from error
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise TypeError(f"the action {name}: arguments are given by name, {parameter} cannot be")
+        if parameter.name not in hints:
+            raise TypeError(f"the action {name}: the argument {parameter.name} has no type")
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (hints[parameter.name], default)
+    try:
+        return create_model(name, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=False), **fields)
+    except (PydanticUserError, NameError) as error:
+        raise TypeError(f"the action {name}: {str(error).splitlines()[0]}") from error
+
+
+def _as_object(value: Any) -> JsonObject:
+    if value is None:
+        return {}
+    return value if isinstance(value, dict) else {"value": value}
+
+
+class _Schema(GenerateJsonSchema):
+    """As a catalogue likes it: no titles, and a Decimal is a number."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def decimal_schema(self, schema: core_schema.DecimalSchema) -> JsonSchemaValue:
+        bounds = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
+        numbers = {
+            written: _number(bound) for given, written in bounds.items() if (bound := schema.get(given)) is not None
+        }
+        return {"type": "number", **numbers}
+
+
+def _number(bound: Any) -> int | float:
+    return int(bound) if bound == int(bound) else float(bound)

@@ -1,0 +1,38 @@
+"""Worker actions as the executor runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from plangate.store.v1 import proposal_pb2
+
+from plangate_client.executor.catalogue import BoundAction
+from plangate_client.executor.outcome import Outcome
+from plangate_client.worker.action import WorkerAction
+from plangate_client.worker.call import Call
+from plangate_core.catalogue.argument_schema import ArgumentSchema, closed
+from plangate_core.contract.struct_codec import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionBinding:
+    """One action's function."""
+
+    action: WorkerAction[..., Any]
+    referenced_environment: frozenset[str] = frozenset()
+
+    async def perform(self, proposal: proposal_pb2.Proposal, args: JsonObject, begin: Callable[[], None]) -> Outcome:
+        """Carry the proposal out."""
+        call = Call(proposal.id, proposal.plan_id, proposal.lease.attempt, proposal.created_by)
+        return await self.action.perform(args, call, begin)
+
+
+def bound_actions(actions: Mapping[str, WorkerAction[..., Any]]) -> dict[str, BoundAction]:
+    """The actions with their compiled schemas. Raises SchemaRefused."""
+    bound: dict[str, BoundAction] = {}
+    for name, action in actions.items():
+        schema = ArgumentSchema(closed({"type": "object", **action.parameters}))
+        bound[name] = BoundAction(name, schema, FunctionBinding(action))
+    return bound

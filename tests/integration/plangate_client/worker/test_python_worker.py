@@ -1,4 +1,4 @@
-"""A Python worker from its signature to an executed proposal: `plangate catalogue from-worker`, `plangate work --worker`."""
+"""A Python worker, from its signature to an executed proposal."""
 
 from __future__ import annotations
 
@@ -101,9 +101,10 @@ async def test_a_thread_keeps_its_lease_until_it_is_done_though_a_cancel_was_req
             ends = asked.lease.expire_time.ToMicroseconds()
 
             async def renewed_twice() -> None:
-                while (
-                    await requester.proposals.get(proposal.id)
-                ).lease.expire_time.ToMicroseconds() < ends + 3_000_000:
+                while True:
+                    lease = (await requester.proposals.get(proposal.id)).lease
+                    if lease.expire_time.ToMicroseconds() > ends + 3_000_000:
+                        return
                     await asyncio.sleep(0.05)
 
             await asyncio.wait_for(renewed_twice(), 30)

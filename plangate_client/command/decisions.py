@@ -39,13 +39,14 @@ def approve(
     require_answer(yes)
 
     async def approved() -> proposal_pb2.Proposal:
+        from plangate_client.command.surroundings import reviewer_of
         from plangate_client.outlook.dependencies import after_approval
 
         async with session.store() as store:
             seen = await _seen(store, identifier, version)
             siblings = await _show(session, store, seen, yes=yes, as_json=as_json)
             if not as_json or not yes:
-                _remark(after_approval(seen, siblings))
+                _remark(after_approval(seen, siblings, await reviewer_of(store)))
             confirm("Approve exactly this?", yes=yes)
             return await store.proposals.approve(
                 seen.id,

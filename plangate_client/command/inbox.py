@@ -40,15 +40,10 @@ def waiting(
 
 
 async def _inbox(session: Session, limit: int, watch: bool, as_json: bool) -> None:
-    from plangate_client.outlook.waiting import Reviewer
+    from plangate_client.command.surroundings import reviewer_of
 
     async with session.store() as store:
-        answer = await store.who_am_i()
-        roles = frozenset(answer.roles)
-        if not answer.authenticated:
-            # Without authentication everybody may review.
-            roles |= {"reviewer"}
-        reviewer = Reviewer(answer.identity, roles)
+        reviewer = await reviewer_of(store)
         shown: list[tuple[str, int]] | None = None
         async for _ in _changes(store) if watch else _once():
             found = await _waiting(store, reviewer, limit)

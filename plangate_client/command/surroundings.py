@@ -9,6 +9,7 @@ from plangate.store.v1 import event_pb2, proposal_pb2
 
 from plangate_client.client import StoreClient
 from plangate_client.errors import NotFound, PermissionDenied
+from plangate_client.outlook.waiting import Reviewer
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,12 @@ async def surroundings_of(store: StoreClient, proposal: proposal_pb2.Proposal) -
         siblings = await proposals_of(store, proposal.plan_id)
     before = await _before_revisions(store, proposal) if proposal.revised_by else None
     return Surroundings(plan, siblings, before)
+
+
+async def reviewer_of(store: StoreClient) -> Reviewer:
+    """Who the store takes the caller for."""
+    answer = await store.who_am_i()
+    return Reviewer(answer.identity, frozenset(answer.roles))
 
 
 async def proposals_of(store: StoreClient, plan_id: str) -> list[proposal_pb2.Proposal]:

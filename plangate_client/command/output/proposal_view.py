@@ -17,7 +17,6 @@ from plangate_client.command.output.tables import (
     failure_text,
     fields_table,
     proposal_state,
-    requirement_text,
     styled_state,
 )
 from plangate_client.command.output.text import short_id, struct_text
@@ -25,6 +24,7 @@ from plangate_client.command.output.times import Times
 from plangate_client.command.surroundings import Surroundings
 from plangate_client.outlook.dependencies import falls_with, listed, step_name
 from plangate_client.outlook.difference import Change, changes
+from plangate_client.outlook.waiting import approvals_missing, approvals_text
 from plangate_core.contract.struct_codec import JsonValue
 from plangate_core.text.printable import visible
 
@@ -113,24 +113,13 @@ def _add_review(fields: Table, proposal: proposal_pb2.Proposal, times: Times) ->
         comment = f": {visible(approval.comment)}" if approval.comment else ""
         when = times.text(approval.create_time)
         fields.add_row("approved by", f"{visible(approval.reviewer)}  {when}  version {approval.version}{comment}")
-    if proposal_state(proposal) == "PENDING" and (missing := _missing(proposal)):
-        fields.add_row("still needs", Text(missing, style="yellow"))
+    if proposal_state(proposal) == "PENDING" and (missing := approvals_missing(proposal)):
+        fields.add_row("still needs", Text(visible(approvals_text(missing)), style="yellow"))
     for approval in proposal.earlier_approvals:
         when = times.text(approval.create_time)
         fields.add_row("not counted", Text(f"{visible(approval.reviewer)} approved it {when}", style="dim"))
     if proposal.expire_time.seconds and proposal_state(proposal) in ("DRAFT", "PENDING", "APPROVED"):
         fields.add_row("expires", times.text(proposal.expire_time))
-
-
-def _missing(proposal: proposal_pb2.Proposal) -> str:
-    """Who else has to approve: approvals that are missing, by role."""
-    if proposal.approvals_missing:
-        return " and ".join(requirement_text(each) for each in proposal.approvals_missing)
-    count = proposal.required_approvals - len(proposal.approvals)
-    if count <= 0:
-        return ""
-    role = f" by {visible(proposal.reviewer_role)}" if proposal.reviewer_role else ""
-    return f"{count} approval{'s' if count != 1 else ''}{role}"
 
 
 def _add_steps(fields: Table, proposal: proposal_pb2.Proposal, around: Surroundings) -> None:

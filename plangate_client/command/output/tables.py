@@ -14,6 +14,7 @@ from rich.text import Text
 
 from plangate_client.command.output.text import name_of, short_id, struct_text
 from plangate_client.command.output.times import Times
+from plangate_client.outlook.waiting import approvals_text
 from plangate_core.contract.struct_codec import struct_to_json
 from plangate_core.text.printable import visible
 from plangate_core.text.truncation import truncate
@@ -209,26 +210,14 @@ def decision_text(decision: plan_pb2.Decision) -> Text:
         case plan_pb2.EFFECT_ALLOW:
             return Text("allowed", style="green")
         case plan_pb2.EFFECT_REQUIRE_APPROVAL:
-            return Text(f"needs {approvals_text(decision)}", style="yellow")
+            wanted = decision.approval_requirements or [
+                plan_pb2.ApprovalRequirement(count=decision.required_approvals, role=decision.reviewer_role)
+            ]
+            return Text(f"needs {visible(approvals_text(wanted))}", style="yellow")
         case plan_pb2.EFFECT_DENY:
             return Text("denied", style="bold red")
         case _:
             return Text("not decided", style="dim")
-
-
-def approvals_text(decision: plan_pb2.Decision) -> str:
-    """How many approvals, and by whom."""
-    if decision.approval_requirements:
-        return " and ".join(requirement_text(each) for each in decision.approval_requirements)
-    return requirement_text(
-        plan_pb2.ApprovalRequirement(count=decision.required_approvals, role=decision.reviewer_role)
-    )
-
-
-def requirement_text(requirement: plan_pb2.ApprovalRequirement) -> str:
-    """2 approvals by finance."""
-    role = f" by {visible(requirement.role)}" if requirement.role else ""
-    return f"{requirement.count} approval{'s' if requirement.count != 1 else ''}{role}"
 
 
 def _with_rule(decision: plan_pb2.Decision) -> Text:

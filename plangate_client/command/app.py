@@ -20,6 +20,7 @@ from plangate_client.command import (
     logbook,
     plans,
     servers,
+    up,
     work,
 )
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
@@ -139,7 +140,7 @@ _SECTIONS: dict[str, tuple[Callable[..., None] | str, ...]] = {
     "Look": (lists.plans, lists.proposals, logbook.log, lists.whoami),
     "Run": (work.work, "catalogue", agents.mcp),
     "Policy and models": (plans.simulate, servers.replay, servers.model),
-    "Servers": (servers.up, servers.store, "credentials"),
+    "Servers": (up.up, servers.store, "credentials"),
 }
 app.add_typer(credentials.group)
 app.add_typer(inbox.group)

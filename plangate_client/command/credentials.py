@@ -1,7 +1,10 @@
-"""`plangate credentials init`: a private authority, a server certificate and first tokens."""
+"""`plangate credentials`: a private authority, a server certificate, and tokens for people and programs."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -17,9 +20,10 @@ group = typer.Typer(
 )
 
 
-@group.callback()
-def _group() -> None:
-    """Keeps `init` a subcommand of its own."""
+TokensOption = Annotated[
+    Path | None,
+    typer.Option("--tokens", metavar="FILE", help="The tokens file. PLANGATE_AUTH_TOKENS_FILE; else tokens.yaml here."),
+]
 
 
 @group.command()
@@ -53,3 +57,96 @@ def init(
         raise CommandFailed(f"{error.strerror}: {error.filename}") from error
     for path in written:
         answers().print(str(path), soft_wrap=True)
+
+
+@group.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The identity, as the log will name it.")],
+    role: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--role",
+            metavar="ROLE",
+            help="reviewer, executor, admin, planner, or one that your policy asks for; may be repeated.",
+        ),
+    ] = None,
+    tokens: TokensOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where the token goes; default: NAME.token.")
+    ] = None,
+) -> None:
+    """Make a token for a person or a program. Running servers take it within a second."""
+    from plangate_client.command.output.console import answers, remarks
+    from plangate_client.servers.tokens_file import ROLES, add_token
+
+    file = _tokens_file(tokens)
+    target = output or file.parent / f"{name}.token"
+    roles = role or []
+    if os.path.lexists(target):
+        raise CommandFailed(f"{target} is there already: name another one with --output", ExitStatus.CONFLICT)
+    with _explained():
+        token = add_token(file, name, roles)
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as written:
+            written.write(f"{token}\n")
+    if roles and "reviewer" not in roles and not set(roles) & set(ROLES):
+        remarks().print(
+            f"{name} cannot approve yet: a reviewer has the role reviewer besides {', '.join(roles)}", soft_wrap=True
+        )
+    answers().print(str(target), soft_wrap=True)
+
+
+@group.command("list")
+def list_(tokens: TokensOption = None) -> None:
+    """List who has tokens, with which roles. The tokens themselves are stored nowhere."""
+    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.tables import WholeTable
+    from plangate_client.servers.tokens_file import entries_of
+    from plangate_core.text.printable import visible
+
+    with _explained():
+        entries = entries_of(_tokens_file(tokens))
+    table = WholeTable()
+    table.add_column("identity", no_wrap=True)
+    table.add_column("digest", no_wrap=True)
+    table.add_column("roles", overflow="fold", min_width=12)
+    for entry in entries:
+        table.add_row(visible(entry.identity), entry.digest[:12], visible(", ".join(entry.roles)))
+    answers().print(table, crop=False)
+
+
+@group.command()
+def revoke(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The identity whose tokens end.")],
+    tokens: TokensOption = None,
+) -> None:
+    """Strike all tokens of an identity off. Running servers refuse them within a second."""
+    from plangate_client.command.output.console import answers
+    from plangate_client.servers.tokens_file import revoke as strike_off
+
+    file = _tokens_file(tokens)
+    with _explained():
+        count = strike_off(file, name)
+    answers().print(f"{count} token{'s' if count != 1 else ''} of {name} struck off {file}", soft_wrap=True)
+
+
+def _tokens_file(given: Path | None) -> Path:
+    from plangate_client.settings import process_environment
+
+    return given or Path(process_environment().get("PLANGATE_AUTH_TOKENS_FILE") or "tokens.yaml")
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Failures of the tokens file end the command."""
+    from plangate_client.servers.tokens_file import TokensRefused
+    from plangate_core.rpc.auth import TokensFileInvalid
+
+    try:
+        yield
+    except TokensRefused as error:
+        raise CommandFailed(str(error), ExitStatus.NOT_FOUND) from error
+    except TokensFileInvalid as error:
+        raise CommandFailed(str(error), ExitStatus.USAGE) from error
+    except OSError as error:
+        raise CommandFailed(f"{error.strerror}: {error.filename}") from error

@@ -21,28 +21,25 @@ _STATUS: tuple[tuple[type[errors.PlangateError], ExitStatus], ...] = (
 )
 
 
-# In gRPC's message -> what it means. The more exact comes first.
-_HANDSHAKE_FAULTS = (
-    ("Hostname Verification Check failed", "its certificate is for other names than this address"),
-    ("certificate has expired", "its certificate has expired"),
-    ("CERTIFICATE_VERIFY_FAILED", "no authority that is trusted here has signed its certificate (--tls-ca)"),
-    ("WRONG_VERSION_NUMBER", "it does not speak TLS"),
-    ("andshake failed", "the TLS handshake failed; does it ask for a certificate of yours?"),
-    ("Socket closed", "it closed the connection; does it speak TLS (--tls-ca)?"),
-)
-
-
 def status_of(error: errors.PlangateError) -> ExitStatus:
     """The status for a failed call."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), ExitStatus.OTHER)
 
 
-def sentence(error: errors.PlangateError, targets: dict[str, str]) -> str:
+def sentence(error: errors.PlangateError, targets: dict[str, str], *, cause: str = "") -> str:
     """One line: what happened and what to do.
 
     :param targets: service name -> the address that was called.
+    :param cause: why the server cannot be reached, where that was found out.
     """
+    if cause:
+        return f"{_what(error, targets)}: {cause}"
     return f"{_what(error, targets)}{_advice(error)}"
+
+
+def is_out_of_reach(error: errors.PlangateError) -> bool:
+    """Whether no server answered: the failure is gRPC's own."""
+    return isinstance(error, errors.Unavailable) and not error.reason
 
 
 def _what(error: errors.PlangateError, targets: dict[str, str]) -> str:
@@ -50,17 +47,12 @@ def _what(error: errors.PlangateError, targets: dict[str, str]) -> str:
     if not error.reason:
         server = f"the {error.service} at {targets.get(error.service, '?')}" if error.service else "the server"
         if isinstance(error, errors.Unavailable):
-            return f"cannot reach {server}{_handshake_fault(error)}"
+            return f"cannot reach {server}"
         if isinstance(error, errors.DeadlineExceeded):
             return f"{server} did not answer in time"
         if isinstance(error, errors.Unimplemented):
             return f"{server} does not offer this"
     return error.message.rstrip(".")
-
-
-def _handshake_fault(error: errors.Unavailable) -> str:
-    """Why a server that is there cannot be talked to, from gRPC's words; empty when it did not say that it is there."""
-    return next((f": {fault}" for sign, fault in _HANDSHAKE_FAULTS if sign in error.message), "")
 
 
 def _advice(error: errors.PlangateError) -> str:
@@ -79,8 +71,6 @@ def _advice(error: errors.PlangateError) -> str:
             return f". Last attempt: {faults}" if faults else ""
         case errors.PromptTooLong():
             return ": shorten it, or give less context"
-        case errors.Unavailable() if not error.reason and _handshake_fault(error):
-            return ""
         case errors.Unavailable() if not error.reason:
             return f": start it with `plangate up`, or name it with --{error.service or 'store'}"
         case errors.ProviderUnavailable() | errors.StoreUnavailable() | errors.Draining():

@@ -110,7 +110,8 @@ def session_of(context: typer.Context) -> Session:
 
 def run_async(context: typer.Context, work: Coroutine[Any, Any, T]) -> T:
     """Run a subcommand's work. What fails ends the command with one line on standard error and its exit status."""
-    from plangate_client.command.failures import sentence, status_of
+    from plangate_client.command.failures import is_out_of_reach, sentence, status_of
+    from plangate_client.command.tls_diagnosis import diagnose
     from plangate_client.errors import PlangateError
     from plangate_core.rpc.channel import ChannelRefused
 
@@ -119,7 +120,8 @@ def run_async(context: typer.Context, work: Coroutine[Any, Any, T]) -> T:
     except PlangateError as error:
         settings = session_of(context).settings
         targets = {"store": settings.store_target, "planner": settings.planner_target}
-        raise CommandFailed(sentence(error, targets), status_of(error)) from error
+        cause = diagnose(targets.get(error.service, ""), settings) if is_out_of_reach(error) else ""
+        raise CommandFailed(sentence(error, targets, cause=cause), status_of(error)) from error
     except ChannelRefused as error:
         raise CommandFailed(str(error), ExitStatus.USAGE) from error
     except KeyboardInterrupt:

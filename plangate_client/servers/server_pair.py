@@ -17,7 +17,11 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from plangate_client.servers.dialling import dial_target, names_in
+from plangate_core.rpc.address import AddressInvalid, split_host_port, with_port
+
 _KEPT_LINES = 60
+_LAST_PORT = 65_535
 _LINE_BYTES = 1 << 20
 # On top of the servers' own drain time.
 _EXTRA_STOP_SECONDS = 5.0
@@ -44,13 +48,27 @@ class Addresses:
     """The review page; empty when it is not served."""
 
 
+def metrics_addresses(listen: str) -> dict[str, dict[str, str]]:
+    """Server -> the variable that gives it an address for its metrics: two processes cannot share one port, so the
+    planner takes the next. Empty where there are none, or the address is none: the server says what is wrong."""
+    try:
+        _, port = split_host_port(listen)
+    except AddressInvalid:
+        return {}
+    following = port + 1 if 0 < port < _LAST_PORT else 0
+    return {
+        name: {"PLANGATE_METRICS_LISTEN": with_port(listen, number)}
+        for name, number in (("store", port), ("planner", following))
+    }
+
+
 class _Server:
-    def __init__(self, name: str, process: asyncio.subprocess.Process, tell: Callable[[str, str], None]) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, on_line: Callable[[str, str], None]) -> None:
         self.name = name
         self.process = process
         self.log: deque[str] = deque(maxlen=_KEPT_LINES)
         self.address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self._tell = tell
+        self._on_line = on_line
         assert process.stdout is not None
         assert process.stderr is not None
         self.reading = [
@@ -67,7 +85,7 @@ class _Server:
                 self.address.set_result(text.removeprefix(announcement))
                 continue
             self.log.append(text)
-            self._tell(self.name, text)
+            self._on_line(self.name, text)
 
     async def listening(self) -> str:
         """The address, once it listens. Raises ServerEnded."""
@@ -100,25 +118,32 @@ class ServerPair:
         *,
         inbox: bool = False,
         drain_seconds: float = 20.0,
-        tell: Callable[[str, str], None] = lambda _, __: None,
+        on_line: Callable[[str, str], None] = lambda _, __: None,
+        on_start: Callable[[str], None] = lambda _: None,
     ) -> None:
         """:param environment: all that the servers see; the addresses of those started before are added.
         :param inbox: serve the review page too.
-        :param tell: gets every line that a server logs: (its name, the line).
+        :param on_line: gets every line that a server logs: (its name, the line).
+        :param on_start: gets the name of each server that is about to start.
         """
         self._environment = dict(environment)
         self._inbox = inbox
         self._stop_seconds = drain_seconds + _EXTRA_STOP_SECONDS
-        self._tell = tell
+        self._on_line = on_line
+        self._on_start = on_start
         self._servers: list[_Server] = []
 
     async def start(self) -> Addresses:
         """Start all and wait until all listen. Raises ServerEnded."""
-        store = await self._listening("store", "store_service", {})
-        planner = await self._listening("planner", "planner_service", {"PLANGATE_STORE_TARGET": store})
+        # Each is dialled by a name that the certificate is good for: 0.0.0.0 never is one.
+        names = names_in(self._environment.get("PLANGATE_TLS_CERT_FILE"))
+        metrics = metrics_addresses(self._environment.get("PLANGATE_METRICS_LISTEN", ""))
+        store = await self._listening("store", "store_service", metrics.get("store", {}))
+        targets = {"PLANGATE_STORE_TARGET": dial_target(store, names)}
+        planner = await self._listening("planner", "planner_service", targets | metrics.get("planner", {}))
         if not self._inbox:
             return Addresses(store, planner)
-        targets = {"PLANGATE_STORE_TARGET": store, "PLANGATE_PLANNER_TARGET": planner}
+        targets["PLANGATE_PLANNER_TARGET"] = dial_target(planner, names)
         return Addresses(store, planner, await self._listening("inbox", "plangate_inbox", targets))
 
     async def first_end(self) -> ServerEnded:
@@ -159,6 +184,7 @@ class ServerPair:
 
     async def _listening(self, name: str, module: str, additions: Mapping[str, str]) -> str:
         """Start one more and wait until it listens; its address. Raises ServerEnded, also when another one ends."""
+        self._on_start(name)
         before = [*self._servers]
         server = await self._start(name, module, additions)
         listening = asyncio.create_task(server.listening())
@@ -189,7 +215,7 @@ class ServerPair:
             process_group=self._servers[0].process.pid if self._servers else 0,
             limit=_LINE_BYTES,
         )
-        server = _Server(name, process, self._tell)
+        server = _Server(name, process, self._on_line)
         self._servers.append(server)
         return server
 

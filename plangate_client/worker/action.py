@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import PydanticSerializationError, core_schema
+from pydantic_core import PydanticSerializationError, SchemaError, core_schema
 
 from plangate_client.executor.outcome import Outcome
 from plangate_client.worker.call import Call, current
@@ -162,8 +162,8 @@ def _arguments_model(function: Callable[..., Any], name: str) -> type[BaseModel]
         fields[parameter.name] = (hints[parameter.name], default)
     try:
         return create_model(name, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=False), **fields)
-    except (PydanticUserError, NameError) as error:
-        raise TypeError(f"the action {name}: {str(error).splitlines()[0]}") from error
+    except (PydanticUserError, SchemaError, NameError) as error:
+        raise TypeError(f"the action {name}: {' '.join(str(error).split())}") from error
 
 
 def _as_object(value: Any) -> JsonObject:

@@ -130,11 +130,12 @@ def events_table(events: Sequence[event_pb2.Event], *, times: Times | None = Non
     times = times or Times()
     table = WholeTable()
     table.add_column("rev", justify="right", no_wrap=True)
-    for name in ("time", "event", "of"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("time" if times.utc else "ago", no_wrap=True)
+    table.add_column("event", overflow="fold", min_width=20)
+    table.add_column("of", no_wrap=True)
     table.add_column("v", justify="right", no_wrap=True)
-    table.add_column("by", overflow="fold", min_width=12)
-    table.add_column("comment", overflow="fold", min_width=12)
+    table.add_column("by", overflow="fold", min_width=10)
+    table.add_column("comment", overflow="fold", min_width=10)
     for event in events:
         table.add_row(*event_cells(event, times))
     return table
@@ -149,7 +150,7 @@ def event_cells(event: event_pb2.Event, times: Times) -> tuple[str | Text, ...]:
         actor.append(CLAIMED, style="dim")
     return (
         str(event.revision),
-        times.text(event.time),
+        times.age(event.time),
         Text(visible(event.kind), style="bold"),
         short_id(event.entity_id),
         str(event.version),

@@ -22,6 +22,10 @@ class Times:
     """2026-11-29 11:04:16 UTC instead of "3 min ago"."""
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
+    def age(self, time: Timestamp) -> str:
+        """As text, for a column that says "ago" itself."""
+        return self.text(time).removesuffix(" ago")
+
     def text(self, time: Timestamp) -> str:
         """A time; empty when it is not set."""
         if not time.seconds and not time.nanos:

@@ -13,6 +13,7 @@ import pytest
 from plangate_client.calls import CallPolicy
 from plangate_client.client import StoreClient
 from plangate_client.command.failures import sentence
+from plangate_client.command.tls_diagnosis import diagnose
 from plangate_client.errors import RoleMissing, Unauthenticated, Unavailable
 from plangate_client.proposals import proposal_pb2
 from plangate_client.servers.credentials import CredentialsExist, ForeignFiles, write_credentials
@@ -68,12 +69,13 @@ async def test_a_server_with_first_credentials(tmp_path: Path) -> None:
         assert (directory / "admin.token").read_text().strip() not in store.log()
 
 
-async def told(address: str, settings: ChannelSettings) -> str:
-    """What the command says of a store that cannot be reached so."""
+async def explained(address: str, settings: ChannelSettings) -> str:
+    """How the command explains that a store cannot be reached so."""
     async with StoreClient(open_channel(address, settings), call_policy=CallPolicy(attempts=1)) as store:
         with pytest.raises(Unavailable) as refused:
             await store.proposals.list_page()
-    return sentence(refused.value, {"store": "HOST"})
+    cause = await asyncio.to_thread(diagnose, address, settings)
+    return sentence(refused.value, {"store": "HOST"}, cause=cause)
 
 
 @pytest.mark.asyncio
@@ -89,17 +91,17 @@ async def test_why_a_handshake_failed_is_said(tmp_path: Path) -> None:
     trusting, foreign = (ChannelSettings(tls_ca_file=tmp_path / name / "ca.pem") for name in ("own", "other"))
     async with store_process(tmp_path, environment) as store:
         assert [
-            await told(store.address, trusting),
-            await told(store.address, foreign),
-            await told(store.address, ChannelSettings()),
+            await explained(store.address, trusting),
+            await explained(store.address, foreign),
+            await explained(store.address, ChannelSettings()),
         ] == [
-            "cannot reach the store at HOST: its certificate is for other names than this address",
+            "cannot reach the store at HOST: its certificate is for localhost, you dialled 127.0.0.1",
             "cannot reach the store at HOST: no authority that is trusted here has signed its certificate (--tls-ca)",
-            "cannot reach the store at HOST: it closed the connection; does it speak TLS (--tls-ca)?",
+            "cannot reach the store at HOST: it speaks TLS: give --tls-ca FILE (PLANGATE_TLS_CA_FILE)",
         ]
     async with store_process(tmp_path, {"PLANGATE_STORE_LISTEN": "127.0.0.1:0"}) as store:
-        assert await told(store.address, trusting) == "cannot reach the store at HOST: it does not speak TLS"
-    assert "start it with `plangate up`" in await told(store.address, ChannelSettings())
+        assert await explained(store.address, trusting) == "cannot reach the store at HOST: it does not speak TLS"
+    assert "start it with `plangate up`" in await explained(store.address, ChannelSettings())
 
 
 def test_what_no_channel_can_be_opened_with_is_said(tmp_path: Path) -> None:

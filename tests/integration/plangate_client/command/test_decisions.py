@@ -376,12 +376,14 @@ async def test_work_ends_in_order_on_sigterm(pair: Pair) -> None:
 @pytest.mark.asyncio
 async def test_work_refuses_what_it_could_not_do(pair: Pair) -> None:
     (pair.directory / "secret.yaml").write_text(
-        "actions: [{name: a, http: {method: GET, url: 'http://h/', headers: {Authorization: {env: NOT_SET}}}}]"
+        "version: 1\n"
+        "actions: [{name: a, description: A., http: {method: GET, url: 'http://h/', headers: {A: {env: NOT_SET}}}}]"
     )
     (pair.directory / "shell.yaml").write_text(
-        "actions: [{name: a, parameters: {properties: {x: {}}, required: [x]}, command: {argv: [sh, -c, '{args.x}']}}]"
+        "version: 1\nactions: [{name: a, description: A., parameters: {properties: {x: {}}, required: [x]}, "
+        "command: {argv: [sh, -c, '{args.x}']}}]"
     )
-    (pair.directory / "none.yaml").write_text("actions: [{name: a}]")
+    (pair.directory / "none.yaml").write_text("version: 1\nactions: [{name: a, description: A.}]")
     secret, shell, none, absent = await asyncio.gather(
         *(pair.command("work", "--catalogue", f"{name}.yaml") for name in ("secret", "shell", "none", "absent"))
     )

@@ -35,7 +35,7 @@ POLICY = """
 version: 1
 rules:
   - {name: small, match: {action: refund_order}, when: args.amount <= 100, effect: allow, reason: small}
-  - {name: large, match: {action: refund_order}, effect: require_approval, reason: large}
+  - {name: large, match: {action: refund_order}, when: args.amount > 100, effect: require_approval, reason: large}
 """
 
 

@@ -149,16 +149,15 @@ def test_what_cannot_be_an_action_is_refused_where_it_is_written() -> None:
             worker.action(name)(function)
 
 
-def test_a_schema_that_no_catalogue_can_have_is_refused() -> None:
-    class Node(BaseModel):
-        child: Node | None = None
-
-    @worker.action("deep")
-    def deep(pattern: Annotated[str, Field(pattern="(?=a)b")]) -> None:
+def test_what_no_catalogue_can_have_is_refused() -> None:
+    def around(x: Annotated[str, Field(pattern="(?=a)b")]) -> None:
         """Look around."""
 
-    with pytest.raises(CatalogueInvalid):
-        worker.catalogue_yaml([deep])
+    with pytest.raises(TypeError, match="look-ahead"):
+        worker.action("around")(around)
+    long = worker.action("long", description="x" * 4001)(lambda: None)
+    with pytest.raises(CatalogueInvalid, match="4000"):
+        worker.catalogue_yaml([long])
 
 
 def test_modules_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

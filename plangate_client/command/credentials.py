@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -70,6 +71,9 @@ def add(
             help="reviewer, executor, admin, planner, or one that your policy asks for; may be repeated.",
         ),
     ] = None,
+    days: Annotated[
+        float | None, typer.Option("--days", metavar="N", min=0, help="The token ends after so many; default: never.")
+    ] = None,
     tokens: TokensOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Where the token goes; default: NAME.token.")
@@ -85,7 +89,8 @@ def add(
     if os.path.lexists(target):
         raise CommandFailed(f"{target} is there already: name another one with --output", ExitStatus.CONFLICT)
     with _explained():
-        token = add_token(file, name, roles)
+        expires = None if days is None else datetime.now(UTC) + timedelta(days=days)
+        token = add_token(file, name, roles, expires=expires)
         descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as written:
             written.write(f"{token}\n")
@@ -109,9 +114,11 @@ def list_(tokens: TokensOption = None) -> None:
     table = WholeTable()
     table.add_column("identity", no_wrap=True)
     table.add_column("digest", no_wrap=True)
+    table.add_column("expires", no_wrap=True)
     table.add_column("roles", overflow="fold", min_width=12)
     for entry in entries:
-        table.add_row(visible(entry.identity), entry.digest[:12], visible(", ".join(entry.roles)))
+        expires = "never" if entry.expires is None else entry.expires.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        table.add_row(visible(entry.identity), entry.digest[:12], expires, visible(", ".join(entry.roles)))
     answers().print(table, crop=False)
 
 
@@ -140,7 +147,7 @@ def _tokens_file(given: Path | None) -> Path:
 def _explained() -> Iterator[None]:
     """Failures of the tokens file end the command."""
     from plangate_client.servers.tokens_file import TokensRefused
-    from plangate_core.rpc.auth import TokensFileInvalid
+    from plangate_core.rpc.identity.tokens_file import TokensFileInvalid
 
     try:
         yield

@@ -6,14 +6,15 @@ import hashlib
 import os
 import secrets
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from plangate_core.rpc.auth import TokensFileInvalid, read_tokens_file
+from plangate_core.rpc.identity.tokens_file import TokensFileInvalid, read_tokens_file
 
 ROLES = ("admin", "executor", "planner", "reviewer")
 """What the servers themselves ask for; policies may ask for others."""
@@ -31,23 +32,35 @@ class Entry:
     identity: str
     roles: tuple[str, ...]
     digest: str
+    expires: datetime | None
 
 
 def entries_of(file: Path) -> list[Entry]:
     """The tokens of a file, in its order. Raises TokensFileInvalid."""
-    callers = read_tokens_file(file)
-    return [Entry(caller.identity, tuple(sorted(caller.roles)), digest.hex()) for digest, caller in callers.items()]
+    return [
+        Entry(token.caller.identity, tuple(sorted(token.caller.roles)), digest.hex(), token.expires)
+        for digest, token in read_tokens_file(file).tokens.items()
+    ]
 
 
-def add_token(file: Path, identity: str, roles: Sequence[str]) -> str:
+def add_token(file: Path, identity: str, roles: Sequence[str], *, expires: datetime | None = None) -> str:
     """Make a token for an identity and enter its digest. Returns the token, which is stored nowhere.
 
+    :param expires: aware of its zone; None: never.
     :raises TokensFileInvalid: the file, or the identity, cannot be used; nothing was changed.
     :raises OSError: the file cannot be written.
     """
     token = secrets.token_urlsafe(32)
-    digest = hashlib.sha256(token.encode()).hexdigest()
-    _write(file, [*_raw(file), {"sha256": digest, "identity": identity, "roles": list(roles)}])
+    entry: dict[str, Any] = {
+        "sha256": hashlib.sha256(token.encode()).hexdigest(),
+        "identity": identity,
+        "roles": list(roles),
+    }
+    if expires is not None:
+        entry["expires"] = expires.isoformat(timespec="seconds")
+    document = _document(file)
+    document["tokens"] = [*document.get("tokens", ()), entry]
+    _write(file, document)
     return token
 
 
@@ -58,32 +71,34 @@ def revoke(file: Path, identity: str) -> int:
     :raises TokensFileInvalid: the file cannot be used.
     :raises OSError: the file cannot be written.
     """
-    entries = _raw(file)
+    document = _document(file)
+    entries = document.get("tokens", [])
     kept = [entry for entry in entries if entry["identity"] != identity]
     if len(kept) == len(entries):
         raise TokensRefused(f"{file} has no token of {identity}")
-    if not kept:
+    document["tokens"] = kept
+    if not any(document.values()):
         raise TokensRefused(f"{identity} has the only token of {file}: add another one first")
-    _write(file, kept)
+    _write(file, document)
     return len(entries) - len(kept)
 
 
-def _raw(file: Path) -> list[dict[str, Any]]:
-    """The entries with all that they hold. Raises TokensFileInvalid."""
+def _document(file: Path) -> dict[str, Any]:
+    """All that the file holds, certificates and issuers too. Raises TokensFileInvalid."""
     if not file.exists():
-        return []
+        return {}
     # Refuses what a server would refuse.
     read_tokens_file(file)
     document: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
-    return [*document["tokens"]]
+    return document
 
 
-def _write(file: Path, entries: Sequence[dict[str, Any]]) -> None:
+def _write(file: Path, document: Mapping[str, Any]) -> None:
     """Replace the file when the new one is whole and a server would take it."""
     descriptor, unfinished = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as written:
-            written.write(_HEAD + yaml.safe_dump({"tokens": [*entries]}, sort_keys=False))
+            written.write(_HEAD + yaml.safe_dump({**document}, sort_keys=False))
             written.flush()
             os.fsync(written.fileno())
         try:

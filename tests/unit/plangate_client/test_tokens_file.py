@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from plangate_client.servers.tokens_file import TokensRefused, add_token, entries_of, revoke
-from plangate_core.rpc.auth import TokensFileInvalid, read_tokens_file
+from plangate_core.rpc.identity.tokens_file import TokensFileInvalid, read_tokens_file
 
 
 def test_a_token_that_was_added_is_known_until_it_is_revoked(tmp_path: Path) -> None:
     file = tmp_path / "tokens.yaml"
     token = add_token(file, "dora", ["reviewer", "finance"])
     assert file.stat().st_mode & 0o777 == 0o600
-    caller = read_tokens_file(file)[hashlib.sha256(token.encode()).digest()]
+    caller = read_tokens_file(file).tokens[hashlib.sha256(token.encode()).digest()].caller
     assert (caller.identity, caller.roles) == ("dora", {"reviewer", "finance"})
-    add_token(file, "emil", [])
+    ends = datetime(2030, 1, 1, tzinfo=UTC)
+    add_token(file, "emil", [], expires=ends)
     add_token(file, "dora", ["reviewer"])
+    assert [entry.expires for entry in entries_of(file)] == [None, ends, None]
     assert [entry.identity for entry in entries_of(file)] == ["dora", "emil", "dora"]
     assert revoke(file, "dora") == 2
     assert [entry.identity for entry in entries_of(file)] == ["emil"]

@@ -86,6 +86,8 @@ class PlannerSettings(ServerSettings):
     model_seed: Annotated[int, Fixed] = 7
     model_max_output_tokens: int = Field(default=2_048, ge=64, le=131_072)
     """Tokens of one reply."""
+    model_catalogue_characters: int = Field(default=0, ge=0)
+    """Characters of the catalogue's actions that a model is shown; 0: as many as its provider's models read."""
     model_attempt_timeout_seconds: float = Field(default=120.0, gt=0)
     """One call to the model."""
     model_connect_timeout_seconds: Annotated[float, Fixed] = 10.0
@@ -210,6 +212,7 @@ class PlannerSettings(ServerSettings):
                 str(self.model_temperature),
                 str(self.model_seed),
                 str(self.model_max_output_tokens),
+                str(self.model_catalogue_characters),
             ),
         )
 
@@ -224,6 +227,7 @@ class PlannerSettings(ServerSettings):
             temperature=self.model_temperature,
             seed=self.model_seed,
             max_output_tokens=self.model_max_output_tokens,
+            catalogue_characters=self.model_catalogue_characters,
             attempt_timeout_seconds=self.model_attempt_timeout_seconds,
             connect_timeout_seconds=self.model_connect_timeout_seconds,
             max_reply_bytes=self.model_max_reply_bytes,

@@ -19,6 +19,7 @@ from plangate_client.command import (
     lists,
     logbook,
     plans,
+    protos,
     servers,
     up,
     work,
@@ -140,7 +141,7 @@ _SECTIONS: dict[str, tuple[Callable[..., None] | str, ...]] = {
     "Look": (lists.plans, lists.proposals, logbook.log, lists.whoami),
     "Run": (work.work, "catalogue", agents.mcp),
     "Policy and models": (plans.simulate, servers.replay, servers.model),
-    "Servers": (up.up, servers.store, "credentials"),
+    "Servers": (up.up, servers.store, "credentials", protos.protos),
 }
 app.add_typer(credentials.group)
 app.add_typer(inbox.group)

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(plangate/store/v1/identity_service.proto\x12\x11plangate.store.v1\"\x0f\n\rWhoAmIRequest\"H\n\x0eWhoAmIResponse\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x15\n\rauthenticated\x18\x03 \x01(\x08\x32`\n\x0fIdentityService\x12M\n\x06WhoAmI\x12 .plangate.store.v1.WhoAmIRequest\x1a!.plangate.store.v1.WhoAmIResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(plangate/store/v1/identity_service.proto\x12\x11plangate.store.v1\"\x0f\n\rWhoAmIRequest\"H\n\x0eWhoAmIResponse\x12\x10\n\x08identity\x18\x01 \x01(\t\x12\r\n\x05roles\x18\x02 \x03(\t\x12\x15\n\rauthenticated\x18\x03 \x01(\x08\x32`\n\x0fIdentityService\x12M\n\x06WhoAmI\x12 .plangate.store.v1.WhoAmIRequest\x1a!.plangate.store.v1.WhoAmIResponseB\xd3\x01\n\x15\x63om.plangate.store.v1B\x14IdentityServiceProtoP\x01Z=github.com/plangate/plangate/gen/go/plangate/store/v1;storev1\xa2\x02\x04PGST\xaa\x02\x11Plangate.Store.V1\xca\x02\x11Plangate\\Store\\V1\xe2\x02\x1dPlangate\\Store\\V1\\GPBMetadata\xea\x02\x13Plangate::Store::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plangate.store.v1.identity_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\025com.plangate.store.v1B\024IdentityServiceProtoP\001Z=github.com/plangate/plangate/gen/go/plangate/store/v1;storev1\242\002\004PGST\252\002\021Plangate.Store.V1\312\002\021Plangate\\Store\\V1\342\002\035Plangate\\Store\\V1\\GPBMetadata\352\002\023Plangate::Store::V1'
   _globals['_WHOAMIREQUEST']._serialized_start=63
   _globals['_WHOAMIREQUEST']._serialized_end=78
   _globals['_WHOAMIRESPONSE']._serialized_start=80

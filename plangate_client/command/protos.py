@@ -1,0 +1,29 @@
+"""`plangate protos`: the contract's .proto files and gRPC service config, for clients in any language."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from plangate_client.command.exit_status import CommandFailed
+
+
+def protos(
+    directory: Annotated[Path, typer.Argument(metavar="DIRECTORY", help="Where to write them; made when missing.")],
+) -> None:
+    """Write the .proto files and the gRPC service config of this version."""
+    from plangate.plan.v1 import plan_pb2
+
+    from plangate_client.command.output.console import answers
+
+    contract = Path(plan_pb2.__file__).parents[2]
+    for source in sorted([*contract.rglob("*.proto"), contract / "service_config.json"]):
+        target = directory / contract.name / source.relative_to(contract)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+        except OSError as error:
+            raise CommandFailed(f"{error.strerror}: {error.filename}") from error
+        answers().print(str(target), soft_wrap=True)

@@ -1,5 +1,5 @@
 """`python -m planner_service` serves. Also `... check`: try the files; `... model pull|status`: the embedded model;
-`... replay`: make recorded plans again.
+`... policy test`: test the policy; `... replay`: make recorded plans again.
 
 Exit status: 0 done; 1 refused or a problem found, each on one line of standard error; 2 wrong arguments or settings;
 141 the reader of standard output is gone. `replay` has its own (replay/command.py).
@@ -47,8 +47,12 @@ def _run(arguments: list[str]) -> int:
     check.add_argument("--strict", action="store_true", help="fail on warnings too")
     verbs.add_parser("model", help="fetch the embedded model (pull), or say whether it is there (status)")
     verbs.add_parser("replay", help="make the plans of a recorded run again, without a model, and compare them")
-    replaying = arguments[:1] == ["replay"]
-    parsed = argparse.Namespace(verb="replay") if replaying else parser.parse_args(arguments)
+    verbs.add_parser(
+        "policy", help="test the policy: decide about the jobs of a file, and compare with what it expects"
+    )
+    # These two have arguments of their own.
+    delegated = arguments[0] if arguments[:1] in (["replay"], ["policy"]) else ""
+    parsed = argparse.Namespace(verb=delegated) if delegated else parser.parse_args(arguments)
     try:
         settings = read_settings(PlannerSettings)
     except SettingsRefused as error:
@@ -58,7 +62,11 @@ def _run(arguments: list[str]) -> int:
         check_variables(PlannerSettings)
     except VariableMisspelt as error:
         return _refused(str(error), status=2)
-    if replaying:
+    if delegated == "policy":
+        from planner_service.policy_command import run as run_policy
+
+        return run_policy(arguments[1:], settings)
+    if delegated == "replay":
         from planner_service.replay.command import run as replay
 
         return replay(arguments[1:], settings)

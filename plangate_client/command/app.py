@@ -31,7 +31,7 @@ from plangate_core.text.printable import visible
 
 _VALUED = frozenset({"--store", "--planner", "--as", "--roles", "--token", "--token-file", "--tls-ca", "--timeout"})
 _FLAGS = frozenset({"--tls", "--utc"})
-_PASS_THROUGH = frozenset({"store", "model", "replay"})
+_PASS_THROUGH = frozenset({"store", "model", "policy", "replay"})
 
 
 class _Sections(TyperGroup):
@@ -140,7 +140,7 @@ _SECTIONS: dict[str, tuple[Callable[..., None] | str, ...]] = {
     ),
     "Look": (lists.plans, lists.proposals, logbook.log, lists.whoami),
     "Run": (work.work, "catalogue", agents.mcp),
-    "Policy and models": (plans.simulate, servers.replay, servers.model),
+    "Policy and models": (plans.simulate, servers.policy, servers.replay, servers.model),
     "Servers": (up.up, servers.store, "credentials", protos.protos),
 }
 app.add_typer(credentials.group)

@@ -1,4 +1,4 @@
-"""What the servers' own programs do: `plangate store …`, `plangate model …`, `plangate replay …`."""
+"""What the servers' own programs do: `plangate store …`, `model …`, `policy …`, `replay …`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def model(context: typer.Context) -> None:
 def replay(context: typer.Context) -> None:
     """Make the plans of a recorded run again, without a model, and compare them."""
     _run_module("planner_service", ["replay", *context.args])
+
+
+def policy(context: typer.Context) -> None:
+    """The policy: `test` decides about the jobs of a file and compares with what it expects."""
+    _run_module("planner_service", ["policy", *(context.args or ["--help"])])
 
 
 def store(context: typer.Context) -> None:

@@ -13,6 +13,9 @@ from plangate_core.process.standard_output import OutputRefused, ReaderGone
 from plangate_core.rpc.channel import ChannelRefused
 from plangate_core.rpc.settings import SettingsRefused, read_settings
 from plangate_core.rpc.telemetry import configure_logging
+from plangate_inbox.notifications.notify_file import NotifyFileInvalid
+from plangate_inbox.notifications.position import PositionsTaken
+from plangate_inbox.notifications.service import NotificationsRefused
 from plangate_inbox.server import StartRefused, serve
 from plangate_inbox.settings import InboxSettings
 
@@ -26,8 +29,12 @@ def main() -> int:
         asyncio.run(serve(settings))
     except (SettingsRefused, VariableMisspelt) as refused:
         return _refuse(str(refused), status=2)
-    except (StartRefused, ChannelRefused, OutputRefused) as refused:
+    except (StartRefused, NotificationsRefused, PositionsTaken, ChannelRefused, OutputRefused) as refused:
         return _refuse(str(refused))
+    except NotifyFileInvalid as invalid:
+        for line in invalid.lines():
+            _refuse(line)
+        return 1
     except (KeyboardInterrupt, ReaderGone):
         return 1
     return 0

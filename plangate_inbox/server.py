@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import socket
 import ssl
+from collections.abc import AsyncIterator
 from types import FrameType
 
 import structlog
 import uvicorn
 
+from plangate_client.client import StoreClient
 from plangate_core.process.standard_output import written
 from plangate_core.rpc.address import split_host_port
+from plangate_core.rpc.channel import open_channel
 from plangate_inbox.app import build_app
+from plangate_inbox.notifications.notify_file import load_notify_file
+from plangate_inbox.notifications.service import notifying
 from plangate_inbox.settings import InboxSettings
 
 _log = structlog.get_logger("inbox")
@@ -50,8 +56,23 @@ async def serve(settings: InboxSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         # uvicorn raises a signal again once it has stopped: that is to be no other end than this one.
         signal.signal(number, server.handle_exit)
+    scheme = "https" if settings.tls_cert_file else "http"
     with listening:
-        await server.serve(sockets=[listening])
+        async with _notifications(settings, settings.inbox_url or f"{scheme}://{address}"):
+            await server.serve(sockets=[listening])
+
+
+@contextlib.asynccontextmanager
+async def _notifications(settings: InboxSettings, url: str) -> AsyncIterator[None]:
+    """Deliver notifications until the end of the block, where there is a notify file."""
+    if settings.notify_file is None:
+        yield
+        return
+    form = load_notify_file(settings.notify_file)
+    reach = settings.reach.model_copy(update={"token": settings.token, "token_file": settings.token_file})
+    channel = open_channel(settings.store_target, reach, actor=settings.actor or "notifier")
+    async with StoreClient(channel) as store, notifying(form, settings.notify_dir, store, url):
+        yield
 
 
 class _Server(uvicorn.Server):

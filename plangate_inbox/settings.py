@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+import platformdirs
+from pydantic import Field, SecretStr, model_validator
 
 from plangate_core.rpc.address import AddressInvalid, is_local, split_host_port
-from plangate_core.rpc.settings import LoggingSettings
+from plangate_core.rpc.settings import ChannelSettings, LoggingSettings
 
 
 class InboxSettings(LoggingSettings):
@@ -40,6 +41,17 @@ class InboxSettings(LoggingSettings):
     tls_client_key_file: Path | None = None
     """The key of that certificate."""
 
+    notify_file: Path | None = None
+    """Who is notified of what (docs/notifications.md). Absent: nobody is."""
+    notify_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("plangate") / "notifications")
+    """Where it is kept how far each receiver has come."""
+    token: SecretStr | None = None
+    """Bearer token that notifications follow the log with. Pages use what their readers sign in with."""
+    token_file: Path | None = None
+    """A file that holds that token."""
+    actor: str | None = None
+    """Identity that notifications follow the log with on servers without authentication."""
+
     @model_validator(mode="after")
     def _is_not_open_to_listeners(self) -> Self:
         try:
@@ -58,6 +70,19 @@ class InboxSettings(LoggingSettings):
                 " PLANGATE_TLS_KEY_FILE, or PLANGATE_INBOX_URL=https://... when a proxy ends TLS in front of it"
             )
         return self
+
+    @property
+    def reach(self) -> ChannelSettings:
+        """How the servers are reached: without any identity of this process."""
+        return ChannelSettings(
+            tls=self.tls,
+            tls_ca_file=self.tls_ca_file,
+            tls_client_cert_file=self.tls_client_cert_file,
+            tls_client_key_file=self.tls_client_key_file,
+            token=None,
+            token_file=None,
+            actor=None,
+        )
 
     @property
     def is_loopback(self) -> bool:

@@ -15,7 +15,6 @@ from plangate_client.client import PlannerClient, StoreClient
 from plangate_client.errors import Unauthenticated
 from plangate_client.outlook.waiting import Reviewer
 from plangate_core.rpc.channel import open_channel
-from plangate_core.rpc.settings import ChannelSettings
 from plangate_inbox.settings import InboxSettings
 
 MAX_SESSIONS = 2_000
@@ -70,19 +69,13 @@ class Servers:
                 return True
 
     def _channel(self, target: str, credentials: Credentials) -> grpc.aio.Channel:
-        settings = self._settings
-        # Of this process's environment only what reaches the servers: never a token or a name that lies there.
-        reach = ChannelSettings(
-            tls=settings.tls,
-            tls_ca_file=settings.tls_ca_file,
-            tls_client_cert_file=settings.tls_client_cert_file,
-            tls_client_key_file=settings.tls_client_key_file,
-            token=None,
-            token_file=None,
-            actor=None,
-        )
+        # Never with a token or a name that lies in this process's environment.
         return open_channel(
-            target, reach, actor=credentials.name or None, token=credentials.token or None, roles=credentials.roles
+            target,
+            self._settings.reach,
+            actor=credentials.name or None,
+            token=credentials.token or None,
+            roles=credentials.roles,
         )
 
     def _call_policy(self) -> CallPolicy:

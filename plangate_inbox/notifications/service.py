@@ -1,0 +1,50 @@
+"""All receivers of a notify file, each in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import aiohttp
+
+from plangate_client.client import StoreClient
+from plangate_inbox.notifications.channels import channel_of
+from plangate_inbox.notifications.delivery import Delivery, Rules
+from plangate_inbox.notifications.notify_file import NotifyForm
+from plangate_inbox.notifications.position import Position, locked
+
+
+class NotificationsRefused(Exception):
+    """Notifications cannot be delivered; the message says why, on one line."""
+
+
+@contextlib.asynccontextmanager
+async def notifying(form: NotifyForm, directory: Path, store: StoreClient, url: str) -> AsyncIterator[None]:
+    """Deliver until the end of the block.
+
+    :param directory: holds the receivers' positions; one process at a time.
+    :param url: the review page's, for links; empty: without links.
+
+    Raises NotificationsRefused, PositionsTaken.
+    """
+    rules = Rules(url.rstrip("/"), timedelta(seconds=form.before_expiry_seconds), form.give_up_seconds)
+    with locked(directory):
+        async with aiohttp.ClientSession() as http:
+            deliveries = []
+            for receiver in form.receivers:
+                try:
+                    channel = channel_of(receiver, form, http)
+                    position = Position(directory / f"{receiver.name}.json")
+                except (OSError, ValueError, KeyError) as error:
+                    raise NotificationsRefused(f"the receiver {receiver.name}: {error}") from error
+                deliveries.append(Delivery(receiver, channel, position, store, rules))
+            tasks = [asyncio.create_task(delivery.run()) for delivery in deliveries]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)

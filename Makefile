@@ -11,7 +11,7 @@ RELEASED_CONTRACT := contract-0.1.0.binpb
 SERVICE_PROTOS := $(shell grep -l '^service ' $(PROTOS) /dev/null 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check protos protos-check lint types imports format bench clean constraints
+.PHONY: help demo up test check protos protos-check lint types imports statements format bench clean constraints
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ up: $(STAMP) ## run both servers with the embedded defaults and the example cata
 test: $(STAMP) ## run all tests
 	@$(BIN)/python -m pytest
 
-check: lint types imports protos-check ## everything CI checks besides the tests
+check: lint types imports statements protos-check ## everything CI checks besides the tests
 
 protos: $(STAMP) ## generate the stubs from the .proto files
 	@find protos/plangate -name '*_pb2*' -delete
@@ -59,6 +59,9 @@ types: $(STAMP) ## mypy --strict
 
 imports: $(STAMP) ## the import contracts
 	@PYTHONPATH=.:protos $(BIN)/lint-imports
+
+statements: ## no SQL in strings outside migrations; ruff forbids sqlalchemy.text there
+	@! grep -rnE --include='*.py' --exclude-dir=migrations 'SELECT |INSERT INTO|UPDATE .* SET|DELETE FROM|noqa: S608' store_service || { echo "statements are constructs of SQLAlchemy: see docs/decisions/0033-the-async-orm.md"; exit 1; }
 
 format: $(STAMP) ## reformat and fix what can be fixed
 	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format . ; cd protos && ../$(BIN)/buf format -w

@@ -60,27 +60,27 @@ async def check(url: str, planner_identity: str = "planner") -> Health:
 
     Raises StartRefused, DatabaseUnavailable.
     """
-    async with open_for_reading(url) as pool:
-        schema = await schema_revision(pool)
-        problems = [f"the file: {problem}" for problem in await integrity_problems(pool)]
+    async with open_for_reading(url) as sessions, sessions.read() as session:
+        schema = await schema_revision(session)
+        problems = [f"the file: {problem}" for problem in await integrity_problems(session)]
         if schema != known_schema_revision():
             problems.append(f"the schema is {schema}, this version knows {known_schema_revision()}")
             return Health(schema, 0, 0, 0, tuple(problems))
-        tables, indexes = await missing_tables_and_indexes(pool)
+        tables, indexes = await missing_tables_and_indexes(session)
         if tables:
             problems.append(f"the schema lacks the tables {', '.join(tables)}")
             return Health(schema, 0, 0, 0, tuple(problems))
         if indexes:
             problems.append(f"the schema lacks the indexes {', '.join(indexes)}")
         finding = Finding(0, LogHead())
-        if await head_is_readable(pool):
-            finding = await verify_log(Reader(pool), read_entry=entry_of, planner_identity=planner_identity)
+        if await head_is_readable(session):
+            finding = await verify_log(Reader(sessions), read_entry=entry_of, planner_identity=planner_identity)
         else:
             problems.append("the head row of the log cannot be read, so the log was not checked")
         if finding.problem:
             problems.append(f"the log at revision {finding.first_bad_revision}: {finding.problem}")
         count = 0
-        async for found in resources(pool):
+        async for found in resources(session):
             count += 1
             if found.snapshot is None:
                 problems.append(f"{found.id} version {found.version}: the log does not know it")
@@ -91,12 +91,12 @@ async def check(url: str, planner_identity: str = "planner") -> Health:
             if len(problems) >= _PROBLEMS_SHOWN:
                 problems.append(f"and perhaps more: the check of plans and proposals stopped here, after {count}")
                 break
-        for resource_id, version in await lost_resources(pool, max(0, _PROBLEMS_SHOWN - len(problems))):
+        for resource_id, version in await lost_resources(session, max(0, _PROBLEMS_SHOWN - len(problems))):
             problems.append(f"{resource_id} version {version} is the log's last word of it, and no row says so")
         if not problems:
-            for proposal_id, other_id in await misplaced_dependencies(pool, _PROBLEMS_SHOWN):
+            for proposal_id, other_id in await misplaced_dependencies(session, _PROBLEMS_SHOWN):
                 problems.append(f"{proposal_id}: its row and the table of dependencies differ over {other_id}")
-            for proposal_id in await miscounted_proposals(pool, _PROBLEMS_SHOWN):
+            for proposal_id in await miscounted_proposals(session, _PROBLEMS_SHOWN):
                 problems.append(f"{proposal_id}: its row's count of unfinished dependencies is wrong")
         return Health(schema, finding.head.revision, finding.events_checked, count, tuple(problems))
 
@@ -104,9 +104,10 @@ async def check(url: str, planner_identity: str = "planner") -> Health:
 async def export(url: str, output: TextIO) -> int:
     """Write the log as JSON lines; returns how many. Raises StartRefused, DatabaseUnavailable."""
     count = 0
-    async with open_for_reading(url) as pool:
-        await schema_revision(pool)
-        async for event in _all_events(Reader(pool)):
+    async with open_for_reading(url) as sessions:
+        async with sessions.read() as session:
+            await schema_revision(session)
+        async for event in _all_events(Reader(sessions)):
             output.write(event_to_json(event) + "\n")
             count += 1
     return count

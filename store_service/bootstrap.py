@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from contextlib import AsyncExitStack
 
 import grpc
@@ -22,8 +21,8 @@ from store_service.api.plan_servicer import PlanServicer
 from store_service.api.proposal_servicer import ProposalServicer
 from store_service.api.status_mapping import map_error
 from store_service.database.database import Database, open_database
-from store_service.database.read_pool import ReadPool
-from store_service.database.reader import Reader, Remembered
+from store_service.database.offline import database_version, schema_revision
+from store_service.database.reader import Reader
 from store_service.engine.failpoints import FailPoints
 from store_service.engine.writer import Writer
 from store_service.event_log.checkpoints import CheckpointKey
@@ -77,8 +76,6 @@ class StoreServer:
         key = CheckpointKey.read(settings.checkpoint_key_file) if settings.checkpoint_key_file else None
         database = await open_database(settings.database_url, settings.database_options())
         stack.push_async_callback(database.close)
-        pool = ReadPool(database.reader, size=settings.read_connections)
-        stack.push_async_callback(pool.close)
         writer = Writer(
             database,
             clock=self._clock,
@@ -87,7 +84,7 @@ class StoreServer:
             options=settings.writer_options(),
             fail_points=self._fail_points,
         )
-        reader = Reader(pool, Remembered(writer.rows, snapshot_to_bytes), timeout_seconds=settings.read_timeout_seconds)
+        reader = Reader(database.reading, timeout_seconds=settings.read_timeout_seconds)
         await writer.start()
         stack.push_async_callback(writer.stop)
         recent = RecentEvents(
@@ -139,7 +136,7 @@ class StoreServer:
         stack.push_async_callback(self._stop_serving)
         port = await self.grpc.start()
         await self.grpc.set_serving(True)
-        await self._say_what_was_started(database, pool)
+        await self._log_start(database)
         return port
 
     async def _stop_serving(self) -> None:
@@ -147,14 +144,11 @@ class StoreServer:
 
     _stop_grace_seconds: float | None = None
 
-    async def _say_what_was_started(self, database: Database, pool: ReadPool) -> None:
+    async def _log_start(self, database: Database) -> None:
         facts: dict[str, object] = {"address": self.address, "database": database.kind}
-        facts["schema"] = (await pool.fetch("SELECT version_num FROM alembic_version", ()))[0][0]
-        if database.kind == "sqlite":
-            facts["sqlite"] = sqlite3.sqlite_version
-            facts["journal_mode"] = (await pool.fetch("PRAGMA journal_mode", ()))[0][0]
-        else:
-            facts["postgresql"] = (await pool.fetch("SHOW server_version", ()))[0][0]
+        async with database.reading.read() as session:
+            facts["schema"] = await schema_revision(session)
+            facts["version"] = await database_version(session)
         _log.info("serving", **facts)
 
 

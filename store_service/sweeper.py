@@ -1,7 +1,6 @@
 """Takes back leases that ran out, ends proposals that waited too long, and forgets requests of long ago."""
 
 import asyncio
-from collections.abc import Iterator
 
 import structlog
 
@@ -9,7 +8,8 @@ from plangate_core.process.clock import Clock
 from plangate_core.process.tasks import stop_task
 from store_service.commands import Command, ExpireLease, ExpirePlanLease, ExpireProposal
 from store_service.database.database import Database
-from store_service.database.due import Due, find_due
+from store_service.database.plan_repository import PlanRepository
+from store_service.database.proposal_repository import ProposalRepository
 from store_service.domain.actor import SWEEPER
 from store_service.domain.errors import StoreError
 from store_service.domain.instant import Micros, instant_of
@@ -59,10 +59,10 @@ class Sweeper:
         """
         changed = 0
         while True:
-            due = await find_due(self._database, instant_of(self._clock.now()), self._limit)
-            if not len(due):
+            commands = await self._due()
+            if not commands:
                 return changed
-            answers = await asyncio.gather(*(self._writer.execute(command) for command in _commands(due)))
+            answers = await asyncio.gather(*map(self._writer.execute, commands))
             acted = sum(bool(answer.snapshots) for answer in answers)
             if not acted:
                 # Somebody else was faster.
@@ -100,11 +100,22 @@ class Sweeper:
                 _log.exception("the sweep failed")
             await asyncio.sleep(self._interval_seconds)
 
-
-def _commands(due: Due) -> Iterator[Command]:
-    for proposal_id in due.lapsed_proposals:
-        yield ExpireLease(actor=SWEEPER, proposal_id=proposal_id)
-    for proposal_id in due.expired_proposals:
-        yield ExpireProposal(actor=SWEEPER, proposal_id=proposal_id)
-    for plan_id in due.lapsed_plans:
-        yield ExpirePlanLease(actor=SWEEPER, plan_id=plan_id)
+    async def _due(self) -> list[Command]:
+        """What to do now; those that are longest overdue first. The commands look again before they act."""
+        now = instant_of(self._clock.now())
+        async with self._database.reading.read() as session:
+            proposals, plans = ProposalRepository(session), PlanRepository(session)
+            return [
+                *(
+                    ExpireLease(actor=SWEEPER, proposal_id=proposal_id)
+                    for proposal_id in await proposals.with_lapsed_lease(now, self._limit)
+                ),
+                *(
+                    ExpireProposal(actor=SWEEPER, proposal_id=proposal_id)
+                    for proposal_id in await proposals.expired(now, self._limit)
+                ),
+                *(
+                    ExpirePlanLease(actor=SWEEPER, plan_id=plan_id)
+                    for plan_id in await plans.with_lapsed_lease(now, self._limit)
+                ),
+            ]

@@ -1,4 +1,4 @@
-"""One small object per write. Pure Python: the writer in `persistence` gives them rows and keeps what they change."""
+"""One small object per write. Pure Python: the writer in `engine` gives them rows and keeps what they change."""
 
 from store_service.commands.command import Command, RequestKey
 from store_service.commands.executions import (

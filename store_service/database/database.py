@@ -1,29 +1,30 @@
-"""Opening the store's database: the engines, the pragmas, the lock that keeps a second process off a SQLite file.
+"""Opening the store's database: the engines and their sessions, what is set on their connections, what is verified.
 
 Two engines per database. The writer's has one connection and is used by the writer alone; the reader's has several,
 cannot write, and never waits for the writer (WAL snapshots on SQLite, MVCC on PostgreSQL).
 """
 
-import asyncio
-import fcntl
-import os
-import sqlite3
-import stat
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from __future__ import annotations
 
-from sqlalchemy import Connection, Engine, create_engine, event
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import quote
+
+from sqlalchemy import event, func, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from store_service.database.failures import translate_failures
 from store_service.database.migrate import migrate
-from store_service.database.postgres_session import PostgresWriteSession
-from store_service.database.sqlite_session import SqliteWriteSession
+from store_service.database.sqlite.aiosqlite_dialect import DRIVER_NAME
+from store_service.database.sqlite.file_lock import FileLock, sqlite_file
 from store_service.database.write_session import WriteSession
 from store_service.domain.errors import (
     DatabaseDamaged,
@@ -33,6 +34,8 @@ from store_service.domain.errors import (
     StartRefused,
     WalImpossible,
 )
+
+Kind = Literal["sqlite", "postgresql"]
 
 _READER_PRAGMAS = ("query_only = ON",)
 _WRITER_PRAGMAS = (
@@ -47,6 +50,12 @@ _WRITER_PRAGMAS = (
     "journal_size_limit = 67108864",
 )
 
+# A process that stopped dead while it holds the head of the log must not stop the others for longer than this.
+_POSTGRES_WRITER = {
+    "lock_timeout": "15s",
+    "idle_in_transaction_session_timeout": "10s",
+    "synchronous_commit": "on",
+}
 _POSTGRES_OPTIONS = frozenset(
     {"host", "passfile", "port", "prepared_statement_cache_size", "ssl", "sslmode", "target_session_attrs"}
 )
@@ -70,47 +79,53 @@ class DatabaseOptions:
     statement_seconds: float | None = None
 
 
-class Database:
-    """An open database. `reader` serves reads; writes go through `write_session`, which the writer owns."""
+class ReadSessions:
+    """Sessions that cannot write. Each statement sees one moment, and never waits for the writer."""
 
-    def __init__(
-        self, kind: Literal["sqlite", "postgresql"], writer: AsyncEngine | Engine, reader: AsyncEngine, lock: int | None
-    ) -> None:
-        self.kind = kind
-        self.reader = reader
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.kind: Kind = "sqlite" if engine.dialect.name == "sqlite" else "postgresql"
+        self._engine = engine
+        self._sessions = async_sessionmaker(engine, autoflush=False)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A session; a cancelled call ends its statement.
+
+        Raises DatabaseUnavailable when no connection is free in time or the database fails.
+        """
+        try:
+            async with self._sessions() as session:
+                yield session
+        except PoolTimeout as error:
+            raise DatabaseUnavailable(f"all connections for reading were busy: {error}") from error
+        except (SQLAlchemyError, OSError) as error:
+            raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._engine.dispose()
+
+
+class Database:
+    """An open database. `reading` serves reads; writes go through `write_session`, which the writer owns."""
+
+    def __init__(self, writer: AsyncEngine, reader: AsyncEngine, lock: FileLock | None) -> None:
+        self.reading = ReadSessions(reader)
+        self.kind = self.reading.kind
         self._writer = writer
         self._lock = lock
+        translate_failures(writer)
 
     def write_session(self) -> WriteSession:
         """The session of the one writer."""
-        if isinstance(self._writer, Engine):
-            return SqliteWriteSession(self._writer)
-        return PostgresWriteSession(self._writer)
-
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A connection in a read-only transaction: everything read in it is of one moment on SQLite.
-
-        Raises DatabaseUnavailable when there is none in time or the database fails.
-        """
-        try:
-            async with self.reader.connect() as connection:
-                yield connection
-        except PoolTimeout as error:
-            raise DatabaseUnavailable(f"all read connections are in use: {error}") from error
-        except (SQLAlchemyError, OSError) as error:
-            raise DatabaseUnavailable(str(error)) from error
+        return WriteSession(self._writer, exclusive=self.kind == "sqlite")
 
     async def close(self) -> None:
-        """Closes all connections and gives the file free."""
-        await self.reader.dispose()
-        if isinstance(self._writer, Engine):
-            self._writer.dispose()
-        else:
-            await self._writer.dispose()
+        """Closes all connections and releases the file."""
+        await self.reading.close()
+        await self._writer.dispose()
         if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+            self._lock.close()
 
 
 def parse_url(url: str) -> URL:
@@ -122,16 +137,6 @@ def parse_url(url: str) -> URL:
         raise StartRefused(
             "the database URL cannot be read: use sqlite:///path or postgresql://user@host/name"
         ) from error
-
-
-def sqlite_file(url: URL) -> str:
-    """The path, as the URL says it. Raises StartRefused."""
-    if not url.database or url.database == ":memory:" or url.host or url.username or url.password or url.port:
-        raise StartRefused("the store needs a SQLite file: sqlite:///path")
-    for name in sorted(url.query):
-        # Some change which file is opened, beside the one that is locked.
-        raise StartRefused(f"the database URL has an option {name!r}; there are none for SQLite: sqlite:///path")
-    return url.database
 
 
 def postgres_url(url: URL) -> URL:
@@ -167,109 +172,70 @@ async def open_database(url: str, options: DatabaseOptions | None = None) -> Dat
     raise StartRefused(f"{backend} is not a database the store knows: use sqlite:///path or postgresql://...")
 
 
+def read_only_engine(url: str) -> AsyncEngine:
+    """One connection to an existing database, beside a server or without one. Raises StartRefused."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        # Not as one text, of which SQLAlchemy would undo the quoting.
+        file = f"file:{quote(sqlite_file(parsed))}"
+        readable = URL.create(DRIVER_NAME, database=file, query={"mode": "ro", "uri": "true"})
+        return create_async_engine(readable, connect_args={"isolation_level": None}, **_READER)
+    if parsed.get_backend_name() == "postgresql":
+        settings = {"default_transaction_read_only": "on"}
+        return create_async_engine(
+            postgres_url(parsed), connect_args={"server_settings": settings}, isolation_level="AUTOCOMMIT", **_READER
+        )
+    raise StartRefused(f"{parsed.get_backend_name()} is not a database the store knows")
+
+
+# Parameters are hidden everywhere: errors, which are logged, would hold prompts and arguments. A statement that only
+# reads needs no transaction, so there is none to roll back when its connection returns to the pool.
+_ENGINE: dict[str, Any] = {"hide_parameters": True, "max_overflow": 0}
+_READER: dict[str, Any] = {
+    **_ENGINE,
+    "pool_reset_on_return": None,
+    "skip_autocommit_rollback": True,
+    "pool_use_lifo": True,
+}
+
+
 async def _open_sqlite(url: URL, options: DatabaseOptions) -> Database:
     path = sqlite_file(url)
-    # Fails before the file is made: its directory may be missing, or not ours.
-    lock = _lock(path)
+    lock = FileLock(path)
+    writer = create_async_engine(
+        url.set(drivername=DRIVER_NAME), pool_size=1, connect_args=_sqlite_arguments(options), **_ENGINE
+    )
+    reader = create_async_engine(
+        url.set(drivername=DRIVER_NAME),
+        pool_size=options.read_connections,
+        pool_timeout=options.pool_seconds,
+        connect_args=_sqlite_arguments(options),
+        **_READER,
+    )
+    _set_pragmas(writer, _WRITER_PRAGMAS)
+    _set_pragmas(reader, _READER_PRAGMAS)
+    # IMMEDIATE takes the write lock before anything is read. A read transaction that turns into a write later fails
+    # at once when somebody wrote in between, whatever the busy timeout.
+    event.listen(writer.sync_engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
-        _refuse_other_names(path)
-    except StartRefused:
-        os.close(lock)
-        raise
-    _make_private(path)
-    writer = _sqlite_writer(url, options)
-    reader = _sqlite_reader(url, options)
-    try:
-        # On the loop, which has nothing else to do yet: Alembic keeps what it works on in globals of its own.
-        with writer.connect() as connection:
-            _verify_sqlite(connection, path)
-        with writer.begin() as connection:
-            migrate(connection)
+        async with writer.begin() as connection:
+            await _verify_sqlite(connection, path)
+            await connection.run_sync(migrate)
     except BaseException as error:
-        await reader.dispose()
-        writer.dispose()
-        os.close(lock)
+        await _dispose(reader, writer)
+        lock.close()
         if isinstance(error, DBAPIError):
             raise _start_failure(path, error) from error
         raise
-    return Database("sqlite", writer, reader, lock)
+    return Database(writer, reader, lock)
 
 
-def _lock(path: str) -> int:
-    """An exclusive lock on `path`.lock, held until closed. The operating system gives it free when the process dies."""
-    # Beside the file itself: it may be reached by links of several names.
-    lock_path = f"{os.path.realpath(path)}.lock"
-    try:
-        Path(lock_path).parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise DatabaseReadOnly(path) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise DatabaseInUse(path) from error
-    return descriptor
-
-
-def _refuse_other_names(path: str) -> None:
-    """The lock and SQLite's log of writes go by the file's name: two stores that know one file by two hard links would
-    each overwrite what the other committed."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        # It does not exist yet, or SQLite says better what is wrong.
-        return
-    if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
-        raise StartRefused(
-            f"{path} is one of {status.st_nlink} hard links to one file, of which each could be served by itself: "
-            f"remove the others (find DIRECTORY -samefile {path} names them)"
-        )
-
-
-def _make_private(path: str) -> None:
-    """A new file is its owner's alone, as SQLite then makes those beside it: all that was ever asked for is in it. One
-    that exists stays as it is."""
-    with suppress(OSError):
-        # SQLite says better what is wrong, when it comes to open it. It follows links; O_EXCL does not.
-        os.close(os.open(os.path.realpath(path), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-
-
-def _sqlite_writer(url: URL, options: DatabaseOptions) -> Engine:
-    """Not an async one: the connection that writes gets a thread in which whole batches run."""
-    # Parameters are hidden everywhere: errors, which are logged, would hold prompts and arguments.
-    engine = create_engine(
-        url.set(drivername="sqlite"),
-        pool_size=1,
-        max_overflow=0,
-        hide_parameters=True,
-        connect_args={**_connect_args(options), "check_same_thread": False},
-    )
-    # IMMEDIATE takes the write lock before anything is read. A read transaction that turns into a write later fails
-    # at once when somebody wrote in between, whatever the busy timeout.
-    _configure(engine, _WRITER_PRAGMAS, "BEGIN IMMEDIATE")
-    return engine
-
-
-def _sqlite_reader(url: URL, options: DatabaseOptions) -> AsyncEngine:
-    engine = create_async_engine(
-        url.set(drivername="sqlite+aiosqlite"),
-        pool_size=options.read_connections,
-        max_overflow=0,
-        hide_parameters=True,
-        pool_timeout=options.pool_seconds,
-        connect_args=_connect_args(options),
-    )
-    _configure(engine.sync_engine, _READER_PRAGMAS, "BEGIN")
-    return engine
-
-
-def _connect_args(options: DatabaseOptions) -> dict[str, Any]:
-    # None: the driver begins no transactions of its own accord; a listener does, at the right moment.
+def _sqlite_arguments(options: DatabaseOptions) -> dict[str, Any]:
+    # None: the driver begins no transactions of its own accord.
     return {"isolation_level": None, "timeout": options.busy_seconds}
 
 
-def _configure(engine: Engine, pragmas: Sequence[str], begin: str) -> None:
+def _set_pragmas(engine: AsyncEngine, pragmas: Sequence[str]) -> None:
     def connected(dbapi_connection: Any, _record: object) -> None:
         try:
             cursor = dbapi_connection.cursor()
@@ -281,18 +247,14 @@ def _configure(engine: Engine, pragmas: Sequence[str], begin: str) -> None:
             dbapi_connection.close()
             raise
 
-    def begins(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
-
-    event.listen(engine, "connect", connected)
-    event.listen(engine, "begin", begins)
+    event.listen(engine.sync_engine, "connect", connected)
 
 
-def _verify_sqlite(connection: Connection, path: str) -> None:
-    mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+async def _verify_sqlite(connection: AsyncConnection, path: str) -> None:
+    mode = (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar_one()
     if mode != "wal":
         raise WalImpossible(path, str(mode))
-    synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar_one()
+    synchronous = (await connection.exec_driver_sql("PRAGMA synchronous")).scalar_one()
     if synchronous != 2:
         raise StartRefused(f"SQLite keeps {path} with synchronous={synchronous}, not FULL")
 
@@ -318,46 +280,51 @@ async def _open_postgres(url: URL, options: DatabaseOptions) -> Database:
     writer = create_async_engine(
         url,
         pool_size=1,
-        max_overflow=0,
-        hide_parameters=True,
+        connect_args=_postgres_arguments(options, _POSTGRES_WRITER),
         pool_timeout=options.pool_seconds,
-        connect_args={"timeout": options.connect_seconds},
+        **_ENGINE,
     )
+    reading = {
+        "default_transaction_read_only": "on",
+        "statement_timeout": str(round((options.statement_seconds or 0) * 1000)),
+    }
     reader = create_async_engine(
         url,
         pool_size=options.read_connections,
-        max_overflow=0,
-        hide_parameters=True,
         pool_timeout=options.pool_seconds,
         pool_pre_ping=True,
-        connect_args={
-            "timeout": options.connect_seconds,
-            "server_settings": {
-                "default_transaction_read_only": "on",
-                "statement_timeout": str(round((options.statement_seconds or 0) * 1000)),
-            },
-        },
+        isolation_level="AUTOCOMMIT",
+        connect_args=_postgres_arguments(options, reading),
+        **_READER,
     )
     try:
         async with writer.begin() as connection:
-            encoding = (await connection.exec_driver_sql("SHOW server_encoding")).scalar_one()
+            encoding = await connection.scalar(select(func.current_setting("server_encoding")))
             if encoding != "UTF8":
                 # Most texts would fit no row, and no filter.
                 raise StartRefused(f"the database keeps texts as {encoding}: make one with ENCODING 'UTF8'")
             await connection.run_sync(migrate)
     except BaseException as error:
-        with suppress(Exception):
-            await reader.dispose()
-            await writer.dispose()
+        await _dispose(reader, writer)
         if isinstance(error, DBAPIError):
             # No such database or role, a wrong password, no right to make tables: the server says it best.
-            raise DatabaseUnavailable(_words_of_postgres(error)) from error
+            raise DatabaseUnavailable(_message_of_postgres(error)) from error
         if isinstance(error, OSError | asyncio.TimeoutError):
             raise DatabaseUnavailable(str(error)) from error
         raise
-    return Database("postgresql", writer, reader, None)
+    return Database(writer, reader, None)
 
 
-def _words_of_postgres(error: DBAPIError) -> str:
+def _postgres_arguments(options: DatabaseOptions, settings: dict[str, str]) -> dict[str, Any]:
+    return {"timeout": options.connect_seconds, "server_settings": settings}
+
+
+async def _dispose(*engines: AsyncEngine) -> None:
+    for engine in engines:
+        with contextlib.suppress(Exception):
+            await engine.dispose()
+
+
+def _message_of_postgres(error: DBAPIError) -> str:
     # SQLAlchemy's error holds its own adapter's, and that the driver's.
     return str(getattr(error.orig, "__cause__", None) or error.orig)

@@ -4,7 +4,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, func, select
 
 from store_service.domain.errors import SchemaTooNew, StartRefused
 
@@ -19,7 +19,7 @@ def migrate(connection: Connection, target: str = "head") -> None:
     names two of them as the last.
     """
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+        connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
     config = Config()
     config.set_main_option("script_location", "store_service.database:migrations")
     config.attributes["connection"] = connection

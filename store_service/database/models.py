@@ -1,114 +1,98 @@
-"""The tables, one column per field of the domain's entities. Lists and maps are JSON text, times are microseconds."""
+"""The tables, one column per field of the domain's entities.
 
+To add a column to proposals (or plans): add the field to `domain.proposal.Proposal`; add the attribute of the same name
+and type here; write a migration that adds the column with a server default (`migrations/versions`, next number); add it
+to the contract's message and to `messages.encoding`. Nothing else names it: `rows` maps by name and refuses at import a
+model that differs from its entity, and repositories write what changed. A test compares migrations and models.
+
+Conditions of partial indexes are functions that queries call too: a database uses such an index only where the query
+repeats the condition. Their constants are rendered into the statement, as SQLite matches no bound parameter.
+"""
+
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Index, Integer, LargeBinary, Text, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import BigInteger, ColumnElement, Index, Integer, and_, literal
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 
+from store_service.database.column_types import (
+    Approvals,
+    EnumValue,
+    Jobs,
+    Labels,
+    Microseconds,
+    OptionalDecision,
+    OptionalGenerationOptions,
+    Texts,
+)
 from store_service.database.orm import Base, VersionedBase
-
-# Conditions of partial indexes. A query uses such an index only if it repeats the condition in the same words, so
-# queries take them from here. (SQLite does not match a bound parameter against them.)
-READY = "state = 'APPROVED' AND waiting_for = 0 AND delete_time IS NULL"
-QUEUED = "state = 'QUEUED' AND delete_time IS NULL"
-PLANNING = "state = 'PLANNING'"
-LEASED = "lease_expire_time IS NOT NULL"
-EXPIRING = "expire_time IS NOT NULL AND delete_time IS NULL AND state IN ('DRAFT', 'PENDING', 'APPROVED')"
-IN_A_PLAN = "plan_id <> ''"
-SHOWN = "delete_time IS NULL"
-IN_A_REQUEST = "request_id <> ''"
-ANSWERS = f"answer IS NOT NULL AND {IN_A_REQUEST}"
+from store_service.domain.instant import Instant
+from store_service.domain.plan import GenerationOptions, Job, PlanState
+from store_service.domain.proposal import Approval, Decision, ProposalState
 
 
-def _where(condition: str) -> dict[str, Any]:
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+class LeasedBase(VersionedBase):
+    """domain.lease.Leased. A lease is `lease_worker`, `lease_expire_time` and `attempt`; a failure is two columns."""
 
+    __abstract__ = True
 
-class ProposalRow(VersionedBase):
-    """domain.proposal.Proposal. The lease's attempt is `attempt`; `failure` is two columns."""
-
-    __tablename__ = "proposals"
-    __table_args__ = (
-        Index("ix_proposals_create_time", "create_time", "id"),
-        Index("ix_proposals_state_create_time", "state", "create_time", "id", **_where(SHOWN)),
-        Index("ix_proposals_priority", "priority", "id", **_where(SHOWN)),
-        Index("ix_proposals_update_time", "update_time", "id"),
-        Index("ix_proposals_created_by", "created_by", "create_time", "id", **_where(SHOWN)),
-        Index("ix_proposals_action_name", "action_name", "create_time", "id", **_where(SHOWN)),
-        Index("ix_proposals_plan_id", "plan_id", "id", **_where(IN_A_PLAN)),
-        Index("ix_proposals_ready", text("priority DESC"), "id", **_where(READY)),
-        Index("ix_proposals_ready_action", "action_name", text("priority DESC"), "id", **_where(READY)),
-        Index("ix_proposals_lease", "lease_expire_time", **_where(LEASED)),
-        Index("ix_proposals_expiring", "expire_time", **_where(EXPIRING)),
-    )
-
-    plan_id: Mapped[str] = mapped_column(Text, default="")
-    job_id: Mapped[str] = mapped_column(Text, default="")
-    action_name: Mapped[str] = mapped_column(Text)
-    args_json: Mapped[str] = mapped_column(Text)
-    args_digest: Mapped[str] = mapped_column(Text)
-    description: Mapped[str] = mapped_column(Text, default="")
-    evidence: Mapped[str] = mapped_column(Text, default="")
-    priority: Mapped[int] = mapped_column(Integer, default=0)
-    labels: Mapped[str] = mapped_column(Text, default="{}")
-    state: Mapped[str] = mapped_column(Text)
-    decision: Mapped[str | None] = mapped_column(Text, default=None)
-    required_approvals: Mapped[int] = mapped_column(Integer)
-    reviewer_role: Mapped[str] = mapped_column(Text, default="")
-    approvals: Mapped[str] = mapped_column(Text, default="[]")
-    depends_on: Mapped[str] = mapped_column(Text, default="[]")
-    waiting_for: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
-    cancel_requested: Mapped[bool] = mapped_column(Boolean, default=False)
-    result_json: Mapped[str | None] = mapped_column(Text, default=None)
-    failure_reason: Mapped[str | None] = mapped_column(Text, default=None)
-    failure_message: Mapped[str | None] = mapped_column(Text, default=None)
-    lease_worker: Mapped[str | None] = mapped_column(Text, default=None)
-    lease_expire_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
+    failure_reason: Mapped[str | None] = mapped_column(default=None)
+    failure_message: Mapped[str | None] = mapped_column(default=None)
+    lease_worker: Mapped[str | None] = mapped_column(default=None)
+    lease_expire_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None)
     attempt: Mapped[int] = mapped_column(Integer, default=0)
     max_attempts: Mapped[int] = mapped_column(Integer, default=1)
-    not_before_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
-    submit_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
-    review_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
-    execute_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
-    expire_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
-    end_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
-    revised_by: Mapped[str] = mapped_column(Text, default="", server_default="")
-    returned_attempts: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
+    not_before_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None)
+    returned_attempts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
 
-class PlanRow(VersionedBase):
+class ProposalRow(LeasedBase):
+    """domain.proposal.Proposal. `revised_by` has a line for each who edited it, the last one last."""
+
+    __tablename__ = "proposals"
+
+    plan_id: Mapped[str] = mapped_column(default="")
+    job_id: Mapped[str] = mapped_column(default="")
+    action_name: Mapped[str]
+    args_json: Mapped[str]
+    args_digest: Mapped[str]
+    description: Mapped[str] = mapped_column(default="")
+    evidence: Mapped[str] = mapped_column(default="")
+    priority: Mapped[int] = mapped_column(Integer, default=0)
+    labels: Mapped[Mapping[str, str]] = mapped_column(Labels)
+    state: Mapped[ProposalState] = mapped_column(EnumValue(ProposalState))
+    decision: Mapped[Decision | None] = mapped_column(OptionalDecision)
+    required_approvals: Mapped[int] = mapped_column(Integer)
+    reviewer_role: Mapped[str] = mapped_column(default="")
+    approvals: Mapped[tuple[Approval, ...]] = mapped_column(Approvals)
+    depends_on: Mapped[tuple[str, ...]] = mapped_column(Texts)
+    waiting_for: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    result_json: Mapped[str | None] = mapped_column(default=None)
+    submit_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None)
+    review_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None)
+    execute_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None)
+    expire_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None)
+    end_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None)
+    revised_by: Mapped[str] = mapped_column(default="", server_default="")
+
+
+class PlanRow(LeasedBase):
     """domain.plan.Plan."""
 
     __tablename__ = "plans"
-    __table_args__ = (
-        Index("ix_plans_create_time", "create_time", "id"),
-        Index("ix_plans_state_create_time", "state", "create_time", "id", **_where(SHOWN)),
-        Index("ix_plans_update_time", "update_time", "id"),
-        Index("ix_plans_created_by", "created_by", "create_time", "id", **_where(SHOWN)),
-        Index("ix_plans_queue", text("priority DESC"), "created_by", "id", **_where(QUEUED)),
-        Index("ix_plans_planning", "created_by", **_where(PLANNING)),
-        Index("ix_plans_lease", "lease_expire_time", **_where(LEASED)),
-    )
 
-    state: Mapped[str] = mapped_column(Text)
-    objective: Mapped[str] = mapped_column(Text, default="")
-    prompt: Mapped[str] = mapped_column(Text, default="")
-    jobs: Mapped[str] = mapped_column(Text, default="[]")
-    generation: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
-    labels: Mapped[str] = mapped_column(Text, default="{}")
-    context_json: Mapped[str] = mapped_column(Text, default="{}")
-    no_action_reason: Mapped[str] = mapped_column(Text, default="")
-    warnings: Mapped[str] = mapped_column(Text, default="[]")
+    state: Mapped[PlanState] = mapped_column(EnumValue(PlanState))
+    objective: Mapped[str] = mapped_column(default="")
+    prompt: Mapped[str] = mapped_column(default="")
+    jobs: Mapped[tuple[Job, ...]] = mapped_column(Jobs)
+    generation: Mapped[bytes | None] = mapped_column(default=None)
+    labels: Mapped[Mapping[str, str]] = mapped_column(Labels)
+    context_json: Mapped[str] = mapped_column(default="{}")
+    no_action_reason: Mapped[str] = mapped_column(default="")
+    warnings: Mapped[tuple[str, ...]] = mapped_column(Texts)
     priority: Mapped[int] = mapped_column(Integer, default=0)
-    options: Mapped[str | None] = mapped_column(Text, default=None)
-    failure_reason: Mapped[str | None] = mapped_column(Text, default=None)
-    failure_message: Mapped[str | None] = mapped_column(Text, default=None)
-    lease_worker: Mapped[str | None] = mapped_column(Text, default=None)
-    lease_expire_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
-    attempt: Mapped[int] = mapped_column(Integer, default=0)
-    max_attempts: Mapped[int] = mapped_column(Integer, default=1)
-    not_before_time: Mapped[int | None] = mapped_column(BigInteger, default=None)
-    returned_attempts: Mapped[int] = mapped_column(Integer, default=0, server_default=text("0"))
+    options: Mapped[GenerationOptions | None] = mapped_column(OptionalGenerationOptions)
 
 
 class DependencyRow(Base):
@@ -117,45 +101,39 @@ class DependencyRow(Base):
     __tablename__ = "dependencies"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
-    depends_on_id: Mapped[str] = mapped_column(Text, primary_key=True)
-    proposal_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    depends_on_id: Mapped[str] = mapped_column(primary_key=True)
+    proposal_id: Mapped[str] = mapped_column(primary_key=True)
 
 
 class EventRow(Base):
-    """domain.events.Event, and the memory of repeated requests.
+    """domain.events.Event, and how repeated requests are recognized.
 
-    An event whose snapshot is (the answer's `answer`-th resource of) what the client was told carries `method`,
+    An event whose snapshot is (the answer's `answer`-th resource of) what the client was answered carries `method`,
     `fingerprint` and `answer`; together with actor and request_id they find the answer again. They are not hashed.
     """
 
     __tablename__ = "events"
-    __table_args__ = (
-        Index("ux_events_entity_version", "entity_id", "version", unique=True),
-        Index("ix_events_plan_id", "plan_id", "revision", **_where(IN_A_PLAN)),
-        Index("ix_events_request_id", "request_id", **_where(IN_A_REQUEST)),
-        Index("ix_events_actor", "actor", "revision"),
-    )
 
     # INTEGER PRIMARY KEY is SQLite's rowid: an append at the end of the table and no index.
     revision: Mapped[int] = mapped_column(
         BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False
     )
     entity_type: Mapped[int] = mapped_column(Integer)
-    entity_id: Mapped[str] = mapped_column(Text)
-    version: Mapped[int] = mapped_column(BigInteger)
-    kind: Mapped[str] = mapped_column(Text)
-    actor: Mapped[str] = mapped_column(Text)
-    authenticated: Mapped[bool] = mapped_column(Boolean)
-    via: Mapped[str] = mapped_column(Text)
-    time: Mapped[int] = mapped_column(BigInteger)
-    request_id: Mapped[str] = mapped_column(Text)
-    comment: Mapped[str] = mapped_column(Text)
-    snapshot: Mapped[bytes] = mapped_column(LargeBinary)
-    prev_hash: Mapped[bytes] = mapped_column(LargeBinary)
-    hash: Mapped[bytes] = mapped_column(LargeBinary)
-    plan_id: Mapped[str] = mapped_column(Text, default="")
-    method: Mapped[str] = mapped_column(Text, default="")
-    fingerprint: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
+    entity_id: Mapped[str]
+    version: Mapped[int]
+    kind: Mapped[str]
+    actor: Mapped[str]
+    authenticated: Mapped[bool]
+    via: Mapped[str]
+    time: Mapped[Instant] = mapped_column(Microseconds)
+    request_id: Mapped[str]
+    comment: Mapped[str]
+    snapshot: Mapped[bytes]
+    prev_hash: Mapped[bytes]
+    hash: Mapped[bytes]
+    plan_id: Mapped[str] = mapped_column(default="")
+    method: Mapped[str] = mapped_column(default="")
+    fingerprint: Mapped[bytes | None] = mapped_column(default=None)
     answer: Mapped[int | None] = mapped_column(Integer, default=None)
 
 
@@ -168,6 +146,90 @@ class LogHeadRow(Base):
     __tablename__ = "log_head"
 
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
-    revision: Mapped[int] = mapped_column(BigInteger)
-    hash: Mapped[bytes] = mapped_column(LargeBinary)
-    forgotten_revision: Mapped[int] = mapped_column(BigInteger, default=0, server_default=text("0"))
+    revision: Mapped[int]
+    hash: Mapped[bytes]
+    forgotten_revision: Mapped[int] = mapped_column(default=0, server_default="0")
+
+
+def constant(column: InstrumentedAttribute[Any], value: Any) -> ColumnElement[Any]:
+    """A value of the column's type that is rendered into the statement."""
+    return literal(value, column.type, literal_execute=True)
+
+
+def is_ready() -> ColumnElement[bool]:
+    """Proposals that can be claimed as soon as their time has come."""
+    return and_(
+        ProposalRow.state == constant(ProposalRow.state, ProposalState.APPROVED),
+        ProposalRow.waiting_for == constant(ProposalRow.waiting_for, 0),
+        ProposalRow.delete_time.is_(None),
+    )
+
+
+def is_queued(plan: type[PlanRow] = PlanRow) -> ColumnElement[bool]:
+    """Plans that can be claimed as soon as their time has come."""
+    return and_(plan.state == constant(PlanRow.state, PlanState.QUEUED), plan.delete_time.is_(None))
+
+
+def is_being_planned() -> ColumnElement[bool]:
+    return PlanRow.state == constant(PlanRow.state, PlanState.PLANNING)
+
+
+def is_leased(row: type[LeasedBase]) -> ColumnElement[bool]:
+    return row.lease_expire_time.is_not(None)
+
+
+def can_expire() -> ColumnElement[bool]:
+    """Proposals that wait for somebody, and not for ever."""
+    waiting = (ProposalState.DRAFT, ProposalState.PENDING, ProposalState.APPROVED)
+    return and_(
+        ProposalRow.expire_time.is_not(None),
+        ProposalRow.delete_time.is_(None),
+        ProposalRow.state.in_([constant(ProposalRow.state, state) for state in waiting]),
+    )
+
+
+def is_present(column: InstrumentedAttribute[str]) -> ColumnElement[bool]:
+    """The text is not empty."""
+    return column != constant(column, "")
+
+
+def is_shown(row: type[VersionedBase]) -> ColumnElement[bool]:
+    """Not soft-deleted."""
+    return row.delete_time.is_(None)
+
+
+def answers_a_request() -> ColumnElement[bool]:
+    return and_(EventRow.answer.is_not(None), is_present(EventRow.request_id))
+
+
+def _index(name: str, *columns: Any, where: ColumnElement[bool] | None = None) -> Index:
+    return Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
+for _row in (ProposalRow, PlanRow):
+    _name = _row.__tablename__
+    _index(f"ix_{_name}_create_time", _row.create_time, _row.id)
+    _index(f"ix_{_name}_state_create_time", _row.state, _row.create_time, _row.id, where=is_shown(_row))
+    _index(f"ix_{_name}_update_time", _row.update_time, _row.id)
+    _index(f"ix_{_name}_created_by", _row.created_by, _row.create_time, _row.id, where=is_shown(_row))
+    _index(f"ix_{_name}_lease", _row.lease_expire_time, where=is_leased(_row))
+_index("ix_proposals_priority", ProposalRow.priority, ProposalRow.id, where=is_shown(ProposalRow))
+_index(
+    "ix_proposals_action_name",
+    *(ProposalRow.action_name, ProposalRow.create_time, ProposalRow.id),
+    where=is_shown(ProposalRow),
+)
+_index("ix_proposals_plan_id", ProposalRow.plan_id, ProposalRow.id, where=is_present(ProposalRow.plan_id))
+READY_INDEX = _index("ix_proposals_ready", ProposalRow.priority.desc(), ProposalRow.id, where=is_ready())
+READY_ACTION_INDEX = _index(
+    "ix_proposals_ready_action",
+    *(ProposalRow.action_name, ProposalRow.priority.desc(), ProposalRow.id),
+    where=is_ready(),
+)
+_index("ix_proposals_expiring", ProposalRow.expire_time, where=can_expire())
+QUEUE_INDEX = _index("ix_plans_queue", PlanRow.priority.desc(), PlanRow.created_by, PlanRow.id, where=is_queued())
+_index("ix_plans_planning", PlanRow.created_by, where=is_being_planned())
+Index("ux_events_entity_version", EventRow.entity_id, EventRow.version, unique=True)
+_index("ix_events_plan_id", EventRow.plan_id, EventRow.revision, where=is_present(EventRow.plan_id))
+REQUEST_INDEX = _index("ix_events_request_id", EventRow.request_id, where=is_present(EventRow.request_id))
+_index("ix_events_actor", EventRow.actor, EventRow.revision)

@@ -1,32 +1,40 @@
-"""The foundation of the ORM models."""
+"""The foundation of the mapped classes."""
 
-from sqlalchemy import BigInteger, Text
+from typing import Any, TypeAlias
+
+from sqlalchemy import BigInteger, Boolean, LargeBinary, Row, Select, Text
 from sqlalchemy.ext.asyncio import AsyncAttrs
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+
+from store_service.database.column_types import Microseconds
+from store_service.domain.instant import Instant
+
+AnySelect: TypeAlias = Select[*tuple[Any, ...]]
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
 
 class Base(AsyncAttrs, DeclarativeBase):
     """The declarative base of all tables."""
 
+    type_annotation_map = {bool: Boolean, bytes: LargeBinary, int: BigInteger, str: Text}  # noqa: RUF012 - read by SQLAlchemy
+
 
 class VersionedBase(Base):
     """A row that is changed under optimistic locking.
 
-    `version` is SQLAlchemy's version_id_col: every UPDATE that the ORM sends carries `WHERE version = <as read>` and
-    fails with StaleDataError when no row was hit. The writer, which sends its updates in bulk, builds the same
-    condition from this mapping (`write_session.guard_of`) and counts the rows itself.
-    Times are microseconds since 1970 (UTC): exact, and the same number in the log's hashes.
+    `version` is SQLAlchemy's version_id_col: an UPDATE carries `WHERE version = <as read>` and hits no row when another
+    one was faster. Flushes of the ORM do so by themselves; `bulk_writes.update_rows` takes the column from here.
     """
 
     __abstract__ = True
 
-    id: Mapped[str] = mapped_column(Text, primary_key=True, sort_order=-20)
-    version: Mapped[int] = mapped_column(BigInteger, nullable=False, sort_order=-19)
-    created_by: Mapped[str] = mapped_column(Text, default="", sort_order=90)
-    updated_by: Mapped[str] = mapped_column(Text, default="", sort_order=91)
-    create_time: Mapped[int] = mapped_column(BigInteger, sort_order=92)
-    update_time: Mapped[int] = mapped_column(BigInteger, sort_order=93)
-    delete_time: Mapped[int | None] = mapped_column(BigInteger, default=None, sort_order=94)
+    id: Mapped[str] = mapped_column(primary_key=True, sort_order=-20)
+    version: Mapped[int] = mapped_column(sort_order=-19)
+    created_by: Mapped[str] = mapped_column(default="", sort_order=90)
+    updated_by: Mapped[str] = mapped_column(default="", sort_order=91)
+    create_time: Mapped[Instant] = mapped_column(Microseconds, sort_order=92)
+    update_time: Mapped[Instant] = mapped_column(Microseconds, sort_order=93)
+    delete_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None, sort_order=94)
 
     @declared_attr.directive
     @classmethod

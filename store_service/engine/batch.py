@@ -8,20 +8,7 @@ from plangate_core.contract.limits import MAX_PLAN_BYTES
 from store_service.commands.answer import Answer
 from store_service.commands.command import Command
 from store_service.commands.working_set import Change, Transaction, WorkingSet
-from store_service.database.rows import (
-    DEPENDENCIES,
-    EVENTS,
-    PLAN_COLUMNS,
-    PLANS,
-    PROGRESS_COLUMNS,
-    PROPOSAL_COLUMNS,
-    PROPOSALS,
-    Row,
-    event_to_row,
-    plan_to_row,
-    progress_to_row,
-    proposal_to_row,
-)
+from store_service.database.event_repository import Entry
 from store_service.database.write_session import WriteSession
 from store_service.domain import events
 from store_service.domain.errors import InvalidField, RequestIdReused
@@ -58,11 +45,9 @@ class Batch:
         self.head_before = head
         self.head = head
         self.events: list[Event] = []
-        self._event_rows: list[Row] = []
+        self._entries: list[Entry] = []
         self._answered = dict(answered)
         self._encode_snapshot = encode_snapshot
-        # Proposals of whose columns more than PROGRESS_COLUMNS may have changed.
-        self._edited: set[str] = set()
 
     def apply(self, command: Command) -> Answer:
         """The answer, to be given once everything is committed. Raises what the command raises, and then it left no
@@ -99,14 +84,12 @@ class Batch:
     def _log(self, command: Command, changes: list[Change], snapshots: list[bytes]) -> Answer:
         request = command.request
         request_id = "" if request is None else request.request_id
-        told: list[bytes] = []
+        answered: list[bytes] = []
         revisions: list[int] = []
         for change, snapshot in zip(changes, snapshots, strict=True):
             entity = change.entity
             if isinstance(entity, Proposal):
                 entity_type, plan_id = EntityType.PROPOSAL, entity.plan_id
-                if change.kind is EventKind.PROPOSAL_UPDATED:
-                    self._edited.add(entity.id)
             else:
                 entity_type, plan_id = EntityType.PLAN, entity.id
             event = events.append(
@@ -125,73 +108,23 @@ class Batch:
             self.head = LogHead(event.revision, event.hash)
             self.events.append(event)
             if change.answers:
-                told.append(snapshot)
+                answered.append(snapshot)
                 revisions.append(event.revision)
             if request is not None and change.answers:
-                row = event_to_row(event, command.method, request.fingerprint, len(told))
+                self._entries.append(Entry(event, command.method, request.fingerprint, len(answered)))
             else:
-                row = event_to_row(event, "", None, None)
-            self._event_rows.append(row)
-        return Answer(tuple(told), tuple(revisions))
+                self._entries.append(Entry(event))
+        return Answer(tuple(answered), tuple(revisions))
 
     async def flush(self, session: WriteSession) -> None:
         """Sends everything that changed. Raises what the session raises."""
-        await self._flush_plans(session)
-        await self._flush_proposals(session)
-        await session.insert(EVENTS, self._event_rows)
-        await session.set_head(self.head_before, self.head)
-
-    async def _flush_plans(self, session: WriteSession) -> None:
-        loaded = self.working_set.plans
-        created: list[Row] = []
-        changed: list[Row] = []
-        purged: list[Row] = []
-        for plan_id, plan in self.working_set.changed_plans.items():
-            before = loaded.get(plan_id)
-            if plan is None:
-                purged.append((plan_id,))
-            elif before is None:
-                created.append(plan_to_row(plan))
-            else:
-                changed.append((*plan_to_row(plan)[1:], plan_id, before.version))
-        if created:
-            await session.insert(PLANS, created)
-        if changed:
-            await session.update(PLANS, PLAN_COLUMNS[1:], changed)
-        if purged:
-            await session.delete(PLANS, ["id"], purged)
-
-    async def _flush_proposals(self, session: WriteSession) -> None:
-        loaded = self.working_set.proposals
-        created: list[Row] = []
-        progressed: list[Row] = []
-        edited: list[Row] = []
-        purged: list[Row] = []
-        needed: list[Row] = []
-        not_needed: list[Row] = []
-        for proposal_id, proposal in self.working_set.changed_proposals.items():
-            before = loaded.get(proposal_id)
-            if proposal is None:
-                purged.append((proposal_id,))
-                if before is not None:
-                    not_needed += [(dependency_id, proposal_id) for dependency_id in before.depends_on]
-            elif before is None:
-                created.append(proposal_to_row(proposal))
-                needed += [(dependency_id, proposal_id) for dependency_id in proposal.depends_on]
-            elif proposal_id in self._edited or proposal.delete_time != before.delete_time:
-                edited.append((*proposal_to_row(proposal)[1:], proposal_id, before.version))
-            else:
-                progressed.append((*progress_to_row(proposal), proposal_id, before.version))
-        if created:
-            await session.insert(PROPOSALS, created)
-        if needed:
-            await session.insert(DEPENDENCIES, needed)
-        if progressed:
-            await session.update(PROPOSALS, PROGRESS_COLUMNS, progressed)
-        if edited:
-            await session.update(PROPOSALS, PROPOSAL_COLUMNS[1:], edited)
-        if purged:
-            await session.delete(PROPOSALS, ["id"], purged)
-            await session.delete(DEPENDENCIES, ["depends_on_id"], purged)
-        if not_needed:
-            await session.delete(DEPENDENCIES, ["depends_on_id", "proposal_id"], not_needed)
+        plans, proposals = self.working_set.plans, self.working_set.proposals
+        changed_plans = self.working_set.changed_plans.items()
+        changed_proposals = self.working_set.changed_proposals.items()
+        if changed_plans:
+            await session.plans.save([(plans.get(plan_id), plan) for plan_id, plan in changed_plans])
+        if changed_proposals:
+            await session.proposals.save(
+                [(proposals.get(proposal_id), proposal) for proposal_id, proposal in changed_proposals]
+            )
+        await session.events.append(self._entries, self.head_before, self.head)

@@ -14,8 +14,8 @@ from store_service.commands import ClaimPlans, ClaimProposals, Command
 from store_service.commands.answer import Answer
 from store_service.commands.working_set import Needs, WorkingSet
 from store_service.database.database import Database
-from store_service.database.row_cache import CommittedRows
-from store_service.database.write_session import Conflict, ConnectionLost, Unwritable
+from store_service.database.event_repository import Part
+from store_service.database.failures import Conflict, ConnectionLost, Unwritable
 from store_service.domain.errors import (
     CommitUnknown,
     DatabaseUnavailable,
@@ -48,7 +48,6 @@ class WriterOptions:
     max_waiting: commands that may wait; more are refused with Overloaded.
     max_waiting_bytes: what those may hold on to.
     max_batch: commands per commit.
-    cache_bytes: about how much memory committed entities may take, on SQLite.
     poll_seconds: how often to look, for all who wait for something to claim: other processes, pauses that end.
     reconnect_pauses: seconds to wait before each new try after the connection broke.
     """
@@ -56,7 +55,6 @@ class WriterOptions:
     max_waiting: int = 1024
     max_waiting_bytes: int = 64 * 1024 * 1024
     max_batch: int = 256
-    cache_bytes: int = 64 * 1024 * 1024
     poll_seconds: float = 1.0
     reconnect_pauses: tuple[float, ...] = (0.0, 0.1, 0.5, 2.0)
     conflict_tries: int = 5
@@ -104,7 +102,6 @@ class Writer:
         self._stopping = False
         self._waits_are_over = False
         self._task: asyncio.Task[None] | None = None
-        self._rows = CommittedRows(self._options.cache_bytes if self._session.exclusive else 0)
 
     @property
     def head(self) -> LogHead:
@@ -115,11 +112,6 @@ class Writer:
     def waiting(self) -> int:
         """How many commands wait."""
         return len(self._queue)
-
-    @property
-    def rows(self) -> CommittedRows:
-        """What this process wrote last, as it is in the database."""
-        return self._rows
 
     def on_commit(self, listener: CommitListener) -> None:
         """`listener` is told of the events of every commit of this process from now on. It must not block or raise."""
@@ -282,10 +274,7 @@ class Writer:
         session = self._session
         try:
             head = await session.begin()
-            if head != self._head:
-                # Somebody else wrote: another process, or a tool.
-                self._rows.clear()
-                self._head = head
+            self._head = head
             applied = await self._apply(batch, head)
             if not applied.events:
                 await session.rollback()
@@ -293,17 +282,12 @@ class Writer:
                 return
             await applied.flush(session)
             if self._fail_points is not None:
-                await session.send()
                 await self._fail_points.reach(FailPoint.BEFORE_COMMIT)
         except BaseException:
-            self._rows.clear()
             await session.rollback()
             raise
-        # Reads from memory must not say less than reads from the database, which see the commit before we hear of it.
-        self._rows.forget(applied.working_set)
         await self._commit(applied)
         self._head = applied.head
-        self._rows.keep(applied.working_set)
         self._tell(applied)
         if self._fail_points is not None:
             try:
@@ -316,7 +300,7 @@ class Writer:
         done = forgetting.done
         try:
             await self._session.begin()
-            count = await self._session.forget_answers(forgetting.before, forgetting.limit)
+            count = await self._session.events.forget_answers(forgetting.before, forgetting.limit)
             await (self._session.commit() if count else self._session.rollback())
         except Exception as error:
             # Also when the commit may have happened: forgetting twice does no harm.
@@ -337,7 +321,7 @@ class Writer:
                 request_ids.add(command.request.request_id)
         answered = await self._answered(request_ids) if request_ids else {}
         working_set = WorkingSet(instant_of(self._clock.now()), self._rules, _uuid7)
-        await load(self._session, needs, working_set, self._rows)
+        await load(self._session, needs, working_set)
         applied = Batch(working_set, head, answered, self._encode_snapshot)
         for waiting in batch:
             try:
@@ -350,19 +334,14 @@ class Writer:
         return applied
 
     async def _answered(self, request_ids: set[str]) -> dict[RequestIdentity, Answered]:
-        parts: dict[RequestIdentity, list[tuple[int, int, bytes]]] = {}
-        fingerprints: dict[RequestIdentity, bytes] = {}
-        for request_id, actor, method, fingerprint, position, revision, snapshot in await self._session.answers(
-            list(request_ids)
-        ):
-            identity = (actor, method, request_id)
-            fingerprints[identity] = fingerprint
-            parts.setdefault(identity, []).append((position, revision, snapshot))
+        parts: dict[RequestIdentity, list[Part]] = {}
+        for part in await self._session.events.answers(list(request_ids)):
+            parts.setdefault((part.actor, part.method, part.request_id), []).append(part)
         answered: dict[RequestIdentity, Answered] = {}
         for identity, found in parts.items():
-            found.sort()
-            answer = Answer(tuple(snapshot for _, _, snapshot in found), tuple(revision for _, revision, _ in found))
-            answered[identity] = Answered(fingerprints[identity], answer)
+            found.sort(key=lambda part: part.answer)
+            answer = Answer(tuple(part.snapshot for part in found), tuple(part.revision for part in found))
+            answered[identity] = Answered(found[0].fingerprint, answer)
         return answered
 
     async def _commit(self, applied: Batch) -> None:
@@ -377,7 +356,6 @@ class Writer:
             if not happened:
                 raise ConnectionLost(str(error)) from error
         except BaseException:
-            self._rows.clear()
             await self._session.rollback()
             raise
 
@@ -391,7 +369,7 @@ class Writer:
             await asyncio.sleep(pause)
             try:
                 await self._session.begin()
-                found = await self._session.event_hash(applied.head.revision)
+                found = await self._session.events.hash_of(applied.head.revision)
                 await self._session.rollback()
             except (Conflict, ConnectionLost, Unwritable):
                 await self._session.close()
@@ -400,7 +378,6 @@ class Writer:
         return None
 
     async def _give_up_connection(self) -> None:
-        self._rows.clear()
         await self._session.close()
 
     def _tell(self, applied: Batch) -> None:

@@ -136,7 +136,7 @@ class _Stored:
 
 
 def matches(where: Expression, event: Event) -> bool:
-    """Whether an event fits a filter, as a SELECT would say."""
+    """Whether an event fits a filter, as a query of the database decides."""
 
     def value_of(field: str, _key: str | None) -> Value:
         value: Value = getattr(event, field)

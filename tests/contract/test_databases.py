@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, inspect, select, text
+from sqlalchemy import Connection, delete, func, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm.exc import StaleDataError
@@ -21,9 +21,8 @@ from plangate_client.calls import new_request_id
 from store_service.commands import ClaimProposals, CreateProposal, RequestKey
 from store_service.database.database import DatabaseOptions, open_database
 from store_service.database.migrate import migrate
-from store_service.database.models import ProposalRow
+from store_service.database.models import EventRow, ProposalRow
 from store_service.database.offline import open_for_reading
-from store_service.database.read_pool import ReadPool
 from store_service.database.reader import Reader
 from store_service.domain.errors import (
     DatabaseDamaged,
@@ -51,18 +50,14 @@ def _path(sqlite_url: str) -> Path:
 async def test_sqlite_is_durable_and_readers_cannot_write(sqlite_url: str) -> None:
     database = await open_database(sqlite_url)
     try:
-        async with database.read() as connection:
-            assert await connection.scalar(text("PRAGMA journal_mode")) == "wal"
-            assert await connection.scalar(text("PRAGMA query_only")) == 1
+        async with database.reading.read() as session:
+            assert await session.scalar(text("PRAGMA journal_mode")) == "wal"
+            assert await session.scalar(text("PRAGMA query_only")) == 1
             with pytest.raises(DBAPIError, match="readonly"):
-                await connection.execute(text("DELETE FROM events"))
-        session = database.write_session()
-        await session.begin()
-        run = session._run  # type: ignore[attr-defined]
-        assert await run("PRAGMA synchronous") == [(2,)]
-        assert await run("PRAGMA foreign_keys") == [(1,)]
-        await session.rollback()
-        await session.close()
+                await session.execute(delete(EventRow))
+        async with database._writer.connect() as connection:
+            assert await connection.scalar(text("PRAGMA synchronous")) == 2
+            assert await connection.scalar(text("PRAGMA foreign_keys")) == 1
     finally:
         await database.close()
 
@@ -73,15 +68,13 @@ async def test_reads_do_not_wait_for_a_write_and_see_nothing_of_it(store_url: st
     async with opened(store_url, fail_points=gate.fail_points) as store:
         writing = asyncio.create_task(store.created())
         await gate.reached.wait()
-        async with store.database.read() as connection:
-            assert await connection.scalar(text("SELECT count(*) FROM events")) == 0
+        async with store.database.reading.read() as session:
+            count = select(func.count()).select_from(EventRow)
+            assert await session.scalar(count) == 0
             gate.open()
             await writing
-            if store.database.kind == "sqlite":
-                # One moment for the whole transaction.
-                assert await connection.scalar(text("SELECT count(*) FROM events")) == 0
-        async with store.database.read() as connection:
-            assert await connection.scalar(text("SELECT count(*) FROM events")) == 1
+            # Each statement sees one moment.
+            assert await session.scalar(count) == 1
 
 
 @pytest.fixture
@@ -226,11 +219,12 @@ async def test_refuses_a_postgresql_database_that_cannot_hold_all_texts(
 @pytest.mark.asyncio
 async def test_reads_beyond_the_pool_fail_with_a_name(sqlite_url: str) -> None:
     database = await open_database(sqlite_url, DatabaseOptions(read_connections=1, pool_seconds=0.01))
-    async with database.read() as connection:
-        assert await connection.scalar(text("SELECT 1")) == 1
-        with pytest.raises(DatabaseUnavailable):
-            async with database.read():
-                pass
+    async with database.reading.read() as session:
+        assert await session.scalar(select(1)) == 1
+        with pytest.raises(DatabaseUnavailable) as refused:
+            async with database.reading.read() as another:
+                await another.scalar(select(1))
+        assert "were busy" in refused.value.problem
     await database.close()
 
 
@@ -333,11 +327,9 @@ async def test_an_old_database_with_data_is_upgraded(empty_url: str) -> None:
     await _run(empty_url, fill)
     await _run(empty_url, log)
     async with opened(empty_url) as store:
-        pool = ReadPool(store.database.reader, size=1)
         of_the_request = PageQuery(parse(f"request_id = {request_id}", EVENT_FIELDS), event_order(""), 10, None)
-        found, _ = await Reader(pool).list_events(of_the_request)
+        found, _ = await Reader(store.database.reading).list_events(of_the_request)
         assert [event.revision for event in found] == [1, 2]
-        await pool.close()
         repeated = CreateProposal(
             actor=ALICE, draft=ProposalDraft(action_name="act"), request=RequestKey(request_id, b"other content")
         )

@@ -6,17 +6,16 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
 import pytest
 from plangate.store.v1 import store_service_pb2 as rpc
-from sqlalchemy import text
+from sqlalchemy import Connection, event, func, select, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from store_service.database.database import DatabaseOptions, open_database
-from store_service.database.read_pool import ReadPool, Row
 from store_service.database.reader import Reader
 from store_service.domain.errors import DatabaseUnavailable
 from store_service.filters import parse
@@ -119,24 +118,35 @@ async def test_a_read_that_nobody_waits_for_is_stopped(database_url: str, ended_
 @pytest.mark.asyncio
 async def test_postgres_itself_ends_what_a_store_cannot_end_any_more(postgres_url: str) -> None:
     database = await open_database(postgres_url, DatabaseOptions(statement_seconds=0.1))
-    pool = ReadPool(database.reader, size=1)
     begun = time.perf_counter()
     with pytest.raises(DatabaseUnavailable) as refused:
-        await pool.fetch("SELECT pg_sleep(30)", ())
+        async with database.reading.read() as session:
+            await session.execute(select(func.pg_sleep(30)))
     assert "statement timeout" in refused.value.problem
     assert time.perf_counter() - begun < 5
-    await pool.close()
     await database.close()
 
 
-class Explaining(ReadPool):
-    """Keeps SQLite's plan of every statement."""
+@contextlib.asynccontextmanager
+async def explained(url: str) -> AsyncIterator[tuple[Reader, list[str]]]:
+    """A reader, and SQLite's plan of every statement that it sends."""
+    database = await open_database(url)
+    plans: list[str] = []
 
-    plans: list[str]
+    def explain(
+        connection: Connection, cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool
+    ) -> None:
+        if statement.startswith("SELECT"):
+            cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.extend(str(row[3]) for row in cursor.fetchall())
 
-    async def fetch(self, sql: str, parameters: Sequence[Any]) -> list[Row]:
-        self.plans += [str(row[3]) for row in await super().fetch(f"EXPLAIN QUERY PLAN {sql}", parameters)]
-        return await super().fetch(sql, parameters)
+    async with database.reading.read() as session:
+        engine = (await session.connection()).engine.sync_engine
+    event.listen(engine, "before_cursor_execute", explain)
+    try:
+        yield Reader(database.reading), plans
+    finally:
+        await database.close()
 
 
 @pytest.mark.asyncio
@@ -152,14 +162,9 @@ class Explaining(ReadPool):
     ],
 )
 async def test_filters_on_proposals_that_have_an_index(sqlite_url: str, filter_: str, index: str) -> None:
-    database = await open_database(sqlite_url)
-    pool = Explaining(database.reader, size=1)
-    pool.plans = []
-    query = PageQuery(parse(filter_, PROPOSAL_FIELDS), resource_order(""), 50, None)
-    await Reader(pool).list_proposals(query)
-    assert any(index in plan and plan.startswith("SEARCH r ") for plan in pool.plans), pool.plans
-    await pool.close()
-    await database.close()
+    async with explained(sqlite_url) as (reader, plans):
+        await reader.list_proposals(PageQuery(parse(filter_, PROPOSAL_FIELDS), resource_order(""), 50, None))
+    assert any(index in plan and plan.startswith("SEARCH proposals ") for plan in plans), plans
 
 
 @pytest.mark.asyncio
@@ -175,21 +180,13 @@ async def test_filters_on_proposals_that_have_an_index(sqlite_url: str, filter_:
     ],
 )
 async def test_filters_on_events_that_have_an_index(sqlite_url: str, filter_: str, index: str) -> None:
-    database = await open_database(sqlite_url)
-    pool = Explaining(database.reader, size=1)
-    pool.plans = []
-    await Reader(pool).list_events(PageQuery(parse(filter_, EVENT_FIELDS), event_order(""), 50, None))
-    assert any(index in plan and plan.startswith("SEARCH e ") for plan in pool.plans), pool.plans
-    await pool.close()
-    await database.close()
+    async with explained(sqlite_url) as (reader, plans):
+        await reader.list_events(PageQuery(parse(filter_, EVENT_FIELDS), event_order(""), 50, None))
+    assert any(index in plan and plan.startswith("SEARCH events ") for plan in plans), plans
 
 
 @pytest.mark.asyncio
 async def test_a_requesters_plans_have_an_index(sqlite_url: str) -> None:
-    database = await open_database(sqlite_url)
-    pool = Explaining(database.reader, size=1)
-    pool.plans = []
-    await Reader(pool).list_plans(PageQuery(parse("created_by = alice", PLAN_FIELDS), resource_order(""), 50, None))
-    assert any("ix_plans_created_by" in plan for plan in pool.plans), pool.plans
-    await pool.close()
-    await database.close()
+    async with explained(sqlite_url) as (reader, plans):
+        await reader.list_plans(PageQuery(parse("created_by = alice", PLAN_FIELDS), resource_order(""), 50, None))
+    assert any("ix_plans_created_by" in plan for plan in plans), plans

@@ -20,7 +20,6 @@ from store_service.commands import (
     RenewPlanLease,
 )
 from store_service.commands.working_set import Needs, WorkingSet
-from store_service.database.row_cache import CommittedRows
 from store_service.domain.actor import Actor
 from store_service.domain.errors import (
     IllegalTransition,
@@ -70,7 +69,7 @@ async def test_of_many_requesters_plans_only_those_are_read_that_a_claim_may_tak
     session, needs = store.database.write_session(), Needs(queued_plans=2, plan_spoilers=1)
     working_set = WorkingSet(instant_of(store.clock.now()), Rules(), lambda: "")
     await session.begin()
-    await load(session, needs, working_set, CommittedRows(0))
+    await load(session, needs, working_set)
     await session.rollback()
     await session.close()
     assert at_work.id == queued[0].id

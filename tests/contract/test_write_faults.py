@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from store_service.commands import ApproveProposal, CreateProposal
-from store_service.database.write_session import Conflict, ConnectionLost, Unwritable
+from store_service.database.failures import Conflict, ConnectionLost, Unwritable
 from store_service.domain.errors import CommitUnknown, DatabaseUnavailable
 from store_service.domain.proposal import ProposalDraft
 from store_service.engine.failpoints import FailPoint, FailPoints

@@ -24,8 +24,9 @@ from store_service.commands import (
     RequestKey,
 )
 from store_service.database.database import Database, open_database
-from store_service.database.models import LogHeadRow
-from store_service.database.rows import EVENTS, PROPOSALS, event_from_row, proposal_from_row
+from store_service.database.event_repository import EVENT_ATTRIBUTES, EventRepository, event_from_row
+from store_service.database.models import EventRow
+from store_service.database.rows import PROPOSALS
 from store_service.domain.actor import Actor
 from store_service.domain.events import GENESIS_HASH, Event, event_hash
 from store_service.domain.plan import Job, PlanDraft, PlanState
@@ -93,16 +94,18 @@ class Store:
 
     async def rows(self) -> dict[str, Proposal]:
         """All proposals as the database has them."""
-        async with self.database.read() as connection:
-            rows = (await connection.execute(select(PROPOSALS))).all()
-        return {proposal.id: proposal for proposal in map(proposal_from_row, rows)}
+        async with self.database.reading.read() as session:
+            rows = (await session.execute(select(*PROPOSALS.attributes))).all()
+        return {proposal.id: proposal for proposal in map(PROPOSALS.entity, rows)}
 
     async def events(self) -> list[Event]:
         """The whole log, checked: no gaps, a sound chain, the head at its end, versions of each thing in one line, and
         nothing that no rule allows."""
-        async with self.database.read() as connection:
-            events = [event_from_row(row) for row in await connection.execute(select(EVENTS).order_by("revision"))]
-            head = (await connection.execute(select(LogHeadRow.__table__))).one()
+        async with self.database.reading.read() as session:
+            rows = await session.execute(select(*EVENT_ATTRIBUTES).order_by(EventRow.revision))
+            events = [event_from_row(row) for row in rows]
+            head = await EventRepository(session).head()
+        assert head is not None
         previous = GENESIS_HASH
         versions: dict[str, int] = {}
         for position, event in enumerate(events, 1):

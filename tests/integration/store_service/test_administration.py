@@ -25,7 +25,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from plangate_core.rpc.status import from_rpc_error
 from store_service import administration
-from store_service.database.offline import BackupRefused, back_up
+from store_service.database.sqlite.backup import BackupRefused, back_up
 from store_service.domain.errors import DatabaseUnavailable
 from store_service.domain.events import EventUnreadable
 from tests.support import refused_system_calls

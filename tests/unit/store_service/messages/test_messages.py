@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import event_pb2, proposal_pb2, store_service_pb2
 
-from store_service.database.rows import proposal_from_row, proposal_to_row
+from store_service.database.rows import PROPOSALS
 from store_service.domain.actor import Actor
 from store_service.domain.errors import InvalidField, NumberNotExact
 from store_service.domain.events import EntityType, Event
@@ -97,7 +97,10 @@ def test_a_proposal_with_everything() -> None:
         earlier_revisers=("dora",),
         returned_attempts=1,
     )
-    assert proposal_from_row(proposal_to_row(proposal)) == proposal, "nor is anything lost in a row"
+    values = PROPOSALS.values(proposal)
+    assert PROPOSALS.entity([values[name] for name in PROPOSALS.column_names]) == proposal, (
+        "nor is anything lost in a row"
+    )
     message = proposal_pb2.Proposal.FromString(encoding.proposal_to_bytes(proposal))
     # Every field of the contract is set: one that is added and not mapped fails here.
     assert _set_fields(message) == set(proposal_pb2.Proposal.DESCRIPTOR.fields_by_name) - NOT_STORED_YET - {

@@ -1,0 +1,169 @@
+"""The log in the database, its head, and what finds the answers to repeated requests again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import Integer, select, type_coerce, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from store_service.database.bulk_writes import insert_rows
+from store_service.database.dialects import one_of, using
+from store_service.database.failures import Conflict
+from store_service.database.models import REQUEST_INDEX, EventRow, LogHeadRow, answers_a_request
+from store_service.database.orm import AnyRow, AnySelect
+from store_service.domain.events import GENESIS_HASH, EntityType, Event, EventUnreadable, LogHead
+from store_service.domain.instant import Instant
+
+_ENTITY_TYPES = {int(entity_type): entity_type for entity_type in EntityType}
+# SQLite lets a column hold any type, and has no truth values of its own.
+_EVENT_TYPES = frozenset(
+    (int, int, str, int, str, str, truth, str, int, str, str, bytes, bytes, bytes, str) for truth in (bool, int)
+)
+_HEAD = LogHeadRow.id == 1
+
+EVENT_ATTRIBUTES = tuple(
+    # As it is stored: anything but 0 and 1 was not written by a store.
+    type_coerce(EventRow.authenticated, Integer) if name == "authenticated" else getattr(EventRow, name)
+    for name in Event._fields
+)
+"""What `event_from_row` reads."""
+
+
+class LogHeadUnreadable(Exception):
+    """The head row of the log holds what no head can hold: somebody changed it."""
+
+    def __init__(self) -> None:
+        super().__init__("the head row of the log cannot be read: it was changed")
+
+
+class Entry(NamedTuple):
+    """An event to be appended. `method`, `fingerprint` and `answer` find the answer to a repeated request again; an
+    event that answers none has none of them. `answer`: the position of its snapshot in the answer, from 1."""
+
+    event: Event
+    method: str = ""
+    fingerprint: bytes | None = None
+    answer: int | None = None
+
+
+class Part(NamedTuple):
+    """One resource of the answer to an earlier request."""
+
+    request_id: str
+    actor: str
+    method: str
+    fingerprint: bytes
+    answer: int
+    revision: int
+    snapshot: bytes
+
+
+class EventRepository:
+    """The log as one session sees it."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def head(self, *, for_update: bool = False) -> LogHead | None:
+        """Where the log ends; None when there is no head row. `for_update` locks it on PostgreSQL. Raises
+        LogHeadUnreadable."""
+        statement = select(LogHeadRow.revision, LogHeadRow.hash).where(_HEAD)
+        rows = (await self._session.execute(statement.with_for_update() if for_update else statement)).all()
+        return head_from_row(rows[0]) if rows else None
+
+    async def append(self, entries: Sequence[Entry], before: LogHead, head: LogHead) -> None:
+        """Appends the events and moves the head. Raises Conflict when the head is not where it was."""
+        rows = [
+            {**entry.event._asdict(), "method": entry.method, "fingerprint": entry.fingerprint, "answer": entry.answer}
+            for entry in entries
+        ]
+        await insert_rows(self._session, EventRow, rows)
+        statement = update(LogHeadRow).where(
+            _HEAD, LogHeadRow.revision == before.revision, LogHeadRow.hash == before.hash
+        )
+        moved = await self._session.execute(
+            statement.values(revision=head.revision, hash=head.hash), execution_options={"synchronize_session": False}
+        )
+        if moved.rowcount != 1:  # type: ignore[attr-defined]
+            raise Conflict("the head of the log moved under the writer")
+
+    async def hash_of(self, revision: int) -> bytes | None:
+        """The hash of the event with this revision, if it exists."""
+        return await self._session.scalar(select(EventRow.hash).where(EventRow.revision == revision))
+
+    async def answers(self, request_ids: Sequence[str]) -> Iterable[Part]:
+        """What requests with these ids were answered."""
+        return map(Part._make, (await self._session.execute(_ANSWERS, {"ids": request_ids})).all())
+
+    async def forget_answers(self, before: Instant, limit: int) -> int:
+        """Lets the events that are older than `before` answer no repeated request any more: the oldest `limit` of them
+        and those of the same commit, as an answer is forgotten as a whole.
+
+        Returns how many were looked at: less than the limit when no more are that old.
+        """
+        session = self._session
+        start = await session.scalar(select(LogHeadRow.forgotten_revision).where(_HEAD)) or 0
+        times = select(EventRow.revision, EventRow.time).where(EventRow.revision > start)
+        last = _last_before(before, (await session.execute(times.order_by(EventRow.revision).limit(limit))).all())
+        if last is None:
+            return 0
+        following = select(EventRow.revision - 1).where(EventRow.revision > last[0], EventRow.time != last[1])
+        head = select(LogHeadRow.revision).where(_HEAD)
+        end: int = (
+            await session.scalar(following.order_by(EventRow.revision).limit(1)) or await session.scalar(head) or 0
+        )
+        old = update(EventRow).where(EventRow.answer.is_not(None), EventRow.revision > start, EventRow.revision <= end)
+        unsynchronized = {"synchronize_session": False}
+        # These columns are not hashed: the log stays as it was.
+        await session.execute(old.values(method="", fingerprint=None, answer=None), execution_options=unsynchronized)
+        moved = update(LogHeadRow).where(_HEAD).values(forgotten_revision=end)
+        await session.execute(moved, execution_options=unsynchronized)
+        return end - start
+
+
+def event_from_row(row: AnyRow | Sequence[Any]) -> Event:
+    """From a row that begins with EVENT_ATTRIBUTES. Raises EventUnreadable."""
+    values = row[: len(Event._fields)]
+    if tuple(map(type, values)) not in _EVENT_TYPES:
+        raise EventUnreadable(row[0])
+    event = Event._make(values)
+    entity_type = _ENTITY_TYPES.get(event.entity_type)
+    if entity_type is None or event.version < 1 or event.authenticated not in (0, 1):
+        raise EventUnreadable(event.revision)
+    return event._replace(entity_type=entity_type, authenticated=bool(event.authenticated))
+
+
+def head_from_row(row: AnyRow | Sequence[Any]) -> LogHead:
+    """From (revision, hash). Raises LogHeadUnreadable."""
+    revision, digest = row
+    if type(revision) is not int or revision < 0 or type(digest) is not bytes or len(digest) != len(GENESIS_HASH):
+        raise LogHeadUnreadable
+    return LogHead(revision, digest)
+
+
+def _answers() -> AnySelect:
+    statement = select(
+        EventRow.request_id,
+        EventRow.actor,
+        EventRow.method,
+        EventRow.fingerprint,
+        EventRow.answer,
+        EventRow.revision,
+        EventRow.snapshot,
+    )
+    return using(statement, EventRow, REQUEST_INDEX).where(answers_a_request(), one_of(EventRow.request_id, "ids"))
+
+
+_ANSWERS = _answers()
+
+
+def _last_before(before: Instant, times: Sequence[AnyRow]) -> tuple[int, int] | None:
+    """The last of these (revision, time) up to which all are older; None when the first is not."""
+    end = None
+    for revision, time in times:
+        if time >= before:
+            break
+        end = (revision, time)
+    return end

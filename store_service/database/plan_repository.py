@@ -1,0 +1,146 @@
+"""Plans in the database."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from store_service.database.bulk_writes import delete_rows, insert_rows, update_rows
+from store_service.database.dialects import one_of, using
+from store_service.database.models import QUEUE_INDEX, PlanRow, is_being_planned, is_leased, is_queued
+from store_service.database.orm import AnySelect
+from store_service.database.rows import PLANS
+from store_service.domain.instant import Instant
+from store_service.domain.plan import Plan
+
+# A priority that none has.
+_ABOVE_ALL = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Ids of queued plans of one priority and requester, oldest first."""
+
+    priority: int
+    requester: str
+    plan_ids: Sequence[str]
+
+
+class PlanRepository:
+    """Plans as one session sees them."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def get(self, ids: Sequence[str]) -> list[Plan]:
+        """Those of these that exist."""
+        return [PLANS.entity(row) for row in (await self._session.execute(_BY_ID, {"ids": ids})).all()]
+
+    async def save(self, changes: Sequence[tuple[Plan | None, Plan | None]]) -> None:
+        """Writes each change: as it was loaded (None: it is new) and as it is to be (None: it is to be removed).
+
+        Raises Conflict when a row is not in the version that was loaded.
+        """
+        created: list[dict[str, Any]] = []
+        changed: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+        purged: list[tuple[str, ...]] = []
+        for before, after in changes:
+            if after is None:
+                if before is not None:
+                    purged.append((before.id,))
+            elif before is None:
+                created.append(PLANS.values(after))
+            else:
+                columns, values = PLANS.changed_columns(before, after), PLANS.values(after)
+                row = {name: values[name] for name in columns}
+                changed[columns].append({**row, "key_id": before.id, "key_version": before.version})
+        if created:
+            await insert_rows(self._session, PlanRow, created)
+        for columns, rows in changed.items():
+            await update_rows(self._session, PlanRow, columns, rows)
+        if purged:
+            await delete_rows(self._session, PlanRow, ("id",), purged)
+
+    async def in_work(self) -> list[tuple[str, int]]:
+        """How many plans are being planned, by requester."""
+        return [(row[0], row[1]) for row in await self._session.execute(_IN_WORK)]
+
+    async def queued(self, now: Instant, limit: int) -> list[Candidates]:
+        """At least `limit` plans that can be claimed, if there are so many: enough of every requester. On PostgreSQL
+        their rows are locked, and rows that are locked already are left out."""
+        found: list[Candidates] = []
+        count, priority = 0, _ABOVE_ALL
+        while count < limit:
+            below: int | None = await self._session.scalar(_NEXT_PRIORITY, {"priority": priority, "now": now})
+            if below is None:
+                break
+            priority = below
+            by_requester: dict[str, list[str]] = {}
+            parameters = {"priority": priority, "now": now, "position": limit - 1}
+            for requester, plan_id in await self._session.execute(_OLDEST_OF_EACH, parameters):
+                by_requester.setdefault(requester, []).append(plan_id)
+                count += 1
+            found += [Candidates(priority, requester, sorted(ids)) for requester, ids in by_requester.items()]
+        return found
+
+    async def find_queued(self, now: Instant, limit: int) -> list[Plan]:
+        """Any plans that can be claimed, without locks. Only the id is filled in."""
+        statement = select(PlanRow.id).where(is_queued(), _is_due(PlanRow))
+        return [Plan.of(id=plan_id) for plan_id in await self._session.scalars(statement.limit(limit), {"now": now})]
+
+    async def with_lapsed_lease(self, now: Instant, limit: int) -> Sequence[str]:
+        """Ids of plans whose lease ran out; the longest overdue first."""
+        statement = select(PlanRow.id).where(is_leased(PlanRow), PlanRow.lease_expire_time <= now)
+        return (await self._session.scalars(statement.order_by(PlanRow.lease_expire_time).limit(limit))).all()
+
+
+_BY_ID = select(*PLANS.attributes).where(one_of(PlanRow.id, "ids"))
+_IN_WORK = select(PlanRow.created_by, func.count()).where(is_being_planned()).group_by(PlanRow.created_by)
+
+
+def _is_due(plan: type[PlanRow]) -> ColumnElement[bool]:
+    now = bindparam("now", type_=PlanRow.not_before_time.type)
+    return or_(plan.not_before_time.is_(None), plan.not_before_time <= now)
+
+
+def _next_priority() -> AnySelect:
+    statement = select(PlanRow.priority).where(is_queued(), PlanRow.priority < bindparam("priority"), _is_due(PlanRow))
+    return using(statement, PlanRow, QUEUE_INDEX).order_by(PlanRow.priority.desc()).limit(1)
+
+
+def _oldest_of_each() -> AnySelect:
+    """(requester, plan id): the oldest plans of every requester, up to a position.
+
+    Hops from one requester to the next in the index, however many plans each has, and from there to a range of ids.
+    """
+    priority = bindparam("priority", type_=PlanRow.priority.type)
+    waiting = and_(is_queued(), PlanRow.priority == priority)
+    first = using(select(func.min(PlanRow.created_by).label("name")), PlanRow, QUEUE_INDEX).where(waiting)
+    requester = first.cte("requester", recursive=True)
+    following = (
+        using(select(func.min(PlanRow.created_by)), PlanRow, QUEUE_INDEX)
+        .where(waiting, PlanRow.created_by > requester.c.name)
+        .scalar_subquery()
+    )
+    requester = requester.union_all(select(following).where(requester.c.name.is_not(None)))
+    own = aliased(PlanRow, name="own")
+    of_requester = and_(is_queued(own), own.priority == priority, own.created_by == requester.c.name, _is_due(own))
+    last_wanted = select(own.id).where(of_requester).order_by(own.id).limit(1).offset(bindparam("position"))
+    last = select(func.max(own.id)).where(of_requester)
+    up_to = func.coalesce(
+        *(using(each, own, QUEUE_INDEX).correlate(requester).scalar_subquery() for each in (last_wanted, last))
+    )
+    statement = select(requester.c.name, PlanRow.id).where(
+        waiting, PlanRow.created_by == requester.c.name, PlanRow.id <= up_to, _is_due(PlanRow)
+    )
+    return using(statement, PlanRow, QUEUE_INDEX).with_for_update(of=PlanRow, skip_locked=True)
+
+
+_NEXT_PRIORITY = _next_priority()
+_OLDEST_OF_EACH = _oldest_of_each()

@@ -1,0 +1,195 @@
+"""Proposals in the database."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, bindparam, func, or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from store_service.commands.working_set import ReadyQuery
+from store_service.database.bulk_writes import delete_rows, insert_rows, update_rows
+from store_service.database.dialects import one_of, one_of_these, using
+from store_service.database.models import (
+    READY_ACTION_INDEX,
+    READY_INDEX,
+    DependencyRow,
+    ProposalRow,
+    can_expire,
+    is_leased,
+    is_present,
+    is_ready,
+)
+from store_service.database.orm import AnySelect
+from store_service.database.rows import PROPOSALS
+from store_service.domain.instant import Instant
+from store_service.domain.proposal import Proposal
+
+# More action names than this are first reduced to those that have a ready proposal: each costs a statement.
+_MANY_ACTIONS = 4
+
+
+class ProposalRepository:
+    """Proposals as one session sees them."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def get(self, ids: Sequence[str]) -> list[Proposal]:
+        """Those of these that exist."""
+        return [PROPOSALS.entity(row) for row in (await self._session.execute(_BY_ID, {"ids": ids})).all()]
+
+    async def save(self, changes: Sequence[tuple[Proposal | None, Proposal | None]]) -> None:
+        """Writes each change: as it was loaded (None: it is new) and as it is to be (None: it is to be removed).
+
+        Raises Conflict when a row is not in the version that was loaded.
+        """
+        created: list[dict[str, Any]] = []
+        changed: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+        purged: list[Proposal] = []
+        for before, after in changes:
+            if after is None:
+                if before is not None:
+                    purged.append(before)
+            elif before is None:
+                created.append(PROPOSALS.values(after))
+            else:
+                columns, values = PROPOSALS.changed_columns(before, after), PROPOSALS.values(after)
+                row = {name: values[name] for name in columns}
+                changed[columns].append({**row, "key_id": before.id, "key_version": before.version})
+        if created:
+            await insert_rows(self._session, ProposalRow, created)
+        for columns, rows in changed.items():
+            await update_rows(self._session, ProposalRow, columns, rows)
+        if purged:
+            await delete_rows(self._session, ProposalRow, ("id",), [(each.id,) for each in purged])
+        await self._save_dependencies(changes, purged)
+
+    async def _save_dependencies(
+        self, changes: Sequence[tuple[Proposal | None, Proposal | None]], purged: Sequence[Proposal]
+    ) -> None:
+        needed = [
+            {"depends_on_id": needed_id, "proposal_id": after.id}
+            for before, after in changes
+            if before is None and after is not None
+            for needed_id in after.depends_on
+        ]
+        if needed:
+            await insert_rows(self._session, DependencyRow, needed)
+        if purged:
+            await delete_rows(self._session, DependencyRow, ("depends_on_id",), [(each.id,) for each in purged])
+            not_needed = [(needed_id, each.id) for each in purged for needed_id in each.depends_on]
+            if not_needed:
+                await delete_rows(self._session, DependencyRow, ("depends_on_id", "proposal_id"), not_needed)
+
+    async def ids_of_plans(self, plan_ids: Sequence[str]) -> list[tuple[str, str]]:
+        """(plan id, proposal id) for all proposals of these plans."""
+        return [(row[0], row[1]) for row in await self._session.execute(_OF_PLANS, {"ids": plan_ids})]
+
+    async def dependents(self, ids: Sequence[str], *, transitive: bool) -> list[tuple[str, str]]:
+        """(proposal id, id of one that waits for it), for these, and for those that were found when `transitive`."""
+        statement = _DEPENDENTS_TRANSITIVE if transitive else _DEPENDENTS
+        return [(row[0], row[1]) for row in await self._session.execute(statement, {"ids": ids})]
+
+    async def ready(self, query: ReadyQuery, now: Instant, limit: int) -> list[str]:
+        """Ids of proposals that can be claimed: highest priority first, then oldest. On PostgreSQL their rows are
+        locked, and rows that are locked already are left out."""
+        if not query.action_names or query.plan_id:
+            statement = _READY if not query.plan_id else _READY_OF_PLAN
+            if query.action_names:
+                statement = statement.where(one_of_these(ProposalRow.action_name, sorted(query.action_names)))
+            parameters = {"now": now, "count": limit} | ({"plan_id": query.plan_id} if query.plan_id else {})
+            return [row[0] for row in await self._session.execute(statement, parameters)]
+        names = query.action_names
+        if len(names) > _MANY_ACTIONS:
+            names = names.intersection(await self.ready_actions())
+        found: list[tuple[int, str]] = []
+        for name in names:
+            rows = await self._session.execute(_READY_OF_ACTION, {"name": name, "now": now, "count": limit})
+            found += [(-row[1], row[0]) for row in rows]
+        found.sort()
+        return [proposal_id for _, proposal_id in found[:limit]]
+
+    async def ready_actions(self) -> Sequence[str]:
+        """The names of actions that have ready proposals, whether their time has come or not."""
+        return (await self._session.scalars(_READY_ACTIONS)).all()
+
+    async def find_ready(self, query: ReadyQuery, now: Instant, limit: int) -> list[Proposal]:
+        """As `ready`, for a query of one action or one plan, and without locks. Only the id, the action and the plan
+        are filled in."""
+        if query.plan_id:
+            statement, parameters = _FOUND_OF_PLAN, {"plan_id": query.plan_id}
+        else:
+            [name] = query.action_names
+            statement, parameters = _FOUND_OF_ACTION, {"name": name}
+        rows = await self._session.execute(statement, {**parameters, "now": now, "count": limit})
+        return [Proposal.of(id=row[0], action_name=row[2], plan_id=row[3]) for row in rows]
+
+    async def expired(self, now: Instant, limit: int) -> Sequence[str]:
+        """Ids of proposals that waited longer than they may; the longest overdue first."""
+        statement = select(ProposalRow.id).where(can_expire(), ProposalRow.expire_time <= now)
+        return (await self._session.scalars(statement.order_by(ProposalRow.expire_time).limit(limit))).all()
+
+    async def with_lapsed_lease(self, now: Instant, limit: int) -> Sequence[str]:
+        """Ids of proposals whose lease ran out; the longest overdue first."""
+        statement = select(ProposalRow.id).where(is_leased(ProposalRow), ProposalRow.lease_expire_time <= now)
+        return (await self._session.scalars(statement.order_by(ProposalRow.lease_expire_time).limit(limit))).all()
+
+
+_BY_ID = select(*PROPOSALS.attributes).where(one_of(ProposalRow.id, "ids"))
+_OF_PLANS = select(ProposalRow.plan_id, ProposalRow.id).where(
+    is_present(ProposalRow.plan_id), one_of(ProposalRow.plan_id, "ids")
+)
+
+
+def _dependents_transitive() -> AnySelect:
+    reached = select(DependencyRow.depends_on_id.label("id")).where(one_of(DependencyRow.depends_on_id, "ids"))
+    found = reached.cte("reached", recursive=True)
+    found = found.union(select(DependencyRow.proposal_id).join(found, DependencyRow.depends_on_id == found.c.id))
+    return select(DependencyRow.depends_on_id, DependencyRow.proposal_id).join(
+        found, DependencyRow.depends_on_id == found.c.id
+    )
+
+
+_DEPENDENTS = select(DependencyRow.depends_on_id, DependencyRow.proposal_id).where(
+    one_of(DependencyRow.depends_on_id, "ids")
+)
+_DEPENDENTS_TRANSITIVE = _dependents_transitive()
+
+
+def _in_time() -> ColumnElement[bool]:
+    now = bindparam("now", type_=ProposalRow.not_before_time.type)
+    due = or_(ProposalRow.not_before_time.is_(None), ProposalRow.not_before_time <= now)
+    return due & or_(ProposalRow.expire_time.is_(None), ProposalRow.expire_time > now)
+
+
+def _ready(*conditions: ColumnElement[bool]) -> AnySelect:
+    return (
+        select(ProposalRow.id, ProposalRow.priority, ProposalRow.action_name, ProposalRow.plan_id)
+        .where(*conditions, is_ready(), _in_time())
+        .order_by(ProposalRow.priority.desc(), ProposalRow.id)
+        .limit(bindparam("count"))
+    )
+
+
+def _ready_actions() -> AnySelect:
+    """Hops from one action to the next in the index, however many proposals each has."""
+    first = using(select(func.min(ProposalRow.action_name).label("name")), ProposalRow, READY_ACTION_INDEX)
+    action = first.where(is_ready()).cte("action", recursive=True)
+    following = (
+        using(select(func.min(ProposalRow.action_name)), ProposalRow, READY_ACTION_INDEX)
+        .where(is_ready(), ProposalRow.action_name > action.c.name)
+        .scalar_subquery()
+    )
+    action = action.union_all(select(following).where(action.c.name.is_not(None)))
+    return select(action.c.name).where(action.c.name.is_not(None))
+
+
+_FOUND_OF_ACTION = using(_ready(ProposalRow.action_name == bindparam("name")), ProposalRow, READY_ACTION_INDEX)
+_FOUND_OF_PLAN = _ready(ProposalRow.plan_id == bindparam("plan_id"), is_present(ProposalRow.plan_id))
+_READY = using(_ready(), ProposalRow, READY_INDEX).with_for_update(skip_locked=True)
+_READY_OF_ACTION = _FOUND_OF_ACTION.with_for_update(skip_locked=True)
+_READY_OF_PLAN = _FOUND_OF_PLAN.with_for_update(skip_locked=True)
+_READY_ACTIONS = _ready_actions()

@@ -1,0 +1,1 @@
+"""What is special about a SQLite file: its driver, its lock, copies of it."""

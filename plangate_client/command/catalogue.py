@@ -1,7 +1,8 @@
-"""`plangate catalogue from-worker`: the catalogue of a Python worker's actions."""
+"""`plangate catalogue`: catalogues made of what exists: API descriptions, and a Python worker's actions."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +14,7 @@ group = typer.Typer(
     name="catalogue", no_args_is_help=True, rich_markup_mode=None, help="Catalogues made from what there is."
 )
 
-
-@group.callback()
-def _group() -> None:
-    """Keeps `from-worker` a subcommand of its own."""
+MAX_NOTES_SHOWN = 200
 
 
 @group.command("from-worker")
@@ -43,3 +41,73 @@ def from_worker(
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise CommandFailed(f"cannot write {output}: {error.strerror}") from error
+
+
+@group.command("import")
+def import_(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="An MCP server's tools/list answer, an OpenAPI or Swagger file, or function definitions, as JSON or "
+            "YAML; - reads standard input.",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write there instead of standard output.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="PATTERN", help="Actions named like this; may be repeated.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the output file if there is one.")] = False,
+) -> None:
+    """Make a catalogue, and say everything that had to be changed."""
+    from plangate_client.command.output.console import remarks
+    from plangate_core.catalogue.importing.imported import ImportRefused
+    from plangate_core.catalogue.importing.importer import import_catalogue
+    from plangate_core.text.printable import visible
+
+    try:
+        draft = import_catalogue(_read(source), only or ())
+    except ImportRefused as error:
+        raise CommandFailed(f"{source}: {error}", ExitStatus.USAGE) from error
+    if output is None:
+        sys.stdout.write(draft.text)
+    else:
+        _write(output, draft.text, force=force)
+    out = remarks()
+    told = [*draft.notes, *(f"check: {warning}" for warning in draft.warnings)]
+    for note in told[:MAX_NOTES_SHOWN]:
+        out.print(f"! {visible(note)}", soft_wrap=True)
+    if len(told) > MAX_NOTES_SHOWN:
+        out.print(f"! and {len(told) - MAX_NOTES_SHOWN} notes more")
+    where = f" in {output}" if output else ""
+    out.print(
+        f"{draft.actions} actions{where}. None may run yet: write a policy, then `plangate check`.", soft_wrap=True
+    )
+
+
+def _read(source: str) -> str:
+    from plangate_core.catalogue.importing.importer import MAX_SOURCE_BYTES
+    from plangate_core.process.regular_file import read_regular_file
+
+    try:
+        if source == "-":
+            data = sys.stdin.buffer.read(MAX_SOURCE_BYTES + 1)
+        else:
+            data = read_regular_file(Path(source), MAX_SOURCE_BYTES + 1)
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise CommandFailed(f"cannot read {source}: {error.strerror or error}", ExitStatus.USAGE) from error
+    except UnicodeDecodeError as error:
+        raise CommandFailed(f"{source} is not UTF-8", ExitStatus.USAGE) from error
+
+
+def _write(output: Path, text: str, *, force: bool) -> None:
+    try:
+        with output.open("w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise CommandFailed(f"{output} exists: --force replaces it", ExitStatus.USAGE) from error
+    except OSError as error:
+        raise CommandFailed(f"cannot write {output}: {error.strerror}", ExitStatus.USAGE) from error

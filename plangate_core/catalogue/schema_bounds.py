@@ -111,9 +111,7 @@ class SchemaGraph:
             if len(pattern) > MAX_PATTERN_LENGTH:
                 self._faults.append(((*path, keyword), f"a pattern is longer than {MAX_PATTERN_LENGTH} characters"))
                 continue
-            try:
-                jsonschema_rs.validator_for({"pattern": pattern}, pattern_options=pattern_options())
-            except jsonschema_rs.ValidationError:
+            if not pattern_is_usable(pattern):
                 message = f"the pattern {truncate(pattern, 80)!r} cannot be used: it is wrong, or unfolds to too much"
                 self._faults.append(((*path, keyword), message))
 
@@ -189,6 +187,17 @@ def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, JsonPath, Any]]:
             yield from ((keyword, (index,), child) for index, child in enumerate(held))
         elif isinstance(held, (dict, bool)):
             yield keyword, (), held
+
+
+def pattern_is_usable(pattern: str) -> bool:
+    """Whether the pattern can be matched here: not too long, well-formed, not too much when it is unfolded."""
+    if len(pattern) > MAX_PATTERN_LENGTH:
+        return False
+    try:
+        jsonschema_rs.validator_for({"pattern": pattern}, pattern_options=pattern_options())
+    except jsonschema_rs.ValidationError:
+        return False
+    return True
 
 
 def pattern_options() -> jsonschema_rs.FancyRegexOptions:

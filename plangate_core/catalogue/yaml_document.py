@@ -48,13 +48,18 @@ def read_text(path: Path, kind: str) -> str:
         raise DocumentInvalid(f"the {kind} file is not UTF-8", line=line, column=1, source=str(path)) from error
 
 
-def parse_document(text: str) -> Document:
+def needs_quotes(text: str) -> bool:
+    """Whether a text that stands without quotes would be read as a number here, though YAML 1.1 takes it for text."""
+    return _NUMBER_OF_YAML_1_2.fullmatch(text) is not None
+
+
+def parse_document(text: str, *, max_bytes: int = MAX_BYTES, max_nodes: int = MAX_NODES) -> Document:
     """Read one YAML document. Raises DocumentInvalid where nothing can be made of the text.
 
     What is wrong with single values is recorded in the document, whose `raise_faults` must be called.
     """
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise DocumentInvalid(f"the text is larger than {MAX_BYTES} bytes")
+    if len(text.encode("utf-8", "surrogatepass")) > max_bytes:
+        raise DocumentInvalid(f"the text is larger than {max_bytes} bytes")
     if _JSON.match(text):
         # JSON writes characters beyond U+FFFF as two escapes, which YAML does not join.
         text = _SURROGATE_PAIR.sub(_joined, text)
@@ -74,7 +79,7 @@ def parse_document(text: str) -> Document:
         raise DocumentInvalid("not YAML") from error
     if root is None:
         raise DocumentInvalid("the text is empty", line=1, column=1)
-    reader = _Reader()
+    reader = _Reader(max_bytes, max_nodes)
     value = reader.read(root, ())
     return Document(value, reader.places, reader.ends, reader.faults, reader.inexact)
 
@@ -108,7 +113,9 @@ def _at(node: yaml.Node | yaml.Event, message: str) -> DocumentInvalid:
 class _Reader:
     """Turns composed nodes into plain values. Walks an aliased node once for every place it appears in."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_characters: int, max_nodes: int) -> None:
+        self._max_characters = max_characters
+        self._max_nodes = max_nodes
         self.places: dict[YamlPath, Place] = {}
         self.ends: dict[YamlPath, Place] = {}
         self.faults: list[tuple[YamlPath, Place, str]] = []
@@ -118,8 +125,8 @@ class _Reader:
 
     def read(self, node: yaml.Node, path: YamlPath) -> Any:
         self._nodes += 1
-        if self._nodes > MAX_NODES:
-            raise _at(node, f"more than {MAX_NODES} values, counting what aliases repeat")
+        if self._nodes > self._max_nodes:
+            raise _at(node, f"more than {self._max_nodes} values, counting what aliases repeat")
         if isinstance(node, yaml.ScalarNode):
             self._count_text(node)
         if len(path) > MAX_DEPTH:
@@ -143,8 +150,8 @@ class _Reader:
     def _count_text(self, node: yaml.ScalarNode) -> None:
         # A long text that is repeated takes no memory here, but where it is written out: as the digest's input.
         self._characters += len(node.value)
-        if self._characters > MAX_BYTES:
-            raise _at(node, f"more than {MAX_BYTES} characters, counting what aliases repeat")
+        if self._characters > self._max_characters:
+            raise _at(node, f"more than {self._max_characters} characters, counting what aliases repeat")
 
     def _pairs(self, node: yaml.MappingNode, path: YamlPath) -> Iterator[tuple[str, yaml.Node]]:
         seen: set[str] = set()

@@ -2,7 +2,7 @@
 
 A catalogue that fits is shown whole: then the opening of every prompt is the same, and caches hit. From a larger one
 the actions that share most words with the request, rare words counting most, are shown whole while half of the room
-lasts; the others follow shortened, in the same order, while the rest lasts.
+lasts; the others follow shortened, in the same order, while the rest lasts. Where all fit shortened, all are shown.
 
 This is plain word matching: in a catalogue of hundreds, descriptions should hold the words that people use. What is
 shown shortened may be the right action all the same, where a request is in another language than the catalogue.
@@ -55,7 +55,10 @@ def _chosen(catalogue: Catalogue, prompt: str, context: Mapping[str, Any], room:
     sizes = _sizes(catalogue)
     ranked = _ranked(catalogue, prompt, context)
     levels: dict[int, int] = {}
-    left = room // 2
+    briefly = sum(sizes[_BRIEF])
+    # Where all can be shown shortened, all are.
+    share = room - briefly if briefly <= 3 * room // 4 else room // 2
+    left = share
     for index in ranked:
         # Of what fits best more is shown, but never so much that little else is.
         level = next((level for level in (_WHOLE, _WITHOUT_DESCRIPTIONS) if sizes[level][index] <= left), None)
@@ -63,7 +66,7 @@ def _chosen(catalogue: Catalogue, prompt: str, context: Mapping[str, Any], room:
             break
         levels[index] = level
         left -= sizes[level][index]
-    left += room - room // 2
+    left += room - share
     for index in ranked:
         if index not in levels and sizes[_BRIEF][index] <= left:
             levels[index] = _BRIEF

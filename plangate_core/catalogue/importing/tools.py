@@ -1,0 +1,60 @@
+"""Tool lists: MCP's `tools/list`, OpenAI's function definitions, Anthropic's tools."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from plangate_core.catalogue.importing.imported import Imported, ImportRefused, texts
+
+_SCHEMA_FIELDS = ("inputSchema", "input_schema", "parameters")
+
+
+def tool_entries(document: Any) -> list[Any] | None:
+    """The list of tools in a document, however it is wrapped; None when it is no such document."""
+    if isinstance(document, Mapping):
+        for key in ("result", "tools", "functions"):
+            if key in document:
+                return tool_entries(document[key])
+        return [document] if _looks_like_tool(document) else None
+    if isinstance(document, list) and any(map(_looks_like_tool, document)):
+        return document
+    return None
+
+
+def import_tools(entries: list[Any]) -> Imported:
+    """The tools as actions. Raises ImportRefused for a list that is none of tools."""
+    imported = Imported()
+    for index, entry in enumerate(entries):
+        tool = entry.get("function", entry) if isinstance(entry, Mapping) else None
+        if not isinstance(tool, Mapping) or not isinstance(tool.get("name"), str):
+            raise ImportRefused(f"entry {index + 1} is no tool: it has no name")
+        name = tool["name"]
+        if entry.get("type", "function") not in ("function", "custom"):
+            imported.left_out.append(f"left out {name}: a tool of the type {entry['type']!r} is the provider's own")
+            continue
+        parameters: dict[str, Any] = next((tool[key] for key in _SCHEMA_FIELDS if isinstance(tool.get(key), dict)), {})
+        annotations = tool.get("annotations")
+        described = next(texts(tool.get("description"), tool.get("title")), "")
+        imported.add(name, described, parameters, risk=_risk(annotations if isinstance(annotations, Mapping) else {}))
+    return imported
+
+
+def _looks_like_tool(entry: Any) -> bool:
+    if not isinstance(entry, Mapping):
+        return False
+    tool = entry.get("function", entry)
+    return (
+        isinstance(tool, Mapping)
+        and "name" in tool
+        and ("description" in tool or bool(set(_SCHEMA_FIELDS) & tool.keys()))
+    )
+
+
+def _risk(annotations: Mapping[str, Any]) -> str | None:
+    """By what the server says of its tool, which is a hint. None: nobody judged it, and policy takes it as high."""
+    if annotations.get("readOnlyHint") is True:
+        return "low"
+    if annotations.get("destructiveHint") is True:
+        return "high"
+    return "medium" if annotations.get("destructiveHint") is False else None

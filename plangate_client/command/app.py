@@ -139,10 +139,11 @@ _SECTIONS: dict[str, tuple[Callable[..., None] | str, ...]] = {
         decisions.cancel,
     ),
     "Look": (lists.plans, lists.proposals, logbook.log, lists.whoami),
-    "Run": (work.work, "catalogue", agents.mcp),
+    "Run": (work.work, "catalogue", "mcp"),
     "Policy and models": (plans.simulate, servers.policy, servers.replay, servers.model),
     "Servers": (up.up, servers.store, "credentials", protos.protos),
 }
+app.add_typer(agents.group)
 app.add_typer(credentials.group)
 app.add_typer(inbox.group)
 app.add_typer(catalogue.group)

@@ -58,7 +58,7 @@ def agent(pair: Pair, *options: str) -> Client:
         "PLANGATE_PLANNER_TARGET": pair.planner_address,
         "PLANGATE_ACTOR": "agent",
     }
-    arguments = ["-m", "plangate_client", "mcp", *options]
+    arguments = ["-m", "plangate_client", "mcp", "serve", *options]
     return Client(stdio_client(StdioServerParameters(command=sys.executable, args=arguments, env=environment)))
 
 

@@ -30,7 +30,7 @@ from store_service.domain.actor import Actor
 from store_service.domain.canonical import canonical_object
 from store_service.domain.proposal import ProposalDraft
 from store_service.engine.writer import Writer
-from store_service.messages.encoding import snapshot_to_bytes
+from store_service.messages.log_rules import log_rules
 
 FEW = 1_000
 MANY = 1_000_000
@@ -52,7 +52,7 @@ class Growth:
 async def fill(url: str, proposals: int) -> tuple[float, float]:
     """Create so many pending proposals; resident MiB of this process after a tenth of them, and after all."""
     database = await open_database(url)
-    writer = Writer(database, clock=SystemClock(), encode_snapshot=snapshot_to_bytes)
+    writer = Writer(database, clock=SystemClock(), log_rules=log_rules())
     await writer.start()
     actor = Actor("alice", frozenset({"planner"}))
     numbers = iter(range(proposals))

@@ -29,7 +29,7 @@ from store_service.domain.actor import Actor
 from store_service.domain.canonical import canonical_object
 from store_service.domain.proposal import ProposalDraft
 from store_service.engine.writer import Writer
-from store_service.messages.encoding import snapshot_to_bytes
+from store_service.messages.log_rules import log_rules
 
 _ALICE = Actor("alice", frozenset({"planner"}))
 _BOB = Actor("bob", frozenset({"reviewer"}))
@@ -82,7 +82,7 @@ async def _measure(what: str, in_flight: int, seconds: float, step: Callable[[],
 
 async def _run(url: str, seconds: float, profiled: str, sizes: list[int], with_request_ids: bool) -> None:
     database = await open_database(url)
-    writer = Writer(database, clock=SystemClock(), encode_snapshot=snapshot_to_bytes)
+    writer = Writer(database, clock=SystemClock(), log_rules=log_rules())
     await writer.start()
     made: list[str] = []
     number = 0

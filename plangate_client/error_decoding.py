@@ -49,6 +49,7 @@ _BY_REASON: dict[str, type[PlangateError]] = {
     "READ_TIMED_OUT": errors.ReadTimedOut,
     "PROVIDER_TIMEOUT": errors.ProviderTimeout,
     "REVISION_OUT_OF_RANGE": errors.RevisionOutOfRange,
+    "LOG_MISMATCH": errors.LogMismatch,
     "INTERNAL": errors.InternalFailure,
 }
 

@@ -23,6 +23,7 @@
     ├── DeadlineExceeded
     │   ├── DeadlineTooShort  ReadTimedOut  ProviderTimeout
     ├── Unimplemented
+    ├── LogMismatch               DATA_LOSS: somebody changed the store's database; the proposal is left as it is
     └── InternalFailure
 
 `error_decoding` chooses a type by ErrorInfo's reason; where that is absent (a proxy, gRPC itself) by the status code.
@@ -300,6 +301,10 @@ class ProviderTimeout(DeadlineExceeded):
 
 class Unimplemented(PlangateError):
     """The server does not offer this call."""
+
+
+class LogMismatch(PlangateError):
+    """The stored proposal is not what the log says of it: somebody changed the store's database."""
 
 
 class InternalFailure(PlangateError):

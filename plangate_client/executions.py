@@ -109,3 +109,32 @@ class Executions:
         return await self._calls.unary(
             self._stub.FailProposal, request, repeatable=True, timeout_seconds=timeout_seconds
         )
+
+    async def resolve(
+        self,
+        proposal_id: str,
+        *,
+        expected_version: int,
+        done: bool,
+        reason: str,
+        retry: bool = False,
+        result: Struct | None = None,
+        request_id: str | None = None,
+        validate_only: bool = False,
+    ) -> proposal_pb2.Proposal:
+        """Say whether an UNRESOLVED proposal's action was carried out.
+
+        :param retry: when it was not: have it executed again under the approvals it has, instead of FAILED.
+        :param result: when it was: what came out.
+        """
+        request = store_pb2.ResolveProposalRequest(
+            id=proposal_id,
+            expected_version=expected_version,
+            resolution=store_pb2.RESOLUTION_DONE if done else store_pb2.RESOLUTION_NOT_DONE,
+            reason=reason,
+            retry=retry,
+            result=result,
+            request_id=request_id or new_request_id(),
+            validate_only=validate_only,
+        )
+        return await self._calls.unary(self._stub.ResolveProposal, request, repeatable=True)

@@ -55,6 +55,27 @@ class Reviews:
         )
         return [*(await self._calls.unary(self._stub.BatchApproveProposals, request, repeatable=True)).proposals]
 
+    async def break_glass(
+        self,
+        proposal_id: str,
+        *,
+        expected_version: int,
+        reason: str,
+        args_digest: str = "",
+        request_id: str | None = None,
+        validate_only: bool = False,
+    ) -> proposal_pb2.Proposal:
+        """One admin's part in having a proposal executed without its review; the second distinct admin's counts."""
+        request = store_pb2.BreakGlassRequest(
+            id=proposal_id,
+            expected_version=expected_version,
+            args_digest=args_digest,
+            reason=reason,
+            request_id=request_id or new_request_id(),
+            validate_only=validate_only,
+        )
+        return await self._calls.unary(self._stub.BreakGlass, request, repeatable=True)
+
     async def withdraw_approval(
         self,
         proposal_id: str,

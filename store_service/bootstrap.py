@@ -27,7 +27,7 @@ from store_service.engine.failpoints import FailPoints
 from store_service.engine.writer import Writer
 from store_service.event_log.checkpoints import CheckpointKey
 from store_service.event_log.recent_events import RecentEvents
-from store_service.messages.encoding import snapshot_to_bytes
+from store_service.messages.log_rules import log_rules
 from store_service.settings import StoreSettings
 from store_service.sweeper import Sweeper
 
@@ -79,7 +79,7 @@ class StoreServer:
         writer = Writer(
             database,
             clock=self._clock,
-            encode_snapshot=snapshot_to_bytes,
+            log_rules=log_rules(settings.planner_identity),
             rules=settings.rules(),
             options=settings.writer_options(),
             fail_points=self._fail_points,

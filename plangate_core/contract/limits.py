@@ -9,6 +9,10 @@ import re
 
 MAX_BATCH = 100
 """Entries of a batch call, and proposals or plans that one claim takes."""
+MAX_NOTICES = 100
+"""Notices, and approvals that do not count any more, that a proposal keeps: the newest."""
+MAX_ASSUMED = 100
+MAX_EFFECT_KEY_CHARACTERS = 256
 MAX_JOBS = 100
 MAX_LABELS = 64
 MAX_DEPENDENCIES = 64

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from plangate.store.v1 import proposal_pb2, store_service_pb2_grpc
 from plangate.store.v1 import store_service_pb2 as rpc
-from plangate.store.v1 import store_service_pb2_grpc
 
 from plangate_core.contract.limits import MAX_BATCH
 from store_service.api.call import Context, Encoded, Writes, allowed, deadline_of, waiting_time
@@ -123,4 +123,5 @@ class ProposalServicer(store_service_pb2_grpc.ProposalServiceServicer):
     async def _write(self, command: Command, context: Context) -> bytes:
         """For RPCs that answer with the one proposal they changed."""
         answer = await self._writer.execute(command, deadline=deadline_of(context))
-        return answer.snapshots[0]
+        consequences = repeated_to_bytes(proposal_pb2.Proposal.CONSEQUENCES_FIELD_NUMBER, answer.consequences)
+        return answer.snapshots[0] + consequences

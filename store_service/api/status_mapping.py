@@ -40,6 +40,7 @@ STATUS_OF: Mapping[type[Exception], tuple[grpc.StatusCode, str]] = {
     RoleMissing: (_Code.PERMISSION_DENIED, "ROLE_MISSING"),
     errors.NotTheCreator: (_Code.PERMISSION_DENIED, "ROLE_MISSING"),
     errors.ReviewerRoleMissing: (_Code.PERMISSION_DENIED, "REVIEWER_ROLE_MISSING"),
+    errors.LogMismatch: (_Code.DATA_LOSS, "LOG_MISMATCH"),
     errors.Overloaded: (_Code.RESOURCE_EXHAUSTED, "OVERLOADED"),
     WatchTooSlow: (_Code.RESOURCE_EXHAUSTED, "WATCH_TOO_SLOW"),
     errors.Draining: (_Code.UNAVAILABLE, "DRAINING"),
@@ -95,7 +96,7 @@ def _facts(error: Exception) -> tuple[dict[str, str], list[Message]]:
             return {}, [_bad_request("page_token", "does not belong to this request", "INVALID_PAGE_TOKEN")]
         case errors.PlanNotFound(plan_id=plan_id):
             return {"id": plan_id}, [_resource("plangate.plan.v1.Plan", plan_id)]
-        case errors.ProposalNotFound(proposal_id=proposal_id):
+        case errors.ProposalNotFound(proposal_id=proposal_id) | errors.LogMismatch(proposal_id=proposal_id):
             return {"id": proposal_id}, [_resource("plangate.store.v1.Proposal", proposal_id)]
         case errors.RequestIdReused(request_id=request_id):
             return {"request_id": request_id}, []

@@ -9,8 +9,10 @@ class Answer:
 
     revisions: where the log has them; empty for validate_only.
     replayed: this answer was given before, to the same request_id.
+    consequences: of validate_only, the other proposals that would change, as they would be, without arguments.
     """
 
     snapshots: tuple[bytes, ...]
     revisions: tuple[int, ...] = ()
     replayed: bool = False
+    consequences: tuple[bytes, ...] = ()

@@ -11,6 +11,7 @@ from store_service.domain import execution, limits, review
 from store_service.domain.errors import InvalidField
 from store_service.domain.instant import Micros
 from store_service.domain.lease import Failure
+from store_service.domain.proposal import ProposalState
 from store_service.domain.sizes import proposal_weight, struct_weight
 
 
@@ -221,5 +222,7 @@ class ExpireLease(OnProposal):
 
     def apply(self, transaction: Transaction) -> None:
         proposal = transaction.find_proposal(self.proposal_id)
-        if proposal is not None and proposal.lease_ran_out(transaction.now):
+        if proposal is None or proposal.state is not ProposalState.EXECUTING:
+            return
+        if proposal.lease_ran_out(transaction.now) and transaction.is_logged(proposal.id):
             transaction.save(execution.expire_lease(proposal, self.actor, transaction.now), answers=True)

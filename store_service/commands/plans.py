@@ -31,7 +31,7 @@ class CreatePlan(Command):
         check_plan(self.draft)
 
     def collect(self, needs: Needs) -> None:
-        pass
+        needs.effect_keys.update(job.effect_key for job in self.draft.jobs if job.effect_key)
 
     def apply(self, transaction: Transaction) -> None:
         plan, kind = planning.create(transaction.new_id(), self.draft, self.actor, transaction.now, transaction.rules)
@@ -126,6 +126,10 @@ class CompletePlanning(OnPlan):
     def check(self) -> None:
         super().check()
         check_generated(self.generated)
+
+    def collect(self, needs: Needs) -> None:
+        super().collect(needs)
+        needs.effect_keys.update(job.effect_key for job in self.generated.jobs if job.effect_key)
 
     def apply(self, transaction: Transaction) -> None:
         change = planning.complete(self.target(transaction), self.actor, self.attempt, transaction.now, self.generated)
@@ -249,7 +253,7 @@ def _save_with_proposals(transaction: Transaction, change: tuple[Plan, EventKind
         transaction.save_plan(change, answers=True)
         return
     plan, born = planning.with_proposals(
-        plan, transaction.actor, transaction.now, transaction.rules, transaction.new_id
+        plan, transaction.actor, transaction.now, transaction.rules, transaction.new_id, transaction.of_effect
     )
     transaction.save_plan((plan, kind), answers=True)
     for proposal, proposal_kind, comment in born:

@@ -1,6 +1,6 @@
 """Writes of planners and reviewers to proposals."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,9 +10,10 @@ from store_service.commands.command import Command
 from store_service.commands.validation import check_new_proposal, check_proposal
 from store_service.commands.working_set import Needs, Transaction
 from store_service.domain import limits, review
+from store_service.domain.dependencies import same_effect_notice
 from store_service.domain.errors import InvalidField, NotTheCreator, StoreError
 from store_service.domain.lease import Failure
-from store_service.domain.proposal import UPDATABLE_FIELDS, Proposal, ProposalDraft, ProposalState
+from store_service.domain.proposal import UPDATABLE_FIELDS, Notice, Proposal, ProposalDraft, ProposalState
 from store_service.domain.sizes import struct_weight
 
 
@@ -34,15 +35,12 @@ class CreateProposal(Command):
 
     def collect(self, needs: Needs) -> None:
         needs.proposals.update(self.draft.depends_on)
+        if self.draft.effect_key:
+            needs.effect_keys.add(self.draft.effect_key)
 
     def apply(self, transaction: Transaction) -> None:
-        waiting_for = 0
-        for position, needed in enumerate(self.draft.depends_on):
-            dependency = transaction.find_proposal(needed)
-            if dependency is None or (dependency.has_ended and dependency.state is not ProposalState.EXECUTED):
-                state = "does not exist" if dependency is None else f"is {dependency.state.value}"
-                raise InvalidField(f"proposal.depends_on[{position}]", f"proposal {needed} {state}")
-            waiting_for += dependency.state is not ProposalState.EXECUTED
+        waiting_for = _unfinished(transaction, self.draft.depends_on)
+        others = transaction.of_effect(self.draft.effect_key) if self.draft.effect_key else []
         change = review.create(
             transaction.new_id(),
             self.draft,
@@ -51,6 +49,7 @@ class CreateProposal(Command):
             transaction.rules,
             submit=self.submit,
             waiting_for=waiting_for,
+            notices=tuple(same_effect_notice(other, transaction.now) for other in others),
         )
         transaction.save(change, answers=True)
 
@@ -98,12 +97,42 @@ class UpdateProposal(OnProposal):
         limits.expected_version(self.expected_version, required=True)
         for name in sorted(self.fields - UPDATABLE_FIELDS):
             raise InvalidField("update_mask", f"{name[:64]} cannot be updated")
-        check_proposal(self.draft, "proposal", self.fields or UPDATABLE_FIELDS)
+        check_proposal(self.draft, "proposal", self._changed)
+
+    @property
+    def _changed(self) -> frozenset[str]:
+        return self.fields or UPDATABLE_FIELDS
+
+    def collect(self, needs: Needs) -> None:
+        super().collect(needs)
+        if "depends_on" in self._changed:
+            needs.proposals.update(self.draft.depends_on)
+            # Those that wait for this one must not be waited for by it.
+            needs.ending.add(self.proposal_id)
+        if "effect_key" in self._changed and self.draft.effect_key:
+            needs.effect_keys.add(self.draft.effect_key)
 
     def apply(self, transaction: Transaction) -> None:
         proposal = self.target(transaction)
-        fields = self.fields or UPDATABLE_FIELDS
-        change = review.update(proposal, self.draft, fields, self.actor, transaction.now, transaction.rules)
+        waiting_for, notices = None, list[Notice]()
+        if "depends_on" in self._changed and self.draft.depends_on != proposal.depends_on:
+            waiting_for = _unfinished(transaction, self.draft.depends_on)
+            for position, needed in enumerate(self.draft.depends_on):
+                if needed == proposal.id or transaction.depends_on_transitively(needed, proposal.id):
+                    raise InvalidField(f"proposal.depends_on[{position}]", f"proposal {needed} waits for this one")
+        if "effect_key" in self._changed and self.draft.effect_key and self.draft.effect_key != proposal.effect_key:
+            others = transaction.of_effect(self.draft.effect_key)
+            notices = [same_effect_notice(other, transaction.now) for other in others if other.id != proposal.id]
+        change = review.update(
+            proposal,
+            self.draft,
+            self._changed,
+            self.actor,
+            transaction.now,
+            transaction.rules,
+            waiting_for=waiting_for,
+            notices=tuple(notices),
+        )
         transaction.save(change, comment=self.comment, answers=True)
 
 
@@ -290,6 +319,18 @@ class BatchApproveProposals(Command):
         for index, approval in enumerate(self.approvals):
             with _at(index):
                 approval.apply(transaction)
+
+
+def _unfinished(transaction: Transaction, depends_on: Sequence[str]) -> int:
+    """How many of these have not ended yet. Raises InvalidField for one that cannot be EXECUTED any more."""
+    unfinished = 0
+    for position, needed in enumerate(depends_on):
+        dependency = transaction.find_proposal(needed)
+        if dependency is None or (dependency.has_ended and dependency.state is not ProposalState.EXECUTED):
+            state = "does not exist" if dependency is None else f"is {dependency.state.value}"
+            raise InvalidField(f"proposal.depends_on[{position}]", f"proposal {needed} {state}")
+        unfinished += dependency.state is not ProposalState.EXECUTED
+    return unfinished
 
 
 @contextmanager

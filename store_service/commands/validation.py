@@ -4,9 +4,11 @@ from collections.abc import Sequence
 
 from plangate_core.contract.limits import (
     MAX_APPROVAL_REQUIREMENTS,
+    MAX_ASSUMED,
     MAX_ATTEMPTS,
     MAX_DEPENDENCIES,
     MAX_DESCRIPTION_CHARACTERS,
+    MAX_EFFECT_KEY_CHARACTERS,
     MAX_EVIDENCE_CHARACTERS,
     MAX_GENERATION_BYTES,
     MAX_JOBS,
@@ -40,6 +42,12 @@ def check_proposal(draft: ProposalDraft, path: str, fields: frozenset[str] = UPD
         limits.number(f"{path}.max_attempts", draft.max_attempts, 0, MAX_ATTEMPTS)
     if "reviewer_role" in fields:
         limits.text(f"{path}.reviewer_role", draft.reviewer_role, MAX_NAME_CHARACTERS)
+    if "assumed" in fields:
+        check_assumed(draft.assumed, f"{path}.assumed")
+    if "effect_key" in fields:
+        limits.text(f"{path}.effect_key", draft.effect_key, MAX_EFFECT_KEY_CHARACTERS)
+    if "depends_on" in fields:
+        _check_depends_on(draft.depends_on, f"{path}.depends_on")
     if "decision" in fields and draft.decision is not None:
         check_decision(draft.decision, f"{path}.decision")
         if draft.decision.effect is Effect.DENY:
@@ -49,12 +57,22 @@ def check_proposal(draft: ProposalDraft, path: str, fields: frozenset[str] = UPD
 def check_new_proposal(draft: ProposalDraft, path: str) -> None:
     """What a proposal that belongs to no plan may say. Raises InvalidField."""
     limits.text(f"{path}.action_name", draft.action_name, MAX_NAME_CHARACTERS, required=True)
-    limits.count(f"{path}.depends_on", draft.depends_on, MAX_DEPENDENCIES)
-    for position, needed in enumerate(draft.depends_on):
-        limits.resource_id(f"{path}.depends_on[{position}]", needed)
-    if len(set(draft.depends_on)) != len(draft.depends_on):
-        raise InvalidField(f"{path}.depends_on", "must name each proposal once")
     check_proposal(draft, path)
+
+
+def check_assumed(assumed: Sequence[str], path: str) -> None:
+    """Dotted paths of arguments. Raises InvalidField."""
+    limits.count(path, assumed, MAX_ASSUMED)
+    for position, name in enumerate(assumed):
+        limits.text(f"{path}[{position}]", name, MAX_EFFECT_KEY_CHARACTERS)
+
+
+def _check_depends_on(depends_on: Sequence[str], path: str) -> None:
+    limits.count(path, depends_on, MAX_DEPENDENCIES)
+    for position, needed in enumerate(depends_on):
+        limits.resource_id(f"{path}[{position}]", needed)
+    if len(set(depends_on)) != len(depends_on):
+        raise InvalidField(path, "must name each proposal once")
 
 
 def check_decision(decision: Decision, path: str) -> None:
@@ -143,6 +161,8 @@ def _check_job(job: Job, path: str) -> None:
         limits.text(f"{path}.input_context[{position}]", name, MAX_NAME_CHARACTERS)
     limits.count(f"{path}.depends_on", job.depends_on, MAX_DEPENDENCIES)
     limits.priority(f"{path}.priority", job.priority)
+    check_assumed(job.assumed, f"{path}.assumed")
+    limits.text(f"{path}.effect_key", job.effect_key, MAX_EFFECT_KEY_CHARACTERS)
     limits.number(f"{path}.max_attempts", job.max_attempts, 0, MAX_ATTEMPTS)
     if job.decision is None:
         raise InvalidField(f"{path}.decision", "is required")

@@ -9,15 +9,20 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from store_service.domain import replay
 from store_service.domain.actor import Actor
-from store_service.domain.dependencies import dependency_failure
-from store_service.domain.errors import PlanNotFound, ProposalNotFound
-from store_service.domain.events import EventKind
+from store_service.domain.dependencies import dependency_failure, notice_of
+from store_service.domain.errors import LogMismatch, PlanNotFound, ProposalNotFound
+from store_service.domain.events import Event, EventKind
 from store_service.domain.instant import Instant
 from store_service.domain.plan import Plan, PlanState
-from store_service.domain.proposal import Proposal, ProposalState
-from store_service.domain.review import cancel
+from store_service.domain.proposal import EFFECTIVE_STATES, IN_WORK_STATES, OnRefusal, Proposal, ProposalState
+from store_service.domain.review import add_notice, cancel, return_to_review
 from store_service.domain.rules import Rules
+from store_service.domain.snapshot import LogRules
+
+# Of the proposals with the effect of a new one, so many are named to its reviewers: the newest.
+SAME_EFFECTS_SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,8 @@ class Needs:
     ending: set[str] = field(default_factory=set)
     # Plans whose proposals may end: those are needed, and all that wait for them.
     ending_plans: set[str] = field(default_factory=set)
+    # Effects of proposals that the batch makes: those that have them already are needed.
+    effect_keys: set[str] = field(default_factory=set)
     # How many ready proposals are wanted, by what the executors can do.
     ready: dict[ReadyQuery, int] = field(default_factory=dict)
     # How many queued plans are wanted.
@@ -105,17 +112,29 @@ class WorkingSet:
     """The entities a batch works on. `plans` and `proposals` are as loaded (None: does not exist); `changed_...` are as
     the commands applied so far left them (None: removed for good)."""
 
-    def __init__(self, now: Instant, rules: Rules, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self, now: Instant, rules: Rules, new_id: Callable[[], str], log_rules: LogRules | None = None
+    ) -> None:
+        """`log_rules` compare rows with the log; None: they are taken as they are."""
         self.now = now
         self.rules = rules
         self.new_id = new_id
         self.plans: dict[str, Plan | None] = {}
         self.proposals: dict[str, Proposal | None] = {}
+        # What the log says of the proposals loaded, and those whose row says something else.
+        self.snapshots: dict[str, bytes | None] = {}
+        self.mismatched: set[str] = set()
+        # All events of the candidates of claims.
+        self.histories: dict[str, list[Event]] = {}
+        self._log_rules = log_rules
         self.changed_plans: dict[str, Plan | None] = {}
         self.changed_proposals: dict[str, Proposal | None] = {}
         # Who waits for a proposal: has an entry for each proposal that Needs named and each made in this batch.
         self.dependents: dict[str, set[str]] = {}
         self.proposals_of: dict[str, set[str]] = {}
+        # Proposals with an effect, newest first, and effects that claims of this batch took up.
+        self.of_effect: dict[str, list[str]] = {}
+        self.effects_claimed: set[str] = set()
         # Candidates of claims: highest priority first, then oldest.
         self.ready: dict[ReadyQuery, deque[str]] = {}
         self.plan_queue = PlanQueue()
@@ -132,18 +151,50 @@ class WorkingSet:
             return self.changed_proposals[proposal_id]
         return self.proposals.get(proposal_id)
 
+    def is_logged(self, proposal_id: str) -> bool:
+        """Whether the row of a proposal was what the log says, and what is approved was agreed to."""
+        loaded = self.proposals.get(proposal_id)
+        log_rules = self._log_rules
+        if loaded is None or log_rules is None:
+            return True
+        snapshot = self.snapshots.get(proposal_id)
+        if snapshot is None or not log_rules.is_snapshot_of(snapshot, loaded) or replay.consent_fault(loaded):
+            self.mismatched.add(proposal_id)
+            return False
+        return True
+
+    def is_agreed_to(self, proposal_id: str) -> bool:
+        """Whether the log says that a candidate of a claim was approved as the rules ask, from its beginning on."""
+        if not self.is_logged(proposal_id):
+            return False
+        if self._log_rules is not None and self._log_rules.history_fault(self.histories.get(proposal_id, ())):
+            self.mismatched.add(proposal_id)
+            return False
+        return True
+
     def merge(self, transaction: "Transaction") -> None:
         """Makes a command's changes visible to those after it."""
         self.changed_plans.update(transaction.plans)
         self.changed_proposals.update(transaction.proposals)
         for proposal in transaction.created:
             self.dependents.setdefault(proposal.id, set())
-            for needed in proposal.depends_on:
-                self.dependents.setdefault(needed, set()).add(proposal.id)
             if proposal.plan_id:
                 self.proposals_of.setdefault(proposal.plan_id, set()).add(proposal.id)
+        for changed in transaction.proposals.values():
+            if changed is None:
+                continue
+            self._depend(changed)
+            if changed.effect_key:
+                if changed.id not in (others := self.of_effect.setdefault(changed.effect_key, [])):
+                    others.insert(0, changed.id)
+                if changed.state in IN_WORK_STATES:
+                    self.effects_claimed.add(changed.effect_key)
         for requester, difference in transaction.plans_in_work.items():
             self.plans_in_work[requester] = self.plans_in_work.get(requester, 0) + difference
+
+    def _depend(self, proposal: Proposal) -> None:
+        for needed in proposal.depends_on:
+            self.dependents.setdefault(needed, set()).add(proposal.id)
 
 
 class Transaction:
@@ -202,9 +253,50 @@ class Transaction:
         candidates = self._base.ready.get(query, deque())
         while candidates and count:
             proposal = self.find_proposal(candidates.popleft())
-            if proposal is not None and proposal.is_claimable(self.now):
+            if proposal is None or not proposal.is_claimable(self.now) or self._effect_is_claimed(proposal):
+                continue
+            if self._base.is_agreed_to(proposal.id):
                 count -= 1
                 yield proposal
+
+    def is_logged(self, proposal_id: str) -> bool:
+        """Whether the row of a proposal is what the log says."""
+        return self._base.is_logged(proposal_id)
+
+    def of_effect(self, effect_key: str) -> list[Proposal]:
+        """Proposals that may have, or have had, this effect: the newest."""
+        found = (self.find_proposal(proposal_id) for proposal_id in self._base.of_effect.get(effect_key, ()))
+        return [
+            each
+            for each in (*found, *self.created)
+            if each is not None
+            and each.effect_key == effect_key
+            and each.delete_time is None
+            and each.state in EFFECTIVE_STATES
+        ][-SAME_EFFECTS_SHOWN:]
+
+    def depends_on_transitively(self, proposal_id: str, other_id: str) -> bool:
+        """Whether the one waits for the other, directly or through others. Needs named `other_id` as ending."""
+        pending, seen = [other_id], set[str]()
+        while pending:
+            for dependent_id in self._base.dependents.get(pending.pop(), ()):
+                if dependent_id == proposal_id:
+                    return True
+                if dependent_id not in seen:
+                    seen.add(dependent_id)
+                    pending.append(dependent_id)
+        return False
+
+    def _effect_is_claimed(self, proposal: Proposal) -> bool:
+        """Whether a claim of this batch, which the database does not know yet, took up its effect."""
+        key = proposal.effect_key
+        return bool(key) and (
+            key in self._base.effects_claimed
+            or any(
+                each is not None and each.effect_key == key and each.state in IN_WORK_STATES
+                for each in self.proposals.values()
+            )
+        )
 
     def next_queued_plan(self) -> Plan | None:
         """The plan that a planner should take next, if there is one."""
@@ -237,9 +329,15 @@ class Transaction:
     def save(
         self, change: tuple[Proposal, EventKind], *, comment: str = "", answers: bool = False, purged: bool = False
     ) -> None:
-        """Keeps a new or changed proposal, and does to those that wait for it what its end means for them."""
+        """Keeps a new or changed proposal, and does to those that wait for it what its end means for them.
+
+        Raises LogMismatch for one that goes on and whose row is not what the log says.
+        """
         proposal, kind = change
         before = self.find_proposal(proposal.id)
+        if before is not None and not proposal.has_ended and not self._base.is_logged(proposal.id):
+            # A new entry that agrees with the row would make the forgery the log's own word.
+            raise LogMismatch(proposal.id)
         self.proposals[proposal.id] = None if purged else proposal
         self._log(proposal, kind, comment, answers, purged)
         if before is None:
@@ -254,11 +352,22 @@ class Transaction:
             failure = None if ended.state is ProposalState.EXECUTED else dependency_failure(ended)
             for dependent_id in sorted(self._base.dependents[ended.id]):
                 dependent = self.find_proposal(dependent_id)
-                if dependent is None or dependent.has_ended:
+                if dependent is None or dependent.has_ended or ended.id not in dependent.depends_on:
                     continue
                 if failure is None:
                     # Bookkeeping, not a new version: a reviewer who reads the dependent now must not be disturbed.
                     self.proposals[dependent_id] = dependent.evolve(waiting_for=dependent.waiting_for - 1)
+                    continue
+                if dependent.on_refusal in (OnRefusal.ASK, OnRefusal.CONTINUE) and self._base.is_logged(dependent_id):
+                    notice = notice_of(
+                        failure, dependent.on_refusal, self.now, proposal_id=ended.id, job_id=ended.job_id
+                    )
+                    settled = dependent.evolve(waiting_for=dependent.waiting_for - 1)
+                    asks = dependent.on_refusal is OnRefusal.ASK and dependent.state is ProposalState.APPROVED
+                    tell = return_to_review if asks else add_notice
+                    settled, kind = tell(settled, notice, self.actor, self.now)
+                    self.proposals[dependent_id] = settled
+                    self._log(settled, kind, notice.message, answers=False, purged=False)
                     continue
                 dependent, kind = cancel(dependent, self.actor, self.now, failure)
                 self.proposals[dependent_id] = dependent

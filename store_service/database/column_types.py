@@ -16,13 +16,15 @@ from sqlalchemy import BigInteger, Dialect, Text
 from sqlalchemy.types import TypeDecorator
 
 from store_service.domain.instant import Instant
+from store_service.domain.lease import Failure
 from store_service.domain.plan import GenerationOptions, Job
-from store_service.domain.proposal import Approval, ApprovalRequirement, Decision, Effect
+from store_service.domain.proposal import Approval, ApprovalRequirement, Decision, Effect, Notice, OnRefusal
 
 V = TypeVar("V")
 E = TypeVar("E", bound=StrEnum)
 
 _DECISION_FIELDS = tuple(field.name for field in fields(Decision))
+_notice_values = attrgetter(*(field.name for field in fields(Notice)))
 _approval_values = attrgetter(*(field.name for field in fields(Approval)))
 _option_values = attrgetter(*(field.name for field in fields(GenerationOptions)))
 _encode = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
@@ -112,6 +114,18 @@ class Approvals(_JsonText[tuple[Approval, ...]]):
         return tuple(map(_approval_from_json, value))
 
 
+class Notices(_JsonText[tuple[Notice, ...]]):
+    empty = ()
+    empty_text = "[]"
+    cache_ok = True
+
+    def to_json(self, value: tuple[Notice, ...]) -> list[tuple[Any, ...]]:
+        return [_notice_values(each) for each in value]
+
+    def from_json(self, value: list[list[Any]]) -> tuple[Notice, ...]:
+        return tuple(Notice(*each) for each in value)
+
+
 class OptionalDecision(_JsonText[Decision | None]):
     empty = None
     empty_text = None
@@ -142,7 +156,14 @@ class Jobs(_JsonText[tuple[Job, ...]]):
     cache_ok = True
 
     def to_json(self, value: tuple[Job, ...]) -> list[dict[str, Any]]:
-        return [{**vars(job), "decision": _decision_to_json(job.decision)} for job in value]
+        return [
+            {
+                **vars(job),
+                "decision": _decision_to_json(job.decision),
+                "will_not_run": job.will_not_run and [job.will_not_run.reason, job.will_not_run.message],
+            }
+            for job in value
+        ]
 
     def from_json(self, value: list[dict[str, Any]]) -> tuple[Job, ...]:
         return tuple(
@@ -152,6 +173,10 @@ class Jobs(_JsonText[tuple[Job, ...]]):
                     "input_context": tuple(job["input_context"]),
                     "depends_on": tuple(job["depends_on"]),
                     "decision": None if job["decision"] is None else _decision_from_json(job["decision"]),
+                    # Older stores wrote none of these.
+                    "assumed": tuple(job.get("assumed", ())),
+                    "on_refusal": OnRefusal(job.get("on_refusal", "")),
+                    "will_not_run": Failure(*job["will_not_run"]) if job.get("will_not_run") else None,
                 }
             )
             for job in value

@@ -93,6 +93,10 @@ class EventRepository:
         """The hash of the event with this revision, if it exists."""
         return await self._session.scalar(select(EventRow.hash).where(EventRow.revision == revision))
 
+    async def of_entities(self, entity_ids: Sequence[str]) -> list[Event]:
+        """All events of these, in the order of the log. Raises EventUnreadable."""
+        return [event_from_row(row) for row in (await self._session.execute(_OF_ENTITIES, {"ids": entity_ids})).all()]
+
     async def answers(self, request_ids: Sequence[str]) -> Iterable[Part]:
         """What requests with these ids were answered."""
         return map(Part._make, (await self._session.execute(_ANSWERS, {"ids": request_ids})).all())
@@ -157,6 +161,7 @@ def _answers() -> AnySelect:
 
 
 _ANSWERS = _answers()
+_OF_ENTITIES = select(*EVENT_ATTRIBUTES).where(one_of(EventRow.entity_id, "ids")).order_by(EventRow.revision)
 
 
 def _last_before(before: Instant, times: Sequence[AnyRow]) -> tuple[int, int] | None:

@@ -12,7 +12,7 @@ repeats the condition. Their constants are rendered into the statement, as SQLit
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Index, Integer, and_, literal
+from sqlalchemy import BigInteger, ColumnElement, Index, Integer, and_, false, literal
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 
 from store_service.database.column_types import (
@@ -21,6 +21,7 @@ from store_service.database.column_types import (
     Jobs,
     Labels,
     Microseconds,
+    Notices,
     OptionalDecision,
     OptionalGenerationOptions,
     Texts,
@@ -28,7 +29,7 @@ from store_service.database.column_types import (
 from store_service.database.orm import Base, VersionedBase
 from store_service.domain.instant import Instant
 from store_service.domain.plan import GenerationOptions, Job, PlanState
-from store_service.domain.proposal import Approval, Decision, ProposalState
+from store_service.domain.proposal import Approval, Decision, Notice, OnRefusal, ProposalState
 
 
 class LeasedBase(VersionedBase):
@@ -75,6 +76,12 @@ class ProposalRow(LeasedBase):
     expire_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None)
     end_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None)
     revised_by: Mapped[str] = mapped_column(default="", server_default="")
+    assumed: Mapped[tuple[str, ...]] = mapped_column(Texts, server_default="[]")
+    on_refusal: Mapped[OnRefusal] = mapped_column(EnumValue(OnRefusal), server_default="")
+    idempotent: Mapped[bool] = mapped_column(server_default=false())
+    effect_key: Mapped[str] = mapped_column(server_default="")
+    notices: Mapped[tuple[Notice, ...]] = mapped_column(Notices, server_default="[]")
+    earlier_approvals: Mapped[tuple[Approval, ...]] = mapped_column(Approvals, server_default="[]")
 
 
 class PlanRow(LeasedBase):
@@ -225,6 +232,9 @@ READY_ACTION_INDEX = _index(
     "ix_proposals_ready_action",
     *(ProposalRow.action_name, ProposalRow.priority.desc(), ProposalRow.id),
     where=is_ready(),
+)
+EFFECT_INDEX = _index(
+    "ix_proposals_effect_key", ProposalRow.effect_key, ProposalRow.id, where=is_present(ProposalRow.effect_key)
 )
 _index("ix_proposals_expiring", ProposalRow.expire_time, where=can_expire())
 QUEUE_INDEX = _index("ix_plans_queue", PlanRow.priority.desc(), PlanRow.created_by, PlanRow.id, where=is_queued())

@@ -22,7 +22,7 @@ from store_service.database.sqlite.backup import sqlite_path
 from store_service.domain.errors import StartRefused
 from store_service.domain.events import EventKind
 from store_service.domain.plan import Plan
-from store_service.domain.proposal import Proposal, ProposalState
+from store_service.domain.proposal import FINAL_STATES, Proposal, ProposalState
 
 _ROWS_AT_ONCE = 500
 # What somebody else wrote into a row may be anything.
@@ -162,15 +162,15 @@ async def misplaced_dependencies(session: AsyncSession, limit: int) -> list[tupl
 
 
 async def miscounted_proposals(session: AsyncSession, limit: int) -> list[str]:
-    """Ids of open proposals whose row waits for another number of proposals than those it depends on that are not
-    EXECUTED: the log does not say, and claims go by it. The rows must be readable."""
+    """Ids of open proposals whose row waits for another number of proposals than those it depends on that have not
+    ended: the log does not say, and claims go by it. The rows must be readable."""
     needed = TextItems(ProposalRow.depends_on).table_valued("value", joins_implicitly=True)
     other = aliased(ProposalRow)
     unfinished = (
         select(func.count())
         .select_from(needed)
         .join(other, other.id == needed.c.value)
-        .where(other.state != ProposalState.EXECUTED)
+        .where(other.state.not_in(sorted(FINAL_STATES)), other.delete_time.is_(None))
         .correlate(ProposalRow)
         .scalar_subquery()
     )

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from store_service.commands.working_set import ReadyQuery
 from store_service.database.bulk_writes import delete_rows, insert_rows, update_rows
@@ -16,8 +17,10 @@ from store_service.database.models import (
     READY_ACTION_INDEX,
     READY_INDEX,
     DependencyRow,
+    EventRow,
     ProposalRow,
     can_expire,
+    constant,
     is_leased,
     is_present,
     is_ready,
@@ -25,7 +28,7 @@ from store_service.database.models import (
 from store_service.database.orm import AnySelect
 from store_service.database.rows import PROPOSALS
 from store_service.domain.instant import Instant
-from store_service.domain.proposal import Proposal
+from store_service.domain.proposal import EFFECTIVE_STATES, IN_WORK_STATES, Proposal, ProposalState
 
 # More action names than this are first reduced to those that have a ready proposal: each costs a statement.
 _MANY_ACTIONS = 4
@@ -40,6 +43,11 @@ class ProposalRepository:
     async def get(self, ids: Sequence[str]) -> list[Proposal]:
         """Those of these that exist."""
         return [PROPOSALS.entity(row) for row in (await self._session.execute(_BY_ID, {"ids": ids})).all()]
+
+    async def get_with_snapshots(self, ids: Sequence[str]) -> list[tuple[Proposal, bytes | None]]:
+        """Those of these that exist, each with what the log says of its version; None when it says nothing."""
+        rows = (await self._session.execute(_WITH_SNAPSHOT, {"ids": ids})).all()
+        return [(PROPOSALS.entity(row[:-1]), row[-1]) for row in rows]
 
     async def save(self, changes: Sequence[tuple[Proposal | None, Proposal | None]]) -> None:
         """Writes each change: as it was loaded (None: it is new) and as it is to be (None: it is to be removed).
@@ -70,19 +78,21 @@ class ProposalRepository:
     async def _save_dependencies(
         self, changes: Sequence[tuple[Proposal | None, Proposal | None]], purged: Sequence[Proposal]
     ) -> None:
-        needed = [
-            {"depends_on_id": needed_id, "proposal_id": after.id}
-            for before, after in changes
-            if before is None and after is not None
-            for needed_id in after.depends_on
-        ]
+        needed: list[dict[str, Any]] = []
+        not_needed: list[tuple[str, str]] = []
+        for before, after in changes:
+            old = () if before is None else before.depends_on
+            new = old if after is None else after.depends_on
+            if old is not new and after is not None:
+                needed += [{"depends_on_id": each, "proposal_id": after.id} for each in new if each not in old]
+                not_needed += [(each, after.id) for each in old if each not in new]
+        not_needed += [(needed_id, each.id) for each in purged for needed_id in each.depends_on]
         if needed:
             await insert_rows(self._session, DependencyRow, needed)
         if purged:
             await delete_rows(self._session, DependencyRow, ("depends_on_id",), [(each.id,) for each in purged])
-            not_needed = [(needed_id, each.id) for each in purged for needed_id in each.depends_on]
-            if not_needed:
-                await delete_rows(self._session, DependencyRow, ("depends_on_id", "proposal_id"), not_needed)
+        if not_needed:
+            await delete_rows(self._session, DependencyRow, ("depends_on_id", "proposal_id"), not_needed)
 
     async def ids_of_plans(self, plan_ids: Sequence[str]) -> list[tuple[str, str]]:
         """(plan id, proposal id) for all proposals of these plans."""
@@ -127,6 +137,15 @@ class ProposalRepository:
         rows = await self._session.execute(statement, {**parameters, "now": now, "count": limit})
         return [Proposal.of(id=row[0], action_name=row[2], plan_id=row[3]) for row in rows]
 
+    async def of_effects(self, effect_keys: Sequence[str], limit: int) -> list[tuple[str, str]]:
+        """(effect key, proposal id) of proposals that may have, or have had, one of these effects: of each the newest
+        `limit`."""
+        found: list[tuple[str, str]] = []
+        for effect_key in effect_keys:
+            rows = await self._session.scalars(_OF_EFFECT, {"effect_key": effect_key, "count": limit})
+            found += [(effect_key, proposal_id) for proposal_id in rows]
+        return found
+
     async def expired(self, now: Instant, limit: int) -> Sequence[str]:
         """Ids of proposals that waited longer than they may; the longest overdue first."""
         statement = select(ProposalRow.id).where(can_expire(), ProposalRow.expire_time <= now)
@@ -134,11 +153,21 @@ class ProposalRepository:
 
     async def with_lapsed_lease(self, now: Instant, limit: int) -> Sequence[str]:
         """Ids of proposals whose lease ran out; the longest overdue first."""
-        statement = select(ProposalRow.id).where(is_leased(ProposalRow), ProposalRow.lease_expire_time <= now)
+        statement = select(ProposalRow.id).where(
+            is_leased(ProposalRow),
+            ProposalRow.lease_expire_time <= now,
+            # An UNRESOLVED one keeps its lease: it says who held it.
+            ProposalRow.state == ProposalState.EXECUTING,
+        )
         return (await self._session.scalars(statement.order_by(ProposalRow.lease_expire_time).limit(limit))).all()
 
 
 _BY_ID = select(*PROPOSALS.attributes).where(one_of(ProposalRow.id, "ids"))
+_WITH_SNAPSHOT = (
+    select(*PROPOSALS.attributes, EventRow.snapshot)
+    .outerjoin(EventRow, and_(EventRow.entity_id == ProposalRow.id, EventRow.version == ProposalRow.version))
+    .where(one_of(ProposalRow.id, "ids"))
+)
 _OF_PLANS = select(ProposalRow.plan_id, ProposalRow.id).where(
     is_present(ProposalRow.plan_id), one_of(ProposalRow.plan_id, "ids")
 )
@@ -159,6 +188,35 @@ _DEPENDENTS = select(DependencyRow.depends_on_id, DependencyRow.proposal_id).whe
 _DEPENDENTS_TRANSITIVE = _dependents_transitive()
 
 
+_OF_EFFECT = (
+    select(ProposalRow.id)
+    .where(
+        is_present(ProposalRow.effect_key),
+        ProposalRow.effect_key == bindparam("effect_key"),
+        ProposalRow.delete_time.is_(None),
+        ProposalRow.state.in_(sorted(EFFECTIVE_STATES)),
+    )
+    .order_by(ProposalRow.id.desc())
+    .limit(bindparam("count"))
+)
+
+
+def _effect_is_free() -> ColumnElement[bool]:
+    """No other proposal of the same effect is in work."""
+    other = aliased(ProposalRow)
+    in_work = (
+        select(other.id)
+        .where(
+            other.effect_key != constant(ProposalRow.effect_key, ""),
+            other.effect_key == ProposalRow.effect_key,
+            other.state.in_(sorted(IN_WORK_STATES)),
+        )
+        .correlate(ProposalRow)
+        .exists()
+    )
+    return or_(ProposalRow.effect_key == constant(ProposalRow.effect_key, ""), ~in_work)
+
+
 def _in_time() -> ColumnElement[bool]:
     now = bindparam("now", type_=ProposalRow.not_before_time.type)
     due = or_(ProposalRow.not_before_time.is_(None), ProposalRow.not_before_time <= now)
@@ -168,7 +226,7 @@ def _in_time() -> ColumnElement[bool]:
 def _ready(*conditions: ColumnElement[bool]) -> AnySelect:
     return (
         select(ProposalRow.id, ProposalRow.priority, ProposalRow.action_name, ProposalRow.plan_id)
-        .where(*conditions, is_ready(), _in_time())
+        .where(*conditions, is_ready(), _in_time(), _effect_is_free())
         .order_by(ProposalRow.priority.desc(), ProposalRow.id)
         .limit(bindparam("count"))
     )

@@ -1,7 +1,8 @@
 """What the end of one proposal means for those that wait for it."""
 
+from store_service.domain.instant import Instant
 from store_service.domain.lease import Failure
-from store_service.domain.proposal import Proposal, ProposalState
+from store_service.domain.proposal import Notice, OnRefusal, Proposal, ProposalState
 
 _REASONS = {
     ProposalState.FAILED: "DEPENDENCY_FAILED",
@@ -18,6 +19,18 @@ def dependency_failure(ended: Proposal) -> Failure:
     if reason is None:
         return Failure("DEPENDENCY_DELETED", f"{name}, which must be executed first, was deleted")
     return Failure(reason, f"{name}, which must be executed first, is {ended.state.value}")
+
+
+def notice_of(failure: Failure, on_refusal: OnRefusal, now: Instant, *, proposal_id: str, job_id: str) -> Notice:
+    """What the reviewers of a dependent are told when it is not cancelled with what it depends on."""
+    question = ": run this all the same?" if on_refusal is OnRefusal.ASK else ": this goes on"
+    return Notice(failure.reason, failure.message + question, now, proposal_id=proposal_id, job_id=job_id)
+
+
+def same_effect_notice(other: Proposal, now: Instant) -> Notice:
+    """What the reviewers of a proposal are told of another one with its effect."""
+    what = f"proposal {other.id}, which is {other.state.value}, has the same effect {other.effect_key}"
+    return Notice("SAME_EFFECT", what, now, proposal_id=other.id, job_id=other.job_id)
 
 
 def denied_failure(job_id: str) -> Failure:

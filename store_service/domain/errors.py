@@ -23,6 +23,7 @@ StoreError
 │   ├── Draining
 │   ├── DeadlinePassed
 │   └── DatabaseUnavailable     problem
+├── LogMismatch                 proposal_id; somebody changed the database: neither approved nor executed
 ├── CommitUnknown               the commit may or may not have happened; repeat with the same request_id
 └── StartRefused                the database cannot be served from; the message says what to do
     ├── DatabaseInUse           path
@@ -164,6 +165,14 @@ class NotTheCreator(Refusal):
     def __init__(self, actor: str) -> None:
         super().__init__(f"{actor} did not make it and has no role that allows this")
         self.actor = actor
+
+
+class LogMismatch(StoreError):
+    """The stored proposal is not what the log says of it, or was never agreed to: somebody changed the database."""
+
+    def __init__(self, proposal_id: str) -> None:
+        super().__init__(f"the stored proposal {proposal_id} is not what the log says of it: it is left as it is")
+        self.proposal_id = proposal_id
 
 
 class Unavailable(StoreError):

@@ -45,6 +45,8 @@ class EventKind(StrEnum):
     PROPOSAL_APPROVED = "proposal.approved"
     PROPOSAL_BREAK_GLASS_REQUESTED = "proposal.break_glass_requested"
     PROPOSAL_APPROVED_BY_BREAK_GLASS = "proposal.approved_by_break_glass"
+    PROPOSAL_NOTICE_ADDED = "proposal.notice_added"
+    PROPOSAL_RETURNED_TO_REVIEW = "proposal.returned_to_review"
     PROPOSAL_REJECTED = "proposal.rejected"
     PROPOSAL_CANCEL_REQUESTED = "proposal.cancel_requested"
     PROPOSAL_CANCELLED = "proposal.cancelled"

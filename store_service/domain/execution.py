@@ -108,9 +108,13 @@ def resolve(
 
 
 def expire_lease(proposal: Proposal, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:
-    """As after a failure that may be retried at once."""
+    """UNRESOLVED, as nobody knows whether it was carried out. What may be done twice is as after a failure that may be
+    retried at once."""
     PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.EXPIRE_LEASE)
     failure = Failure("LEASE_EXPIRED", "the executor's lease ran out")
+    if not proposal.idempotent:
+        unresolved = proposal.changed(actor, now, state=ProposalState.UNRESOLVED, failure=failure)
+        return unresolved, EventKind.PROPOSAL_UNRESOLVED
     return _given_back(proposal, actor, now, failure, retryable=True, retry_delay=0)
 
 

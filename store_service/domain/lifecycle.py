@@ -26,6 +26,8 @@ class ProposalCommand(StrEnum):
     EXPIRE_LEASE = "expire_lease"
     RESOLVE = "resolve"
     BREAK_GLASS = "break_glass"
+    ADD_NOTICE = "add_notice"
+    RETURN_TO_REVIEW = "return_to_review"
 
 
 class PlanCommand(StrEnum):
@@ -79,6 +81,7 @@ PROPOSAL_LIFECYCLE: Lifecycle[ProposalState, ProposalCommand] = Lifecycle(
             _C.UPDATE: _to(_P.DRAFT),
             _C.CANCEL: _to(_P.CANCELLED),
             _C.DELETE: _to(_P.DRAFT),
+            _C.ADD_NOTICE: _to(_P.DRAFT),
             _C.EXPIRE: _to(_P.EXPIRED),
         },
         _P.PENDING: {
@@ -87,11 +90,14 @@ PROPOSAL_LIFECYCLE: Lifecycle[ProposalState, ProposalCommand] = Lifecycle(
             _C.BREAK_GLASS: _to(_P.PENDING, _P.APPROVED),
             _C.WITHDRAW_APPROVAL: _to(_P.PENDING),
             _C.REJECT: _to(_P.REJECTED),
+            _C.ADD_NOTICE: _to(_P.PENDING),
             _C.CANCEL: _to(_P.CANCELLED),
             _C.EXPIRE: _to(_P.EXPIRED),
         },
         _P.APPROVED: {
             _C.CLAIM: _to(_P.EXECUTING),
+            _C.ADD_NOTICE: _to(_P.APPROVED),
+            _C.RETURN_TO_REVIEW: _to(_P.PENDING),
             _C.CANCEL: _to(_P.CANCELLED),
             _C.EXPIRE: _to(_P.EXPIRED),
         },
@@ -115,7 +121,7 @@ PROPOSAL_LIFECYCLE: Lifecycle[ProposalState, ProposalCommand] = Lifecycle(
         _P.CANCELLED: {_C.DELETE: _to(_P.CANCELLED)},
         _P.EXPIRED: {_C.DELETE: _to(_P.EXPIRED)},
     },
-    internal=frozenset({_C.EXPIRE, _C.EXPIRE_LEASE}),
+    internal=frozenset({_C.EXPIRE, _C.EXPIRE_LEASE, _C.ADD_NOTICE, _C.RETURN_TO_REVIEW}),
 )
 
 _L = PlanState

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from store_service.domain.lease import Leased
-from store_service.domain.proposal import Decision
+from store_service.domain.lease import Failure, Leased
+from store_service.domain.proposal import Decision, OnRefusal
 
 
 class PlanState(StrEnum):
@@ -33,6 +33,12 @@ class Job:
     proposal_id: str = ""
     # 0 means 1.
     max_attempts: int = 0
+    assumed: tuple[str, ...] = ()
+    on_refusal: OnRefusal = OnRefusal.UNSPECIFIED
+    idempotent: bool = False
+    effect_key: str = ""
+    # Why it will not run although policy did not deny it, known when the plan was stored.
+    will_not_run: Failure | None = None
 
 
 @dataclass(frozen=True, slots=True)

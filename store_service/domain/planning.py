@@ -1,18 +1,18 @@
 """A plan from the queue to its proposals."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from store_service.domain.actor import Actor
 from store_service.domain.canonical import args_digest
-from store_service.domain.dependencies import denied_failure, unreachable_failure
+from store_service.domain.dependencies import denied_failure, notice_of, same_effect_notice, unreachable_failure
 from store_service.domain.errors import IllegalTransition
 from store_service.domain.events import EventKind
 from store_service.domain.instant import Instant, Micros
 from store_service.domain.lease import Failure
 from store_service.domain.lifecycle import PLAN_LIFECYCLE, PlanCommand
 from store_service.domain.plan import GeneratedPlan, Job, Plan, PlanDraft, PlanState
-from store_service.domain.proposal import Decision, Effect, Proposal, ProposalState
+from store_service.domain.proposal import Decision, Effect, Notice, OnRefusal, Proposal, ProposalState
 from store_service.domain.review import attributed
 from store_service.domain.rules import Rules
 
@@ -150,24 +150,58 @@ def _given_back(
 
 
 def with_proposals(
-    plan: Plan, actor: Actor, now: Instant, rules: Rules, new_id: Callable[[], str]
+    plan: Plan,
+    actor: Actor,
+    now: Instant,
+    rules: Rules,
+    new_id: Callable[[], str],
+    of_effect: Callable[[str], Sequence[Proposal]],
 ) -> tuple[Plan, list[tuple[Proposal, EventKind, str]]]:
     """The plan with `proposal_id` in its jobs, and the proposals, each with its first event's kind and comment.
 
     ALLOW of a planner gives an APPROVED proposal, REQUIRE_APPROVAL a PENDING one, DENY none. A proposal that could
-    never run, because a job it needs was denied, is born CANCELLED.
+    never run, because a job it needs was denied, is born CANCELLED, or waits for a person when its job says so. So does
+    one whose effect another proposal has. `of_effect`: the proposals with an effect key.
     """
     plan = plan.evolve(jobs=tuple(replace(job, decision=attributed(_decision(job), actor, rules)) for job in plan.jobs))
     proposal_ids = {job.id: new_id() for job in plan.jobs if _decision(job).effect is not Effect.DENY}
-    doomed = _doomed(plan.jobs)
+    refused = _refused(plan.jobs)
     jobs: list[Job] = []
     born: list[tuple[Proposal, EventKind, str]] = []
     for job in plan.jobs:
         proposal_id = proposal_ids.get(job.id, "")
-        jobs.append(replace(job, proposal_id=proposal_id))
-        if proposal_id:
-            born.append(_proposal_of(job, plan, proposal_ids, doomed.get(job.id), actor, now, rules))
+        jobs.append(replace(job, proposal_id=proposal_id, will_not_run=refused.get(job.id) if proposal_id else None))
+        if not proposal_id:
+            continue
+        notices = [
+            notice_of(
+                _refusal(needed, proposal_ids),
+                job.on_refusal,
+                now,
+                proposal_id=proposal_ids.get(needed, ""),
+                job_id=needed,
+            )
+            for needed in dict.fromkeys(job.depends_on)
+            if needed in refused and job.id not in refused
+        ]
+        others = [*of_effect(job.effect_key), *(each for each, _, _ in born)] if job.effect_key else []
+        same = [same_effect_notice(each, now) for each in others if each.effect_key == job.effect_key]
+        waits = bool(same) or (bool(notices) and job.on_refusal is OnRefusal.ASK)
+        needed_ids = [needed for needed in job.depends_on if needed in proposal_ids]
+        unfinished = sum(needed not in refused for needed in dict.fromkeys(needed_ids))
+        first = _Birth(refused.get(job.id), (*notices, *same), waits, unfinished)
+        born.append(_proposal_of(job, plan, proposal_ids, first, actor, now, rules))
     return plan.evolve(jobs=tuple(jobs)), born
+
+
+@dataclass(frozen=True, slots=True)
+class _Birth:
+    """How a proposal begins. failure: why it is CANCELLED at once. waits: for a person, whatever policy says."""
+
+    failure: Failure | None
+    notices: tuple[Notice, ...]
+    waits: bool
+    unfinished_dependencies: int
 
 
 def _decision(job: Job) -> Decision:
@@ -175,40 +209,39 @@ def _decision(job: Job) -> Decision:
     return job.decision
 
 
-def _doomed(jobs: tuple[Job, ...]) -> dict[str, Failure]:
-    """Why jobs can never run, by job id, for those that policy did not deny themselves. `jobs` are acyclic."""
+def _refused(jobs: tuple[Job, ...]) -> dict[str, Failure]:
+    """Why jobs can never run, by job id: policy denied them, or one that they need. `jobs` are acyclic."""
     denied = {job.id for job in jobs if _decision(job).effect is Effect.DENY}
-    doomed: dict[str, Failure] = {}
-    if not denied:
-        return doomed
-    found_more = True
+    refused = dict.fromkeys(denied, Failure("POLICY_DENIED"))
+    found_more = bool(denied)
     while found_more:
         found_more = False
         for job in jobs:
-            if job.id in denied or job.id in doomed:
+            if job.id in refused or job.on_refusal not in (OnRefusal.UNSPECIFIED, OnRefusal.CANCEL):
                 continue
-            cause = next((needed for needed in job.depends_on if needed in denied), None)
+            cause = next((needed for needed in job.depends_on if needed in refused), None)
             if cause is not None:
-                doomed[job.id] = denied_failure(cause)
-            elif (needed := next((needed for needed in job.depends_on if needed in doomed), None)) is not None:
-                doomed[job.id] = unreachable_failure(needed)
-            else:
-                continue
-            found_more = True
-    return doomed
+                refused[job.id] = denied_failure(cause) if cause in denied else unreachable_failure(cause)
+                found_more = True
+    return refused
+
+
+def _refusal(job_id: str, proposal_ids: Mapping[str, str]) -> Failure:
+    """What a job that does not fall with this one is told of it."""
+    return unreachable_failure(job_id) if job_id in proposal_ids else denied_failure(job_id)
 
 
 def _proposal_of(
     job: Job,
     plan: Plan,
     proposal_ids: Mapping[str, str],
-    failure: Failure | None,
+    birth: _Birth,
     actor: Actor,
     now: Instant,
     rules: Rules,
 ) -> tuple[Proposal, EventKind, str]:
-    decision = _decision(job)
-    allowed = decision.effect is Effect.ALLOW
+    decision, failure = _decision(job), birth.failure
+    allowed = decision.effect is Effect.ALLOW and not birth.waits
     depends_on = tuple(dict.fromkeys(proposal_ids[needed] for needed in job.depends_on if needed in proposal_ids))
     ttl = rules.approval_ttl if decision.approval_ttl is None else decision.approval_ttl
     if failure is not None:
@@ -217,7 +250,8 @@ def _proposal_of(
         state, kind = ProposalState.APPROVED, EventKind.PROPOSAL_APPROVED_BY_POLICY
         comment = ": ".join(part for part in (decision.rule, decision.reason) if part)[:2_000]
     else:
-        state, kind, comment = ProposalState.PENDING, EventKind.PROPOSAL_CREATED, ""
+        state, kind = ProposalState.PENDING, EventKind.PROPOSAL_CREATED
+        comment = birth.notices[0].message if birth.waits else ""
     proposal = Proposal.of(
         id=proposal_ids[job.id],
         created_by=plan.created_by,
@@ -241,11 +275,16 @@ def _proposal_of(
         reviewer_role=decision.reviewer_role,
         max_attempts=job.max_attempts or 1,
         depends_on=depends_on,
-        waiting_for=len(depends_on),
+        waiting_for=birth.unfinished_dependencies,
         failure=failure,
         submit_time=now,
         review_time=now if allowed and failure is None else None,
         expire_time=None if ttl is None else now + ttl,
         end_time=None if failure is None else now,
+        assumed=job.assumed,
+        on_refusal=job.on_refusal,
+        idempotent=job.idempotent,
+        effect_key=job.effect_key,
+        notices=birth.notices,
     )
     return proposal, kind, comment

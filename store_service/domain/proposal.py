@@ -38,6 +38,19 @@ class Effect(StrEnum):
     DENY = "DENY"
 
 
+# States of proposals that may have, or have had, their effect in the world.
+EFFECTIVE_STATES = frozenset(set(ProposalState) - FINAL_STATES | {ProposalState.EXECUTED})
+
+
+class OnRefusal(StrEnum):
+    """What becomes of a proposal when one that it depends on ends without success. UNSPECIFIED is CANCEL."""
+
+    UNSPECIFIED = ""
+    ASK = "ASK"
+    CONTINUE = "CONTINUE"
+    CANCEL = "CANCEL"
+
+
 # States in which an executor has, or had, the work in hand.
 IN_WORK_STATES = frozenset({ProposalState.EXECUTING, ProposalState.UNRESOLVED})
 
@@ -86,6 +99,17 @@ class Approval:
     break_glass: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that a reviewer should know before they decide. `reason` is UPPER_SNAKE_CASE, for programs."""
+
+    reason: str
+    message: str
+    create_time: Instant
+    proposal_id: str = ""
+    job_id: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Proposal(Leased):
     """A job on its way to being executed. Times are None until they happened."""
@@ -120,6 +144,16 @@ class Proposal(Leased):
     # Who last edited what it says, and who did so before, each once: nobody approves their own words.
     revised_by: str = ""
     earlier_revisers: tuple[str, ...] = ()
+    # Arguments that nobody named and a default filled.
+    assumed: tuple[str, ...] = ()
+    on_refusal: OnRefusal = OnRefusal.UNSPECIFIED
+    # Doing it twice has the same effect as doing it once.
+    idempotent: bool = False
+    # Names the effect in the world: proposals of the same one are never executed at the same time. Empty: none.
+    effect_key: str = ""
+    notices: tuple[Notice, ...] = ()
+    # Approvals that do not count any more, because it went back to review.
+    earlier_approvals: tuple[Approval, ...] = ()
 
     @property
     def approval_requirements(self) -> tuple[ApprovalRequirement, ...]:
@@ -174,6 +208,10 @@ class ProposalDraft:
     depends_on: tuple[str, ...] = ()
     expire_time: Instant | None = None
     decision: Decision | None = None
+    assumed: tuple[str, ...] = ()
+    on_refusal: OnRefusal = OnRefusal.UNSPECIFIED
+    idempotent: bool = False
+    effect_key: str = ""
 
 
 # What an update may change, by the names of the update mask.
@@ -189,5 +227,10 @@ UPDATABLE_FIELDS = frozenset(
         "expire_time",
         "decision",
         "max_attempts",
+        "assumed",
+        "depends_on",
+        "on_refusal",
+        "idempotent",
+        "effect_key",
     }
 )

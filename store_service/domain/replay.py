@@ -59,6 +59,8 @@ _STEPS: Mapping[str, tuple[tuple[ProposalCommand, ...], frozenset[ProposalState]
     _K.PROPOSAL_BREAK_GLASS_REQUESTED: ((_C.BREAK_GLASS,), frozenset({_P.PENDING})),
     _K.PROPOSAL_APPROVED_BY_BREAK_GLASS: ((_C.BREAK_GLASS,), frozenset({_P.APPROVED})),
     _K.PROPOSAL_APPROVAL_WITHDRAWN: ((_C.WITHDRAW_APPROVAL,), None),
+    _K.PROPOSAL_NOTICE_ADDED: ((_C.ADD_NOTICE,), None),
+    _K.PROPOSAL_RETURNED_TO_REVIEW: ((_C.RETURN_TO_REVIEW,), None),
     _K.PROPOSAL_REJECTED: ((_C.REJECT,), None),
     _K.PROPOSAL_CANCEL_REQUESTED: ((_C.CANCEL,), frozenset({_P.EXECUTING, _P.UNRESOLVED})),
     _K.PROPOSAL_CANCELLED: ((_C.CANCEL, _C.FAIL, _C.EXPIRE_LEASE), frozenset({_P.CANCELLED})),
@@ -189,15 +191,20 @@ def _step_fault(before: ProposalEntry, after: ProposalEntry, planner_identity: s
         return f"{kind} does not lead from {was.state.value} to {now.state.value}"
     if kind == _K.PROPOSAL_UPDATED:
         return _update_fault(was, now, after, planner_identity)
+    returned = kind == _K.PROPOSAL_RETURNED_TO_REVIEW
     for name, unchanged in (
         ("arguments", before.args == after.args and was.args_digest == now.args_digest),
         ("action", was.action_name == now.action_name),
-        ("requirements", requirements_of(was) == requirements_of(now)),
+        ("requirements", returned or requirements_of(was) == requirements_of(now)),
         ("decision", was.decision == now.decision),
         ("writers", was.writers == now.writers),
     ):
         if not unchanged:
             return f"its {name} changed, which {kind} does not do"
+    if returned:
+        if now.approvals or lowered_role(requirements_of(was), requirements_of(now)) is not None:
+            return "it went back to review with approvals, or asks for fewer than before"
+        return "" if requirements_of(now) else "it went back to review and asks for nobody's approval"
     if kind in _APPROVALS:
         return _approval_fault(was, now, after)
     if kind == _K.PROPOSAL_APPROVAL_WITHDRAWN:

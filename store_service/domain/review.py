@@ -5,6 +5,7 @@ Every function takes the proposal as it is and returns the next version with the
 
 from dataclasses import replace
 
+from plangate_core.contract.limits import MAX_NOTICES
 from store_service.domain.actor import Actor
 from store_service.domain.canonical import args_digest
 from store_service.domain.errors import (
@@ -26,6 +27,7 @@ from store_service.domain.proposal import (
     Approval,
     Decision,
     Effect,
+    Notice,
     Proposal,
     ProposalDraft,
     ProposalState,
@@ -59,7 +61,15 @@ def attributed(decision: Decision, actor: Actor, rules: Rules) -> Decision:
 
 
 def create(
-    proposal_id: str, draft: ProposalDraft, actor: Actor, now: Instant, rules: Rules, *, submit: bool, waiting_for: int
+    proposal_id: str,
+    draft: ProposalDraft,
+    actor: Actor,
+    now: Instant,
+    rules: Rules,
+    *,
+    submit: bool,
+    waiting_for: int,
+    notices: tuple[Notice, ...] = (),
 ) -> tuple[Proposal, EventKind]:
     """A proposal that belongs to no plan, as DRAFT or PENDING. `waiting_for`: dependencies not EXECUTED yet."""
     expire_time = draft.expire_time
@@ -94,6 +104,11 @@ def create(
         waiting_for=waiting_for,
         expire_time=expire_time,
         submit_time=now if submit else None,
+        assumed=draft.assumed,
+        on_refusal=draft.on_refusal,
+        idempotent=draft.idempotent,
+        effect_key=draft.effect_key,
+        notices=notices,
     )
     return proposal, EventKind.PROPOSAL_CREATED
 
@@ -108,9 +123,19 @@ def submit(proposal: Proposal, actor: Actor, now: Instant) -> tuple[Proposal, Ev
 
 
 def update(
-    proposal: Proposal, draft: ProposalDraft, fields: frozenset[str], actor: Actor, now: Instant, rules: Rules
+    proposal: Proposal,
+    draft: ProposalDraft,
+    fields: frozenset[str],
+    actor: Actor,
+    now: Instant,
+    rules: Rules,
+    *,
+    waiting_for: int | None = None,
+    notices: tuple[Notice, ...] = (),
 ) -> tuple[Proposal, EventKind]:
     """With the named fields of `draft`, and without approvals. It needs at least one approval from now on.
+
+    `waiting_for`: dependencies that have not ended, when those are changed; `notices`: to be added.
 
     Only the planner decides for policy: of others `decision` is not taken, what they write is not decided any more, and
     they may raise what the review asks for, never lower it. Raises RequirementLowered.
@@ -124,6 +149,10 @@ def update(
         changes["required_approvals"] = max(1, draft.required_approvals)
     if "max_attempts" in fields:
         changes["max_attempts"] = max(1, draft.max_attempts)
+    if waiting_for is not None:
+        changes["waiting_for"] = waiting_for
+    if notices:
+        changes["notices"] = (*proposal.notices, *notices)[-MAX_NOTICES:]
     if "expire_time" in fields and draft.expire_time is not None and draft.expire_time <= now:
         raise InvalidField("proposal.expire_time", "must be in the future")
     if rules.decides_for_policy(actor):
@@ -225,6 +254,31 @@ def cancel(proposal: Proposal, actor: Actor, now: Instant, failure: Failure) -> 
         proposal.changed(actor, now, state=ProposalState.CANCELLED, failure=failure, end_time=now),
         EventKind.PROPOSAL_CANCELLED,
     )
+
+
+def add_notice(proposal: Proposal, notice: Notice, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:
+    """With something more that its reviewers should know. Its approvals stay."""
+    PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.ADD_NOTICE)
+    return (
+        proposal.changed(actor, now, notices=(*proposal.notices, notice)[-MAX_NOTICES:]),
+        EventKind.PROPOSAL_NOTICE_ADDED,
+    )
+
+
+def return_to_review(proposal: Proposal, notice: Notice, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:
+    """PENDING again, and in need of at least one approval: it was approved, and a person must look at it once more."""
+    PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.RETURN_TO_REVIEW)
+    returned = proposal.changed(
+        actor,
+        now,
+        state=ProposalState.PENDING,
+        required_approvals=max(1, proposal.required_approvals),
+        approvals=(),
+        earlier_approvals=(*proposal.earlier_approvals, *proposal.approvals)[-MAX_NOTICES:],
+        notices=(*proposal.notices, notice)[-MAX_NOTICES:],
+        review_time=None,
+    )
+    return returned, EventKind.PROPOSAL_RETURNED_TO_REVIEW
 
 
 def expire(proposal: Proposal, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:

@@ -1,10 +1,27 @@
-"""What an event carries of the plan or proposal it changed."""
+"""What the log says of plans and proposals, to those who know no messages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
+from store_service.domain.events import Event
 from store_service.domain.plan import Plan
 from store_service.domain.proposal import Proposal
 
 EncodeSnapshot: TypeAlias = Callable[[Plan | Proposal], bytes]
 """An entity as the bytes of its message: what clients are sent, and what the log hashes and keeps."""
+
+IsSnapshotOf: TypeAlias = Callable[[bytes, Plan | Proposal], bool]
+"""Whether an event's snapshot says what the entity does."""
+
+HistoryFault: TypeAlias = Callable[[Sequence[Event]], str]
+"""Why all events of one proposal, in their order, are not what the rules allow; empty when they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogRules:
+    """How entities are written into the log, and how rows are compared with it."""
+
+    encode_snapshot: EncodeSnapshot
+    is_snapshot_of: IsSnapshotOf
+    history_fault: HistoryFault

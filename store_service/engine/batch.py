@@ -1,6 +1,6 @@
 """One batch of commands: applied in memory, then written in a handful of statements."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -65,16 +65,23 @@ class Batch:
             if len(snapshot) > MAX_PLAN_BYTES and change.kind in _PLAN_WRITTEN:
                 raise InvalidField("plan", f"must be at most {MAX_PLAN_BYTES} bytes with all that is stored of it")
         if command.validate_only:
-            return Answer(
-                tuple(
-                    snapshot for change, snapshot in zip(transaction.changes, snapshots, strict=True) if change.answers
-                )
-            )
+            return self._preview(transaction.changes, snapshots)
         self.working_set.merge(transaction)
         answer = self._log(command, transaction.changes, snapshots)
         if identity is not None and command.request is not None and answer.snapshots:
             self._answered[identity] = Answered(command.request.fingerprint, answer)
         return answer
+
+    def _preview(self, changes: Sequence[Change], snapshots: Sequence[bytes]) -> Answer:
+        """What the answer would be, and what else would change."""
+        answers = tuple(snapshot for change, snapshot in zip(changes, snapshots, strict=True) if change.answers)
+        # Without what may be large: a hundred of them are one message.
+        others = tuple(
+            self._encode_snapshot(change.entity.evolve(args_json="{}", evidence="", result_json=None))
+            for change in changes
+            if not change.answers and isinstance(change.entity, Proposal)
+        )
+        return Answer(answers, consequences=others)
 
     def _identity(self, command: Command) -> RequestIdentity | None:
         if command.request is None or command.validate_only:

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from store_service.commands.working_set import Needs, PlanQueue, WorkingSet
+from store_service.commands.working_set import SAME_EFFECTS_SHOWN, Needs, PlanQueue, WorkingSet
 from store_service.database.write_session import WriteSession
 
 
@@ -21,6 +21,9 @@ async def load(session: WriteSession, needs: Needs, working_set: WorkingSet) -> 
             ready = await session.proposals.ready(query, working_set.now, limit)
             working_set.ready[query] = deque(ready)
             proposal_ids.update(ready)
+        candidates = {proposal_id for ready in working_set.ready.values() for proposal_id in ready}
+        for event in await session.events.of_entities(sorted(candidates)) if candidates else ():
+            working_set.histories.setdefault(event.entity_id, []).append(event)
     for ids, transitive in ((needs.completing, False), (ending, True)):
         if ids:
             for proposal_id in ids:
@@ -30,10 +33,17 @@ async def load(session: WriteSession, needs: Needs, working_set: WorkingSet) -> 
                 if transitive:
                     working_set.dependents.setdefault(dependent_id, set())
                 proposal_ids.add(dependent_id)
+    if needs.effect_keys:
+        keys = sorted(needs.effect_keys)
+        for effect_key, proposal_id in await session.proposals.of_effects(keys, SAME_EFFECTS_SHOWN):
+            working_set.of_effect.setdefault(effect_key, []).append(proposal_id)
+            proposal_ids.add(proposal_id)
     if needs.queued_plans:
         plan_ids.update(await _likely_plans(session, needs.queued_plans + needs.plan_spoilers, working_set))
     if proposal_ids:
-        working_set.proposals.update((each.id, each) for each in await session.proposals.get(list(proposal_ids)))
+        for proposal, snapshot in await session.proposals.get_with_snapshots(list(proposal_ids)):
+            working_set.proposals[proposal.id] = proposal
+            working_set.snapshots[proposal.id] = snapshot
     if plan_ids:
         working_set.plans.update((each.id, each) for each in await session.plans.get(list(plan_ids)))
 

@@ -27,7 +27,7 @@ from store_service.domain.instant import Instant, instant_of
 from store_service.domain.plan import Plan, PlanState
 from store_service.domain.proposal import Proposal
 from store_service.domain.rules import Rules
-from store_service.domain.snapshot import EncodeSnapshot
+from store_service.domain.snapshot import LogRules
 from store_service.engine.batch import Answered, Batch, RequestIdentity
 from store_service.engine.claim_poller import ClaimPoller
 from store_service.engine.failpoints import FailPoint, FailPoints
@@ -35,6 +35,7 @@ from store_service.engine.loading import load
 from store_service.engine.work_signals import Wanted, WorkSignals
 from store_service.engine.write_queue import Waiting, WriteQueue
 
+_MISMATCHES_REMEMBERED = 10_000
 _log = structlog.get_logger(__name__)
 
 # GovernedJobObserver of every commit of this process, in order, before anybody is answered.
@@ -81,14 +82,15 @@ class Writer:
         database: Database,
         *,
         clock: Clock,
-        encode_snapshot: EncodeSnapshot,
+        log_rules: LogRules,
         rules: Rules | None = None,
         options: WriterOptions | None = None,
         fail_points: FailPoints | None = None,
     ) -> None:
         self._session = database.write_session()
         self._clock = clock
-        self._encode_snapshot = encode_snapshot
+        self._log_rules = log_rules
+        self._mismatched: set[str] = set()
         self._rules = rules or Rules()
         self._options = options or WriterOptions()
         self._fail_points = fail_points
@@ -320,9 +322,9 @@ class Writer:
             if command.request is not None and not command.validate_only:
                 request_ids.add(command.request.request_id)
         answered = await self._answered(request_ids) if request_ids else {}
-        working_set = WorkingSet(instant_of(self._clock.now()), self._rules, _uuid7)
+        working_set = WorkingSet(instant_of(self._clock.now()), self._rules, _uuid7, self._log_rules)
         await load(self._session, needs, working_set)
-        applied = Batch(working_set, head, answered, self._encode_snapshot)
+        applied = Batch(working_set, head, answered, self._log_rules.encode_snapshot)
         for waiting in batch:
             try:
                 waiting.outcome = applied.apply(waiting.command)
@@ -331,7 +333,18 @@ class Writer:
             except Exception as error:
                 _log.exception("a command could not be applied", method=waiting.command.method)
                 waiting.outcome = error
+        self._report_mismatches(working_set.mismatched)
         return applied
+
+    def _report_mismatches(self, proposal_ids: set[str]) -> None:
+        """Each once: claims come upon the same ones again and again."""
+        for proposal_id in sorted(proposal_ids - self._mismatched):
+            _log.error(
+                "a proposal is not what the log says of it, and is neither approved nor executed: run store check",
+                proposal_id=proposal_id,
+            )
+        if len(self._mismatched) < _MISMATCHES_REMEMBERED:
+            self._mismatched |= proposal_ids
 
     async def _answered(self, request_ids: set[str]) -> dict[RequestIdentity, Answered]:
         parts: dict[RequestIdentity, list[Part]] = {}

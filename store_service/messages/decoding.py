@@ -18,11 +18,14 @@ from store_service.domain.errors import InvalidField, NumberNotExact
 from store_service.domain.instant import SECOND, Instant, Micros
 from store_service.domain.lease import Failure
 from store_service.domain.plan import GeneratedPlan, GenerationOptions, Job, PlanDraft, PlanState
-from store_service.domain.proposal import ApprovalRequirement, Decision, Effect, ProposalDraft
+from store_service.domain.proposal import ApprovalRequirement, Decision, Effect, OnRefusal, ProposalDraft
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 _PLAN_STATES = {plan_pb2.PlanState.Value(f"PLAN_STATE_{state.value}"): state for state in PlanState}
+_ON_REFUSAL: dict[int, OnRefusal] = {
+    plan_pb2.OnRefusal.Value(f"ON_REFUSAL_{choice.value or 'UNSPECIFIED'}"): choice for choice in OnRefusal
+}
 _EFFECTS = {plan_pb2.Effect.Value(f"EFFECT_{effect.value}"): effect for effect in Effect}
 
 
@@ -126,6 +129,10 @@ def proposal_draft_from_proto(proposal: proposal_pb2.Proposal, path: str) -> Pro
         decision=(
             decision_from_proto(proposal.decision, f"{path}.decision") if proposal.HasField("decision") else None
         ),
+        assumed=tuple(proposal.assumed),
+        on_refusal=_on_refusal_from_proto(proposal.on_refusal, f"{path}.on_refusal"),
+        idempotent=proposal.idempotent,
+        effect_key=proposal.effect_key,
     )
 
 
@@ -193,4 +200,14 @@ def _job_from_proto(job: plan_pb2.Job, path: str) -> Job:
         priority=job.priority,
         decision=decision_from_proto(job.decision, f"{path}.decision") if job.HasField("decision") else None,
         max_attempts=job.max_attempts,
+        assumed=tuple(job.assumed),
+        on_refusal=_on_refusal_from_proto(job.on_refusal, f"{path}.on_refusal"),
+        idempotent=job.idempotent,
+        effect_key=job.effect_key,
     )
+
+
+def _on_refusal_from_proto(choice: int, path: str) -> OnRefusal:
+    if choice not in _ON_REFUSAL:
+        raise InvalidField(path, "is not a choice of this version")
+    return _ON_REFUSAL[choice]

@@ -202,7 +202,9 @@ async def test_a_retry_waits_for_its_time(store: Store) -> None:
 @pytest.mark.asyncio
 async def test_leases_that_ran_out_are_taken_back(store: Store) -> None:
     sweeper = Sweeper(store.database, store.writer, clock=store.clock, limit=2)
-    retried, failed, cancelled = [await store.claimed(f"act-{n}", max_attempts=2 if n == 0 else 1) for n in range(3)]
+    retried, failed, cancelled = [
+        await store.claimed(f"act-{n}", max_attempts=2 if n == 0 else 1, idempotent=True) for n in range(3)
+    ]
     await store.one(CancelProposal(actor=BOB, proposal_id=cancelled.id))
     store.clock.advance(59)
     assert await sweeper.sweep() == 0

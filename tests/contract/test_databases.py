@@ -342,8 +342,8 @@ async def test_an_old_database_with_data_is_upgraded(empty_url: str) -> None:
             "p-waits": 1,
             "p-alone": 0,
         }
-        claimed = await store.told(ClaimProposals(actor=WORKER, max_proposals=10))
-        assert [proposal.id for proposal in claimed] == ["p-free"]
+        # They were put there by hand: the log does not know them, so nobody may have agreed to them.
+        assert await store.told(ClaimProposals(actor=WORKER, max_proposals=10)) == []
 
 
 async def _run(url: str, work: Callable[[Connection], object]) -> object:

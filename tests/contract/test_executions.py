@@ -139,7 +139,7 @@ async def test_a_cancel_request_reaches_the_executor(database_url: str) -> None:
 async def test_the_sweeper_takes_leases_back_and_ends_what_waited_too_long(database_url: str) -> None:
     clock = ManualClock()
     async with running_store(database_url, clock=clock, sweep_seconds=0.02) as store:
-        leased = await approved(store, max_attempts=2)
+        leased = await approved(store, max_attempts=2, idempotent=True)
         in_a_minute = {"seconds": int(clock.now().timestamp()) + 60}
         pending = await store.planner.propose("b", expire_time=in_a_minute)
         await store.worker.claim(lease_duration={"seconds": 5})

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
@@ -15,7 +16,7 @@ from plangate.store.v1 import store_service_pb2 as rpc
 
 from store_service import administration
 from tests.support.forger import Forger, forge
-from tests.support.served_store import RunningStore, planned, running_store
+from tests.support.served_store import RunningStore, failure_of, planned, running_store
 
 VERIFY_LOG = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "verify_log.py"))["verify"]
 APPROVED = proposal_pb2.PROPOSAL_STATE_APPROVED
@@ -139,6 +140,61 @@ async def test_the_first_entry_that_no_rule_allows_is_named(name: str, database_
         verified = await store.bob.events.VerifyEvents(rpc.VerifyEventsRequest())
         assert (verified.valid, verified.problem) == (False, problem)
         assert verified.first_bad_revision > 1
+
+
+ROWS: dict[str, dict[str, Any]] = {
+    "approved by nobody": {"state": "APPROVED", "required_approvals": 0},
+    "approved with what it has": {"state": "APPROVED"},
+    "allowed by policy": {"state": "APPROVED", "required_approvals": 0, "decision": '{"effect":"ALLOW"}'},
+    "other arguments": {"args_json": '{"amount":9000000}'},
+    "fewer approvals": {"required_approvals": 1},
+    "another role": {"reviewer_role": ""},
+    "another requester": {"created_by": "mallory"},
+}
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", ROWS)
+async def test_a_forged_row_is_neither_approved_nor_executed(name: str, database_url: str) -> None:
+    async with running_store(database_url) as store:
+        proposal = await pending(store)
+        honest = await store.planner.propose("honest")
+        await store.bob.approve(honest)
+    await forge(database_url, lambda forger: forger.set_row(proposal.id, **ROWS[name]))
+    async with running_store(database_url) as store:
+        claimed = await store.worker.claim(max_proposals=10)
+        assert [each.id for each in claimed] == [honest.id]
+        changed = await store.bob.get(proposal)
+        if changed.state != APPROVED:
+            failure = await failure_of(store.as_("fay", "finance").approve(changed))
+            if failure.reason != "ILLEGAL_TRANSITION":
+                assert (failure.code, failure.reason) == (grpc.StatusCode.DATA_LOSS, "LOG_MISMATCH")
+                assert failure.metadata == {"id": proposal.id}
+        assert await store.worker.claim(max_proposals=10) == []
+        # It can be ended, and what was done before goes on.
+        await store.bob.proposals.CancelProposal(rpc.CancelProposalRequest(id=proposal.id, reason="forged"))
+        await store.worker.proposals.CompleteProposal(rpc.CompleteProposalRequest(id=honest.id, attempt=1))
+
+
+@pytest.mark.asyncio
+async def test_a_forged_row_is_named_by_check(database_url: str) -> None:
+    async with running_store(database_url) as store:
+        proposal = await pending(store)
+    await forge(database_url, lambda forger: forger.set_row(proposal.id, **ROWS["approved by nobody"]))
+    problems = (await administration.check(database_url)).problems
+    assert f"{proposal.id} version 2: its row is not what the log says" in problems
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", FORGERIES)
+async def test_a_forged_log_with_a_row_that_agrees_gets_nothing_executed(name: str, database_url: str) -> None:
+    """What is forged so badly that no rule allows it; see docs/event-log.md for what only a checkpoint finds."""
+    async with running_store(database_url) as store:
+        proposal = await pending(store)
+    act, _ = FORGERIES[name]
+    await forge(database_url, lambda forger: act(forger, proposal.id), lambda forger: forger.agree(proposal.id))
+    async with running_store(database_url) as store:
+        assert await store.worker.claim(max_proposals=10) == []
 
 
 @pytest.mark.asyncio

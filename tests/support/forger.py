@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,9 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from store_service.database.column_types import OptionalDecision
 from store_service.domain.events import GENESIS_HASH, EntityType, Event, event_hash
+from store_service.messages.decoding import decision_from_proto, json_from_struct
 
 _HASHED = (
     "revision, entity_type, entity_id, version, kind, actor, authenticated, via, time, request_id, comment, snapshot, "
@@ -84,6 +87,28 @@ class Forger:
                 },
             )
             await self._head(event)
+
+    async def agree(self, proposal_id: str) -> None:
+        """The proposal's row as its last event has it."""
+        last = next(event for event in reversed(await self._events()) if event.entity_id == proposal_id)
+        said = proposal_pb2.Proposal.FromString(last.snapshot)
+        decision = decision_from_proto(said.decision, "decision", stored=True)
+        await self.set_row(
+            proposal_id,
+            version=said.version,
+            state=proposal_pb2.ProposalState.Name(said.state).removeprefix("PROPOSAL_STATE_"),
+            required_approvals=said.required_approvals,
+            reviewer_role=said.reviewer_role,
+            decision=OptionalDecision().process_bind_param(decision, self._connection.dialect),
+            approvals=json.dumps(
+                [
+                    [each.reviewer, each.version, each.args_digest, each.comment, 0, list(each.roles), each.break_glass]
+                    for each in said.approvals
+                ]
+            ),
+            args_json=json_from_struct(said.action_args, "args"),
+            updated_by=said.updated_by,
+        )
 
     async def _events(self) -> list[Event]:
         rows = await self._connection.execute(text(f"SELECT {_HASHED} FROM events ORDER BY revision"))

@@ -34,8 +34,8 @@ from store_service.domain.proposal import Decision, Effect, Proposal, ProposalDr
 from store_service.engine.failpoints import FailPoint, FailPoints
 from store_service.engine.writer import Writer, WriterOptions
 from store_service.event_log.verification import Replay
-from store_service.messages.encoding import snapshot_to_bytes
 from store_service.messages.log_entries import entry_of
+from store_service.messages.log_rules import log_rules
 from tests.support.manual_clock import ManualClock
 from tests.support.proposals import ALICE, BOB, WORKER
 
@@ -137,7 +137,11 @@ async def opened(
     database = await open_database(url)
     try:
         writer = Writer(
-            database, clock=clock, encode_snapshot=snapshot_to_bytes, options=options, fail_points=fail_points
+            database,
+            clock=clock,
+            log_rules=log_rules(),
+            options=options,
+            fail_points=fail_points,
         )
         await writer.start()
         try:

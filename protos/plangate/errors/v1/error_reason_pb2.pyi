@@ -195,6 +195,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """OUT_OF_RANGE. A watch asked for a revision beyond the next one.
         {"reason": "REVISION_OUT_OF_RANGE", "domain": "plangate", "metadata": {"head_revision": "99"}}
     """
+    ERROR_REASON_LOG_MISMATCH: _ErrorReason.ValueType  # 91
+    """DATA_LOSS. The stored proposal is not what the log says of it, or was never agreed to: somebody changed the database. It
+    is neither approved nor executed; `python -m store_service check` says more.
+        {"reason": "LOG_MISMATCH", "domain": "plangate", "metadata": {"id": "0197..."}}
+    """
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 100
     """INTERNAL. A fault of the server; its log has the cause under the request id.
         {"reason": "INTERNAL", "domain": "plangate", "metadata": {"request_id": "7d9f..."}}
@@ -370,6 +375,11 @@ ERROR_REASON_READ_TIMED_OUT: ErrorReason.ValueType  # 82
 ERROR_REASON_REVISION_OUT_OF_RANGE: ErrorReason.ValueType  # 90
 """OUT_OF_RANGE. A watch asked for a revision beyond the next one.
     {"reason": "REVISION_OUT_OF_RANGE", "domain": "plangate", "metadata": {"head_revision": "99"}}
+"""
+ERROR_REASON_LOG_MISMATCH: ErrorReason.ValueType  # 91
+"""DATA_LOSS. The stored proposal is not what the log says of it, or was never agreed to: somebody changed the database. It
+is neither approved nor executed; `python -m store_service check` says more.
+    {"reason": "LOG_MISMATCH", "domain": "plangate", "metadata": {"id": "0197..."}}
 """
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 100
 """INTERNAL. A fault of the server; its log has the cause under the request id.

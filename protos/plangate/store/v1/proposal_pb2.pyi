@@ -297,7 +297,9 @@ class Proposal(_message.Message):
 
     @_builtins.property
     def consequences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Proposal]:
-        """Set in answers to `validate_only` alone: the other proposals that the write would change, as they would be then."""
+        """Set in answers to `validate_only` alone: the other proposals that the write would change, as they would be then, without
+        action_args, evidence and result.
+        """
 
     def __init__(
         self,

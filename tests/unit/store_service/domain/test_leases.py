@@ -6,7 +6,8 @@ import pytest
 
 from store_service.domain import execution, planning
 from store_service.domain.actor import Actor
-from store_service.domain.errors import LeaseLost
+from store_service.domain.errors import LeaseLost, ModelApproval
+from store_service.domain.events import EventKind
 from store_service.domain.instant import SECOND
 from store_service.domain.lease import Leased
 from store_service.domain.plan import PlanState
@@ -41,9 +42,53 @@ def test_a_lapsed_lease_counts_until_it_is_taken_back() -> None:
     assert running.lease_ran_out(late)
     renewed, _ = execution.renew(running, WORKER, 1, late, 10 * SECOND)
     assert not renewed.lease_ran_out(late)
-    taken_back, _ = execution.expire_lease(running, OTHER, late)
+    taken_back, _ = execution.expire_lease(running.evolve(idempotent=True), OTHER, late)
     with pytest.raises(LeaseLost):
         execution.complete(taken_back, WORKER, 1, late, result_json="{}")
+
+
+def test_what_may_have_been_done_is_not_done_again_by_itself() -> None:
+    running, late = proposal(ProposalState.EXECUTING, max_attempts=9), NOW + 3600 * SECOND
+    lapsed, kind = execution.expire_lease(running, OTHER, late)
+    assert (lapsed.state, kind, lapsed.lease) == (
+        ProposalState.UNRESOLVED,
+        EventKind.PROPOSAL_UNRESOLVED,
+        running.lease,
+    )
+    assert not lapsed.is_claimable(late)
+    # Who held the lease may still say what came of it; nobody else's report counts.
+    done, _ = execution.complete(lapsed, WORKER, 1, late, result_json="{}")
+    assert (done.state, done.lease) == (ProposalState.EXECUTED, None)
+    with pytest.raises(LeaseLost):
+        execution.complete(lapsed, OTHER, 1, late, result_json="{}")
+    with pytest.raises(LeaseLost):
+        execution.renew(lapsed, WORKER, 1, late, SECOND)
+
+
+@pytest.mark.parametrize(
+    ("done", "retry", "cancel_requested", "state"),
+    [
+        (True, False, False, ProposalState.EXECUTED),
+        (True, False, True, ProposalState.EXECUTED),
+        (False, False, False, ProposalState.FAILED),
+        (False, True, False, ProposalState.APPROVED),
+        (False, True, True, ProposalState.CANCELLED),
+    ],
+)
+def test_a_person_says_what_came_of_it(done: bool, retry: bool, cancel_requested: bool, state: ProposalState) -> None:
+    running = proposal(ProposalState.EXECUTING, max_attempts=1, cancel_requested=cancel_requested)
+    lapsed, _ = execution.expire_lease(running, OTHER, NOW)
+    resolved, kind = execution.resolve(
+        lapsed, OTHER, NOW, Rules(), done=done, retry=retry, result_json=None, reason="the bank says so"
+    )
+    assert (resolved.state, kind, resolved.lease) == (state, EventKind.PROPOSAL_RESOLVED, None)
+    assert (resolved.failure is None) is done
+    if state is ProposalState.APPROVED:
+        assert resolved.is_claimable(NOW), "what was not done does not count as an attempt"
+    with pytest.raises(ModelApproval):
+        execution.resolve(
+            lapsed, Actor("planner"), NOW, Rules(), done=done, retry=retry, result_json=None, reason="I think so"
+        )
 
 
 def test_is_claimable() -> None:

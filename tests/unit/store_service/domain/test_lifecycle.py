@@ -17,7 +17,7 @@ from store_service.domain.lifecycle import (
     ProposalCommand,
 )
 from store_service.domain.plan import GeneratedPlan, Plan, PlanState
-from store_service.domain.proposal import FINAL_STATES, Proposal, ProposalDraft, ProposalState
+from store_service.domain.proposal import FINAL_STATES, Notice, Proposal, ProposalDraft, ProposalState
 from store_service.domain.rules import Rules
 from tests.support.proposals import ALICE, BOB, FAILURE, NOW, WORKER, plan, proposal
 
@@ -40,6 +40,8 @@ PROPOSAL_COMMANDS: dict[ProposalCommand, Callable[[Proposal], tuple[Proposal, Ev
     ProposalCommand.DELETE: lambda p: review.delete(p, ALICE, NOW, purge=False),
     ProposalCommand.EXPIRE: lambda p: review.expire(p, ALICE, NOW),
     ProposalCommand.EXPIRE_LEASE: lambda p: execution.expire_lease(p, ALICE, NOW),
+    ProposalCommand.ADD_NOTICE: lambda p: review.add_notice(p, Notice("SAME_EFFECT", "m", NOW), ALICE, NOW),
+    ProposalCommand.RETURN_TO_REVIEW: lambda p: review.return_to_review(p, Notice("N", "m", NOW), ALICE, NOW),
     ProposalCommand.RESOLVE: lambda p: execution.resolve(
         p, BOB, NOW, RULES, done=True, retry=False, result_json=None, reason="seen at the bank"
     ),
@@ -153,7 +155,7 @@ def test_where_a_failure_leads(retryable: bool, attempt: int, cancel_requested: 
     assert after.result_json == '{"exit":1}'
     assert after.not_before_time == (NOW + 5 if state is ProposalState.APPROVED else None)
     if retryable:
-        lapsed, _ = execution.expire_lease(running, ALICE, NOW)
+        lapsed, _ = execution.expire_lease(running.evolve(idempotent=True), ALICE, NOW)
         assert lapsed.state is state
 
 

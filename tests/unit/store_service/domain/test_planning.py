@@ -11,7 +11,7 @@ from store_service.domain import planning
 from store_service.domain.errors import InvalidField
 from store_service.domain.events import EventKind
 from store_service.domain.plan import Job, PlanDraft, PlanState
-from store_service.domain.proposal import Decision, Effect, Proposal, ProposalState
+from store_service.domain.proposal import Decision, Effect, OnRefusal, Proposal, ProposalState
 from store_service.domain.rules import Rules
 from tests.support.proposals import ALICE, NOW
 
@@ -24,12 +24,14 @@ def _job(job_id: str, decision: Decision | None, *needs: str, **fields: Any) -> 
     return Job(**{"id": job_id, "action_name": "act", "decision": decision, "depends_on": needs} | fields)
 
 
-def _born(*jobs: Job) -> dict[str, tuple[Proposal, EventKind, str]]:
+def _born(*jobs: Job, others: tuple[Proposal, ...] = ()) -> dict[str, tuple[Proposal, EventKind, str]]:
     ids = iter(f"proposal-{number}" for number in range(100))
     plan, kind = planning.create("plan-1", PlanDraft(state=PlanState.PLANNED, jobs=jobs), ALICE, NOW, Rules())
     assert kind is EventKind.PLAN_CREATED
-    plan, born = planning.with_proposals(plan, ALICE, NOW, Rules(), lambda: next(ids))
+    plan, born = planning.with_proposals(plan, ALICE, NOW, Rules(), lambda: next(ids), lambda _: others)
     assert [job.proposal_id for job in plan.jobs if job.proposal_id] == [proposal.id for proposal, _, _ in born]
+    not_run = {job.proposal_id for job in plan.jobs if job.will_not_run is not None}
+    assert not_run == {proposal.id for proposal, _, _ in born if proposal.state is ProposalState.CANCELLED}
     return {proposal.job_id: (proposal, kind, comment) for proposal, kind, comment in born}
 
 
@@ -62,6 +64,53 @@ def test_what_needs_a_denied_job_is_born_cancelled() -> None:
     assert late.failure is not None
     assert (late.state, late.failure.reason) == (ProposalState.CANCELLED, "DEPENDENCY_CANCELLED")
     assert born["fine"][0].state is ProposalState.APPROVED
+
+
+def test_what_asks_when_a_job_before_it_is_denied_waits_for_a_person() -> None:
+    born = _born(
+        _job("denied", DENY),
+        _job("asks", ALLOW, "denied", on_refusal=OnRefusal.ASK),
+        _job("goes_on", ALLOW, "denied", on_refusal=OnRefusal.CONTINUE),
+        _job("reviewed", ASK, "denied", on_refusal=OnRefusal.ASK),
+        _job("falls", ALLOW, "denied"),
+        _job("after_the_fallen", ALLOW, "falls", on_refusal=OnRefusal.ASK),
+        _job("after_asks", ALLOW, "asks"),
+    )
+    asks, kind, comment = born["asks"]
+    assert (asks.state, kind, asks.required_approvals, asks.waiting_for) == (
+        ProposalState.PENDING,
+        EventKind.PROPOSAL_CREATED,
+        1,
+        0,
+    )
+    [notice] = asks.notices
+    assert (notice.reason, notice.job_id, comment) == ("DEPENDENCY_DENIED", "denied", notice.message)
+    assert notice.message.endswith("run this all the same?")
+    goes_on, kind, _ = born["goes_on"]
+    assert (goes_on.state, kind) == (ProposalState.APPROVED, EventKind.PROPOSAL_APPROVED_BY_POLICY)
+    assert [each.reason for each in goes_on.notices] == ["DEPENDENCY_DENIED"]
+    reviewed = born["reviewed"][0]
+    assert (reviewed.state, reviewed.required_approvals, len(reviewed.notices)) == (ProposalState.PENDING, 2, 1)
+    assert born["falls"][0].state is ProposalState.CANCELLED
+    last = born["after_the_fallen"][0]
+    assert (last.state, last.waiting_for, last.depends_on) == (ProposalState.PENDING, 0, (born["falls"][0].id,))
+    assert (last.notices[0].reason, last.notices[0].proposal_id) == ("DEPENDENCY_CANCELLED", born["falls"][0].id)
+    assert (born["after_asks"][0].state, born["after_asks"][0].waiting_for) == (ProposalState.APPROVED, 1)
+
+
+def test_a_second_proposal_of_one_effect_says_so_and_waits_for_a_person() -> None:
+    earlier = Proposal(id="p0", effect_key="refund:4711", state=ProposalState.EXECUTED)
+    born = _born(
+        _job("a", ALLOW, effect_key="refund:4711"),
+        _job("b", ASK, effect_key="refund:4711"),
+        _job("c", ALLOW, effect_key="refund:1"),
+        others=(earlier,),
+    )
+    first, second, other = (born[name][0] for name in "abc")
+    assert (first.state, first.required_approvals) == (ProposalState.PENDING, 1)
+    assert [(each.reason, each.proposal_id) for each in first.notices] == [("SAME_EFFECT", "p0")]
+    assert [each.proposal_id for each in second.notices] == ["p0", first.id]
+    assert (other.state, other.notices) == (ProposalState.APPROVED, ())
 
 
 def test_dependencies_become_proposal_ids_and_are_counted() -> None:

@@ -12,8 +12,9 @@ import asyncio
 import gc
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
+from plangate_core.catalogue.catalogue import Catalogue
 from plangate_core.process.environment import VariableMisspelt, check_variables
 from plangate_core.process.standard_output import READER_GONE_STATUS, OutputRefused, ReaderGone, written
 from plangate_core.rpc.settings import ChannelSettings, SettingsRefused, read_settings
@@ -93,7 +94,25 @@ def _check(settings: PlannerSettings, *, strict: bool) -> int:
     with written("the answer"):
         print(f"catalogue: {len(governance.catalogue.actions)} actions, digest {governance.catalogue.digest}")
         print(f"policy: {len(governance.policy.rules)} rules, digest {governance.policy.digest}")
+        for line in _cuts(governance.catalogue, settings):
+            print(line)
     return 0
+
+
+def _cuts(catalogue: Catalogue, settings: PlannerSettings) -> Iterator[str]:
+    """One line for each model that is shown a part of the catalogue only."""
+    from planner_service.generation.prompt.rooms import catalogue_room
+    from planner_service.generation.prompt.selection import catalogue_characters, is_cut
+
+    asked = settings.generation_settings(provider_keys={})
+    for model in settings.models:
+        room = catalogue_room(model, asked)
+        if is_cut(catalogue, room):
+            yield (
+                f"model {model}: the actions have {catalogue_characters(catalogue):,} characters; "
+                f"it is shown {room.cut_characters:,} of them for each request, those that fit it best "
+                "(PLANGATE_MODEL_CATALOGUE_CHARACTERS)"
+            )
 
 
 async def _serve(settings: PlannerSettings) -> int:

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from plangate_client.command import (
     agents,
     catalogue,
+    check,
     credentials,
     decisions,
     inbox,
@@ -140,7 +141,7 @@ _SECTIONS: dict[str, tuple[Callable[..., None] | str, ...]] = {
     ),
     "Look": (lists.plans, lists.proposals, logbook.log, lists.whoami),
     "Run": (work.work, "catalogue", "mcp"),
-    "Policy and models": (plans.simulate, servers.policy, servers.replay, servers.model),
+    "Policy and models": (check.check, plans.simulate, servers.policy, servers.replay, servers.model),
     "Servers": (up.up, servers.store, "credentials", protos.protos),
 }
 app.add_typer(agents.group)

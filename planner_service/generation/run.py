@@ -30,9 +30,10 @@ from planner_service.generation.errors import (
 from planner_service.generation.instructor_client import ModelCall
 from planner_service.generation.prompt.conversation import Messages, reask, size
 from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages, said
+from planner_service.generation.prompt.rooms import catalogue_room
 from planner_service.generation.prompt.selection import shown_actions
 from planner_service.generation.providers.circuit import Permit
-from planner_service.generation.providers.providers import ModelClient, catalogue_room
+from planner_service.generation.providers.providers import ModelClient
 from planner_service.generation.reply.draft import PlanDraft
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
 from planner_service.generation.retry_policy import NextAttempt, RetryPolicy

@@ -55,7 +55,18 @@ def read_governance(
         warnings = (f"warning: {warning}" for warning in error.warnings)
         raise GovernanceRefused(str(error), (*error.lines(), *warnings)) from error
     except DocumentInvalid as error:
-        raise GovernanceRefused(str(error), tuple(error.lines())) from error
+        # Of the policy, too: what is wrong with either is to be seen in one run.
+        others = _policy_faults(policy_file) if policy_file is not None else ()
+        raise GovernanceRefused(str(error), (*error.lines(), *others)) from error
+
+
+def _policy_faults(policy_file: Path) -> tuple[str, ...]:
+    """What is wrong with a policy whatever the catalogue says."""
+    try:
+        load_policy(policy_file)
+    except DocumentInvalid as error:
+        return tuple(error.lines())
+    return ()
 
 
 class GovernanceMetrics:

@@ -22,20 +22,12 @@ from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.providers.chat import ChatCompletions
 from planner_service.generation.providers.recording import Recorder
 from planner_service.generation.providers.wire import open_transport, sdk_client
-from planner_service.generation.settings import CatalogueRoom, GenerationSettings, ModelEndpoint
+from planner_service.generation.settings import GenerationSettings, ModelEndpoint
 
 EMBEDDED = "embedded"
 
 ALTERNATIVES = 8
 """How many candidates a server is asked to give for each token."""
-
-
-HOSTED_ROOM = CatalogueRoom(120_000, 120_000)
-"""About 30,000 tokens of text, and the schema of the reply about as many again."""
-SERVER_ROOM = CatalogueRoom(48_000, 48_000)
-"""For servers whose models and contexts are not known here."""
-CPU_ROOM = CatalogueRoom(12_000, 6_000)
-"""About 3,000 tokens, read once and then cached; of a larger catalogue 1,500, read anew for every request."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +40,6 @@ class Provider:
     key_variable: environment variable that customarily holds the key; empty: none is needed.
     output_limit: name of the parameter that limits the reply's tokens.
     seed: name of the parameter, empty when there is none. temperature: False when the SDK no longer has it.
-    room: how much of a catalogue its models are shown.
     tells_logprobs: ask for the probabilities of tokens: what doubt.py reads from them was measured for this model.
     """
 
@@ -63,7 +54,6 @@ class Provider:
     stream_options: bool = True
     single_tool_call: bool = False
     tells_logprobs: bool = False
-    room: CatalogueRoom = HOSTED_ROOM
 
 
 _TOOLS = instructor.Mode.TOOLS
@@ -71,7 +61,7 @@ _SCHEMA = instructor.Mode.JSON_SCHEMA
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     {
-        EMBEDDED: Provider(wire="openai", mode=_SCHEMA, tells_logprobs=True, room=CPU_ROOM),
+        EMBEDDED: Provider(wire="openai", mode=_SCHEMA, tells_logprobs=True),
         "openai": Provider(
             wire="openai",
             mode=_TOOLS,
@@ -113,28 +103,15 @@ PROVIDERS: Mapping[str, Provider] = MappingProxyType(
         "together": Provider(
             wire="openai", mode=_TOOLS, base_url="https://api.together.xyz/v1", key_variable="TOGETHER_API_KEY"
         ),
-        "ollama": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:11434/v1", room=CPU_ROOM),
-        "vllm": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:8000/v1", room=SERVER_ROOM),
-        "llamacpp": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:8080/v1", room=CPU_ROOM),
-        "lmstudio": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:1234/v1", room=CPU_ROOM),
+        "ollama": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:11434/v1"),
+        "vllm": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:8000/v1"),
+        "llamacpp": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:8080/v1"),
+        "lmstudio": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:1234/v1"),
     }
 )
 
 KEY_VARIABLES: tuple[str, ...] = tuple(row.key_variable for row in PROVIDERS.values() if row.key_variable)
 """Environment variables that settings may collect into `GenerationSettings.provider_keys`."""
-
-
-def catalogue_room(model: str, settings: GenerationSettings) -> CatalogueRoom:
-    """How much of a catalogue a model is shown: as the settings say, else as its provider's models read."""
-    if settings.catalogue_characters:
-        return CatalogueRoom(settings.catalogue_characters, settings.catalogue_characters)
-    prefix = model.partition("/")[0]
-    row = PROVIDERS.get(prefix)
-    if row is None:
-        return HOSTED_ROOM
-    if settings.base_url and prefix == settings.model.partition("/")[0] and row.room is HOSTED_ROOM:
-        return SERVER_ROOM
-    return row.room
 
 
 @dataclasses.dataclass(slots=True)

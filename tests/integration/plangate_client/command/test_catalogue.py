@@ -1,4 +1,4 @@
-"""`plangate catalogue import`, as people run it."""
+"""`plangate catalogue import` and `plangate check`, as people run them."""
 
 from __future__ import annotations
 
@@ -43,3 +43,64 @@ def test_standard_input_and_output_and_refusals(tmp_path: Path) -> None:
     missing = plangate("catalogue", "import", str(tmp_path / "none.json"))
     assert missing.returncode == 2
     assert "No such file" in missing.stderr
+
+
+GOOD = """version: 1
+actions:
+  - name: look
+    description: Look at a thing.
+    policy: allow
+    parameters: {properties: {thing: {type: string}}, required: [thing]}
+    command: {argv: [look, "--thing={args.thing}"]}
+"""
+
+
+def test_check_lists_all_that_is_wrong(tmp_path: Path) -> None:
+    catalogue, policy = tmp_path / "catalogue.yaml", tmp_path / "policy.yaml"
+    files = ("--catalogue", str(catalogue), "--policy", str(policy))
+    policy.write_text("version: 1\nrules: [{name: looks, match: {action: look}, effect: allow}]\n")
+    catalogue.write_text(GOOD)
+    good = plangate("check", "--strict", *files)
+    assert (good.returncode, good.stderr) == (0, "")
+    assert good.stdout.startswith("catalogue: 1 actions, digest ")
+
+    catalogue.write_text(GOOD.replace("{args.thing}", "{args.thin}"))
+    unbound = plangate("check", *files)
+    assert unbound.returncode == 1
+    assert (
+        f"plangate: {catalogue}:7:14: actions.0.command: {{args.thin}} names no argument of the action"
+        in unbound.stderr
+    )
+
+    catalogue.write_text(GOOD.replace("required:", "requird:"))
+    odd = plangate("check", *files)
+    assert odd.returncode == 1, "the argument may be missing now, which the command cannot do without"
+    assert "did you mean required?" in odd.stderr
+
+    catalogue.write_text(GOOD.replace("type: string", "typ: string"))
+    assert plangate("check", *files).returncode == 0
+    strict = plangate("check", "--strict", *files)
+    assert strict.returncode == 1
+    assert "did you mean type?" in strict.stderr
+
+    catalogue.write_text(GOOD.replace("policy: allow", "polcy: allow").replace("type: string", "type: strnig"))
+    policy.write_text("version: 1\nrules: [{name: looks, effect: alow}]\n")
+    wrong = plangate("check", *files)
+    assert wrong.returncode == 1
+    assert [line.split(": ")[1] for line in wrong.stderr.splitlines()] == [
+        f"{catalogue}:5:12",
+        f"{catalogue}:6:45",
+        f"{policy}:2:31",
+    ]
+
+
+def test_check_says_when_a_catalogue_will_be_cut(tmp_path: Path) -> None:
+    catalogue = tmp_path / "catalogue.yaml"
+    words = "It is about one thing among many. " * 20
+    actions = [f"  - {{name: act_{number}, description: '{words}', policy: allow}}\n" for number in range(40)]
+    catalogue.write_text("version: 1\nactions:\n" + "".join(actions))
+    done = plangate("check", "--catalogue", str(catalogue))
+    assert done.returncode == 0
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith("model embedded: the actions have ")
+    assert "it is shown 6,000 of them for each request" in last

@@ -10,8 +10,8 @@ import yaml
 from plangate_core.catalogue.catalogue import Catalogue, parse_catalogue
 from planner_service.generation.prompt.catalogue_text import action_text, catalogue_text
 from planner_service.generation.prompt.prompts import build_messages
+from planner_service.generation.prompt.rooms import CPU_ROOM, HOSTED_ROOM, SERVER_ROOM, catalogue_room
 from planner_service.generation.prompt.selection import catalogue_characters, is_cut, shown_actions
-from planner_service.generation.providers.providers import CPU_ROOM, HOSTED_ROOM, SERVER_ROOM, catalogue_room
 from planner_service.generation.settings import CatalogueRoom, GenerationSettings
 
 

@@ -54,7 +54,7 @@ def plan_request_from_proto(
 
 
 def options_from_proto(message: plan_pb2.GenerationOptions, path: str) -> Options:
-    """What is asked of the generation."""
+    """What a requester wants of the generation."""
     _text(f"{path}model", message.model, MAX_NAME_CHARACTERS)
     _in_range(f"{path}max_attempts", message.max_attempts, 0, MAX_MODEL_CALLS)
     _in_range(f"{path}token_budget", message.token_budget, 0, MAX_TOKEN_BUDGET)

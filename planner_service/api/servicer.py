@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from collections.abc import Sequence
 
 import grpc
 from plangate.plan.v1 import plan_pb2
@@ -20,10 +19,10 @@ from plangate_core.rpc.correlation import NEW_REQUEST_KEY
 from plangate_core.rpc.identity.caller import current_caller
 from planner_service.api import requests
 from planner_service.api.permissions import authorize
-from planner_service.generation.attempts import Attempt
 from planner_service.messages import decoding, encoding
 from planner_service.planning.errors import ActionNotFound, InvalidField, InvalidPageToken, StreamNotRead
-from planner_service.planning.plan import Job, Plan, PlanRequest, StoredPlan
+from planner_service.planning.observer import PlanUpdate
+from planner_service.planning.plan import Plan, PlanRequest, StoredPlan
 from planner_service.planning.policy_simulation import Simulations
 from planner_service.planning.use_cases import Planning
 from planner_service.store_gateway import StoreGateway
@@ -71,7 +70,8 @@ class PlannerServicer(PlannerServiceServicer):
     async def StreamPlan(  # type: ignore[override]
         self, request: planner_pb2.CreatePlanRequest, context: Context
     ) -> None:
-        updates = _Updates()
+        # As bounded as the plan itself; None is the end.
+        updates: asyncio.Queue[PlanUpdate | None] = asyncio.Queue()
         planning = asyncio.create_task(
             self._planning.create(
                 self._plan_request(request),
@@ -80,16 +80,16 @@ class PlannerServicer(PlannerServiceServicer):
                 validate_only=request.validate_only,
                 deadline=self._deadline(context),
                 is_new=_is_new(context),
-                observer=updates,
+                observer=updates.put_nowait,
             )
         )
-        planning.add_done_callback(updates.end)
+        planning.add_done_callback(lambda _: updates.put_nowait(None))
         try:
-            while (update := await updates.queue.get()) is not None:
-                await self._write(context, update)
+            while (update := await updates.get()) is not None:
+                await self._write(context, encoding.update_to_proto(update))
             await self._write(context, planner_pb2.PlanUpdate(plan=_answer(await planning)))
         finally:
-            # The caller went away, or this call was cut off: nobody waits for the model any more.
+            # Also when the caller went away or this call was cut off: the model's reply has no use then.
             planning.cancel()
             await asyncio.gather(planning, return_exceptions=True)
 
@@ -220,32 +220,6 @@ class PlannerServicer(PlannerServiceServicer):
         remaining = context.time_remaining()
         limit = self._plan_timeout_seconds
         return asyncio.get_running_loop().time() + (limit if remaining is None else min(remaining, limit))
-
-
-class _Updates:
-    """What a plan's observer hears, as messages in a queue; None at the end. As bounded as the plan itself."""
-
-    def __init__(self) -> None:
-        self.queue: asyncio.Queue[planner_pb2.PlanUpdate | None] = asyncio.Queue()
-
-    def attempt_started(self, number: int, model: str) -> None:
-        self._put(planner_pb2.PlanUpdate(attempt_started=planner_pb2.AttemptStarted(number=number, model=model)))
-
-    def attempt_finished(self, attempt: Attempt) -> None:
-        self._put(planner_pb2.PlanUpdate(attempt_finished=encoding.attempt_to_proto(attempt)))
-
-    def job(self, job: Job) -> None:
-        self._put(planner_pb2.PlanUpdate(job=encoding.job_to_proto(job)))
-
-    def jobs_retracted(self, job_ids: Sequence[str], reason: str) -> None:
-        self._put(planner_pb2.PlanUpdate(jobs_retracted=planner_pb2.JobsRetracted(job_ids=job_ids, reason=reason)))
-
-    def end(self, _: object) -> None:
-        """Nothing more comes."""
-        self.queue.put_nowait(None)
-
-    def _put(self, update: planner_pb2.PlanUpdate) -> None:
-        self.queue.put_nowait(update)
 
 
 def _is_new(context: Context) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from plangate_core.catalogue.effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
@@ -53,9 +53,19 @@ class Decision:
             approval_requirements=requirements if len(requirements) > 1 else (),
         )
 
+    def decided_as(self, other: Decision) -> Decision:
+        """This decision with all of another's that concerns neither effect nor approvals."""
+        return replace(
+            self,
+            governance_digest=other.governance_digest,
+            time_dependent=other.time_dependent,
+            order=other.order,
+            on_refusal=other.on_refusal,
+        )
+
     @property
     def requirements(self) -> tuple[ApprovalRequirement, ...]:
-        """The approvals asked for, each role once; empty where none are."""
+        """The approvals that are needed, each role once; empty where none are."""
         if self.approval_requirements or not self.required_approvals:
             return self.approval_requirements
         return (ApprovalRequirement(self.reviewer_role, self.required_approvals),)

@@ -1,4 +1,4 @@
-"""Messages as the planner's own types, whoever sent them: `job_from_proto`. What the store has is decoded here whole.
+"""Messages as the planner's own types: `job_from_proto`. What the store has is decoded here whole.
 
 Raises InvalidField, which names the field as on the wire.
 """
@@ -92,7 +92,7 @@ def _stored_options(plan: plan_pb2.Plan) -> Options:
 
 
 def order_from_proto(order: plan_pb2.StepOrder.ValueType) -> StepOrder | None:
-    """None where nothing is asked for."""
+    """None where the request leaves it open."""
     return _STEP_ORDERS_BACK.get(order)
 
 

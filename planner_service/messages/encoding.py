@@ -10,6 +10,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1 import action_pb2
+from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 
 from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
 from plangate_core.catalogue.catalogue import Action, Risk
@@ -18,6 +19,7 @@ from plangate_core.catalogue.finding import Finding
 from plangate_core.contract.struct_codec import json_to_struct
 from planner_service.generation.attempts import Attempt, GenerationReport
 from planner_service.governance.decision import Decision
+from planner_service.planning.observer import AttemptStarted, JobsRetracted, PlanUpdate
 from planner_service.planning.plan import Job, Options, Plan, PlanRequest
 from planner_service.planning.store_port import Queueing
 
@@ -164,6 +166,21 @@ def attempt_to_proto(attempt: Attempt) -> plan_pb2.Attempt:
         model=attempt.model,
         start_time=time_to_proto(attempt.start_time),
     )
+
+
+def update_to_proto(update: PlanUpdate) -> planner_pb2.PlanUpdate:
+    """One update about a plan in the making."""
+    match update:
+        case AttemptStarted():
+            started = planner_pb2.AttemptStarted(number=update.number, model=update.model)
+            return planner_pb2.PlanUpdate(attempt_started=started)
+        case Attempt():
+            return planner_pb2.PlanUpdate(attempt_finished=attempt_to_proto(update))
+        case Job():
+            return planner_pb2.PlanUpdate(job=job_to_proto(update))
+        case JobsRetracted():
+            retracted = planner_pb2.JobsRetracted(job_ids=update.job_ids, reason=update.reason)
+            return planner_pb2.PlanUpdate(jobs_retracted=retracted)
 
 
 def error_to_proto(error: Finding) -> plan_pb2.AttemptError:

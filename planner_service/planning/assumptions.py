@@ -21,9 +21,9 @@ def assumed_arguments(
     action_name: str, given: Mapping[str, Any], complete: Mapping[str, Any], request: str, catalogue: Catalogue
 ) -> tuple[str, ...]:
     """Dotted paths of the arguments that a default filled, or that a model wrote as the default has it although the
-    request does not say so.
+    request does not name it.
 
-    A truth value that a model wrote counts as said: a request has many ways to say it.
+    A truth value that a model wrote counts as named: a request has many ways to express it.
     """
     filled = filled_in(given, complete)
     action = catalogue.find(action_name)
@@ -31,13 +31,13 @@ def assumed_arguments(
         return filled
     defaults, _ = catalogue.check_args(action, {})
     requested = f" {' '.join(words(request))} "
-    unsaid = (
+    unnamed = (
         name
         for name, default in defaults.items()
         if name in given and isinstance(default, (str, int, float)) and not isinstance(default, bool)
-        if complete.get(name) == default and not _says(requested, default)
+        if complete.get(name) == default and not _names(requested, default)
     )
-    return tuple(islice(dict.fromkeys((*filled, *unsaid)), MAX_ASSUMED))
+    return tuple(islice(dict.fromkeys((*filled, *unnamed)), MAX_ASSUMED))
 
 
 def _added(given: Any, complete: Any, path: str) -> Iterator[str]:
@@ -52,6 +52,6 @@ def _added(given: Any, complete: Any, path: str) -> Iterator[str]:
             yield from _added(before, after, f"{path}{index}.")
 
 
-def _says(requested: str, value: str | int | float) -> bool:
-    said = " ".join(words(str(value)))
-    return not said or f" {said} " in requested
+def _names(requested: str, value: str | int | float) -> bool:
+    text = " ".join(words(str(value)))
+    return not text or f" {text} " in requested

@@ -138,7 +138,7 @@ def _check_dependencies(jobs: Sequence[Job]) -> list[Finding]:
             errors.append(Finding(f"jobs.{index}.id", "not_unique", f"job {positions[job.id]} has the same id"))
         positions.setdefault(job.id, index)
     for index, job in enumerate(jobs):
-        # Of more than may be, which has been said, the rest is not looked at: it may be a million.
+        # More than the limit is a finding already; the rest is not looked at, because it may be a million.
         for place, name in enumerate(job.depends_on[:MAX_DEPENDENCIES]):
             path = f"jobs.{index}.depends_on.{place}"
             if name not in positions:
@@ -170,30 +170,26 @@ def _circle(jobs: Sequence[Job]) -> list[str]:
 
 def _unfit_value(value: Any, path: tuple[str | int, ...]) -> Finding | None:
     """The first thing that cannot cross the wire as it is: numbers a double would round, broken Unicode."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        # Of a model's thousands of digits no double can be made.
-        if abs(value) >= INEXACT_FROM:
-            return Finding(dotted(path), "number", "2^53 or more, which may have been rounded: give it as a string")
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            return Finding(dotted(path), "number", "not a number that JSON can hold")
-        if abs(value) >= INEXACT_FROM and value.is_integer():
-            return Finding(dotted(path), "number", "2^53 or more, which may have been rounded: give it as a string")
-    elif isinstance(value, str):
-        if _broken(value):
-            return Finding(dotted(path), "unicode", "holds half of a surrogate pair")
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            if _broken(key):
-                return Finding(dotted(path), "unicode", "a name holds half of a surrogate pair")
-            if found := _unfit_value(item, (*path, key)):
-                return found
+    if isinstance(value, Mapping):
+        if any(map(_broken, value)):
+            return Finding(dotted(path), "unicode", "a name holds half of a surrogate pair")
+        members: Iterable[tuple[str | int, Any]] = value.items()
     elif isinstance(value, list):
-        for index, item in enumerate(value):
-            if found := _unfit_value(item, (*path, index)):
-                return found
+        members = enumerate(value)
+    elif isinstance(value, str):
+        return Finding(dotted(path), "unicode", "holds half of a surrogate pair") if _broken(value) else None
+    else:
+        return _unfit_number(value, path)
+    return next((found for name, item in members if (found := _unfit_value(item, (*path, name)))), None)
+
+
+def _unfit_number(value: Any, path: tuple[str | int, ...]) -> Finding | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if isinstance(value, float) and not math.isfinite(value):
+        return Finding(dotted(path), "number", "not a number that JSON can hold")
+    if abs(value) >= INEXACT_FROM and (isinstance(value, int) or value.is_integer()):
+        return Finding(dotted(path), "number", "2^53 or more, which may have been rounded: give it as a string")
     return None
 
 

@@ -32,7 +32,7 @@ _NUMBER = re.compile(r"(?<![\w.,-])-?\d{1,15}(?:,\d{3})*(?:\.\d{1,9})?(?![\w,]|\
 _DIGITS = re.compile(r"\d+(?:\.\d+)?")
 _COUNTING = re.compile(r"\b(?:these|those|the|all|following|both)\s+\Z", re.IGNORECASE)
 _SENTENCE = re.compile(r"[^.!?;\n]+(?:[.!?;](?!\s|$)[^.!?;\n]*)*[.!?;]?")
-# A number may be said in another unit than the argument's: minutes for seconds, percent for a share, GB for MB.
+# A number may be given in another unit than the argument's: minutes for seconds, percent for a share, GB for MB.
 _FACTORS = (60, 3600, 24, 1440, 86_400, 7, 100, 1000, 1024, 1024**2, 1024**3, 10**6, 10**9)
 
 
@@ -40,7 +40,7 @@ def warnings_for(prompt: str, jobs: Sequence[Job]) -> tuple[str, ...]:
     """What the request names exactly and no job mentions; empty when nothing is missing or there are no jobs."""
     if not jobs:
         return ()
-    texts, numbers = _said(jobs)
+    texts, numbers = _mentioned(jobs)
     missing = [mention for mention in _mentions(prompt, len(jobs)) if not _covered(mention, texts, numbers)]
     if not missing:
         return ()
@@ -53,15 +53,15 @@ def evidence_for(job: Job, prompt: str) -> str:
     sentences = _sentences(prompt)
     if len(sentences) < 2:
         return truncate(sentences[0].text, MAX_QUOTE_CHARACTERS) if sentences else ""
-    texts, numbers = _said([job])
+    texts, numbers = _mentioned([job])
     wanted_texts = [text for text in islice(texts, MAX_COMPARED) if len(text) > 1]
     wanted_numbers = {_plain(number) for number in islice(numbers, MAX_COMPARED)}
     named = _words_of_name(job.action_name)
 
     def likeness(sentence: _Sentence) -> int:
-        said = sum(2 for text in wanted_texts if text in sentence.folded)
-        said += 2 * len(wanted_numbers & sentence.numbers)
-        return said + sum(1 for word in named if word in sentence.folded)
+        mentions = sum(2 for text in wanted_texts if text in sentence.folded)
+        mentions += 2 * len(wanted_numbers & sentence.numbers)
+        return mentions + sum(1 for word in named if word in sentence.folded)
 
     best = max(sentences, key=likeness)
     return truncate(best.text if likeness(best) else prompt.strip(), MAX_QUOTE_CHARACTERS)
@@ -107,7 +107,7 @@ def _mentions(prompt: str, job_count: int) -> list[str]:
         if not word.isalnum() and _is_identifier(word := word.rstrip(".:@~-")):
             found.setdefault(word, match.start())
     for match in _NUMBER.finditer(prompt):
-        # "these 3 hosts" is said by three jobs.
+        # Three jobs stand for "these 3 hosts".
         before = prompt[max(0, match.start() - 20) : match.start()]
         if not (match.group() == str(job_count) and _COUNTING.search(before)):
             found.setdefault(match.group(), match.start())
@@ -132,7 +132,7 @@ def _is_identifier(word: str) -> bool:
     return len(parts) > 1 and all(len(part) > 1 for part in parts)
 
 
-def _said(jobs: Iterable[Job]) -> tuple[dict[str, None], dict[float, None]]:
+def _mentioned(jobs: Iterable[Job]) -> tuple[dict[str, None], dict[float, None]]:
     """Every text and every number in the arguments, in their order; texts in lower case, action names among them."""
     texts: dict[str, None] = {}
     numbers: dict[float, None] = {}
@@ -163,11 +163,11 @@ def _covered(mention: str, texts: Iterable[str], numbers: Iterable[float]) -> bo
     if _NUMBER.fullmatch(mention):
         plain = folded.replace(",", "")
         number = float(plain)
-        if any(_is_in_other_unit(number, said) for said in numbers):
+        if any(_is_in_other_unit(number, given) for given in numbers):
             return True
         return any(_stands_alone(plain, text) for text in texts)
     bare = folded.lstrip("#@~")
-    # The other way round too: web-01 says web-01.example.com; but web does not say web-02.
+    # The other way round too: web-01 covers web-01.example.com, but web does not cover web-02.
     return any(bare in text or (text in bare and _is_identifier(text)) for text in texts)
 
 
@@ -183,8 +183,8 @@ def _stands_alone(number: str, text: str) -> bool:
     return False
 
 
-def _is_in_other_unit(number: float, said: float) -> bool:
-    return number == said or any(number * factor == said or said * factor == number for factor in _FACTORS)
+def _is_in_other_unit(number: float, given: float) -> bool:
+    return number == given or any(number * factor == given or given * factor == number for factor in _FACTORS)
 
 
 def _plain(number: float) -> str:

@@ -58,14 +58,16 @@ class Doubts:
         if not reason or decision is None or decision.effect is Effect.DENY:
             return job
         if decision.effect is Effect.ALLOW:
-            asked = Decision.of(
+            raised = Decision.of(
                 Effect.REQUIRE_APPROVAL,
                 joined_names([decision.rule, RULE]),
                 reason[:MAX_DESCRIPTION_CHARACTERS],
                 (ApprovalRequirement("", 1),),
             )
-            asked = replace(asked, governance_digest=decision.governance_digest, time_dependent=decision.time_dependent)
-            return replace(job, decision=asked)
+            raised = replace(
+                raised, governance_digest=decision.governance_digest, time_dependent=decision.time_dependent
+            )
+            return replace(job, decision=raised)
         return replace(
             job, decision=replace(decision, reason=f"{decision.reason}; {reason}"[:MAX_DESCRIPTION_CHARACTERS])
         )
@@ -87,8 +89,8 @@ def doubts_about(prompt: str, jobs: Sequence[Job], catalogue: Catalogue) -> Doub
 def _opposites(prompt: str, jobs: Sequence[Job], catalogue: Catalogue) -> Iterator[tuple[Job, str]]:
     for job in jobs:
         action = catalogue.find(job.action_name)
-        if action is not None and (asked := opposite_asked(prompt, action)):
-            yield job, f'it may do the opposite: the request says "{asked}", the job {job.action_name}'
+        if action is not None and (opposite := opposite_asked(prompt, action)):
+            yield job, f'it may do the opposite: the request says "{opposite}", the job {job.action_name}'
 
 
 def _contradictions(prompt: str, jobs: Sequence[Job], catalogue: Catalogue) -> Iterator[tuple[Job, str]]:

@@ -54,9 +54,16 @@ def draft_key(
     asked_how: tuple[str, ...],
 ) -> str:
     """SHA-256 (hex) of everything that an answer depends on. `asked_how`: what the settings say of asking models."""
-    asked = [prompt, dict(context)]
-    parts: list[Any] = [*asked, catalogue_digest, policy_digest, models, prompt_template_version, asked_how]
-    # Not RFC 8785, whose writer takes ten times as long: nobody else makes these keys.
+    parts: list[Any] = [
+        prompt,
+        dict(context),
+        catalogue_digest,
+        policy_digest,
+        models,
+        prompt_template_version,
+        asked_how,
+    ]
+    # Not RFC 8785, whose writer takes ten times as long: these keys stay in this process and its directory.
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -5,7 +5,7 @@ PlanningRefused
 ├── JobsInvalid             jobs fail the catalogue's checks
 ├── ActionNotFound          the catalogue has no such action
 ├── InvalidPageToken        not one of ours, or the catalogue changed between pages
-├── ModelNotAllowed         the settings do not allow the model asked for
+├── ModelNotAllowed         the settings do not allow the model that the request names
 ├── PolicyDenied            policy denies what a revised proposal says
 ├── RoleMissing             the caller may not ask for this
 ├── RequestIdReused         the same request_id came with other content
@@ -14,7 +14,7 @@ PlanningRefused
 ├── PlanningTimedOut        the call's time ran out
 ├── StreamNotRead           the client takes no more of the plan's stream
 ├── StoreUnavailable               the store cannot be reached or cannot work now; nothing was stored
-└── StoreTimedOut          time ran out while the store was asked: what was to be stored may or may not be there
+└── StoreTimedOut          time ran out during a call to the store: what was to be stored may or may not be there
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from planner_service.governance.decision import Decision
 
 
 class PlanningRefused(Exception):
-    """The planner does not do what it was asked. The message is fit for the caller."""
+    """The planner refuses a request. The message is fit for the caller."""
 
 
 class InvalidField(PlanningRefused):
@@ -87,7 +87,7 @@ class RoleMissing(PlanningRefused):
 
 
 class RequestIdReused(PlanningRefused):
-    """The first call with `request_id` said something else, or was somebody else's."""
+    """The first call with `request_id` had other content, or was somebody else's."""
 
     def __init__(self, request_id: str) -> None:
         super().__init__(f"request_id {request_id} was used before for another request")
@@ -137,4 +137,4 @@ class StoreTimedOut(PlanningRefused):
     """What was to be written may or may not be there: the same call with the same request_id finds out."""
 
     def __init__(self) -> None:
-        super().__init__("the time ran out while the store was asked: repeat with the same request_id to find out")
+        super().__init__("the time ran out during a call to the store: repeat with the same request_id to find out")

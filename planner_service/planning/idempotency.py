@@ -1,7 +1,7 @@
-"""Whether a call says what an earlier one with the same request_id said.
+"""Whether a call has the content of an earlier one with the same request_id.
 
-The store compares letter by letter what it was asked to store, but what the planner stores of one request differs from
-time to time: a model answers otherwise, policy was changed meanwhile. So the planner compares what the client said.
+The store compares letter by letter what it is to store, but what the planner stores of one request differs from time to
+time: a model answers otherwise, policy was changed meanwhile. So the planner compares what the client sent.
 """
 
 from __future__ import annotations

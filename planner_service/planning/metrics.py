@@ -66,7 +66,7 @@ class PlanningMetrics:
         self._hits.inc()
 
     def cache_miss(self) -> None:
-        """A model must be asked."""
+        """A model must be called."""
         self._misses.inc()
 
     def generated(self, report: GenerationReport, *, valid: bool) -> None:

@@ -103,7 +103,7 @@ class PlanningEnded:
     """How an attempt at a queued plan ended that made no plan.
 
     retry_delay: before the next attempt, where there is one; None leaves it to the store. counts: False when this
-    attempt is none: nobody was asked, or the planner was stopped.
+    attempt is none: no model was called, or the planner was stopped.
     """
 
     reason: str

@@ -188,7 +188,7 @@ class PlanGeneration:
         observer: GenerationObserver | None,
     ) -> tuple[PlanDraft, GenerationReport]:
         options = request.options
-        asked = GenerationRequest(
+        wanted = GenerationRequest(
             prompt=request.prompt,
             context=request.context,
             catalogue=governance.catalogue,
@@ -200,8 +200,8 @@ class PlanGeneration:
             check=check,
         )
         # What bounds the effort does not change a right answer, but it does change who may share a wrong one.
-        flight_key = f"{key} {asked.max_attempts} {asked.token_budget}"
-        result = await self._flights.generate(flight_key, asked, observer)
+        flight_key = f"{key} {wanted.max_attempts} {wanted.token_budget}"
+        result = await self._flights.generate(flight_key, wanted, observer)
         report = result.report
         await self._cache.put(key, CachedDraft(result.draft, report.model, report.prompt_template_version))
         return result.draft, report
@@ -211,10 +211,10 @@ class PlanGeneration:
         if model and model not in self._limits.allowed_models:
             raise ModelNotAllowed(model)
 
-    def _models(self, asked: str) -> tuple[str, ...]:
-        self.check_model(asked)
-        fallbacks = tuple(model for model in self._limits.models[1:] if model != asked)
-        return (asked, *fallbacks) if asked else self._limits.models
+    def _models(self, requested: str) -> tuple[str, ...]:
+        self.check_model(requested)
+        fallbacks = tuple(model for model in self._limits.models[1:] if model != requested)
+        return (requested, *fallbacks) if requested else self._limits.models
 
 
 def generation_deadline(deadline: float) -> float:

@@ -34,9 +34,9 @@ class SingleFlight:
     async def generate(
         self, key: str, request: GenerationRequest, observer: GenerationObserver | None = None
     ) -> GenerationResult:
-        """As the generator does, sharing with whoever asks under the same key at this moment.
+        """As the generator does, shared by all callers with the same key at this moment.
 
-        An observer that joins late hears what it missed. When nobody waits any more, the generation is cancelled.
+        An observer that joins late gets what it missed. When no caller waits any more, the generation is cancelled.
         Raises what the generator raises, and PlanningTimedOut.
         """
         # With an observer the model streams: that is another call, so those only share among themselves.
@@ -62,7 +62,7 @@ class SingleFlight:
 
 
 class _Flight:
-    """One generation under way, and those who wait for it. Passes what it observes on to all their observers."""
+    """One generation under way and its callers. Passes what it observes on to all their observers."""
 
     task: asyncio.Task[GenerationResult]
 
@@ -70,7 +70,7 @@ class _Flight:
         self.waiting = 0
         self._deadline = deadline
         self._observers: list[GenerationObserver] = []
-        self._news: list[Callable[[GenerationObserver], None]] = []
+        self._updates: list[Callable[[GenerationObserver], None]] = []
 
     def outlasts(self, deadline: float | None) -> bool:
         """Whether it will not be cut off before that deadline."""
@@ -80,8 +80,8 @@ class _Flight:
         """One more waits."""
         self.waiting += 1
         if observer is not None:
-            for tell in self._news:
-                tell(observer)
+            for update in self._updates:
+                update(observer)
             self._observers.append(observer)
 
     def leave(self, observer: GenerationObserver | None) -> None:
@@ -91,24 +91,24 @@ class _Flight:
             self._observers.remove(observer)
 
     def attempt_started(self, number: int, model: str) -> None:
-        self._tell(lambda observer: observer.attempt_started(number, model))
+        self._send(lambda observer: observer.attempt_started(number, model))
 
     def attempt_finished(self, attempt: Attempt) -> None:
-        self._tell(lambda observer: observer.attempt_finished(attempt))
+        self._send(lambda observer: observer.attempt_finished(attempt))
 
     def job(self, job: JobDraft, index: int) -> None:
-        self._tell(lambda observer: observer.job(job, index))
+        self._send(lambda observer: observer.job(job, index))
 
     def jobs_retracted(self, indexes: Sequence[int], reason: str) -> None:
-        self._tell(lambda observer: observer.jobs_retracted(indexes, reason))
+        self._send(lambda observer: observer.jobs_retracted(indexes, reason))
 
-    def _tell(self, tell: Callable[[GenerationObserver], None]) -> None:
-        self._news.append(tell)
+    def _send(self, update: Callable[[GenerationObserver], None]) -> None:
+        self._updates.append(update)
         for observer in self._observers:
-            tell(observer)
+            update(observer)
 
 
 def _retrieved(task: asyncio.Task[GenerationResult]) -> None:
-    # Whoever waited may be gone: without this the loop would complain of an exception that nobody saw.
+    # All callers may be gone: without this the loop would report an exception that was never retrieved.
     if not task.cancelled():
         task.exception()

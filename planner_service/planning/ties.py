@@ -1,7 +1,7 @@
 """Which jobs wait for which: those whose result a job needs, and those that only come first.
 
 A model, or the client that brings a plan, may say which jobs a job depends on. Without that, jobs keep the order of the
-request, but one that ends without success does not take the others with it: a person is asked about those after it.
+request, but one that ends without success does not take the others with it: a person decides about those after it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from planner_service.governance.policy import joined_names
 from planner_service.planning.plan import Job
 
 RULE = "dependency-denied"
-"""Stands beside the rule that allowed a job, where a job before it was denied and a person is asked about it."""
+"""Stands beside the rule that allowed a job, where a job before it was denied and a person decides about it."""
 
 
 def tied(job: Job, earlier: Sequence[Job], catalogue: Catalogue, requested: StepOrder | None) -> Job:
@@ -35,7 +35,7 @@ def tied(job: Job, earlier: Sequence[Job], catalogue: Catalogue, requested: Step
     on_refusal = _on_refusal(job, catalogue) or (OnRefusal.ASK if in_order else OnRefusal.CANCEL)
     placed = replace(job, depends_on=depends_on, on_refusal=on_refusal)
     if on_refusal is OnRefusal.ASK and (denied := [other for other in _not_run(earlier) if other in depends_on]):
-        return _asked_about(placed, denied)
+        return _left_to_a_person(placed, denied)
     return placed
 
 
@@ -72,7 +72,7 @@ def _not_run(jobs: Iterable[Job]) -> Iterator[str]:
             yield job.id
 
 
-def _asked_about(job: Job, denied: Sequence[str]) -> Job:
+def _left_to_a_person(job: Job, denied: Sequence[str]) -> Job:
     """The job with at least one approval, and why."""
     decision = job.decision
     if decision is None or decision.effect is Effect.DENY:
@@ -82,8 +82,5 @@ def _asked_about(job: Job, denied: Sequence[str]) -> Job:
         together = f"{decision.reason}; {reason}"[:MAX_DESCRIPTION_CHARACTERS]
         return replace(job, decision=replace(decision, reason=together))
     rule = joined_names([decision.rule, RULE])
-    asked = Decision.of(Effect.REQUIRE_APPROVAL, rule, reason, (ApprovalRequirement("", 1),))
-    return replace(
-        job,
-        decision=replace(asked, governance_digest=decision.governance_digest, time_dependent=decision.time_dependent),
-    )
+    raised = Decision.of(Effect.REQUIRE_APPROVAL, rule, reason, (ApprovalRequirement("", 1),))
+    return replace(job, decision=raised.decided_as(decision))

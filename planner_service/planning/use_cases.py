@@ -80,8 +80,8 @@ class Planning:
     ) -> StoredPlan | Plan:
         """Prompt in, governed plan out: stored, or as it is with `validate_only`.
 
-        is_new: the caller says that the request_id never came before, so the model is asked at once. If it did come,
-        the answer is the earlier one all the same; only the model was asked for nothing.
+        is_new: the caller states that the request_id is new, so the model is called at once. If it is not new, the
+        answer is the earlier one all the same, and the call to the model was in vain.
 
         Raises PlanningRefused and GenerationFailed in their kinds.
         """
@@ -149,7 +149,7 @@ class Planning:
         if errors:
             return Evaluation((), tuple(errors), governance)
         decisions = await governance.decide_all(complete, labels, requester, self._clock.now())
-        # Jobs that somebody brings wait for those that they name, and for none else unless an order is asked for.
+        # Jobs that a client brings wait for those that they name, and for no others unless the request sets an order.
         governed = all_tied(with_decisions(complete, decisions), governance.catalogue, order or StepOrder.INDEPENDENT)
         return Evaluation(governed, (), governance)
 
@@ -247,7 +247,7 @@ class Planning:
         """What an earlier call with this request_id stored, so that a repeat neither plans nor stores again.
 
         The store replays too, but only what is identical, and a model may answer differently the second time.
-        Raises RequestIdReused when that call said something else.
+        Raises RequestIdReused when that call had other content.
         """
         if not request_id:
             return None

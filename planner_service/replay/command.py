@@ -63,7 +63,7 @@ async def _replay(recorded: RecordedRun, governance: GovernanceFiles) -> list[Re
 
 
 def _digest_notes(replayed: Sequence[Replayed], governance: GovernanceFiles) -> list[str]:
-    """What is said of files that are not those of the recording, once for each."""
+    """Notes on files that are not those of the recording, each once."""
     current = governance.current
     notes = []
     for kind, of_file, recorded in (

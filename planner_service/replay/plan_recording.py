@@ -21,7 +21,7 @@ from planner_service.generation.settings import GenerationSettings, OnRepeatedEr
 from planner_service.planning.plan import Job, Options, Plan, PlanRequest
 
 REPLAY_HOST = "http://replay.invalid"
-"""Nobody's: what is asked there never leaves the process."""
+"""No provider's: calls to it never leave the process."""
 
 
 class _Entry(BaseModel):
@@ -69,7 +69,7 @@ class RecordedSettings(_Entry):
 
 
 class RecordedOptions(_Entry):
-    """What the requester asked of the generation."""
+    """What the requester wanted of the generation."""
 
     model: str
     max_attempts: int
@@ -128,8 +128,8 @@ class PlanRecord(_Entry):
     @property
     def generation(self) -> str:
         """The same for requests that share a generation when they come at the same time."""
-        asked = [self.prompt, self.context, self.models, self.max_attempts, self.token_budget, self.streamed]
-        return json.dumps([*asked, self.catalogue_digest, self.policy_digest], sort_keys=True)
+        request = [self.prompt, self.context, self.models, self.max_attempts, self.token_budget, self.streamed]
+        return json.dumps([*request, self.catalogue_digest, self.policy_digest], sort_keys=True)
 
 
 def read_record(path: Path, line: int, entry: Mapping[str, Any]) -> PlanRecord:
@@ -200,7 +200,7 @@ class PlanRecorder:
 
 
 def failure_of(error: Exception, reason_of: Callable[[Exception], str]) -> RecordedFailure:
-    """What the caller is told of a failure."""
+    """What a caller gets of a failure."""
     return RecordedFailure(reason=reason_of(error), message=str(error))
 
 

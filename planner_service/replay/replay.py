@@ -18,7 +18,6 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from planner_service.api.status_mapping import reason_of
-from planner_service.generation.attempts import Attempt
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.generator import Generator
 from planner_service.generation.prompt.prompts import TEMPLATE_VERSION
@@ -34,7 +33,7 @@ from planner_service.governance.files import GovernanceFiles
 from planner_service.planning.draft_cache import DraftCache
 from planner_service.planning.errors import PlanningRefused
 from planner_service.planning.metrics import PlanningMetrics
-from planner_service.planning.plan import Job
+from planner_service.planning.observer import PlanUpdate
 from planner_service.planning.plan_generation import GenerationLimits, PlanGeneration
 from planner_service.planning.single_flight import SingleFlight
 from planner_service.replay.plan_recording import (
@@ -128,7 +127,7 @@ class RecordedRun:
                     record.request,
                     requester=record.requester,
                     deadline=asyncio.get_running_loop().time() + _PLAN_SECONDS,
-                    observer=_NullObserver() if record.streamed else None,
+                    observer=_ignore if record.streamed else None,
                 )
                 plan = plan_json(made)
                 attempts = len(made.report.attempts) if made.report else 0
@@ -160,7 +159,7 @@ def _notes(record: PlanRecord, expected: Expected, silent: bool) -> Iterator[str
         versions = ""
         if record.prompt_template_version != TEMPLATE_VERSION:
             versions = f": template {record.prompt_template_version} then, {TEMPLATE_VERSION} now"
-        yield f"the model would be asked otherwise today than it was{versions}"
+        yield f"the request to the model differs from the recorded one{versions}"
     if expected.replies and not silent:
         yield f"{len(expected.replies)} recorded replies were not needed"
 
@@ -205,16 +204,8 @@ class _RecordedClock:
         return self.time
 
 
-class _NullObserver:
-    """Hears of a plan as a caller of StreamPlan would: that makes it the same request to the model."""
-
-    def attempt_started(self, number: int, model: str) -> None: ...
-
-    def attempt_finished(self, attempt: Attempt) -> None: ...
-
-    def job(self, job: Job) -> None: ...
-
-    def jobs_retracted(self, job_ids: Sequence[str], reason: str) -> None: ...
+def _ignore(_: PlanUpdate) -> None:
+    """Observes as a caller of StreamPlan does: that makes it the same request to the model."""
 
 
 async def _no_sleep(_: float) -> None:

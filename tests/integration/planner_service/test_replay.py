@@ -159,11 +159,13 @@ async def test_another_catalogue_is_said_and_shows_what_no_longer_passes(tmp_pat
         await record_a_run(house)
     other = tmp_path / "other.yaml"
     other.write_text(CATALOGUE.replace("refund_order", "repay_order"))
-    plans = await replayed(recording, other, tmp_path / "policy.yaml")
+    policy = tmp_path / "other-policy.yaml"
+    policy.write_text(POLICY.replace("refund_order", "repay_order"))
+    plans = await replayed(recording, other, policy)
     refund = plans[1]
     assert [(each.job, each.path) for each in refund.differences] == [("", "failure"), ("job_1", "")]
     assert refund.differences[1].new is None
-    assert refund.notes[0].startswith("the model would be asked otherwise today than it was")
+    assert refund.notes[0].startswith("the request to the model differs from the recorded one")
     assert plans[2].differences == ()
 
 

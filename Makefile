@@ -11,7 +11,7 @@ RELEASED_CONTRACT := contract-0.1.0.binpb
 SERVICE_PROTOS := $(shell grep -l '^service ' $(PROTOS) /dev/null 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check protos protos-check lint types imports statements format bench clean constraints
+.PHONY: help demo up test clients check protos protos-check lint types imports statements format bench clean constraints
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ up: $(STAMP) ## run both servers with the embedded defaults and the example cata
 
 test: $(STAMP) ## run all tests
 	@$(BIN)/python -m pytest
+
+clients: $(STAMP) ## run the examples in other languages against both servers, those whose tools are installed
+	@$(BIN)/python -m pytest -m clients -rs tests/integration/plangate_client/test_language_examples.py
 
 check: lint types imports statements protos-check ## everything CI checks besides the tests
 

@@ -30,7 +30,8 @@ from plangate_core.catalogue.catalogue import parse_catalogue
 from planner_service.generation.generator import GenerationRequest, Generator
 from planner_service.generation.prompt.prompts import build_messages
 from planner_service.generation.providers.providers import ModelClients
-from planner_service.generation.reply.draft import draft_model, read_draft
+from planner_service.generation.reply.draft import read_draft
+from planner_service.generation.reply.reply_form import ReplyForms
 from planner_service.generation.settings import GenerationSettings
 from tests.support.generation import CATALOGUE_TEXT
 
@@ -79,7 +80,7 @@ Way = Callable[[], Awaitable[object]]
 @contextlib.asynccontextmanager
 async def ways(base_url: str) -> Any:
     """Every way to get a plan, by name."""
-    model = draft_model(CATALOGUE)
+    model = ReplyForms(CATALOGUE).form(CATALOGUE).model
     messages: Any = build_messages(PROMPT, {}, CATALOGUE)
     bare: Any = instructor.from_provider(
         "openai/m",

@@ -92,7 +92,8 @@ async def _run(cases: Sequence[dict[str, Any]], scorer: Scorer, attempts: int) -
     engine = await EmbeddedEngine.start(find_weights(settings), settings)
     # A busy machine is slow: what is measured here is quality, so nobody is cut off.
     generation = GenerationSettings(attempt_timeout_seconds=600)
-    generator = Generator(ModelClients(generation, engine.endpoint), generation)
+    clients = ModelClients(generation, engine.endpoint)
+    generator = Generator(clients, generation, review_profile=engine.review_profile)
     outcomes = []
     try:
         for number, case in enumerate(cases, 1):

@@ -28,6 +28,7 @@ _BY_REASON: dict[str, type[PlangateError]] = {
     "ARGS_DIGEST_MISMATCH": errors.ArgsDigestMismatch,
     "NOT_APPROVED_BY_CALLER": errors.NotApprovedByCaller,
     "MODEL_REFUSED": errors.ModelRefused,
+    "PROVIDER_REJECTED": errors.ProviderRejected,
     "CHECKPOINT_KEY_MISSING": errors.CheckpointKeyMissing,
     "MODEL_APPROVAL": errors.ModelApproval,
     "REQUIREMENT_LOWERED": errors.RequirementLowered,

@@ -11,7 +11,7 @@
     ├── PlanInvalid               the model never gave a valid plan
     ├── PreconditionFailed        FAILED_PRECONDITION: not in this state, not by this person
     │   ├── IllegalTransition  SelfApproval  AlreadyApproved  ArgsDigestMismatch  NotApprovedByCaller
-    │   ├── RequirementLowered  ModelRefused  ModelApproval  CheckpointKeyMissing
+    │   ├── RequirementLowered  ModelRefused  ProviderRejected  ModelApproval  CheckpointKeyMissing
     ├── PermissionDenied
     │   ├── RoleMissing  ReviewerRoleMissing  PolicyDenied  ModelNotAllowed
     ├── Unauthenticated
@@ -196,6 +196,10 @@ class NotApprovedByCaller(PreconditionFailed):
 
 class ModelRefused(PreconditionFailed):
     """The model declined to answer."""
+
+
+class ProviderRejected(PreconditionFailed):
+    """The model's provider rejected the key, the account, the model or a parameter; the message says what to change."""
 
 
 class ModelApproval(PreconditionFailed):

@@ -123,7 +123,6 @@ async def _serve(settings: PlannerSettings) -> int:
     from plangate_core.rpc.telemetry import TracingRefused, configure_tracing
     from planner_service.bootstrap import PlannerRefused, build_server
     from planner_service.generation.embedded.settings import EmbeddedSettings
-    from planner_service.generation.providers.providers import load_ahead
 
     try:
         configure_tracing(settings.otlp_endpoint, "plangate-planner")
@@ -132,7 +131,6 @@ async def _serve(settings: PlannerSettings) -> int:
             channel_settings=read_settings(ChannelSettings),
             embedded_settings=read_settings(EmbeddedSettings),
         )
-        load_ahead()
         allow_many_open_files()
         await planner.start()
     except SettingsRefused as error:

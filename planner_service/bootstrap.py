@@ -226,7 +226,8 @@ class PlannerServer:
         clients = ModelClients(settings, self._engine.endpoint if self._engine else None)
         for model in sorted(self._settings.usable_models):
             clients.client(model)
-        return Generator(clients, settings, now=self._clock.now)
+        profile = self._engine.review_profile if self._engine else None
+        return Generator(clients, settings, now=self._clock.now, review_profile=profile)
 
     def _make_generation(self, generator: Generator) -> PlanGeneration:
         settings = self._settings

@@ -10,6 +10,7 @@ _STATUS: tuple[tuple[type[errors.PlangateError], ExitStatus], ...] = (
     (errors.NotFound, ExitStatus.NOT_FOUND),
     (errors.Conflict, ExitStatus.CONFLICT),
     (errors.ModelRefused, ExitStatus.OTHER),
+    (errors.ProviderRejected, ExitStatus.OTHER),
     (errors.PreconditionFailed, ExitStatus.DENIED),
     (errors.PermissionDenied, ExitStatus.DENIED),
     (errors.Unauthenticated, ExitStatus.DENIED),

@@ -116,7 +116,7 @@ _TABLE: dict[type, Callable[[Any], RpcFailure]] = {
     generation.RateLimited: _generation(_CODE.RESOURCE_EXHAUSTED, "PROVIDER_RATE_LIMITED"),
     generation.ProviderTimedOut: _generation(_CODE.DEADLINE_EXCEEDED, "PROVIDER_TIMEOUT"),
     generation.PromptTooLong: _generation(_CODE.INVALID_ARGUMENT, "PROMPT_TOO_LONG"),
-    # Wrong credentials or a model that is not there are the operator's to mend; to the caller the provider is away.
+    generation.ProviderRejected: _generation(_CODE.FAILED_PRECONDITION, "PROVIDER_REJECTED"),
     generation.ProviderFailed: _generation(_CODE.UNAVAILABLE, "PROVIDER_UNAVAILABLE"),
     generation.GenerationFailed: _generation(_CODE.UNAVAILABLE, "PROVIDER_UNAVAILABLE"),
 }

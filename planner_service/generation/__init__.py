@@ -1,1 +1,1 @@
-"""From plain words to a draft of a plan: the model, its prompt, and what is asked of its answer."""
+"""From plain words to a draft of a plan: the model, its prompt, and its reply."""

@@ -1,4 +1,4 @@
-"""What all generations of a process share: clients, circuits, forms of catalogues, and how models count tokens."""
+"""What all generations of a process share: clients, circuits, reply forms, and how models count tokens."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ import datetime as dt
 from collections.abc import Callable
 
 from plangate_core.catalogue.catalogue import Catalogue
-from planner_service.generation.instructor_client import ResponseModel
+from planner_service.generation.embedded.review.profile import ReviewProfile
+from planner_service.generation.embedded.review.review import ReplyReview
 from planner_service.generation.prompt.conversation import TokenEstimate
 from planner_service.generation.providers.circuit import Circuit, CircuitState
-from planner_service.generation.providers.providers import ModelClients
+from planner_service.generation.providers.providers import EMBEDDED, ModelClient, ModelClients
+from planner_service.generation.reply.reply_form import ReplyForm, ReplyForms
 from planner_service.generation.settings import GenerationSettings
 
-_FORMS_KEPT = 32
+_CATALOGUES_KEPT = 8
 
 
 class GenerationContext:
-    """See the module."""
+    """One per process.
+
+    :param review_profile: of the embedded model; None: its replies are taken as they are
+    """
 
     def __init__(
         self,
@@ -25,13 +30,15 @@ class GenerationContext:
         settings: GenerationSettings,
         now: Callable[[], dt.datetime],
         jitter: Callable[[], float],
+        review_profile: ReviewProfile | None,
     ) -> None:
         self.clients = clients
         self.settings = settings
         self.now = now
         self.jitter = jitter
+        self._review_profile = review_profile
         self._circuits: dict[str, Circuit] = {}
-        self._forms: dict[str, ResponseModel] = {}
+        self._forms: dict[str, ReplyForms] = {}
         self._estimates: dict[str, TokenEstimate] = {}
 
     def circuit(self, provider: str) -> Circuit:
@@ -44,17 +51,23 @@ class GenerationContext:
 
     @property
     def circuit_states(self) -> dict[str, CircuitState]:
-        """Of every provider that was asked so far."""
+        """Of every provider that was called so far."""
         return {provider: circuit.state for provider, circuit in self._circuits.items()}
 
-    def form(self, catalogue: Catalogue) -> ResponseModel:
-        """The reply's form for a catalogue; the last few catalogues' are kept."""
-        form = self._forms.get(catalogue.digest)
-        if form is None:
-            while len(self._forms) >= _FORMS_KEPT:
+    def form(self, catalogue: Catalogue, shown: Catalogue) -> ReplyForm:
+        """The reply's form for the part of a catalogue that a model is shown; the last few catalogues' are kept."""
+        forms = self._forms.get(catalogue.digest)
+        if forms is None:
+            while len(self._forms) >= _CATALOGUES_KEPT:
                 del self._forms[next(iter(self._forms))]
-            form = self._forms[catalogue.digest] = ResponseModel(catalogue)
-        return form
+            forms = self._forms[catalogue.digest] = ReplyForms(catalogue)
+        return forms.form(shown)
+
+    def review(self, client: ModelClient, shown: Catalogue, request: str) -> ReplyReview | None:
+        """The review of a model's replies; None for models whose replies are taken as they are."""
+        if self._review_profile is None or client.prefix != EMBEDDED:
+            return None
+        return ReplyReview(self._review_profile, shown, request)
 
     def estimate(self, model: str) -> TokenEstimate:
         """How a model counts tokens."""

@@ -6,25 +6,32 @@
     |   +-- ReplyTruncated          cut off at the output limit
     |   +-- ReplyTooLarge           more bytes than we read
     |   +-- ReplyNotJson            broken beyond repair
+    |   +-- ReplyAmbiguous          two different plans in one reply
+    |   +-- RejectedByServer        the provider's server found the reply invalid
     |   +-- SchemaViolated          missing jobs, wrong types, unknown action
     |   +-- MeaningViolated         bad arguments, dependencies
     |   +-- WrongToolCalled
     |   +-- ExtraToolCalls
-    +-- ModelRefused                the model declined
+    +-- ModelRefused                the model, or the provider's filter, declined
     +-- BudgetExhausted             tokens spent
     +-- ProviderFailed              no answer to judge
         +-- RateLimited             HTTP 429
         +-- ProviderUnavailable     the provider is down, or its circuit is open
-        |   +-- CircuitOpen         all models' providers failed lately; nobody was called
+        |   +-- CircuitOpen         all models' providers failed lately; none was called
         |   +-- ConnectionLost
         |   +-- ServerFailed        HTTP 5xx, or an answer that is not the protocol
         +-- ProviderTimedOut
-        +-- CredentialsRejected     HTTP 401, 403
-        +-- RequestRejected         other HTTP 4xx: unknown model, unsupported parameter
-            +-- PromptTooLong       more than the model can read
+        |   +-- EngineTimedOut      the embedded model, on this machine
+        +-- ProviderRejected        will not get better by itself: the operator has something to change
+            +-- CredentialsRejected HTTP 401, 403
+            +-- CreditSpent         HTTP 402, insufficient_quota
+            +-- ModelUnknown        HTTP 404
+            +-- RequestRejected     other HTTP 4xx: a parameter or a mode that the model does not support
+                +-- PromptTooLong   more than the model can read
 
 Messages name the fact and the model. They never hold prompts, replies, or the text of an SDK's exception (which may
-hold both), so they are fit for a status and for a log.
+hold both), so they are fit for a status and for a log. A ProviderRejected also has the provider's own reason, bounded
+and with keys masked.
 """
 
 from __future__ import annotations
@@ -37,10 +44,10 @@ from planner_service.generation.attempts import AttemptOutcome, Finding, Generat
 class GenerationFailed(Exception):
     """No plan came of it.
 
-    model: provider string of the model that was asked last.
+    model: provider string of the model that was called last.
     errors: what was wrong with the last reply; when there was none, one that says so, its type the class's `kind`.
     report: all attempts, set before the error leaves the generator.
-    retry_after_seconds: when it may be worth trying again, if the provider or the circuit breaker said so.
+    retry_after_seconds: when it may be worth trying again, if the provider or the circuit breaker told it.
     """
 
     outcome: ClassVar[AttemptOutcome] = AttemptOutcome.PROVIDER_ERROR
@@ -103,6 +110,20 @@ class ReplyNotJson(PlanInvalid):
     default_message = "the model's reply is not JSON"
 
 
+class ReplyAmbiguous(PlanInvalid):
+    """Two different plans in one reply, or two values under one name: which is meant is open."""
+
+    kind = "ambiguous"
+    default_message = "the model's reply holds more than one plan"
+
+
+class RejectedByServer(PlanInvalid):
+    """The provider's server found the model's reply invalid and kept it back."""
+
+    kind = "rejected_by_server"
+    default_message = "the provider's server found the model's reply invalid"
+
+
 class SchemaViolated(PlanInvalid):
     """JSON, but not of the draft's form."""
 
@@ -126,14 +147,14 @@ class WrongToolCalled(PlanInvalid):
 
 
 class ExtraToolCalls(PlanInvalid):
-    """The model made more than the one tool call it was asked for."""
+    """The model made more than the one tool call that was wanted."""
 
     kind = "extra_tool_calls"
     default_message = "the model made more than one tool call"
 
 
 class ModelRefused(GenerationFailed):
-    """The model declined to answer. Not tried again: asking around until some model agrees is not our business."""
+    """The model, or the provider's content filter, declined. Neither tried again nor given to another model."""
 
     outcome = AttemptOutcome.REFUSED
     kind = "refused"
@@ -182,10 +203,10 @@ class ProviderUnavailable(ProviderFailed):
 
 
 class CircuitOpen(ProviderUnavailable):
-    """Every provider that could be asked failed lately and is left alone for a while. No call was made."""
+    """Every provider that could be called failed lately and is left alone for a while. No call was made."""
 
     kind = "circuit_open"
-    default_message = "the provider failed lately and is not asked for a while"
+    default_message = "the provider failed lately and is left alone for a while"
 
 
 class ConnectionLost(ProviderUnavailable):
@@ -211,22 +232,72 @@ class ProviderTimedOut(ProviderFailed):
     deadline: bool = False
 
 
-class CredentialsRejected(ProviderFailed):
+class EngineTimedOut(ProviderTimedOut):
+    """The embedded model did not finish; another attempt would begin anew on the same busy machine."""
+
+    kind = "engine_timed_out"
+    default_message = (
+        "the embedded model did not finish in time: this machine is busy. Ask for fewer plans at once, give them more "
+        "time (PLANGATE_PLAN_TIMEOUT_SECONDS, PLANGATE_MODEL_ATTEMPT_TIMEOUT_SECONDS), or name another model in "
+        "PLANGATE_MODEL"
+    )
+
+
+class ProviderRejected(ProviderFailed):
+    """The provider will not do this however often it is tried.
+
+    reason: the provider's own words, bounded and with keys masked. `remedy`: what the operator can change.
+    """
+
+    kind = "rejected"
+    default_message = "the provider rejected the request"
+    remedy: str = ""
+
+    def __init__(self, model: str, *, reason: str = "", status: int = 0):
+        message = f"{self.default_message} ({status})" if status else self.default_message
+        message = f"{message}: {reason.rstrip('.')}" if reason else message
+        super().__init__(model, f"{message}. {self.remedy}" if self.remedy else message, status=status)
+        self.reason = reason
+
+
+class CredentialsRejected(ProviderRejected):
     """HTTP 401 or 403."""
 
     kind = "credentials_rejected"
     default_message = "the provider rejected the credentials"
+    remedy = "Check the key (PLANGATE_MODEL_API_KEY or the provider's own variable) and what it may use"
 
 
-class RequestRejected(ProviderFailed):
-    """Another HTTP 4xx: unknown model, unsupported parameter.
+class CreditSpent(ProviderRejected):
+    """HTTP 402, or a 429 that says the quota is used up."""
 
-    parameter: the one it complains about, if a call can do without it.
+    kind = "credit_spent"
+    default_message = "the account at the provider has no credit left"
+    remedy = "Add credit there, or name another model in PLANGATE_MODEL"
+
+
+class ModelUnknown(ProviderRejected):
+    """HTTP 404."""
+
+    kind = "model_unknown"
+    default_message = "the provider does not know the model or the address"
+    remedy = "Check PLANGATE_MODEL and PLANGATE_MODEL_BASE_URL"
+
+
+class RequestRejected(ProviderRejected):
+    """Another HTTP 4xx: unsupported parameter, unsupported mode.
+
+    parameters: those that it complains about. `adapted`: the next call leaves one out, or gives it its other name.
     """
 
     kind = "request_rejected"
-    default_message = "the provider rejected the request"
-    parameter: str = ""
+
+    def __init__(self, model: str, *, reason: str = "", status: int = 0, parameters: tuple[str, ...] = ()):
+        if any(word in reason.casefold() for word in ("tool", "function", "response_format", "schema", "json")):
+            self.remedy = "Set PLANGATE_MODEL_MODE to what the model supports: tools, json_schema, json or md_json"
+        super().__init__(model, reason=reason, status=status)
+        self.parameters = parameters
+        self.adapted = False
 
 
 class PromptTooLong(RequestRejected):
@@ -237,6 +308,11 @@ class PromptTooLong(RequestRejected):
 
     kind = "prompt_too_long"
     default_message = "the prompt is longer than the model can read"
+    remedy = ""
+
+    def __init__(self, model: str, *, status: int = 0):
+        super().__init__(model)
+        self.status = status
 
 
 class ProviderNotUsable(Exception):

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from planner_service.generation.context import GenerationContext
+from planner_service.generation.embedded.review.profile import ReviewProfile
 from planner_service.generation.errors import GenerationFailed
-from planner_service.generation.instructor_client import let_go
 from planner_service.generation.providers.circuit import CircuitState
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
@@ -27,6 +27,7 @@ class Generator:
     :param sleep: waits between attempts, in seconds
     :param now: aware UTC
     :param jitter: a number from 0 to 1, each time another
+    :param review_profile: of the embedded model; None: its replies are taken as they are
     """
 
     def __init__(
@@ -37,24 +38,25 @@ class Generator:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
         jitter: Callable[[], float] = random.random,
+        review_profile: ReviewProfile | None = None,
     ) -> None:
-        self._context = GenerationContext(clients, settings, now, jitter)
+        self._context = GenerationContext(clients, settings, now, jitter, review_profile)
         self._sleep = sleep
 
     @property
     def circuits(self) -> dict[str, CircuitState]:
-        """The circuit of every provider that was asked so far, by the provider's name."""
+        """The circuit of every provider that was called so far, by the provider's name."""
         return self._context.circuit_states
 
     def seconds_until_usable(self, models: Sequence[str]) -> float:
-        """How long the providers of all of these models are left alone; 0 when one may be asked now."""
+        """How long the providers of all of these models are left alone; 0 when one may be called now."""
         circuits = (self._context.circuit(model.partition("/")[0]) for model in models)
         return min((circuit.seconds_until_admission for circuit in circuits), default=0.0)
 
     async def generate(
         self, request: GenerationRequest, observer: GenerationObserver | None = None
     ) -> GenerationResult:
-        """The first valid draft. With an observer the reply is streamed, and jobs are told as they come.
+        """The first valid draft. With an observer the reply is streamed, and jobs are given as they come.
 
         :raises GenerationFailed: a subclass per cause, carrying the report of all attempts
         """
@@ -74,8 +76,6 @@ class Generator:
         except GenerationFailed as failure:
             failure.report = run.report()
             raise
-        finally:
-            let_go(retrying)
         raise AssertionError("unreachable: the last attempt's failure is raised again")
 
     async def aclose(self) -> None:

@@ -1,33 +1,36 @@
-"""One call to one model, through Instructor: what came back is a draft, or a typed failure.
+"""One call to one model, through Instructor: what came back is a reply of the plan's form, or a typed failure.
 
-Instructor builds the request, enforces the mode and reads the reply; it makes exactly one call. What its own retry
-loop would do about a bad reply, the generator does: docs/decisions/0010-one-retry-layer.md says why.
+All that is used of Instructor is its public interface: `patch` puts the response model's schema into the request in the
+provider's mode and dialect and reads the reply into the response model, `from_provider` opens providers that have no
+row of their own, `Hooks` tell what these answer. It makes exactly one call; what its own retry loop would do about a
+bad reply, the run does (docs/decisions/0010-one-retry-layer.md).
+
+Between Instructor and the provider's SDK stands `_complete`: it calls the SDK, whole or streamed, and judges and reads
+what came back, so that Instructor is only ever given the one plan object that a reply holds.
 """
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
+import inspect
 import json
 from collections.abc import Callable
 from typing import Any
 
+import instructor
 import pydantic
-from instructor.core.exceptions import IncompleteOutputException
-from instructor.core.hooks import Hooks
-from pydantic_core import from_json
-from tenacity import AsyncRetrying
+from instructor.core import HookName, Hooks, IncompleteOutputException
 
-from plangate_core.catalogue.catalogue import Catalogue
 from planner_service.generation.attempts import Finding
-from planner_service.generation.embedded.review.amendments import amendments_to
-from planner_service.generation.embedded.review.second_look import unasked_jobs
 from planner_service.generation.errors import (
     ConnectionLost,
     ExtraToolCalls,
+    GenerationFailed,
     MeaningViolated,
     ModelRefused,
     PlanInvalid,
+    RejectedByServer,
+    ReplyAmbiguous,
     ReplyEmpty,
     ReplyNotJson,
     ReplyTruncated,
@@ -35,250 +38,229 @@ from planner_service.generation.errors import (
     ServerFailed,
     WrongToolCalled,
 )
+from planner_service.generation.providers.complaint import body_of, complaint_of, failure_of
 from planner_service.generation.providers.providers import ModelClient
 from planner_service.generation.reply.diagnosis import is_unreadable, provider_failure, schema_errors
-from planner_service.generation.reply.draft import AS_IT_IS, Amendments, PlanDraft, PlanReply, draft_model, read_draft
-from planner_service.generation.reply.partial_reply import StreamedForms, plan_form
-from planner_service.generation.reply.repair import repaired_object
-from planner_service.generation.reply.reply import Reply, hear_event, read_reply
+from planner_service.generation.reply.draft import PlanReply
+from planner_service.generation.reply.plan_text import NoPlanObject, SeveralPlanObjects, plan_object
+from planner_service.generation.reply.protocols import PROTOCOLS
+from planner_service.generation.reply.reply import Reply
+from planner_service.generation.reply.reply_form import ReplyForm
 
-# The second: halves of surrogate pairs, which a reply may hold and UTF-8 does not.
-_UNREADABLE = frozenset({"json_invalid", "string_unicode"})
-_QUESTIONS_SECONDS = 10.0
+Message = dict[str, str]
+Listener = Callable[[str], None]
+"""Called with each piece of a streamed reply's text."""
+
 _NOT_OF_ITS_PROTOCOL = "the provider's answer is not of its protocol"
-
-
-def let_go(retrying: AsyncRetrying) -> None:
-    """Break the circle in which tenacity's objects refer to each other, when they have done their work.
-
-    Else all that a plan was made of stays until the garbage collector comes, which with many plans in flight then took
-    0.2 s at once.
-    """
-    vars(retrying).clear()
+_BROKE_OFF = "the provider's answer broke off"
+_UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
 
 class ObserverFailed(Exception):
-    """Whoever hears of the reply failed: a fault of ours, which must not count against the provider."""
-
-
-def _tell(hear: Callable[[str], None], piece: str) -> None:
-    try:
-        hear(piece)
-    except Exception as error:
-        raise ObserverFailed from error
-
-
-class ResponseModel:
-    """A catalogue's reply model as Instructor wants it. Made once per catalogue; Instructor would make it per call.
-
-    schema_size: characters of the schema that goes with every call.
-    """
-
-    def __init__(self, catalogue: Catalogue) -> None:
-        self.catalogue = catalogue
-        self.model = draft_model(catalogue)
-        self.whole = plan_form(self.model)
-        self.streamed = StreamedForms(self.model)
-        self.action_names = tuple(action.name for action in catalogue.actions)
-        self.schema_size = len(json.dumps(self.model.model_json_schema()))
+    """The stream's listener raised; does not count against the provider."""
 
 
 @dataclasses.dataclass(slots=True)
 class ModelCall:
-    """One call and what is known of it, also when it fails. `said`: all that the requester says.
+    """One call and what is known of it, also when it fails.
 
-    answers: replies to what the model was asked about its own jobs.
+    repaired: the plan had to be looked for in the reply, or its JSON to be mended.
     """
 
     client: ModelClient
-    form: ResponseModel
-    said: str
+    form: ReplyForm
+    listener: Listener | None = None
     reply: Reply | None = None
     repaired: bool = False
-    answers: list[Reply] = dataclasses.field(default_factory=list)
 
-    @property
-    def replies(self) -> list[Reply]:
-        """All that came back and has to be paid for."""
-        return self.answers if self.reply is None else [self.reply, *self.answers]
-
-    async def ask(
-        self, messages: list[dict[str, str]], options: dict[str, Any], hear: Callable[[str], None] | None
-    ) -> PlanDraft:
-        """The draft that came back. With `hear` the reply is streamed and its text told piece by piece.
-
-        The caller bounds the time.
+    async def make(self, messages: list[Message], options: dict[str, Any]) -> PlanReply:
+        """The reply, read and of the plan's form. With a listener it is streamed. The caller bounds the time.
 
         :raises GenerationFailed: a subclass per cause
         """
-        model = self.client.model
-        instance: PlanReply | None = None
         try:
-            if hear is None:
-                instance = await self._whole(messages, options)
-            else:
-                await self._streamed(messages, options, hear)
-        except pydantic.ValidationError:
-            pass  # read again below, where it can be repaired
+            if self.client.row.wire == "instructor":
+                return await self._left_to_instructor(messages, options)
+            create: Any = instructor.patch(
+                create=self._complete, mode=self.client.mode, provider=PROTOCOLS[self.client.row.wire].provider
+            )
+            # No `context=`: Instructor would render every message as a Jinja template, the user's words included.
+            reply: PlanReply = await create(
+                response_model=self.form.model, messages=messages, max_retries=0, strict=True, **options
+            )
+            return reply
         except IncompleteOutputException:
-            raise ReplyTruncated(model) from None
-        except ObserverFailed:
-            raise
+            raise ReplyTruncated(self.client.model) from None
         except Exception as error:
-            failure = provider_failure(model, error)
-            if failure is not None:
-                raise failure from None
-            if self.reply is None:
-                if self.client.row.wire != "openai" and is_unreadable(error):
-                    raise ServerFailed(model, _NOT_OF_ITS_PROTOCOL) from None
+            failure = self._failure(error)
+            if failure is None:
                 raise
-            # Instructor could not read the reply. Why, and whether it can be read after all, is found out here.
-        assert self.reply is not None
-        self._judge(self.reply)
-        if instance is None:
-            instance = await self._read(self.reply)
-        amendments = self.amendments_to(instance)
-        if self._tokens:
-            refused = amendments.refused_jobs | await self._unasked_jobs(instance, amendments)
-            amendments = dataclasses.replace(amendments, refused_jobs=refused)
-        return read_draft(instance, amendments)
+            raise failure from None
 
-    def amendments_to(self, told: PlanReply) -> Amendments:
-        """What to change in the jobs that have come."""
-        return amendments_to(told, self._tokens, self.form.catalogue, self.said) if self._tokens else AS_IT_IS
-
-    @property
-    def _tokens(self) -> list[Any]:
-        """The reply's, with their probabilities; empty where these say nothing."""
-        # Some servers tell them unasked; what is read from them was measured for the models that are asked.
-        return self.reply.token_logprobs if self.reply is not None and self.client.row.tells_logprobs else []
-
-    async def _unasked_jobs(self, told: PlanReply, amendments: Amendments) -> frozenset[int]:
-        """What second_look.py says. A call that fails says nothing: the plan is there without it."""
-        try:
-            async with asyncio.timeout(_QUESTIONS_SECONDS):
-                return await unasked_jobs(
-                    told, self._tokens, self.form.catalogue, self.said, amendments.refused_jobs, self._ask_back
-                )
-        except Exception as error:
-            if provider_failure(self.client.model, error) is None:
-                raise
-            return frozenset()
-
-    async def _ask_back(self, messages: list[dict[str, str]]) -> list[Any]:
-        """The tokens of a reply of one token."""
-        instructor = self.client.instructor
-        options = self.client.call_options(output_limit=1, temperature=0.0, seed=0, stream=False)
-        # Without a response model Instructor only makes the call.
-        reply = read_reply(
-            await instructor.create_fn(response_model=None, messages=messages, **{**instructor.kwargs, **options})
-        )
-        self.answers.append(reply)
-        return reply.token_logprobs
-
-    async def _whole(self, messages: list[dict[str, str]], options: dict[str, Any]) -> PlanReply:
+    async def _left_to_instructor(self, messages: list[Message], options: dict[str, Any]) -> PlanReply:
         hooks = Hooks()
-        hooks.on("completion:response", self._hear_response)
-        instructor = self.client.instructor
-        # Not `instructor.create`: it only walks the response model, as `create_fn` does again, and adds its defaults.
-        # No `context=`: Instructor would render every message as a Jinja template, the user's words included.
-        once = AsyncRetrying(enabled=False)
-        try:
-            instance: PlanReply = await instructor.create_fn(
-                response_model=self.form.whole,
-                messages=messages,
-                max_retries=once,
-                strict=True,
-                hooks=instructor.hooks + hooks,
-                **{**instructor.kwargs, **options},
-            )
-        finally:
-            let_go(once)
-        if self.client.row.wire == "instructor" and self.reply is not None and not self.reply.recognised:
-            self.reply = Reply(text=instance.model_dump_json(), finish="stop")
-        return instance
+        hooks.on(HookName.COMPLETION_RESPONSE, self._note_response)
+        reply: PlanReply = await self.client.create(
+            response_model=self.form.model, messages=messages, max_retries=0, strict=True, hooks=hooks, **options
+        )
+        if self.reply is None or not self.reply.text:
+            self.reply = Reply(text=reply.model_dump_json(), finish="stop")
+        return reply
 
-    def _hear_response(self, response: Any) -> None:
-        # Read now: afterwards Instructor writes running totals into `usage`, and loses the response of a refusal.
-        try:
-            self.reply = read_reply(response)
-        except (AttributeError, TypeError, LookupError):
-            self.reply = Reply(recognised=False)
-
-    async def _streamed(
-        self, messages: list[dict[str, str]], options: dict[str, Any], hear: Callable[[str], None]
-    ) -> None:
-        instructor = self.client.instructor
-        response_model = self.form.streamed.take()
-        try:
-            stream: Any = await instructor.create_fn(
-                response_model=response_model,
-                messages=messages,
-                max_retries=0,
-                strict=True,
-                hooks=instructor.hooks,
-                **{**instructor.kwargs, **options},
-            )
-            reply = self.reply = Reply(recognised=False)
+    def _note_response(self, response: Any) -> None:
+        """Keeps what can be read of a reply in a protocol that is not ours, at least its usage."""
+        self.reply = Reply()
+        body = response.model_dump() if isinstance(response, pydantic.BaseModel) else {}
+        self.reply.count(body.get("usage"))
+        for protocol in PROTOCOLS.values():
             try:
-                async for event in stream:
-                    if piece := hear_event(reply, event):
-                        _tell(hear, piece)
-            except (TypeError, AttributeError, LookupError, ValueError):
-                # Events that are no JSON, or of another form than the protocol says.
-                reply.recognised = False
-            finally:
-                reply.joined()
-                await stream.close()
-        finally:
-            self.form.streamed.give_back(response_model)
+                self.reply = protocol.read(body)
+                return
+            except _UNREADABLE:
+                continue
+
+    async def _complete(self, **request: Any) -> Any:
+        """The provider's answer to what Instructor prepared, as its SDK's type."""
+        reply = self.reply = await exchange(self.client, request, self.listener)
+        self._judge(reply)
+        try:
+            plan, self.repaired = await plan_object(reply.text)
+        except SeveralPlanObjects:
+            raise ReplyAmbiguous(self.client.model) from None
+        except NoPlanObject:
+            raise self._not_json(reply) from None
+        if self.repaired and not reply.finish and self.listener is not None:
+            raise ConnectionLost(self.client.model, _BROKE_OFF)
+        if not plan.keys() & self.form.model.model_fields.keys() and self.repaired:
+            raise self._not_json(reply)
+        # Came as text where a tool call was due.
+        self.repaired = self.repaired or (self.client.uses_tools and not reply.tool_names)
+        tool = self.form.model.__name__ if self.client.uses_tools else ""
+        return PROTOCOLS[self.client.row.wire].as_sdk_type(json.dumps(plan), tool)
 
     def _judge(self, reply: Reply) -> None:
-        """Raises what the reply as a whole is guilty of, before its content is read."""
+        """Raises for a refusal, a truncated, kept back or empty reply, and calls of other tools."""
         model = self.client.model
         if reply.refused:
             raise ModelRefused(model)
         if reply.finish == "length":
             raise ReplyTruncated(model)
-        if not reply.recognised:
-            raise ServerFailed(model, _NOT_OF_ITS_PROTOCOL)
-        if not reply.finish:
-            raise ConnectionLost(model, "the provider's answer broke off")
+        if reply.finish == "malformed":
+            raise RejectedByServer(model)
         if self.client.uses_tools and reply.tool_names:
             if reply.tool_names[0] != self.form.model.__name__:
                 raise WrongToolCalled(model)
             if len(reply.tool_names) > 1:
                 raise ExtraToolCalls(model)
         if not reply.text.strip():
-            raise ReplyEmpty(model)
+            raise ReplyEmpty(model) if reply.finish or self.listener is None else ConnectionLost(model, _BROKE_OFF)
 
-    async def _read(self, reply: Reply) -> PlanReply:
-        form = self.form
+    def _not_json(self, reply: Reply) -> GenerationFailed:
+        if not reply.finish and self.listener is not None:
+            return ConnectionLost(self.client.model, _BROKE_OFF)
         try:
-            instance = form.model.read_json(reply.text)
-        except pydantic.ValidationError as invalid:
-            first = invalid.errors(include_url=False, include_context=False, include_input=False)[0]
-            if first["type"] not in _UNREADABLE:
-                raise self._violation(invalid, from_json(reply.text)) from None
-            return await self._repair(reply.text, first["msg"])
-        # Whole and valid: it was streamed. Else it came as text where a tool call was asked for.
-        self.repaired = self.client.uses_tools and not reply.tool_names
-        return instance
+            json.loads(reply.text)
+            complaint = "no plan in it"
+        except (ValueError, RecursionError) as invalid:
+            complaint = f"Invalid JSON: {invalid}"
+        return ReplyNotJson(self.client.model, errors=(Finding("", "json_invalid", complaint),))
 
-    async def _repair(self, text: str, complaint: str) -> PlanReply:
-        form = self.form
-        meant = await repaired_object(text)
-        if meant is None or not meant.keys() & form.model.model_fields.keys():
-            raise ReplyNotJson(self.client.model, errors=(Finding("", "json_invalid", complaint),))
+    def _failure(self, error: BaseException) -> GenerationFailed | None:
+        """The typed failure behind what Instructor raised; None for a fault of ours. Raises ObserverFailed."""
+        for cause in _causes(error):
+            if isinstance(cause, ObserverFailed):
+                raise cause
+            if isinstance(cause, GenerationFailed):
+                return cause
+            if isinstance(cause, pydantic.ValidationError):
+                return self._violation(cause)
+        return provider_failure(self.client.model, error, key=self.client.key)
+
+    def _violation(self, invalid: pydantic.ValidationError) -> PlanInvalid:
+        first = invalid.errors(include_url=False, include_context=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            # Halves of surrogate pairs: Python's JSON has them, Unicode does not.
+            return ReplyNotJson(self.client.model, errors=(Finding("", first["type"], first["msg"]),))
         try:
-            instance = form.model.read_json(json.dumps(meant))
-        except pydantic.ValidationError as invalid:
-            raise self._violation(invalid, meant) from None
-        self.repaired = True
-        return instance
-
-    def _violation(self, invalid: pydantic.ValidationError, parsed: Any) -> PlanInvalid:
+            parsed = json.loads(self.reply.text) if self.reply else None
+        except (ValueError, RecursionError):
+            parsed = None
         errors = tuple(schema_errors(invalid, parsed, self.form.action_names))
         # The form is right when all that is wrong is which actions there are.
         kind = MeaningViolated if all(error.type == "unknown_action" for error in errors) else SchemaViolated
         return kind(self.client.model, errors=errors)
+
+
+async def exchange(client: ModelClient, request: dict[str, Any], listener: Listener | None = None) -> Reply:
+    """What the provider answers to a request of its SDK. With a listener the reply is streamed.
+
+    :raises GenerationFailed: the provider, or its filter, refused or failed; ReplyTruncated and the like are not judged
+    """
+    if listener is not None:
+        request = {**request, **client.stream_options}
+    try:
+        raw = await client.create(**request)
+        # A server may answer whole where a stream was due.
+        if listener is not None and "json" not in raw.http_response.headers.get("content-type", ""):
+            return await _streamed(client, raw, listener)
+        reply = _whole(client, body_of(await raw.http_response.aread()))
+    except (GenerationFailed, ObserverFailed):
+        raise
+    except Exception as error:
+        failure = provider_failure(client.model, error, key=client.key)
+        if failure is None and is_unreadable(error):
+            failure = ServerFailed(client.model, _NOT_OF_ITS_PROTOCOL)
+        if failure is None:
+            raise
+        raise failure from None
+    if listener is not None:
+        _tell(listener, reply.text)
+    return reply
+
+
+def _whole(client: ModelClient, body: Any) -> Reply:
+    if (complaint := complaint_of(200, body, key=client.key)) is not None:
+        raise failure_of(complaint, client.model)
+    try:
+        return PROTOCOLS[client.row.wire].read(body)
+    except _UNREADABLE:
+        raise ServerFailed(client.model, _NOT_OF_ITS_PROTOCOL) from None
+
+
+async def _streamed(client: ModelClient, raw: Any, listener: Listener) -> Reply:
+    reader = PROTOCOLS[client.row.wire].stream_reader()
+    parsed = raw.parse(to=client.stream_type)
+    # OpenAI's SDK gives the stream, Anthropic's has it awaited.
+    stream: Any = await parsed if inspect.isawaitable(parsed) else parsed
+    try:
+        async for event in stream:
+            if (complaint := complaint_of(200, event, key=client.key)) is not None:
+                raise failure_of(complaint, client.model)
+            try:
+                piece = reader.hear(event)
+            except _UNREADABLE:
+                raise ServerFailed(client.model, _NOT_OF_ITS_PROTOCOL) from None
+            if piece:
+                _tell(listener, piece)
+    finally:
+        await stream.close()
+    if not reader.begun:
+        raise ServerFailed(client.model, _NOT_OF_ITS_PROTOCOL)
+    return reader.reply()
+
+
+def _tell(listener: Listener, piece: str) -> None:
+    try:
+        listener(piece)
+    except Exception as error:
+        raise ObserverFailed from error
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """From the exception to its root; bounded against loops."""
+    found: list[BaseException] = []
+    current: BaseException | None = error
+    while current is not None and len(found) < 8:
+        found.append(current)
+        current = current.__cause__ or current.__context__
+    return found

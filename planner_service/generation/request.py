@@ -1,4 +1,4 @@
-"""What is asked of the generator, what it answers, and who hears of it meanwhile."""
+"""The generator's request, result and observer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from planner_service.generation.reply.draft import JobDraft, PlanDraft
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """What is asked of the generator.
+    """A request to the generator.
 
     model: provider string, for example ``openai/gpt-4o`` or ``embedded``; fallback_models follow it on outage and on
     repeated invalid output. token_budget: input plus output tokens over all attempts; 0 means no limit. deadline: on
@@ -52,8 +52,8 @@ class GenerationObserver(Protocol):
     def job(self, job: JobDraft, index: int) -> None:
         """A job is complete in the reply: well-formed, its meaning not yet checked. index counts the plan's jobs.
 
-        Every job of a plan that succeeds was told once more than it was retracted, as it is in the plan.
+        Every job of a plan that succeeds was given once more than it was retracted, as it is in the plan.
         """
 
     def jobs_retracted(self, indexes: Sequence[int], reason: str) -> None:
-        """Jobs told before will not be in the plan as they were."""
+        """Jobs given before will not be in the plan as they were."""

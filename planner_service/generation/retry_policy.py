@@ -1,7 +1,8 @@
 """What follows a failed attempt: ask again, wait, ask another model, or stop. Decisions only, no I/O.
 
 refusal, spent budget, deadline     stop
-rejected key or request, too large  the next model, or stop; a parameter the model does not know is left out first
+rejected key or request, no credit  the next model, or stop; a parameter the model does not know is left out first
+reply too large, engine too slow    the next model, or stop
 rate limit                          wait as long as the provider says, if the deadline allows it, else the next model
 outage (5xx, connection, timeout)   the same model once more after a backoff, then the next model
 invalid reply                       ask again and say what was wrong; twice in a row: the next model if there is one
@@ -16,10 +17,11 @@ from collections.abc import Callable
 from planner_service.generation.errors import (
     BudgetExhausted,
     CircuitOpen,
-    CredentialsRejected,
+    EngineTimedOut,
     GenerationFailed,
     ModelRefused,
     PlanInvalid,
+    ProviderRejected,
     ProviderTimedOut,
     RateLimited,
     ReplyTooLarge,
@@ -29,17 +31,17 @@ from planner_service.generation.settings import GenerationSettings, OnRepeatedEr
 
 FIRST_BACKOFF_SECONDS = 0.25
 _LONGEST_BACKOFF_SECONDS = 8.0
-_RATE_LIMIT_PATIENCE_SECONDS = 5.0
+_LONGEST_RATE_LIMIT_SECONDS = 5.0
 """A longer Retry-After sends us to the next model, if there is one."""
 _LONGEST_WAIT_SECONDS = 60.0
 """A longer Retry-After is not waited for at all."""
-_PATIENCE = 2
-"""Failures of one kind in a row before the next model is asked, when there is one."""
+_MOST_FAILURES = 2
+"""Failures of one kind in a row before the next model is called, when there is one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class NextAttempt:
-    """The next attempt. reask: tell the model what was wrong with its last reply. vary: leave the beaten path."""
+    """The next attempt. reask: with the last reply and its errors. vary: without the last reply, at temperature 0.6."""
 
     model_index: int
     delay_seconds: float = 0.0
@@ -48,7 +50,7 @@ class NextAttempt:
 
 
 class RetryPolicy:
-    """Decides for one generation; remembers what happened on the model that is being asked.
+    """Decides for one generation; remembers what happened on the model that is being called.
 
     :param models: how many there are, the fallbacks included
     :param jitter: a number from 0 to 1, each time another
@@ -63,7 +65,7 @@ class RetryPolicy:
         self._outages = 0
         self._last_invalid: object = None
 
-    def asked(self, model_index: int) -> None:
+    def begin_attempt(self, model_index: int) -> None:
         """An attempt is made at this model."""
         if model_index != self._index:
             self._index = model_index
@@ -84,9 +86,9 @@ class RetryPolicy:
         match failure:
             case ModelRefused() | BudgetExhausted() | CircuitOpen() | ProviderTimedOut(deadline=True):
                 return None
-            case RequestRejected(parameter=parameter) if parameter:
+            case RequestRejected(adapted=True):
                 return NextAttempt(self._index)
-            case CredentialsRejected() | RequestRejected() | ReplyTooLarge():
+            case ProviderRejected() | ReplyTooLarge() | EngineTimedOut():
                 return self._next_model()
             case PlanInvalid():
                 return self._after_invalid(failure)
@@ -110,7 +112,7 @@ class RetryPolicy:
                     return self._next_model()
                 case OnRepeatedError.VARY:
                     return NextAttempt(self._index, reask=True, vary=True)
-        if self._invalid >= _PATIENCE and (other := self._next_model()) is not None:
+        if self._invalid >= _MOST_FAILURES and (other := self._next_model()) is not None:
             return other
         return NextAttempt(self._index, reask=True)
 
@@ -119,16 +121,16 @@ class RetryPolicy:
         if delay is None:
             delay = self._backoff()
         self._outages += 1
-        if delay > _RATE_LIMIT_PATIENCE_SECONDS and (other := self._next_model()) is not None:
+        if delay > _LONGEST_RATE_LIMIT_SECONDS and (other := self._next_model()) is not None:
             return other
         return NextAttempt(self._index, delay_seconds=delay) if delay <= _LONGEST_WAIT_SECONDS else None
 
     def _after_outage(self, failure: GenerationFailed) -> NextAttempt | None:
-        asked = failure.retry_after_seconds or 0.0
-        delay = max(self._backoff(), asked)
+        wanted = failure.retry_after_seconds or 0.0
+        delay = max(self._backoff(), wanted)
         self._outages += 1
-        impatient = self._outages >= _PATIENCE or asked > _RATE_LIMIT_PATIENCE_SECONDS
-        if impatient and (other := self._next_model()) is not None:
+        exhausted = self._outages >= _MOST_FAILURES or wanted > _LONGEST_RATE_LIMIT_SECONDS
+        if exhausted and (other := self._next_model()) is not None:
             return other
         return NextAttempt(self._index, delay_seconds=delay) if delay <= _LONGEST_WAIT_SECONDS else None
 

@@ -1,4 +1,4 @@
-"""One generation: its attempts, what they cost, what they told the observer, and which step follows a bad one."""
+"""One generation: its attempts, what they cost, what the observer hears, and which step follows a failed one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from tenacity import RetryCallState
 
+from planner_service.generation.attempt_call import AttemptCall
 from planner_service.generation.attempts import (
     Attempt,
     AttemptOutcome,
@@ -20,36 +21,37 @@ from planner_service.generation.context import GenerationContext
 from planner_service.generation.errors import (
     BudgetExhausted,
     CircuitOpen,
+    EngineTimedOut,
     GenerationFailed,
     MeaningViolated,
+    ProviderFailed,
     ProviderNotUsable,
+    ProviderRejected,
     ProviderTimedOut,
     ProviderUnavailable,
     RequestRejected,
 )
-from planner_service.generation.instructor_client import ModelCall
 from planner_service.generation.prompt.conversation import Messages, reask, size
-from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages, said
+from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages, request_text
 from planner_service.generation.prompt.rooms import catalogue_room
 from planner_service.generation.prompt.selection import shown_actions
 from planner_service.generation.providers.circuit import Permit
-from planner_service.generation.providers.providers import ModelClient
+from planner_service.generation.providers.providers import EMBEDDED, ModelClient
 from planner_service.generation.reply.draft import PlanDraft
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
 from planner_service.generation.retry_policy import NextAttempt, RetryPolicy
 from planner_service.generation.settings import CatalogueRoom
-from planner_service.generation.stream_reconciler import StreamReconciler
 from planner_service.generation.tracing import attempt_span, tell_outcome
 
 _log = structlog.get_logger(__name__)
 
 MIN_OUTPUT_TOKENS = 32
-"""A call that could not say more than this is not made."""
+"""Skips the call if fewer output tokens are affordable."""
 _VARIED_TEMPERATURE = 0.6
 
 
 class GenerationRun:
-    """See the module. `attempt` is called again as long as `worth_another` says so of the last failure."""
+    """Makes one plan. `attempt` is called again as long as `worth_another` approves of the last failure."""
 
     def __init__(
         self, context: GenerationContext, request: GenerationRequest, observer: GenerationObserver | None
@@ -59,7 +61,7 @@ class GenerationRun:
         self._request = request
         self._observer = observer
         self._models = (request.model, *request.fallback_models)
-        self._said = said(request.prompt, request.context)
+        self._request_text = request_text(request.prompt, request.context)
         self._room: CatalogueRoom | None = None
         self._show_catalogue_to(request.model)
         self._retry_policy = RetryPolicy(context.settings, len(self._models), context.jitter)
@@ -92,7 +94,8 @@ class GenerationRun:
         """Decides what follows a failed attempt. Called once for each."""
         if not isinstance(failure, GenerationFailed):
             return False
-        step = self._retry_policy.after(failure, self._seconds_left())
+        deadline = self._request.deadline
+        step = self._retry_policy.after(failure, None if deadline is None else deadline - self._loop.time())
         if step is None:
             return False
         self._step = step
@@ -107,60 +110,55 @@ class GenerationRun:
         try:
             self._show_catalogue_to(client.model)
             messages = self._messages()
-            options = client.call_options(
-                output_limit=self._affordable_output(client, messages),
-                temperature=_VARIED_TEMPERATURE if self._step.vary else self._settings.temperature,
-                seed=self._settings.seed + (len(self._attempts) if self._step.vary else 0),
-                stream=self._observer is not None and client.streams,
-            )
-            call = ModelCall(client, self._form, self._said)
-            reconciler = (
-                StreamReconciler(self._observer, self._form, call.amendments_to) if self._observer is not None else None
-            )
-            number = len(self._attempts) + 1
+            options = self._options(client, messages)
+            review = self._context.review(client, self._shown, self._request_text)
+            call = AttemptCall(client, self._form, review, self._observer)
             if self._observer is not None:
-                self._observer.attempt_started(number, client.model)
-            start_time, started = self._context.now(), self._loop.time()
-            failure: GenerationFailed | None = None
-            draft: PlanDraft | None = None
-            with attempt_span(client, number) as span:
-                try:
-                    draft = await self._ask(call, messages, options, reconciler)
-                    if errors := self._request.check(draft):
-                        failure = MeaningViolated(client.model, errors=bounded_errors(errors))
-                except GenerationFailed as raised:
-                    failure = raised
-                tell_outcome(span, call.reply, failure)
-            self._settle(permit, failure)
-            self._enter(
-                Attempt(
-                    number=number,
-                    model=client.model,
-                    outcome=AttemptOutcome.VALID if failure is None else failure.outcome,
-                    errors=() if failure is None else bounded_errors(failure.errors),
-                    raw_text=recorded_text(call.reply.text if call.reply else "", self._settings.raw_text),
-                    input_tokens=sum(reply.input_tokens for reply in call.replies),
-                    output_tokens=sum(reply.output_tokens for reply in call.replies),
-                    duration_seconds=self._loop.time() - started,
-                    repaired=call.repaired,
-                    start_time=start_time,
-                ),
-                call,
-                messages,
-            )
-            if failure is not None:
-                if reconciler is not None:
-                    reconciler.retract(failure.message)
-                if isinstance(failure, RequestRejected) and not client.leave_out(failure.parameter):
-                    failure.parameter = ""
-                self._last_failure = failure
-                raise failure
-            assert draft is not None
-            if reconciler is not None:
-                reconciler.settle(draft)
+                self._observer.attempt_started(len(self._attempts) + 1, client.model)
+            draft = await self._outcome(call, messages, options, permit)
+            call.settle(draft)
             return GenerationResult(self._with_note(draft), self.report())
         finally:
-            permit.abandoned()  # says nothing once the call was settled
+            permit.abandoned()  # does nothing once the call was settled
+
+    async def _outcome(
+        self, call: AttemptCall, messages: Messages, options: dict[str, Any], permit: Permit
+    ) -> PlanDraft:
+        """Makes the call and checks its draft; whatever comes of it is entered into the report."""
+        start_time, started = self._context.now(), self._loop.time()
+        failure: GenerationFailed | None = None
+        draft: PlanDraft | None = None
+        with attempt_span(call.client, len(self._attempts) + 1) as span:
+            try:
+                draft = await self._ask(call, messages, options)
+                if errors := self._request.check(draft):
+                    failure = MeaningViolated(call.client.model, errors=bounded_errors(errors))
+            except GenerationFailed as raised:
+                failure = raised
+            tell_outcome(span, call.reply, failure)
+        self._settle(permit, failure)
+        errors = failure.errors if failure is not None else draft.corrections if draft is not None else ()
+        attempt = Attempt(
+            number=len(self._attempts) + 1,
+            model=call.client.model,
+            outcome=AttemptOutcome.VALID if failure is None else failure.outcome,
+            errors=bounded_errors(errors),
+            raw_text=recorded_text(call.reply.text if call.reply else "", self._settings.raw_text),
+            input_tokens=sum(reply.input_tokens for reply in call.replies),
+            output_tokens=sum(reply.output_tokens for reply in call.replies),
+            duration_seconds=self._loop.time() - started,
+            repaired=call.repaired,
+            start_time=start_time,
+        )
+        self._enter(attempt, call, messages)
+        if failure is not None:
+            call.retract(failure.message)
+            if isinstance(failure, RequestRejected):
+                failure.adapted = call.client.adapt(failure.parameters)
+            self._last_failure = failure
+            raise failure
+        assert draft is not None
+        return draft
 
     def _admitted(self) -> tuple[ModelClient, Permit]:
         """The model of the current step, or the next one whose provider is not known to be down."""
@@ -179,7 +177,7 @@ class GenerationRun:
             if permit is not None:
                 if index != first:
                     self._step = NextAttempt(index)
-                self._retry_policy.asked(index)
+                self._retry_policy.begin_attempt(index)
                 self._model = model
                 return client, permit
             seconds = circuit.seconds_until_admission
@@ -193,9 +191,9 @@ class GenerationRun:
         if room == self._room:
             return
         self._room = room
-        shown = shown_actions(request.catalogue, request.prompt, request.context, room)
-        self._form = self._context.form(shown)
-        self._opening: Messages = build_messages(request.prompt, request.context, shown)
+        self._shown = shown_actions(request.catalogue, request.prompt, request.context, room)
+        self._form = self._context.form(request.catalogue, self._shown)
+        self._opening: Messages = build_messages(request.prompt, request.context, self._shown)
 
     def _with_note(self, draft: PlanDraft) -> PlanDraft:
         """The draft, whose refusal says how much of the catalogue the model saw, if not all of it."""
@@ -210,6 +208,13 @@ class GenerationRun:
         if not step.reask or failure is None:
             return self._opening
         return reask(self._opening, self._last_reply, failure.errors, show_reply=not step.vary)
+
+    def _options(self, client: ModelClient, messages: Messages) -> dict[str, Any]:
+        return client.call_options(
+            output_limit=self._affordable_output(client, messages),
+            temperature=_VARIED_TEMPERATURE if self._step.vary else self._settings.temperature,
+            seed=self._settings.seed + (len(self._attempts) if self._step.vary else 0),
+        )
 
     def _affordable_output(self, client: ModelClient, messages: Messages) -> int:
         """Tokens that the reply may have."""
@@ -229,17 +234,22 @@ class GenerationRun:
     def _prompt_size(self, client: ModelClient, messages: Messages) -> int:
         return size(messages) + (self._form.schema_size if client.uses_tools else 0)
 
-    async def _ask(
-        self, call: ModelCall, messages: Messages, options: dict[str, Any], reconciler: StreamReconciler | None
-    ) -> PlanDraft:
-        limit = self._loop.time() + self._settings.attempt_timeout_seconds
+    async def _ask(self, call: AttemptCall, messages: Messages, options: dict[str, Any]) -> PlanDraft:
+        """The call within its time: an attempt's, or of the embedded engine that of all attempts together.
+
+        What the engine has computed of a reply is lost with a time-out, and the next attempt would begin anew on the
+        same busy machine.
+        """
+        embedded = call.client.prefix == EMBEDDED
+        seconds = self._settings.attempt_timeout_seconds * (self._request.max_attempts if embedded else 1)
+        limit = self._loop.time() + seconds
         deadline = self._request.deadline
-        hear = reconciler.hear if reconciler is not None and call.client.streams else None
+        failure: ProviderTimedOut
         try:
             async with asyncio.timeout_at(limit if deadline is None else min(limit, deadline)):
-                return await call.ask(messages, options, hear)
+                return await call.draft(messages, options)
         except TimeoutError:
-            failure = ProviderTimedOut(call.client.model)
+            failure = (EngineTimedOut if embedded else ProviderTimedOut)(call.client.model)
         except ProviderTimedOut as timed_out:
             failure = timed_out
         failure.deadline = deadline is not None and self._loop.time() >= deadline
@@ -248,14 +258,14 @@ class GenerationRun:
     def _settle(self, permit: Permit, failure: GenerationFailed | None) -> None:
         if isinstance(failure, ProviderUnavailable) or (isinstance(failure, ProviderTimedOut) and not failure.deadline):
             permit.failed()
-            if failure.problem:
-                # Nobody else may hear of it: another model may answer in its place.
-                _log.warning("a provider failed", model=failure.model, what=failure.message, problem=failure.problem)
         elif not isinstance(failure, ProviderTimedOut):
             permit.succeeded()
+        if isinstance(failure, ProviderFailed) and (failure.problem or isinstance(failure, ProviderRejected)):
+            # Logged here: another model may answer in its place, and then no status says it.
+            _log.warning("a provider failed", model=failure.model, what=failure.message, problem=failure.problem)
 
-    def _enter(self, attempt: Attempt, call: ModelCall, messages: Messages) -> None:
-        """Takes an attempt into the ledger and its cost into the budget."""
+    def _enter(self, attempt: Attempt, call: AttemptCall, messages: Messages) -> None:
+        """Takes an attempt into the report and its cost into the budget."""
         self._attempts.append(attempt)
         self._last_reply = call.reply.text if call.reply is not None else ""
         estimate = self._context.estimate(attempt.model)
@@ -267,7 +277,3 @@ class GenerationRun:
             self._tokens_used += attempt.output_tokens or estimate.of(len(self._last_reply))
         if self._observer is not None:
             self._observer.attempt_finished(attempt)
-
-    def _seconds_left(self) -> float | None:
-        deadline = self._request.deadline
-        return None if deadline is None else deadline - self._loop.time()

@@ -1,4 +1,4 @@
-"""What the operator may say about how models are asked. Made once by the service's settings, never read from here."""
+"""What the operator may set about how models are called. Made once by the service's settings, never read from here."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ class OnRepeatedError(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelEndpoint:
-    """Where a model answers: the embedded engine's own address, key and model name."""
+    """Where a model answers: the embedded engine's own address, key and model name.
+
+    tells_logprobs: its replies are reviewed, which takes the probabilities of their tokens.
+    """
 
     base_url: str
     api_key: str = dataclasses.field(repr=False)
     model_name: str
+    tells_logprobs: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

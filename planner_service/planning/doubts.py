@@ -14,7 +14,9 @@ from typing import Any
 
 from plangate_core.catalogue.catalogue import Catalogue
 from plangate_core.catalogue.effect import ApprovalRequirement, Effect
+from plangate_core.catalogue.finding import Finding
 from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS
+from planner_service.generation.reply.draft import LEFT_OUT
 from planner_service.governance.decision import Decision
 from planner_service.governance.declared_arguments import Place
 from planner_service.governance.policy import Policy, joined_names
@@ -36,16 +38,20 @@ _FEW_VALUES = 4
 
 @dataclass(frozen=True, slots=True)
 class Doubts:
-    """incomplete: about the plan as a whole, empty when there is none. by_job: about single jobs, by their ids."""
+    """incomplete: about the plan as a whole, empty when there is none. by_job: about single jobs, by their ids.
+
+    notes: what was changed in the model's reply; no doubt about what there is now.
+    """
 
     incomplete: str
     by_job: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """For the requester."""
         whole = (self.incomplete,) if self.incomplete else ()
-        return (*whole, *(f"{job_id}: {doubt}" for job_id, doubt in self.by_job.items()))
+        return (*whole, *(f"{job_id}: {doubt}" for job_id, doubt in self.by_job.items()), *self.notes)
 
     def raised(self, job: Job, policy: Policy) -> Job:
         """The job with at least one approval where there is a doubt about it, and the doubt as a reason.
@@ -76,14 +82,24 @@ class Doubts:
 NO_DOUBTS = Doubts("", {})
 
 
-def doubts_about(prompt: str, jobs: Sequence[Job], catalogue: Catalogue) -> Doubts:
-    """Compares jobs with the request that they were made for."""
-    if not prompt or not jobs:
+def doubts_about(prompt: str, jobs: Sequence[Job], catalogue: Catalogue, corrections: Sequence[Finding] = ()) -> Doubts:
+    """Compares jobs with the request that they were made for.
+
+    :param corrections: of the draft that the jobs were made of: doubts of the model itself, and what was changed
+    """
+    if not jobs:
+        return Doubts("", {}, tuple(f"refused: {found.message}" for found in corrections))
+    if not prompt:
         return NO_DOUBTS
     by_job: dict[str, str] = {}
-    for job, doubt in (*_contradictions(prompt, jobs, catalogue), *_opposites(prompt, jobs, catalogue)):
+    corrected = [(jobs[int(found.path.split(".")[1])], found) for found in corrections if found.path]
+    doubted = [(job, found.message) for job, found in corrected if found.type != LEFT_OUT]
+    for job, doubt in (*_contradictions(prompt, jobs, catalogue), *_opposites(prompt, jobs, catalogue), *doubted):
         by_job[job.id] = f"{by_job[job.id]}; {doubt}" if job.id in by_job else doubt
-    return Doubts(next(iter(warnings_for(prompt, jobs)), ""), by_job)
+    notes = tuple(
+        f"{job.id} ({job.action_name}): {found.message}" for job, found in corrected if found.type == LEFT_OUT
+    )
+    return Doubts(next(iter(warnings_for(prompt, jobs)), ""), by_job, notes)
 
 
 def _opposites(prompt: str, jobs: Sequence[Job], catalogue: Catalogue) -> Iterator[tuple[Job, str]]:

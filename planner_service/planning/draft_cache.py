@@ -20,6 +20,7 @@ from typing import Any
 
 import structlog
 
+from plangate_core.catalogue.finding import Finding
 from plangate_core.process.regular_file import read_regular_file
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
 
@@ -129,6 +130,7 @@ def _encoded(cached: CachedDraft) -> bytes:
             "objective": draft.objective,
             "jobs": [[job.action_name, job.action_args, list(job.depends_on)] for job in draft.jobs],
             "no_action_reason": draft.no_action_reason,
+            "corrections": [[found.path, found.type, found.message] for found in draft.corrections],
             "model": cached.model,
             "prompt_template_version": cached.prompt_template_version,
         }
@@ -146,6 +148,9 @@ def _decoded(data: bytes) -> CachedDraft | None:
                     for name, args, depends_on in record["jobs"]
                 ),
                 no_action_reason=str(record["no_action_reason"]),
+                corrections=tuple(
+                    Finding(str(path), str(kind), str(message)) for path, kind, message in record["corrections"]
+                ),
             ),
             model=str(record["model"]),
             prompt_template_version=str(record["prompt_template_version"]),

@@ -53,7 +53,7 @@ class DraftGovernance:
         explained = [self._explained(job, made_of) for job, made_of in zip(jobs, draft.jobs, strict=True)]
         labels, policy = self._request.labels, self._governance.policy
         decisions = await self._governance.decide_all(explained, labels, self._requester, self._now)
-        doubts = doubts_about(self._request.prompt, explained, self._governance.catalogue)
+        doubts = doubts_about(self._request.prompt, explained, self._governance.catalogue, draft.corrections)
         governed = [doubts.raised(job, policy) for job in with_decisions(explained, decisions)]
         return GovernedDraft(all_tied(governed, self._governance.catalogue, self._request.options.order), doubts)
 

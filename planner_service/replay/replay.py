@@ -18,6 +18,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from planner_service.api.status_mapping import reason_of
+from planner_service.generation.embedded.review.profile import QWEN_CODER_PROFILE
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.generator import Generator
 from planner_service.generation.prompt.prompts import TEMPLATE_VERSION
@@ -97,7 +98,9 @@ class RecordedRun:
                     clients = ModelClients(settings)
                     for model in record.models:
                         clients.client(model)
-                    generator = generators[record.settings] = Generator(clients, settings, sleep=_no_sleep)
+                    generator = generators[record.settings] = Generator(
+                        clients, settings, sleep=_no_sleep, review_profile=QWEN_CODER_PROFILE
+                    )
                 yield await self._made_again(record, generator, governance)
         finally:
             for generator in generators.values():

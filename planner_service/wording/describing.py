@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from plangate_core.catalogue.catalogue import Catalogue
 from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS
+from plangate_core.text.printable import visible
 from plangate_core.text.truncation import truncate
 
 
@@ -21,14 +22,17 @@ class JobLike(Protocol):
 
 
 def description_of(job: JobLike, catalogue: Catalogue) -> str:
-    """What a job does, for its reviewer: the action's first sentence and the arguments."""
+    """What a job does, for its reviewer: the action's first sentence and the arguments.
+
+    What a screen would not show as itself, such as a character that turns the reading direction, is an escape.
+    """
     action = catalogue.find(job.action_name)
     sentence = action.description.split("\n", 1)[0].split(". ", 1)[0].rstrip(".") if action else job.action_name
-    arguments = ", ".join(f"{name}={_shown(value)}" for name, value in job.action_args.items())
+    arguments = ", ".join(f"{visible(name)}={_shown(value)}" for name, value in job.action_args.items())
     text = f"{sentence} ({arguments})" if arguments else sentence
     return truncate(text, MAX_DESCRIPTION_CHARACTERS)
 
 
 def _shown(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return truncate(text, 120)
+    return truncate(visible(text), 120)

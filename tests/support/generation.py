@@ -8,6 +8,7 @@ from typing import Any
 
 from plangate_core.catalogue.catalogue import Catalogue, parse_catalogue
 from planner_service.generation.attempts import Attempt, Finding
+from planner_service.generation.embedded.review.profile import QWEN_CODER_PROFILE
 from planner_service.generation.generator import GenerationRequest, Generator
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
@@ -84,8 +85,16 @@ class Bench:
         }
         self.settings = GenerationSettings(**{**defaults, **settings})
         self.pauses: list[float] = []
-        self.clients = ModelClients(self.settings, ModelEndpoint(server.openai_url, "embedded-key", "embedded-model"))
-        self.generator = Generator(self.clients, self.settings, sleep=self._pause, jitter=lambda: 1.0)
+        self.clients = ModelClients(
+            self.settings, ModelEndpoint(server.openai_url, "embedded-key", "embedded-model", True)
+        )
+        self.generator = Generator(
+            self.clients,
+            self.settings,
+            sleep=self._pause,
+            jitter=lambda: 1.0,
+            review_profile=QWEN_CODER_PROFILE,
+        )
         self.catalogue = small_catalogue()
 
     async def _pause(self, seconds: float) -> None:

@@ -24,7 +24,9 @@ import structlog
 from plangate_core.process.tasks import cancel_and_wait
 from planner_service.generation.embedded.machine import available_memory_bytes, usable_cores
 from planner_service.generation.embedded.prompt_cache import forget_oldest, state_name
+from planner_service.generation.embedded.review.profile import ReviewProfile, profile_of
 from planner_service.generation.embedded.settings import EmbeddedSettings
+from planner_service.generation.embedded.weights import QWEN_CODER_1_5B
 from planner_service.generation.settings import ModelEndpoint
 
 _log = structlog.get_logger(__name__)
@@ -54,6 +56,8 @@ class EmbeddedEngine:
         self._settings = settings
         self._states = settings.dir / "prompts"
         self._api_key = secrets.token_urlsafe(32)
+        self.review_profile: ReviewProfile | None = None
+        """How its replies are corrected; None for weights that were not measured."""
         self._port = 0
         self._process: asyncio.subprocess.Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -70,6 +74,8 @@ class EmbeddedEngine:
         """
         check_memory(path, settings)
         engine = cls(path, settings)
+        pulled = QWEN_CODER_1_5B if settings.path is None else None
+        engine.review_profile = await asyncio.to_thread(profile_of, path, pulled=pulled)
         try:
             await engine._launch()
         except BaseException:
@@ -81,7 +87,8 @@ class EmbeddedEngine:
     @property
     def endpoint(self) -> ModelEndpoint:
         """Where the model answers, in OpenAI's protocol, on loopback, to the bearer of the key."""
-        return ModelEndpoint(f"http://127.0.0.1:{self._port}/v1", self._api_key, MODEL_NAME)
+        address = f"http://127.0.0.1:{self._port}/v1"
+        return ModelEndpoint(address, self._api_key, MODEL_NAME, tells_logprobs=self.review_profile is not None)
 
     @property
     def process_id(self) -> int:
@@ -185,8 +192,8 @@ class EmbeddedEngine:
         assert process.stdin
         assert process.stdout
         assert process.stderr
-        said: deque[str] = deque(maxlen=20)
-        listener = self._listener = asyncio.create_task(_listen(process.stderr, said))
+        output: deque[str] = deque(maxlen=20)
+        listener = self._listener = asyncio.create_task(_listen(process.stderr, output))
         try:
             process.stdin.write(json.dumps(configuration).encode() + b"\n")
             with contextlib.suppress(ConnectionError):
@@ -198,7 +205,7 @@ class EmbeddedEngine:
         if not line:
             await process.wait()
             await listener
-            raise EngineFailed(_explain(self._path, said))
+            raise EngineFailed(_explain(self._path, output))
         try:
             self._port = int(json.loads(line)["address"].rsplit(":", 1)[1])
         except (ValueError, LookupError, TypeError):
@@ -242,7 +249,7 @@ def check_memory(path: Path, settings: EmbeddedSettings, available_bytes: int | 
         )
 
 
-async def _listen(stream: asyncio.StreamReader, said: deque[str]) -> None:
+async def _listen(stream: asyncio.StreamReader, output: deque[str]) -> None:
     """What llama.cpp says is for those who debug; the last of it explains a failure to start."""
     while True:
         try:
@@ -252,15 +259,15 @@ async def _listen(stream: asyncio.StreamReader, said: deque[str]) -> None:
         if not line:
             return
         text = line.decode(errors="replace").rstrip()
-        said.append(text)
+        output.append(text)
         _log.debug("llama.cpp says", text=text)
 
 
-def _explain(path: Path, said: deque[str]) -> str:
-    everything = "\n".join(said)
+def _explain(path: Path, output: deque[str]) -> str:
+    everything = "\n".join(output)
     if "No module named 'xllamacpp'" in everything:
         return "the embedded engine is not installed: pip install 'plangate[embedded]'"
     if "libgomp" in everything:
         return "the embedded engine needs the system library libgomp.so.1 (Debian: apt install libgomp1)"
-    last = next((line for line in reversed(said) if line.strip()), "it said nothing")
+    last = next((line for line in reversed(output) if line.strip()), "it said nothing")
     return f"llama.cpp could not load {path}: {last[:300]}"

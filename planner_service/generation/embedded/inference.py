@@ -25,7 +25,7 @@ def main() -> None:
     sys.stdout.write(json.dumps({"address": server.listening_address}) + "\n")
     sys.stdout.flush()
     sys.stdin.read()
-    # Not by way of destructors: they wait for a generation that nobody reads any more.
+    # Not by way of destructors: they wait for a generation that is no longer read.
     os._exit(0)
 
 

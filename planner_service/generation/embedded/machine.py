@@ -24,7 +24,7 @@ def usable_cores(cgroup: Path = _CGROUP) -> int:
 
 
 def available_memory_bytes(cgroup: Path = _CGROUP, meminfo: Path = _MEMINFO) -> int | None:
-    """Memory that can be taken without swapping, within the container's limit. None where nobody can say."""
+    """Memory that can be taken without swapping, within the container's limit. None where the system does not tell."""
     candidates = []
     for line in _read(meminfo).splitlines():
         if line.startswith("MemAvailable:"):

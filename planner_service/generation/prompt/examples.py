@@ -1,6 +1,6 @@
 """Examples of requests and answers, made of the user's own catalogue with made-up values.
 
-A small model learns the form of an answer from them: one job for each thing asked, arguments under their own names,
+A small model learns the form of an answer from them: one job for each thing requested, arguments under their own names,
 and that some requests fit nothing. They are the same for the same catalogue, to the byte.
 """
 
@@ -62,7 +62,7 @@ _MAX_DEPTH = 4
 
 @dataclass(frozen=True)
 class ExampleJob:
-    """What is asked, and the job it becomes."""
+    """A part of a request, and the job it becomes."""
 
     request: str
     action_name: str
@@ -160,9 +160,9 @@ def example_job(action: Action, number: int) -> ExampleJob:
         names.add(optional[number % len(optional)])
     values = Values(start=number * 3)
     args = {name: values.of(argument) for name, argument in properties.items() if name in names}
-    told = ", ".join(f"{_spoken(name)} {_told(value)}" for name, value in args.items())
+    spoken = ", ".join(f"{_spoken(name)} {_spoken_value(value)}" for name, value in args.items())
     purpose = purpose_of(action)
-    return ExampleJob(f"{purpose} with {told}" if told else purpose, action.name, args)
+    return ExampleJob(f"{purpose} with {spoken}" if spoken else purpose, action.name, args)
 
 
 def example_of(actions: Sequence[Action], number: int) -> Example:
@@ -172,7 +172,7 @@ def example_of(actions: Sequence[Action], number: int) -> Example:
 
 
 def example_twice(action: Action, number: int) -> Example:
-    """One request for the same action with two sets of values, said as people do: its purpose only once."""
+    """One request for the same action with two sets of values, as people put it: its purpose only once."""
     jobs = (example_job(action, number), example_job(action, number + 1))
     purpose = f"{purpose_of(action)} with "
     first, second = (job.request for job in jobs)
@@ -217,13 +217,13 @@ def _fitting(pattern: str, candidates: Sequence[str]) -> str:
     return next((candidate for candidate in candidates if compiled.fullmatch(candidate)), candidates[0])
 
 
-def _told(value: Any) -> str:
+def _spoken_value(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, list):
-        return " and ".join(_told(item) for item in value) or "nothing"
+        return " and ".join(_spoken_value(item) for item in value) or "nothing"
     if isinstance(value, dict):
-        return ", ".join(f"{_spoken(name)} {_told(item)}" for name, item in value.items()) or "nothing"
+        return ", ".join(f"{_spoken(name)} {_spoken_value(item)}" for name, item in value.items()) or "nothing"
     return json.dumps(value)
 
 

@@ -44,7 +44,7 @@ def build_messages(prompt: str, context: Mapping[str, Any], catalogue: Catalogue
 
     catalogue: as `shown_actions` gives it.
     """
-    return [*map(dict, _preamble(catalogue)), {"role": "user", "content": said(prompt, context)}]
+    return [*map(dict, _preamble(catalogue)), {"role": "user", "content": request_text(prompt, context)}]
 
 
 def reask_message(errors: Sequence[Finding]) -> str:
@@ -53,7 +53,7 @@ def reask_message(errors: Sequence[Finding]) -> str:
     return f"That answer cannot be used:\n{listed}\nAnswer the same request again, with these mended. JSON only."
 
 
-def said(prompt: str, context: Mapping[str, Any]) -> str:
+def request_text(prompt: str, context: Mapping[str, Any]) -> str:
     """All that the requester says, as a model reads it."""
     if not context:
         return prompt

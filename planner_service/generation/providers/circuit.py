@@ -80,7 +80,7 @@ class Permit:
         self._circuit: Circuit | None = circuit
 
     def succeeded(self) -> None:
-        """The provider answered, whatever it said."""
+        """The provider answered, whatever its answer."""
         self._settle(True)
 
     def failed(self) -> None:

@@ -1,33 +1,33 @@
 """Which provider a model string means, how it is spoken to, and one client for each string. docs/models.md tells users.
 
-Two wire protocols cover the table: OpenAI's chat completions, which most providers and all local servers speak, and
-Anthropic's messages. Any other provider string that Instructor knows is handed to Instructor as it is, with what that
-costs: its SDK makes its own HTTP client, so replies are bounded by that SDK and cannot be streamed or recorded.
+Two protocols cover the table: OpenAI's chat completions, which most providers and all local servers speak, and
+Anthropic's messages. Both are spoken by the provider's SDK over one transport of ours (transport.py). Any other
+provider string that Instructor knows is handed to Instructor as it is, with what that costs: its SDK makes its own HTTP
+client, so replies are bounded by that SDK and cannot be streamed or recorded.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import instructor
 import openai
-from instructor.core.exceptions import ConfigurationError
+from instructor.core import ConfigurationError
 
 from planner_service.generation.errors import ProviderNotUsable
-from planner_service.generation.providers.chat import ChatCompletions
 from planner_service.generation.providers.recording import Recorder
-from planner_service.generation.providers.wire import open_transport, sdk_client
+from planner_service.generation.providers.transport import ModelTransport, sdk_client, sdk_timeout
 from planner_service.generation.settings import GenerationSettings, ModelEndpoint
 
 EMBEDDED = "embedded"
 
+_ENGINE_SECONDS = 3_600.0
 ALTERNATIVES = 8
-"""How many candidates a server is asked to give for each token."""
+"""How many candidates a server gives for each token."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class Provider:
     key_variable: environment variable that customarily holds the key; empty: none is needed.
     output_limit: name of the parameter that limits the reply's tokens.
     seed: name of the parameter, empty when there is none. temperature: False when the SDK no longer has it.
-    tells_logprobs: ask for the probabilities of tokens: what doubt.py reads from them was measured for this model.
+    tells_logprobs: ask for the probabilities of tokens.
     """
 
     wire: str
@@ -61,7 +61,7 @@ _SCHEMA = instructor.Mode.JSON_SCHEMA
 
 PROVIDERS: Mapping[str, Provider] = MappingProxyType(
     {
-        EMBEDDED: Provider(wire="openai", mode=_SCHEMA, tells_logprobs=True),
+        EMBEDDED: Provider(wire="openai", mode=_SCHEMA),
         "openai": Provider(
             wire="openai",
             mode=_TOOLS,
@@ -114,17 +114,30 @@ KEY_VARIABLES: tuple[str, ...] = tuple(row.key_variable for row in PROVIDERS.val
 """Environment variables that settings may collect into `GenerationSettings.provider_keys`."""
 
 
+_OTHER_NAMES = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+_ALSO_DROPPED = {"logprobs": ("logprobs", "top_logprobs"), "top_logprobs": ("logprobs", "top_logprobs")}
+
+
 @dataclasses.dataclass(slots=True)
 class ModelClient:
-    """One provider string's client. `unsupported` collects parameters that this model turned out to reject."""
+    """One provider string's client.
+
+    sdk: the provider's own client. create: makes one call with its parameters and gives its raw response; of what is
+    left to Instructor, Instructor's `create`. stream_type: what the raw response of a stream is parsed to. key: to be
+    masked.
+    adaptations: parameters that this model rejected, with the names to give instead; None: leave it out.
+    """
 
     model: str
     prefix: str
     mode: instructor.Mode
     row: Provider
-    instructor: instructor.AsyncInstructor
     options: dict[str, Any]
-    unsupported: set[str] = dataclasses.field(default_factory=set)
+    sdk: Any
+    create: Callable[..., Awaitable[Any]]
+    stream_type: Any = None
+    key: str = dataclasses.field(default="", repr=False)
+    adaptations: dict[str, str | None] = dataclasses.field(default_factory=dict)
 
     @property
     def uses_tools(self) -> bool:
@@ -136,15 +149,29 @@ class ModelClient:
         """Whether replies can be read while they come."""
         return self.row.wire != "instructor"
 
-    def leave_out(self, parameter: str) -> bool:
-        """Never send this parameter again; tells whether that changes anything."""
-        if not parameter or parameter in self.unsupported:
-            return False
-        self.unsupported.add(parameter)
-        return True
+    @property
+    def stream_options(self) -> dict[str, Any]:
+        """Parameters that make a call a stream, without those the model rejected."""
+        usage = self.row.wire == "openai" and self.row.stream_options and "stream_options" not in self.adaptations
+        return {"stream": True, **({"stream_options": {"include_usage": True}} if usage else {})}
 
-    def call_options(self, *, output_limit: int, temperature: float, seed: int, stream: bool) -> dict[str, Any]:
-        """Parameters of one call, in this provider's names, without those the model rejected before."""
+    def adapt(self, parameters: Sequence[str]) -> bool:
+        """Leaves out, or gives its other name to, the first parameter complained about that calls send.
+
+        Tells whether that changes anything.
+        """
+        for name in parameters:
+            if name not in self._sent_parameters():
+                continue
+            other = _OTHER_NAMES.get(name)
+            if self.row.wire == "anthropic" and other is not None:
+                continue  # its protocol requires max_tokens
+            self.adaptations[name] = None if other in self.adaptations else other
+            return True
+        return False
+
+    def call_options(self, *, output_limit: int, temperature: float, seed: int) -> dict[str, Any]:
+        """Parameters of one call, in this provider's names, adapted to what the model rejected before."""
         row = self.row
         options = dict(self.options)
         if row.wire == "instructor":
@@ -158,13 +185,18 @@ class ModelClient:
             options["extra_body"] = {row.seed: seed}
         if row.tells_logprobs:
             options.update(logprobs=True, top_logprobs=ALTERNATIVES)
-        if stream:
-            options["stream"] = True
-            if row.wire == "openai" and row.stream_options:
-                options["stream_options"] = {"include_usage": True}
-        for name in self.unsupported:
-            options.pop(name, None)
+        for name, other in self.adaptations.items():
+            for sent in _ALSO_DROPPED.get(name, (name,)):
+                value = options.pop(sent, None)
+                if other is not None and value is not None:
+                    options[other] = value
+            if name in options.get("extra_body", ()):
+                del options["extra_body"]
         return options
+
+    def _sent_parameters(self) -> set[str]:
+        options = self.call_options(output_limit=1, temperature=0.0, seed=0)
+        return {*options, *options.get("extra_body", ()), *self.stream_options} - {"model", "stream", "extra_body"}
 
 
 class ModelClients:
@@ -197,9 +229,8 @@ class ModelClients:
         """Close all connections."""
         clients, self._clients = list(self._clients.values()), {}
         for client in clients:
-            close = getattr(client.instructor.client, "close", None)
-            if close is not None and client.row.wire != "instructor":
-                await close()
+            if client.streams:
+                await client.sdk.close()
 
     def _open(self, model: str) -> ModelClient:
         prefix, _, name = model.partition("/")
@@ -210,13 +241,20 @@ class ModelClients:
             return self._open_by_instructor(model, prefix)
         endpoint = self._endpoint(prefix, name, row)
         mode = self._mode(prefix, row, endpoint)
-        make = _open_anthropic if row.wire == "anthropic" else _open_openai
-        client = make(endpoint, mode, self._settings, self._recorder)
         if endpoint.base_url and row.output_limit == "max_completion_tokens":
             # A server of the user's own behind "openai/": only OpenAI itself is sure to know the new names.
             row = dataclasses.replace(row, output_limit="max_tokens", single_tool_call=False)
-        options = {"parallel_tool_calls": False} if row.single_tool_call and mode is _TOOLS else {}
-        return ModelClient(model, prefix, mode, row, client, options)
+        settings = self._settings
+        if prefix == EMBEDDED:
+            row = dataclasses.replace(row, tells_logprobs=endpoint.tells_logprobs)
+            # The run bounds the one long attempt.
+            settings = dataclasses.replace(settings, attempt_timeout_seconds=_ENGINE_SECONDS)
+        options: dict[str, Any] = {"model": endpoint.model_name}
+        if row.single_tool_call and mode is _TOOLS:
+            options["parallel_tool_calls"] = False
+        open_sdk = _open_anthropic if row.wire == "anthropic" else _open_openai
+        sdk, create, stream_type = open_sdk(endpoint, settings, self._recorder)
+        return ModelClient(model, prefix, mode, row, options, sdk, create, stream_type, key=endpoint.api_key)
 
     def _endpoint(self, prefix: str, name: str, row: Provider) -> ModelEndpoint:
         settings = self._settings
@@ -224,7 +262,7 @@ class ModelClients:
             if self._embedded is not None:
                 return self._embedded
             if settings.replay_file is not None:
-                return ModelEndpoint("http://replay.invalid/v1", "none", name or EMBEDDED)
+                return ModelEndpoint("http://replay.invalid/v1", "none", name or EMBEDDED, tells_logprobs=True)
             raise ProviderNotUsable("the embedded model is not running: fetch it with `plangate model pull`")
         own = prefix == settings.model.partition("/")[0]
         base_url = (settings.base_url if own else "") or row.base_url
@@ -267,52 +305,37 @@ class ModelClients:
         sdk: Any = client.client
         if hasattr(sdk, "max_retries"):
             sdk.max_retries = 0
-        return ModelClient(model, prefix, client.mode, Provider(wire="instructor", mode=client.mode), client, {})
+        row = Provider(wire="instructor", mode=client.mode)
+        return ModelClient(model, prefix, client.mode, row, {}, sdk, client.create)
 
 
-def _open_openai(
-    endpoint: ModelEndpoint, mode: instructor.Mode, settings: GenerationSettings, recorder: Recorder | None
-) -> instructor.AsyncInstructor:
-    transport = open_transport(settings, recorder)
+_OpenedSdk = tuple[Any, Callable[..., Awaitable[Any]], Any]
+
+
+def _open_openai(endpoint: ModelEndpoint, settings: GenerationSettings, recorder: Recorder | None) -> _OpenedSdk:
     sdk = openai.AsyncOpenAI(
         base_url=endpoint.base_url or None,
         api_key=endpoint.api_key,
-        http_client=sdk_client(transport),
+        max_retries=0,
+        timeout=sdk_timeout(settings),
+        http_client=sdk_client(ModelTransport(settings, recorder), settings),
     )
-    create = instructor.patch(create=ChatCompletions(sdk, transport).create, mode=mode)
-    return instructor.AsyncInstructor(sdk, create, mode, model=endpoint.model_name)
+    return sdk, sdk.chat.completions.with_raw_response.create, openai.AsyncStream[object]
 
 
-def _open_anthropic(
-    endpoint: ModelEndpoint, mode: instructor.Mode, settings: GenerationSettings, recorder: Recorder | None
-) -> instructor.AsyncInstructor:
+def _open_anthropic(endpoint: ModelEndpoint, settings: GenerationSettings, recorder: Recorder | None) -> _OpenedSdk:
     try:
         import anthropic
     except ImportError:
         raise ProviderNotUsable("models by Anthropic need their SDK: pip install 'plangate[anthropic]'") from None
-
-    # Instructor's from_provider passes neither base URL nor retries nor HTTP client on to this SDK.
-    client = anthropic.AsyncAnthropic(
+    sdk = anthropic.AsyncAnthropic(
         base_url=endpoint.base_url or None,
         api_key=endpoint.api_key,
         max_retries=0,
-        timeout=settings.attempt_timeout_seconds,
-        http_client=sdk_client(open_transport(settings, recorder)),
+        timeout=sdk_timeout(settings),
+        http_client=sdk_client(ModelTransport(settings, recorder), settings),
     )
-    return instructor.from_anthropic(client, model=endpoint.model_name, mode=mode)
-
-
-def load_ahead() -> None:
-    """Import what Instructor would import with the first reply, also one that is not Anthropic's.
-
-    In the middle of the first plans it held all of them up for half a second. And what is imported after the collector
-    was told what stays (see __main__) is walked again and again: 0.1 s each time, which sends plans off in waves.
-    """
-    try:
-        import anthropic.types  # noqa: F401
-    except ImportError:
-        # Instructor tries again with every reply: two searches of all that is installed, a tenth of what a plan costs.
-        sys.modules["anthropic"] = None  # type: ignore[assignment]  # how Python notes that there is none
+    return sdk, sdk.messages.with_raw_response.create, anthropic.AsyncStream[object]
 
 
 def _first_line(error: Exception) -> str:

@@ -15,7 +15,7 @@ import json
 import os
 import uuid
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,9 +23,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import httpx2
 import structlog
-
-from planner_service.generation.providers.transport import EVENTS_TAIL, Body, HttpReply, HttpRequest, events_are_done
 
 FORMAT = "plangate-recording"
 VERSION = 1
@@ -65,10 +64,10 @@ class Recording:
     plans: tuple[tuple[int, dict[str, Any]], ...]
 
 
-def request_key(request: HttpRequest) -> str:
-    """Names a request by what is asked, hex."""
-    canonical = json.dumps(json.loads(request.body or b"null"), sort_keys=True, separators=(",", ":"))
-    path = unquote(urlsplit(request.url).path)
+def request_key(request: httpx2.Request) -> str:
+    """Names a request, its content read, by its path and body, hex."""
+    canonical = json.dumps(json.loads(request.content or b"null"), sort_keys=True, separators=(",", ":"))
+    path = unquote(urlsplit(str(request.url)).path)
     return hashlib.sha256(f"{path}\n{canonical}".encode()).hexdigest()
 
 
@@ -93,7 +92,7 @@ class RecordingFile:
             self._write(json.dumps(_HEADER))
 
     def append(self, kind: str, entry: Mapping[str, Any]) -> None:
-        """Write one entry. A disk that does not take it is logged: nobody's plan fails for that."""
+        """Write one entry. A disk that does not take it is logged: no plan fails for that."""
         try:
             self._write(json.dumps({"kind": kind, **entry}))
         except RecordingInvalid as error:
@@ -200,71 +199,58 @@ class Recorder:
         """Raises RecordingInvalid."""
         self._file = RecordingFile(file)
 
-    def recorded(self, request: HttpRequest, reply: HttpReply) -> Body:
-        """The reply's body, written down when it has been read to its end."""
-        return _RecordedBody(self, request, reply)
+    def begin(self, request: httpx2.Request, response: httpx2.Response) -> ExchangeRecord:
+        """A record to be filled with the reply's body while it is read."""
+        return ExchangeRecord(self._file, request, response.status_code, response.headers)
 
-    def write(self, request: HttpRequest, reply: HttpReply, body: bytes) -> str:
-        """Append one reply. Returns its id."""
+
+class ExchangeRecord:
+    """One exchange in the making: `parts` of the body as they come, then `complete`. More than once changes nothing."""
+
+    def __init__(self, file: RecordingFile, request: httpx2.Request, status: int, headers: Mapping[str, str]) -> None:
+        self.parts: list[bytes] = []
+        self._file = file
+        self._request = request
+        self._status = status
+        self._headers = {name: headers[name] for name in KEPT_HEADERS if name in headers}
+        self._noted = _noted.get()
+
+    def complete(self) -> None:
+        """The reply was read to its end: write it down."""
+        parts, self.parts = self.parts, []
+        if not parts:
+            return
         exchange_id = uuid.uuid4().hex
-        # Who rejects a key may say which, in whole or in part.
-        said = "{}" if reply.status in (401, 403, 407) else body.decode("utf-8", "replace")
-        for secret in _secrets(request):
-            said = said.replace(secret, "[key]")
+        # A server that rejects a key may repeat it, in whole or in part.
+        body = "{}" if self._status in (401, 403, 407) else b"".join(parts).decode("utf-8", "replace")
+        for secret in _secrets(self._request):
+            body = body.replace(secret, "[key]")
         self._file.append(
             "exchange",
             {
                 "id": exchange_id,
-                "key": request_key(request),
-                "status": reply.status,
-                "headers": {name: reply.headers[name] for name in KEPT_HEADERS if name in reply.headers},
-                "body": said,
+                "key": request_key(self._request),
+                "status": self._status,
+                "headers": self._headers,
+                "body": body,
             },
         )
-        return exchange_id
+        if self._noted is not None:
+            self._noted.append(exchange_id)
 
 
-def _secrets(request: HttpRequest) -> Iterator[str]:
+def _secrets(request: httpx2.Request) -> Iterator[str]:
     for name, value in request.headers.items():
         secret = value.rpartition(" ")[2]
         if name.lower() in _CREDENTIALS and len(secret) >= _LEAST_SECRET:
             yield secret
 
 
-class _RecordedBody:
-    def __init__(self, recorder: Recorder, request: HttpRequest, reply: HttpReply) -> None:
-        self._recorder = recorder
-        self._request = request
-        self._reply = reply
-        self._body = reply.body
-        self._parts: list[bytes] = []
-        self._noted = _noted.get()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for part in self._body:
-            self._parts.append(part)
-            yield part
-        self._write()
-
-    async def aclose(self) -> None:
-        # OpenAI's events are read to the last one, not to the end.
-        if self._parts and events_are_done(b"".join(self._parts)[-EVENTS_TAIL:]):
-            self._write()
-        await self._body.aclose()
-
-    def _write(self) -> None:
-        parts, self._parts = self._parts, []
-        if parts:
-            exchange_id = self._recorder.write(self._request, self._reply, b"".join(parts))
-            if self._noted is not None:
-                self._noted.append(exchange_id)
-
-
 @dataclass(slots=True)
 class Expected:
-    """The replies that are due, in order, whatever is asked. changed: requests that were not those recorded.
+    """The replies that are due, in order, whatever the request. changed: requests that were not those recorded.
 
-    exhausted: something was asked after the last of them.
+    exhausted: a request came after the last of them.
     """
 
     replies: deque[Exchange]
@@ -286,7 +272,7 @@ _expected: ContextVar[Expected | None] = ContextVar("expected_replies", default=
 
 @contextmanager
 def expecting(expected: Expected) -> Iterator[None]:
-    """Whatever is asked within is answered with these replies, instead of those recorded for the same request."""
+    """Whatever is requested within is answered with these replies, instead of those recorded for the same request."""
     token = _expected.set(expected)
     try:
         yield
@@ -294,8 +280,8 @@ def expecting(expected: Expected) -> Iterator[None]:
         _expected.reset(token)
 
 
-class ReplayTransport:
-    """Answers requests from a recording. Repeated requests get the recorded replies in order, then the last again."""
+class Replies:
+    """The replies of a recording. Repeated requests get the recorded replies in order, then the last again."""
 
     def __init__(self, file: Path) -> None:
         """Raises RecordingInvalid."""
@@ -303,28 +289,12 @@ class ReplayTransport:
         for exchange in read_recording(file).exchanges:
             self._replies[exchange.key].append(exchange)
 
-    async def send(self, request: HttpRequest) -> HttpReply:
-        """What was recorded. Raises ReplayMissing."""
+    def reply_to(self, request: httpx2.Request) -> Exchange:
+        """What was recorded for this request, its content read. Raises ReplayMissing."""
         key = request_key(request)
         if (expected := _expected.get()) is not None:
-            exchange = expected.next(key)
-        elif key in self._replies:
-            replies = self._replies[key]
-            exchange = replies.popleft() if len(replies) > 1 else replies[0]
-        else:
+            return expected.next(key)
+        if key not in self._replies:
             raise ReplayMissing
-        return HttpReply(exchange.status, exchange.headers, _ReplayedBody(exchange.body.encode()))
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
-
-
-class _ReplayedBody:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._data
-
-    async def aclose(self) -> None:
-        """Nothing is open."""
+        replies = self._replies[key]
+        return replies.popleft() if len(replies) > 1 else replies[0]

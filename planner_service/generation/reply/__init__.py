@@ -1,1 +1,1 @@
-"""What a model may say and what it said: the reply's grammar and form, reading, repair, diagnosis of failures."""
+"""What a model may reply, and what it replied: the reply's grammar and form, reading, repair, diagnosis of failures."""

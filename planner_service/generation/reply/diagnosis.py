@@ -1,13 +1,13 @@
-"""What was wrong with a call: SDK exceptions become typed failures, pydantic's findings become attempt errors.
+"""What was wrong with a reply or a call: pydantic's findings become attempt errors, SDK exceptions typed failures.
 
-Nothing here passes an exception's text on: it may hold the prompt, the reply or a key.
+An exception's own text is not passed on: it may hold the prompt, the reply or a key.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import email.utils
-import re
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,82 +19,67 @@ from plangate_core.catalogue.finding import dotted
 from planner_service.generation.attempts import MAX_ERRORS, Finding
 from planner_service.generation.errors import (
     ConnectionLost,
-    CredentialsRejected,
     GenerationFailed,
-    PromptTooLong,
-    ProviderFailed,
     ProviderTimedOut,
     ProviderUnavailable,
-    RateLimited,
     ReplyTooLarge,
-    RequestRejected,
     ServerFailed,
 )
-from planner_service.generation.providers.chat import ChatRefused
+from planner_service.generation.providers.complaint import Complaint, body_of, complaint_of, failure_of
 from planner_service.generation.providers.recording import ReplayMissing
-from planner_service.generation.providers.wire import ReplyCompressed, ReplyLimitExceeded
-
-DROPPABLE_PARAMETERS = {
-    "temperature": "temperature",
-    "random_seed": "extra_body",
-    "seed": "seed",
-    "stream_options": "stream_options",
-    "parallel_tool_calls": "parallel_tool_calls",
-}
-"""Parameters that a call can do without when a model does not know them: as a provider names them, as we pass them."""
-
-_TOO_LONG_CODES = frozenset(
-    {
-        "context_length_exceeded",  # OpenAI and most that speak its protocol
-        "string_above_max_length",  # OpenAI, one message
-        "exceed_context_size_error",  # llama.cpp, the embedded engine among them
-        "request_too_large",  # Anthropic
-    }
-)
-_TOO_LONG_WORDS = re.compile(
-    "maximum context length"  # OpenAI, vLLM, DeepSeek, OpenRouter
-    "|prompt is too long"  # Anthropic
-    "|context (?:size|length|window|limit)[^.]{0,40}exceeded|exceeds?[^.]{0,40} context (?:size|length|window|limit)"
-    "|input token count[^.]{0,40}exceeds"  # Gemini
-    r"|prompt contains [^.]{0,80}too large for model",  # Mistral
-    re.IGNORECASE,
-)
+from planner_service.generation.providers.transport import ReplyCompressed, ReplyLimitExceeded
 
 _EXPECTED_SHOWN = 300
 _PROBLEM_CHARACTERS = 500
 
 
-def provider_failure(model: str, error: BaseException) -> GenerationFailed | None:
-    """The typed failure behind whatever an SDK raised; None when it is none of a provider's."""
+def provider_failure(model: str, error: BaseException, *, key: str = "") -> GenerationFailed | None:
+    """The typed failure behind whatever an SDK raised; None when it is none of a provider's.
+
+    :param key: that the call was made with, to be masked in what the provider says
+    """
     for cause in _causes(error):
         if isinstance(cause, ReplyLimitExceeded):
             return ReplyTooLarge(model)
         if isinstance(cause, ReplyCompressed):
-            return ServerFailed(model, "the provider compressed its reply although it was not asked to")
+            return ServerFailed(model, "the provider compressed its reply in a way that is not read")
         if isinstance(cause, ReplayMissing):
             return ProviderUnavailable(model, "the recording has no reply to this request")
         if isinstance(cause, TimeoutError | httpx2.TimeoutException):
             return ProviderTimedOut(model)
-        status = getattr(cause, "status_code", None)
-        if isinstance(status, int):
-            return _status_failure(model, status, cause)
+        if (complaint := _complaint_in(cause, key)) is not None:
+            response = getattr(cause, "response", None)
+            return failure_of(complaint, model, retry_after(getattr(response, "headers", {})))
         if isinstance(cause, httpx2.TransportError | OSError):
             lost = ConnectionLost(model)
             lost.problem = _connection_problem(cause)
             return lost
-        if _is_too_long(cause):
-            return PromptTooLong(model)
-        # GovernedJobObserver inside a stream: Anthropic's SDK raises its bare APIError for that.
-        told = isinstance(cause, ChatRefused) or any(kind.__name__ == "APIError" for kind in type(cause).__mro__)
-        if told and cause.__cause__ is None:
-            return ServerFailed(model)
     return None
 
 
 def is_unreadable(error: BaseException) -> bool:
-    """Whether an SDK could make nothing of a reply: no JSON, broken text, an encoding that nobody knows."""
-    unreadable = (ValueError, LookupError, RecursionError, zlib.error)
+    """Whether an SDK could make nothing of an answer: no JSON, broken text, an encoding that is not known."""
+    unreadable = (ValueError, LookupError, RecursionError, zlib.error, httpx2.DecodingError)
     return any(isinstance(cause, unreadable) for cause in _causes(error))
+
+
+def _complaint_in(error: BaseException, key: str) -> Complaint | None:
+    """The complaint in an SDK's exception: one with a status and a response, or one raised inside a stream."""
+    status, body = getattr(error, "status_code", None), getattr(error, "body", None)
+    if isinstance(status, int):
+        with contextlib.suppress(AttributeError, httpx2.ResponseNotRead):
+            body = body_of(error.response.content)  # type: ignore[attr-defined]  # of all SDKs' status errors
+        # Raised inside a stream that had begun well, where the status says nothing.
+        complaint = complaint_of(status, _as_error(body) if status < 300 else body, key=key)
+        return complaint or Complaint(status, frozenset(), "")
+    # An error inside a stream: the SDKs' bare APIError.
+    if body is not None and hasattr(error, "request"):
+        return complaint_of(200, _as_error(body), key=key)
+    return None
+
+
+def _as_error(body: Any) -> Any:
+    return body if isinstance(body, dict) and body.get("error") else {"error": body}
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -108,58 +93,12 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _connection_problem(error: BaseException) -> str:
-    """Which exceptions they were, and what the system said: of hosts, ports and certificates, not of what was sent."""
-    said = [
+    """Which exceptions they were, and the system's message: of hosts, ports and certificates, not of what was sent."""
+    causes = [
         f"{type(cause).__name__}: {cause}" if isinstance(cause, OSError) else type(cause).__name__
         for cause in _causes(error)
     ]
-    return " < ".join(said)[:_PROBLEM_CHARACTERS]
-
-
-def _status_failure(model: str, status: int, error: BaseException) -> ProviderFailed:
-    headers = getattr(getattr(error, "response", None), "headers", {})
-    if status == 429:
-        return RateLimited(model, status=status, retry_after_seconds=retry_after(headers))
-    if status in (401, 403):
-        return CredentialsRejected(model, status=status)
-    if status in (408, 504):
-        return ProviderTimedOut(model, status=status)
-    if status == 413 or _is_too_long(error):
-        return PromptTooLong(model, status=status)
-    if status >= 500 or status == 409:
-        return ServerFailed(
-            model, f"{ServerFailed.default_message} ({status})", status=status, retry_after_seconds=retry_after(headers)
-        )
-    if status < 300:
-        # GovernedJobObserver inside a stream that had begun well.
-        return ServerFailed(model)
-    if status < 400:
-        return ServerFailed(model, f"the provider answered with status {status}", status=status)
-    rejected = RequestRejected(model, f"{RequestRejected.default_message} ({status})", status=status)
-    rejected.parameter = _blamed_parameter(error)
-    return rejected
-
-
-def _is_too_long(error: BaseException) -> bool:
-    """Whether a provider complains that the prompt is longer than the model can read.
-
-    Providers agree on no status, code or words for that. Nothing else that they say in a 400 is like these.
-    """
-    body = getattr(error, "body", None)
-    # Anthropic's SDK gives the whole body, OpenAI's what is under "error".
-    details = body.get("error", body) if isinstance(body, dict) else {}
-    if not isinstance(details, dict):
-        return False
-    if any(isinstance(details.get(name), str) and details[name] in _TOO_LONG_CODES for name in ("code", "type")):
-        return True
-    message = details.get("message")
-    return isinstance(message, str) and _TOO_LONG_WORDS.search(message[:2_000]) is not None
-
-
-def _blamed_parameter(error: BaseException) -> str:
-    """The parameter that a 4xx complains about, if it is one that a call can do without."""
-    said = f"{getattr(error, 'param', None) or ''} {getattr(error, 'message', '')}"[:2_000]
-    return next((ours for theirs, ours in DROPPABLE_PARAMETERS.items() if theirs in said), "")
+    return " < ".join(causes)[:_PROBLEM_CHARACTERS]
 
 
 def retry_after(headers: Any, now: dt.datetime | None = None) -> float | None:

@@ -1,10 +1,10 @@
-"""What a model is asked to answer with, and how its answer is read.
+"""The form of a model's reply, and how its answer is read.
 
 The answer is kept small, because a small model writes a dozen tokens a second:
 
     {"jobs": [{"action_name": "...", "action_args": {...}}]}
 
-An objective is taken when a model states one, but not asked for: a small model that has just summed up the first step
+An objective is taken when a model states one, but not requested: a small model that has just summed up the first step
 of a request forgets the others (docs/plan-quality.md).
 
 A request that fits no action is answered with the pseudo-action `no_matching_action` and a reason, so that `jobs` is
@@ -13,19 +13,21 @@ never empty and a model never has to choose between an invention and an empty li
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic_core import from_json
 
 from plangate_core.catalogue.catalogue import Action, Catalogue
+from plangate_core.catalogue.finding import Finding
 from plangate_core.contract.limits import MAX_JOBS
 from planner_service.generation.reply.reply_grammar import grammar_schema
 
 NO_MATCHING_ACTION = "no_matching_action"
+LEFT_OUT = "left_out"
+"""Type of a correction that took an argument out of a job; corrections of other types doubt the job."""
 # What a grammar lets a model write in one reply; a repetition of 100 unrolls into too many rules.
 MAX_REPLY_JOBS = 30
 _LONG_TEXT = 8_192
@@ -42,22 +44,31 @@ class JobDraft:
 
 @dataclass(frozen=True)
 class PlanDraft:
-    """A model's answer. `no_action_reason` is not empty when the request, or a part of it, fits no action."""
+    """A model's answer. `no_action_reason` is not empty when the request, or a part of it, fits no action.
+
+    corrections: what of the reply is doubted or was changed; paths name jobs of the draft by position, and are empty
+    where the job was refused.
+    """
 
     objective: str
     jobs: tuple[JobDraft, ...]
     no_action_reason: str = ""
+    corrections: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Amendments:
-    """What to change in a reply, see amendments.py: jobs by position, arguments by their job and their name."""
+class Corrections:
+    """What a review changes in a reply: jobs by their position in it, arguments by their job and their name.
+
+    findings: each change and each doubt; paths begin with `jobs.POSITION`.
+    """
 
     refused_jobs: frozenset[int] = frozenset()
     left_out: frozenset[tuple[int, str]] = frozenset()
+    findings: tuple[Finding, ...] = ()
 
 
-AS_IT_IS = Amendments()
+NO_CORRECTIONS = Corrections()
 
 
 class JobReply(BaseModel):
@@ -75,27 +86,17 @@ class PlanReply(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    reply_schema: ClassVar[dict[str, Any]] = {}
-
     objective: str = ""
     jobs: tuple[JobReply, ...] = Field(min_length=1, max_length=MAX_JOBS)
 
     @classmethod
-    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The schema sent to the provider: each action's own arguments, simplified for grammar-constrained decoding.
-
-        Made once per catalogue, not per call: Instructor asks for it on every attempt.
-        """
-        return cls.reply_schema or super().model_json_schema(*args, **kwargs)
-
-    @classmethod
-    def read_json(cls, text: str) -> Self:
-        """The reply in a text. Raises pydantic.ValidationError.
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **_: Any) -> Self:
+        """The reply in a text; nothing is converted. Raises pydantic.ValidationError.
 
         Pydantic looks at all of a list before it says that it is too long, and lists what is wrong with each element:
         of a reply of nothing but empty jobs that took ten seconds and gigabytes.
         """
-        if len(text) > _LONG_TEXT and (place := _too_long_list(text)):
+        if len(json_data) > _LONG_TEXT and (place := _too_long_list(json_data)):
             raise ValidationError.from_exception_data(
                 cls.__name__,
                 [
@@ -107,10 +108,10 @@ class PlanReply(BaseModel):
                     }
                 ],
             )
-        return cls.model_validate_json(text, strict=True)
+        return super().model_validate_json(json_data, strict=True)
 
 
-def _too_long_list(text: str) -> tuple[str | int, ...]:
+def _too_long_list(text: str | bytes | bytearray) -> tuple[str | int, ...]:
     """Where a reply has more elements than it may, before anything looks at them; empty when nowhere."""
     try:
         reply = from_json(text)
@@ -128,7 +129,7 @@ def _too_long_list(text: str) -> tuple[str | int, ...]:
     return ()
 
 
-def read_draft(reply: PlanReply, amendments: Amendments = AS_IT_IS) -> PlanDraft:
+def read_draft(reply: PlanReply, corrections: Corrections = NO_CORRECTIONS) -> PlanDraft:
     """The jobs that name a real action, in order, and the reason given for whatever fits none.
 
     Dependencies are those that the model wrote; positions that are unknown or not earlier are left out.
@@ -140,29 +141,54 @@ def read_draft(reply: PlanReply, amendments: Amendments = AS_IT_IS) -> PlanDraft
         if job.action_name == NO_MATCHING_ACTION:
             reasons.append(str(job.action_args.get("reason", "")).strip() or "no action of the catalogue fits")
             continue
-        if position in amendments.refused_jobs:
+        if position in corrections.refused_jobs:
             reasons.append(f"no action of the catalogue fits; the nearest is {job.action_name}")
             continue
-        args = {name: value for name, value in job.action_args.items() if (position, name) not in amendments.left_out}
+        args = {name: value for name, value in job.action_args.items() if (position, name) not in corrections.left_out}
         depends_on = tuple(sorted({kept[other] for other in job.depends_on or () if other in kept}))
         kept[position] = len(jobs)
         jobs.append(JobDraft(job.action_name, args, depends_on))
-    return PlanDraft(reply.objective.strip(), tuple(jobs), " ".join(reasons))
+    findings = tuple(_moved(corrections.findings, kept))
+    return PlanDraft(reply.objective.strip(), tuple(jobs), " ".join(reasons), findings)
 
 
-def draft_schema(actions: Sequence[Action]) -> dict[str, Any]:
-    """The JSON Schema of an answer about these actions: each action's name goes with its own arguments only.
+def _moved(findings: Sequence[Finding], kept: Mapping[int, int]) -> Iterator[Finding]:
+    """Findings about jobs that are kept, under the positions that these have now; about others, of the plan itself."""
+    for finding in findings:
+        jobs, position, *rest = finding.path.split(".", 2)
+        now = kept.get(int(position))
+        if now is not None:
+            yield replace(finding, path=".".join([jobs, str(now), *rest]))
+        elif not rest:
+            yield replace(finding, path="")
+
+
+def draft_schema(choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The JSON Schema of an answer: each action's name goes with its own arguments only.
 
     Property order is the order in which a grammar makes the model write.
+
+    :param choices: what `action_choice` gives for each action that the model is shown
     """
-    choices = [_choice(action.name, grammar_schema(action.parameters)) for action in actions]
-    choices.append(_choice(NO_MATCHING_ACTION, _REASON_ONLY))
+    refusal = _choice(NO_MATCHING_ACTION, _REASON_ONLY)
     return {
         "title": "PlanReply",
         **_closed_object(
-            {"jobs": {"type": "array", "items": {"anyOf": choices}, "minItems": 1, "maxItems": MAX_REPLY_JOBS}}
+            {
+                "jobs": {
+                    "type": "array",
+                    "items": {"anyOf": [*choices, refusal]},
+                    "minItems": 1,
+                    "maxItems": MAX_REPLY_JOBS,
+                }
+            }
         ),
     }
+
+
+def action_choice(action: Action) -> dict[str, Any]:
+    """The schema of one job that names this action."""
+    return _choice(action.name, grammar_schema(action.parameters))
 
 
 _REASON_ONLY = {
@@ -186,21 +212,11 @@ def _closed_object(properties: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=8)
 def draft_model(catalogue: Catalogue) -> type[PlanReply]:
-    """The `response_model` for Instructor. Checks names and form; arguments are for `Catalogue.check_args`.
-
-    The same class is returned for the same catalogue.
-    """
-    return _reply_model(catalogue.actions)
-
-
-def _reply_model(actions: tuple[Action, ...]) -> type[PlanReply]:
-    names = (*(action.name for action in actions), NO_MATCHING_ACTION)
+    """The reply's model for a catalogue. Checks names and form; arguments are for `Catalogue.check_args`."""
+    names = (*(action.name for action in catalogue.actions), NO_MATCHING_ACTION)
     # Types made at run time: pydantic follows, mypy cannot.
     one_of_them: Any = Literal[names]
     job: Any = create_model("JobReply", __base__=JobReply, action_name=(one_of_them, ...))
     jobs: Any = tuple[job, ...]
-    reply = create_model("PlanReply", __base__=PlanReply, jobs=(jobs, Field(min_length=1, max_length=MAX_JOBS)))
-    reply.reply_schema = draft_schema(actions)
-    return reply
+    return create_model("PlanReply", __base__=PlanReply, jobs=(jobs, Field(min_length=1, max_length=MAX_JOBS)))

@@ -1,1 +1,1 @@
-"""Corrections of the embedded model's replies."""
+"""Corrections of one small model's replies; `review.ReplyReview` is the interface."""

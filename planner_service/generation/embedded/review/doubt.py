@@ -13,56 +13,56 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from planner_service.generation.embedded.review.profile import ReviewProfile
 from planner_service.generation.embedded.review.tokens import JOB_DEPTH, listed_candidates, marks
 from planner_service.generation.reply.draft import NO_MATCHING_ACTION
 from planner_service.wording.words import stems, words
 
-MAX_REFUSAL_PROBABILITY = 0.15
-"""From here on a job counts as refused. Measured, see docs/plan-quality.md; it belongs to the embedded model."""
-MAX_INVENTION_PROBABILITY = 0.2
-"""From here on a job counts as refused whose model would have liked an action that there is not."""
 _NAMED_WORDS = 2
 
 _NAME_BEGINS = re.compile(r'(?<!\\)"action_name"\s*:\s*"\Z')
 _NAME = re.compile(r'(?:[^"\\]|\\.)*')
 
 
-def doubted_jobs(tokens: Sequence[Any], action_names: Sequence[str], said: str) -> frozenset[int]:
-    """Positions (from 0) in `jobs` whose action the model was not sure of.
+def doubts(
+    tokens: Sequence[Any], action_names: Sequence[str], request: str, profile: ReviewProfile
+) -> dict[int, float]:
+    """The jobs whose action the model was not sure of, by position (from 0), and the probability that none fits.
 
     tokens: the reply's tokens so far, as `choices[0].logprobs.content` has them. What is not of that form counts as
-    certainty. said: all that the requester says.
+    certainty. request: all that the requester says.
     """
-    asked = frozenset(stems(said))
-    doubted = set()
-    for position, (name, candidates) in enumerate(named_actions(tokens)):
-        doubt = _refusal_probability(candidates, action_names)
-        refused = doubt >= MAX_REFUSAL_PROBABILITY and not _is_named(name, asked)
-        if refused or _invention_probability(candidates, action_names) >= MAX_INVENTION_PROBABILITY:
-            doubted.add(position)
-    return frozenset(doubted)
+    requested = frozenset(stems(request))
+    doubted: dict[int, float] = {}
+    for position, name, candidates in named_actions(tokens):
+        refusal = _refusal_probability(candidates, action_names)
+        invention = _invention_probability(candidates, action_names)
+        refused = refusal >= profile.refusal and not _is_named(name, requested)
+        if refused or invention >= profile.invention:
+            doubted[position] = max(refusal if refused else 0.0, invention)
+    return doubted
 
 
-def _is_named(action_name: str, asked: frozenset[str]) -> bool:
+def _is_named(action_name: str, requested: frozenset[str]) -> bool:
     """Whether the request says half of the words of an action's name, and no fewer than two."""
     name = set(stems(action_name))
-    common = len(name & asked)
+    common = len(name & requested)
     return common >= _NAMED_WORDS and common * 2 >= len(name)
 
 
-def named_actions(tokens: Sequence[Any]) -> Iterator[tuple[str, Any]]:
-    """Each job's action name, as far as it has come, and the candidates for its first token."""
+def named_actions(tokens: Sequence[Any]) -> Iterator[tuple[int, str, Any]]:
+    """Each job's position (from 0), its action's name as far as it has come, and the candidates for its first token."""
     text = ""
-    found: list[tuple[int, Any]] = []
+    found: list[tuple[int, int, Any]] = []
     for token in tokens:
         if not isinstance(token, Mapping):
             break
-        if _NAME_BEGINS.search(text[-40:]) and list(marks(text))[-1].depth == JOB_DEPTH:
-            found.append((len(text), token.get("top_logprobs")))
+        if _NAME_BEGINS.search(text[-40:]) and (mark := list(marks(text))[-1]).depth == JOB_DEPTH:
+            found.append((mark.job, len(text), token.get("top_logprobs")))
         text += str(token.get("token") or "")
-    for start, candidates in found:
+    for job, start, candidates in found:
         name = _NAME.match(text, start)
-        yield name.group() if name else "", candidates
+        yield job, name.group() if name else "", candidates
 
 
 def _refusal_probability(candidates: Any, action_names: Sequence[str]) -> float:

@@ -1,7 +1,7 @@
 """Optional arguments that a model made up: the request does not say them, and the model nearly left them out.
 
 A small model likes to fill in what an action offers: a ticket gets a label and an assignee, a restart becomes graceful.
-Whether a value is said cannot tell these from values that are meant ("four-star" is 4), but where the model began to
+Whether a value is stated cannot tell these from values that are meant ("four-star" is 4), but where the model began to
 write the argument, the probability that it gave to leaving it out can (docs/plan-quality.md has the figures).
 """
 
@@ -13,16 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
+from plangate_core.catalogue.catalogue import Action, Catalogue
+from planner_service.generation.embedded.review.profile import ReviewProfile
 from planner_service.generation.embedded.review.tokens import ARGUMENTS_DEPTH, ReplyTokens, marks
+from planner_service.generation.reply.draft import PlanReply
 from planner_service.wording.words import stems
-
-MIN_OMISSION_PROBABILITY = 0.15
-MIN_OMISSION_PROBABILITY_OF_A_SWITCH = 0.05
-MIN_OMISSION_PROBABILITY_OF_A_CHOICE = 0.4
-"""From here on an optional argument that the request does not say is left out. Measured for the embedded model.
-
-A switch that nobody speaks of is seldom meant. One of several given values, though, is often meant in other words.
-"""
 
 _COLON = re.compile(r"\s*:")
 _MAX_SPACE = 20
@@ -47,23 +42,60 @@ def omission_probabilities(tokens: Sequence[Any]) -> Mapping[tuple[int, str], fl
     return found
 
 
-def was_nearly_omitted(schema: Mapping[str, Any], omission_probability: float) -> bool:
-    """Whether that is so probable that the model made the argument up. schema: the argument's."""
+def made_up_arguments(
+    reply: PlanReply, tokens: Sequence[Any], catalogue: Catalogue, request: str, profile: ReviewProfile
+) -> dict[tuple[int, str], float]:
+    """Optional arguments that the model nearly left out and the request does not state, by job and name.
+
+    What is left out of one job is left out of those after it, too: there the model only repeats itself.
+    """
+    omissions = omission_probabilities(tokens)
+    made_up: dict[tuple[int, str], float] = {}
+    before: dict[tuple[str, str, str], float] = {}
+    for position, job in enumerate(reply.jobs):
+        action = catalogue.find(job.action_name)
+        if action is None:
+            continue
+        args = dict(job.action_args)
+        for name, value in job.action_args.items():
+            same = (action.name, name, repr(value))
+            probability = omissions.get((position, name), 0.0)
+            unsure = probability >= _limit(_schema_of(name, action), profile)
+            if not (unsure or same in before) or is_stated(name, value, request):
+                continue
+            rest = {other: value for other, value in args.items() if other != name}
+            if _is_as_good(rest, args, action, catalogue):
+                args = rest
+                made_up[position, name] = before.setdefault(same, probability)
+    return made_up
+
+
+def _limit(schema: Mapping[str, Any], profile: ReviewProfile) -> float:
     if schema.get("type") == "boolean":
-        return omission_probability >= MIN_OMISSION_PROBABILITY_OF_A_SWITCH
-    if "enum" in schema:
-        return omission_probability >= MIN_OMISSION_PROBABILITY_OF_A_CHOICE
-    return omission_probability >= MIN_OMISSION_PROBABILITY
+        return profile.switch_omission
+    return profile.choice_omission if "enum" in schema else profile.omission
 
 
-def is_said(name: str, value: Any, said: str) -> bool:
-    """Whether the request says an argument's value, or speaks of the argument. Roughly: when in doubt it does."""
-    asked = _asked(said)
-    return not asked.stems.isdisjoint(stems(name)) or _is_said(value, asked)
+def _schema_of(argument: str, action: Action) -> Mapping[str, Any]:
+    """As far as it stands where it usually does; else empty."""
+    properties = action.parameters.get("properties")
+    schema = properties.get(argument) if isinstance(properties, Mapping) else None
+    return schema if isinstance(schema, Mapping) else {}
+
+
+def _is_as_good(args: Mapping[str, Any], than: Mapping[str, Any], action: Action, catalogue: Catalogue) -> bool:
+    """Whether the catalogue finds no more fault with these arguments."""
+    return len(catalogue.check_args(action, args)[1]) <= len(catalogue.check_args(action, than)[1])
+
+
+def is_stated(name: str, value: Any, request: str) -> bool:
+    """Whether the request states an argument's value, or speaks of the argument. Roughly: when in doubt it does."""
+    requested = _request_values(request)
+    return not requested.stems.isdisjoint(stems(name)) or _is_stated(value, requested)
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _RequestValues:
     """A request as values are looked for in it."""
 
     text: str
@@ -72,21 +104,21 @@ class _Asked:
 
 
 @lru_cache(maxsize=16)
-def _asked(said: str) -> _Asked:
+def _request_values(request: str) -> _RequestValues:
     """Kept for the next argument of the same plan."""
-    numbers = [float(number) for number in _NUMBER.findall(said.replace(",", ""))]
-    return _Asked(said.casefold(), frozenset(stems(said)), frozenset(numbers))
+    numbers = [float(number) for number in _NUMBER.findall(request.replace(",", ""))]
+    return _RequestValues(request.casefold(), frozenset(stems(request)), frozenset(numbers))
 
 
-def _is_said(value: Any, asked: _Asked) -> bool:
+def _is_stated(value: Any, requested: _RequestValues) -> bool:
     if isinstance(value, bool) or value is None:
         return False
     if isinstance(value, (int, float)):
-        return value in asked.numbers
+        return value in requested.numbers
     if isinstance(value, str):
-        return value.casefold() in asked.text or not asked.stems.isdisjoint(stems(value))
+        return value.casefold() in requested.text or not requested.stems.isdisjoint(stems(value))
     items = value.values() if isinstance(value, Mapping) else value
-    return any(_is_said(item, asked) for item in items)
+    return any(_is_stated(item, requested) for item in items)
 
 
 def _argument_names(text: str) -> Iterator[tuple[int, str, int]]:

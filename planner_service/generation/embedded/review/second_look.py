@@ -8,21 +8,18 @@ in six: a few tokens to read and one to write.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from plangate_core.catalogue.catalogue import Catalogue
 from planner_service.generation.embedded.review.doubt import named_actions
+from planner_service.generation.embedded.review.profile import ReviewProfile
 from planner_service.generation.embedded.review.tokens import listed_candidates
 from planner_service.generation.reply.draft import PlanReply
 from planner_service.wording.describing import description_of
 
-SURE_PROBABILITY = 0.95
-"""A job whose action's name was at least so probable is not asked about."""
-MIN_ASSENT = -0.25
-"""Below this a job counts as refused: the logarithm of the probability of "yes" over that of "no". Measured."""
 MAX_QUESTIONS = 8
-"""How many jobs of a plan are asked about, the first ones."""
+"""Jobs of a plan that get a second look, the first ones."""
 MAX_REQUEST_CHARACTERS = 1_000
 """Longer requests get no question: reading them takes long, and a part of one asks for a part of its jobs only."""
 
@@ -31,45 +28,51 @@ _SYSTEM = "You check whether a job does what a request asks. Answer yes or no."
 
 
 async def unasked_jobs(
-    told: PlanReply,
+    reply: PlanReply,
     tokens: Sequence[Any],
     catalogue: Catalogue,
-    said: str,
-    refused: frozenset[int],
+    request: str,
+    doubted: Collection[int],
+    profile: ReviewProfile,
     ask: Callable[[list[Message]], Awaitable[Sequence[Any]]],
-) -> frozenset[int]:
-    """Positions (from 0) of jobs that the model says the request does not ask for.
+) -> dict[int, float]:
+    """The jobs that the model says the request does not ask for, by position (from 0), and the probability of "no".
 
-    tokens: of the reply, as `choices[0].logprobs.content` has them. said: all that the requester says. refused: jobs
-    that are refused already. ask: the tokens of a reply to these messages, empty where there is none. Raises what it
+    tokens: of the reply, as `choices[0].logprobs.content` has them. request: all that the requester says. doubted: jobs
+    that are doubted already. ask: the tokens of a reply to these messages, empty where there is none. Raises what it
     raises.
     """
-    if len(said) > MAX_REQUEST_CHARACTERS:
-        return frozenset()
-    found = set()
-    for position in list(_unsure_jobs(told, tokens, catalogue, refused))[:MAX_QUESTIONS]:
-        question = f"Request: {said}\nJob: {description_of(told.jobs[position], catalogue)}\n"
+    if len(request) > MAX_REQUEST_CHARACTERS:
+        return {}
+    found: dict[int, float] = {}
+    for position in list(_unsure_jobs(reply, tokens, catalogue, doubted, profile))[:MAX_QUESTIONS]:
+        question = f"Request: {request}\nJob: {description_of(reply.jobs[position], catalogue)}\n"
         answer = await ask(
             [
                 {"role": "system", "content": _SYSTEM},
                 {"role": "user", "content": f"{question}Does the request ask for this job?"},
             ]
         )
-        if _assent(answer) < MIN_ASSENT:
-            found.add(position)
-    return frozenset(found)
+        assent = _assent(answer)
+        if assent < profile.least_assent:
+            found[position] = 1 / (1 + math.exp(assent))
+    return found
 
 
 def _unsure_jobs(
-    told: PlanReply, tokens: Sequence[Any], catalogue: Catalogue, refused: frozenset[int]
+    reply: PlanReply,
+    tokens: Sequence[Any],
+    catalogue: Catalogue,
+    doubted: Collection[int],
+    profile: ReviewProfile,
 ) -> Iterator[int]:
-    named = dict(enumerate(named_actions(tokens)))
-    for position, job in enumerate(told.jobs):
+    named = {position: (name, candidates) for position, name, candidates in named_actions(tokens)}
+    for position, job in enumerate(reply.jobs):
         name, candidates = named.get(position, ("", None))
-        if position in refused or name != job.action_name or catalogue.find(name) is None or not candidates:
+        if position in doubted or name != job.action_name or catalogue.find(name) is None or not candidates:
             continue
         sure = sum(probability for token, probability in listed_candidates(candidates) if name.startswith(token))
-        if sure < SURE_PROBABILITY:
+        if sure < profile.sure:
             yield position
 
 

@@ -121,6 +121,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     when it is fewer people altogether.
         {"reason": "REQUIREMENT_LOWERED", "domain": "plangate", "metadata": {"role": "finance"}}
     """
+    ERROR_REASON_PROVIDER_REJECTED: _ErrorReason.ValueType  # 49
+    """FAILED_PRECONDITION. The model's provider rejected the key, the account, the model's name or a parameter: asking again
+    is no use. The message has the provider's reason and what to change; the GenerationReport is a detail.
+        {"reason": "PROVIDER_REJECTED", "domain": "plangate", "metadata": {"model": "openai/gpt-4o"}}
+    """
     ERROR_REASON_ROLE_MISSING: _ErrorReason.ValueType  # 50
     """PERMISSION_DENIED. The caller lacks a role.
         {"reason": "ROLE_MISSING", "domain": "plangate", "metadata": {"role": "planner"}}
@@ -301,6 +306,11 @@ ERROR_REASON_REQUIREMENT_LOWERED: ErrorReason.ValueType  # 48
 """FAILED_PRECONDITION. Only the planner, for policy, may lower what the review of a proposal asks for. `role` is empty
 when it is fewer people altogether.
     {"reason": "REQUIREMENT_LOWERED", "domain": "plangate", "metadata": {"role": "finance"}}
+"""
+ERROR_REASON_PROVIDER_REJECTED: ErrorReason.ValueType  # 49
+"""FAILED_PRECONDITION. The model's provider rejected the key, the account, the model's name or a parameter: asking again
+is no use. The message has the provider's reason and what to change; the GenerationReport is a detail.
+    {"reason": "PROVIDER_REJECTED", "domain": "plangate", "metadata": {"model": "openai/gpt-4o"}}
 """
 ERROR_REASON_ROLE_MISSING: ErrorReason.ValueType  # 50
 """PERMISSION_DENIED. The caller lacks a role.

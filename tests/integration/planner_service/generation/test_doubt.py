@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from planner_service.generation.attempts import AttemptOutcome
 from planner_service.generation.providers.providers import EMBEDDED
 from tests.support.generation import PLAN, Bench, Observed
 from tests.support.model_server import ModelReply, ModelServer, says
@@ -13,16 +14,19 @@ from tests.support.model_server import ModelReply, ModelServer, says
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_a_doubted_job_is_left_out_with_the_reason(streamed: bool) -> None:
+async def test_a_doubted_job_among_others_stays_and_the_report_says_so(streamed: bool) -> None:
     observer = Observed()
     reply = says(PLAN, refusal_probabilities=(0.4, 0.01))
     async with ModelServer(default=reply) as server, Bench(server) as bench:
         result = await bench.generator.generate(bench.request(model=EMBEDDED), observer if streamed else None)
-    assert [job.action_name for job in result.draft.jobs] == ["delete_file"]
-    assert result.draft.no_action_reason == "no action of the catalogue fits; the nearest is measure_disk_use"
+    assert len(result.draft.jobs) == 2
+    (found,) = result.draft.corrections
+    assert (found.path, found.type) == ("jobs.0", "doubted")
+    (attempt,) = result.report.attempts
+    assert (attempt.outcome, attempt.errors) == (AttemptOutcome.VALID, (found,))
     if streamed:
         assert observer.jobs == dict(enumerate(result.draft.jobs))
-        assert "retracted" not in observer.kinds, "it was never told"
+        assert "retracted" not in observer.kinds
 
 
 @pytest.mark.asyncio
@@ -61,4 +65,4 @@ async def test_probabilities_that_nobody_asked_for_are_not_read() -> None:
     async with ModelServer(default=reply) as server, Bench(server) as bench:
         others = await bench.generator.generate(bench.request())
         embedded = await bench.generator.generate(bench.request(model=EMBEDDED))
-    assert (len(others.draft.jobs), len(embedded.draft.jobs)) == (2, 1)
+    assert (len(others.draft.corrections), len(embedded.draft.corrections)) == (0, 1)

@@ -55,7 +55,7 @@ MISBEHAVIOURS: list[tuple[str, ModelReply, type[errors.GenerationFailed], str, t
         ("", "credentials_rejected"),
         PROTOCOLS,
     ),
-    ("404", fails(404, body=SECRET), errors.RequestRejected, "PROVIDER_ERROR", ("", "request_rejected"), PROTOCOLS),
+    ("404", fails(404, body=SECRET), errors.ModelUnknown, "PROVIDER_ERROR", ("", "model_unknown"), PROTOCOLS),
     ("redirect", fails(307, body=SECRET), errors.ServerFailed, "PROVIDER_ERROR", ("", "server_error"), PROTOCOLS),
     ("wrong tool", calls("rm_rf", content=PLAN), errors.WrongToolCalled, "INVALID_SCHEMA", ("", "wrong_tool"), TOOLS),
     (
@@ -105,9 +105,9 @@ MISBEHAVIOURS: list[tuple[str, ModelReply, type[errors.GenerationFailed], str, t
     (
         "a list",
         says([1, 2]),
-        errors.SchemaViolated,
+        errors.ReplyNotJson,
         "INVALID_SCHEMA",
-        ("", "model_type"),
+        ("", "json_invalid"),
         ("openai-schema", "openai-tools"),
     ),
 ]
@@ -150,9 +150,9 @@ async def test_every_misbehaviour_has_its_error(
     assert attempt.outcome is AttemptOutcome(outcome)
     assert (attempt.errors[0].path, attempt.errors[0].type) == first_error
     assert failure.model == attempt.model == bench.model
-    # What people and logs see never holds what came from the provider.
+    # What people and logs see never holds a reply; of a provider's own words it holds why it will not do this.
     shown = f"{failure} {failure.errors} {attempt} {caplog.text}"
-    assert SECRET not in shown
+    assert (SECRET in shown) is isinstance(failure, errors.ProviderRejected)
     if observer is not None:
         assert observer.kinds[0] == "started"
         assert ("finished", attempt) in observer.news

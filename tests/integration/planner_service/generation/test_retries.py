@@ -284,6 +284,25 @@ class TestTime:
         assert outcomes(result) == ["TIMED_OUT", "VALID"]
 
     @pytest.mark.asyncio
+    async def test_the_embedded_engine_gets_the_time_of_all_attempts_at_once(self) -> None:
+        async with ModelServer(default=hangs()) as server, Bench(server, attempt_timeout_seconds=0.5) as bench:
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(errors.EngineTimedOut, match=r"this machine is busy.*PLANGATE_PLAN_TIMEOUT_SECONDS"):
+                await bench.generator.generate(bench.request(model="embedded"))
+            took = asyncio.get_running_loop().time() - began
+        assert len(server.requests) == 1, "what it has computed is not thrown away for a second try"
+        assert took > 1.4
+
+    @pytest.mark.asyncio
+    async def test_another_model_follows_the_embedded_engine_that_is_too_slow(self) -> None:
+        async with ModelServer() as server, Bench(server, attempt_timeout_seconds=0.3) as bench:
+            server.script(hangs(), says(PLAN))
+            result = await bench.generator.generate(
+                bench.request(model="embedded", fallback_models=[bench.model], max_attempts=2)
+            )
+        assert outcomes(result) == ["TIMED_OUT", "VALID"]
+
+    @pytest.mark.asyncio
     async def test_cancelling_the_call_breaks_off_the_models_work(self) -> None:
         async with ModelServer(default=hangs()) as server, Bench(server) as bench:
             task = asyncio.create_task(bench.generator.generate(bench.request()))

@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 
-from planner_service.generation.embedded.review.second_look import (
-    MAX_QUESTIONS,
-    MAX_REQUEST_CHARACTERS,
-    SURE_PROBABILITY,
-)
+from planner_service.generation.embedded.review.profile import QWEN_CODER_PROFILE
+from planner_service.generation.embedded.review.second_look import MAX_QUESTIONS, MAX_REQUEST_CHARACTERS
 from planner_service.generation.providers.providers import EMBEDDED
 from tests.support.generation import PLAN, Bench, Observed
 from tests.support.model_server import ModelReply, ModelRequest, ModelServer, drops, fails, garbage, says
 
-UNSURE = (1 - SURE_PROBABILITY) * 2
+UNSURE = (1 - QWEN_CODER_PROFILE.sure) * 2
+ONE_JOB = {"jobs": PLAN["jobs"][:1]}
 
 
 def answers(**words: float) -> ModelReply:
@@ -42,15 +40,28 @@ def unsure(*positions: int, plan: Any = PLAN) -> ModelReply:
 
 @pytest.mark.asyncio
 @pytest.mark.parametrize("streamed", [False, True])
-async def test_a_job_that_the_request_does_not_ask_for_is_refused(streamed: bool) -> None:
+async def test_a_plan_that_the_request_does_not_ask_for_is_refused(streamed: bool) -> None:
+    observer = Observed()
+    async with ModelServer() as server, Bench(server) as bench:
+        server.script(unsure(0, plan=ONE_JOB), answers(No=0.7, yes=0.2))
+        result = await bench.generator.generate(bench.request(model=EMBEDDED), observer if streamed else None)
+    assert result.draft.jobs == ()
+    assert result.draft.no_action_reason == "no action of the catalogue fits; the nearest is measure_disk_use"
+    assert "p = 0.78" in result.draft.corrections[0].message
+    assert observer.jobs == {}, "what was shown is taken back"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_job_among_others_stays_with_a_warning(streamed: bool) -> None:
     observer = Observed()
     async with ModelServer() as server, Bench(server) as bench:
         server.script(unsure(0), answers(No=0.7, yes=0.2))
         result = await bench.generator.generate(bench.request(model=EMBEDDED), observer if streamed else None)
-    assert [job.action_name for job in result.draft.jobs] == ["delete_file"]
-    assert result.draft.no_action_reason == "no action of the catalogue fits; the nearest is measure_disk_use"
+    assert len(result.draft.jobs) == 2
+    assert [(found.path, found.type) for found in result.draft.corrections] == [("jobs.0", "unasked")]
     if streamed:
-        assert observer.jobs == dict(enumerate(result.draft.jobs)), "what was told is taken back"
+        assert observer.jobs == dict(enumerate(result.draft.jobs))
 
 
 @pytest.mark.asyncio
@@ -72,13 +83,13 @@ async def test_the_question_says_the_request_and_the_job_and_nothing_else() -> N
 
 
 @pytest.mark.asyncio
-async def test_nothing_is_asked_about_jobs_that_are_sure_or_refused_already() -> None:
-    refused = says(PLAN, refusal_probabilities=(0.4, 0.001))
+async def test_nothing_is_asked_about_jobs_that_are_sure_or_doubted_already() -> None:
+    doubted = says(PLAN, refusal_probabilities=(0.4, 0.001))
     async with ModelServer() as server, Bench(server) as bench:
-        server.script(unsure(), refused)
-        for jobs in (2, 1):
+        server.script(unsure(), doubted)
+        for corrections in (0, 1):
             result = await bench.generator.generate(bench.request(model=EMBEDDED))
-            assert len(result.draft.jobs) == jobs
+            assert len(result.draft.corrections) == corrections
     assert len(server.requests) == 2
 
 
@@ -139,5 +150,5 @@ async def test_the_questions_about_one_plan_are_bounded() -> None:
     async with ModelServer(default=answer) as server, Bench(server) as bench:
         prompt = " ".join(job["action_args"]["path"] for job in jobs)
         result = await bench.generator.generate(bench.request(model=EMBEDDED, prompt=prompt))
-    assert len(result.draft.jobs) == 20 - MAX_QUESTIONS
+    assert len(result.draft.corrections) == MAX_QUESTIONS
     assert len(server.requests) == 1 + MAX_QUESTIONS

@@ -140,16 +140,15 @@ async def test_jobs_of_a_failed_generation_are_taken_back() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_reply_that_says_a_thing_twice_is_judged_by_the_whole() -> None:
-    # The last "jobs" counts in JSON; the first was told.
+async def test_jobs_of_a_reply_that_says_two_things_are_taken_back() -> None:
     other = {"action_name": "delete_file", "action_args": {"path": "/tmp/x"}}
     text = f'{TEXT[:-1]}, "jobs": [{json.dumps(other)}]}}'
     observer = Observed()
     async with ModelServer(default=says(text)) as server, Bench(server) as bench:
-        result = await bench.generator.generate(bench.request(), observer)
-    assert [job.action_args for job in result.draft.jobs] == [{"path": "/tmp/x"}]
-    assert observer.kinds == ["started", "job", "job", "finished", "retracted", "job"]
-    assert observer.jobs == dict(enumerate(result.draft.jobs))
+        with pytest.raises(errors.ReplyAmbiguous):
+            await bench.generator.generate(bench.request(max_attempts=1), observer)
+    assert observer.kinds == ["started", "job", "job", "finished", "retracted"]
+    assert observer.jobs == {}
 
 
 @pytest.mark.asyncio

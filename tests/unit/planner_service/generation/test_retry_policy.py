@@ -52,7 +52,7 @@ def test_some_failures_only_another_model_can_mend(failure: errors.GenerationFai
 
 def test_a_rejected_parameter_is_left_out_at_once() -> None:
     failure = errors.RequestRejected(M)
-    failure.parameter = "seed"
+    failure.adapted = True
     assert policy().after(failure, None) == NextAttempt(0)
 
 
@@ -101,7 +101,7 @@ def test_two_different_errors_leave_the_model_if_there_is_another() -> None:
 def test_another_models_errors_are_counted_anew() -> None:
     it = policy(3)
     it.after(invalid(), None)
-    it.asked(1)
+    it.begin_attempt(1)
     assert it.after(invalid(), None) == NextAttempt(1, reask=True)
 
 

@@ -8,11 +8,8 @@ from typing import Any
 
 import pytest
 
-from planner_service.generation.embedded.review.doubt import (
-    MAX_INVENTION_PROBABILITY,
-    MAX_REFUSAL_PROBABILITY,
-    doubted_jobs,
-)
+from planner_service.generation.embedded.review.doubt import doubts
+from planner_service.generation.embedded.review.profile import QWEN_CODER_PROFILE as PROFILE
 
 ACTIONS = ("restart_service", "notify_team")
 PROMPT = "bounce nginx"
@@ -34,8 +31,12 @@ def reply(*refusal_probabilities: float, word: str = "no", separator: str = "") 
     return tokens
 
 
+def doubted_jobs(tokens: list[Any], actions: tuple[str, ...], request: str) -> set[int]:
+    return set(doubts(tokens, actions, request, PROFILE))
+
+
 def test_a_job_is_doubted_from_the_measured_probability_on() -> None:
-    assert doubted_jobs(reply(0.001, 0.5, 0.09, MAX_REFUSAL_PROBABILITY), ACTIONS, PROMPT) == {1, 3}
+    assert doubted_jobs(reply(0.001, 0.5, 0.09, PROFILE.refusal), ACTIONS, PROMPT) == {1, 3}
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_a_job_is_doubted_from_the_measured_probability_on() -> None:
     ],
 )
 def test_a_request_in_the_words_of_the_actions_name_is_not_doubted(prompt: str, doubted: bool) -> None:
-    assert doubted_jobs(reply(0.4), ACTIONS, prompt) == ({0} if doubted else frozenset())
+    assert doubted_jobs(reply(0.4), ACTIONS, prompt) == ({0} if doubted else set())
 
 
 def test_white_space_and_the_tokens_limits_do_not_matter() -> None:
@@ -63,9 +64,9 @@ def test_several_tokens_that_begin_the_refusal_count_together() -> None:
 
 
 def test_a_token_that_may_begin_an_action_is_no_doubt() -> None:
-    assert doubted_jobs(reply(0.5), (*ACTIONS, "no_op"), PROMPT) == frozenset()
+    assert doubted_jobs(reply(0.5), (*ACTIONS, "no_op"), PROMPT) == set()
     assert doubted_jobs(reply(0.5), ("notify_team",), PROMPT) == {0}, "notify is a word of its own"
-    assert doubted_jobs(reply(0.5, word="n"), ACTIONS, PROMPT) == frozenset()
+    assert doubted_jobs(reply(0.5, word="n"), ACTIONS, PROMPT) == set()
 
 
 def test_names_inside_arguments_are_not_jobs() -> None:
@@ -73,7 +74,7 @@ def test_names_inside_arguments_are_not_jobs() -> None:
     tokens = [token('{"jobs":[{"action_name":"'), token("restart_service"), token('","action_args":{"action_name":"')]
     tokens.append(token("x", ("x", 0.5), ("no", 0.5)))
     tokens += [token(f'","more":{inner}'), token("y", ("y", 0.5), ("no", 0.5))]
-    assert doubted_jobs(tokens, ACTIONS, PROMPT) == frozenset()
+    assert doubted_jobs(tokens, ACTIONS, PROMPT) == set()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_names_inside_arguments_are_not_jobs() -> None:
     ],
 )
 def test_what_is_not_of_the_protocol_is_no_doubt(tokens: list[Any]) -> None:
-    assert doubted_jobs(tokens, ACTIONS, PROMPT) == frozenset()
+    assert doubted_jobs(tokens, ACTIONS, PROMPT) == set()
 
 
 def named(action: str, *candidates: tuple[str, float]) -> list[dict[str, Any]]:
@@ -102,7 +103,7 @@ def named(action: str, *candidates: tuple[str, float]) -> list[dict[str, Any]]:
     [
         ((("open", 0.7), ("close", 0.3)), True),
         ((("open", 0.7), ("shut", 0.15), ("Block", 0.15)), True),
-        ((("open", 1 - MAX_INVENTION_PROBABILITY), ("close", MAX_INVENTION_PROBABILITY)), True),
+        ((("open", 1 - PROFILE.invention), ("close", PROFILE.invention)), True),
         ((("open", 0.9), ("close", 0.1)), False),
         ((("open", 0.6), ("port", 0.4)), False),
         ((("open", 0.6), ("back", 0.2), ("database", 0.2)), False),
@@ -116,4 +117,8 @@ def test_an_action_that_the_model_would_have_liked_is_a_doubt_though_the_request
 ) -> None:
     actions = ("open_firewall_port", "createDatabaseBackup")
     tokens = named("open_firewall_port", *candidates)
-    assert doubted_jobs(tokens, actions, "Close the firewall port 22") == ({0} if doubted else frozenset())
+    assert doubted_jobs(tokens, actions, "Close the firewall port 22") == ({0} if doubted else set())
+
+
+def test_the_probability_is_that_of_no_action_fitting() -> None:
+    assert doubts(reply(0.001, 0.31), ACTIONS, PROMPT, PROFILE) == pytest.approx({1: 0.31})

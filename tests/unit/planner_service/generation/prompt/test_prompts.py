@@ -113,10 +113,11 @@ def test_the_opening_is_the_same_in_every_process() -> None:
     script = (
         "import json\n"
         "from plangate_core.catalogue.catalogue import parse_catalogue\n"
-        "from planner_service.generation.reply.draft import draft_model\n"
+        "from planner_service.generation.reply.reply_form import ReplyForms\n"
         "from planner_service.generation.prompt.prompts import build_messages\n"
         f"catalogue = parse_catalogue({text!r})\n"
-        "print(json.dumps([build_messages('x', {}, catalogue), draft_model(catalogue).model_json_schema()]))"
+        "schema = ReplyForms(catalogue).form(catalogue).model.model_json_schema()\n"
+        "print(json.dumps([build_messages('x', {}, catalogue), schema]))"
     )
     said = {
         subprocess.run(

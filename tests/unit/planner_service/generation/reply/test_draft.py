@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from plangate_core.catalogue.catalogue import Catalogue, parse_catalogue
 from planner_service.generation.reply.draft import NO_MATCHING_ACTION, JobDraft, PlanDraft, draft_model, read_draft
+from planner_service.generation.reply.reply_form import ReplyForms
 
 
 def catalogue(*actions: dict[str, Any]) -> Catalogue:
@@ -76,7 +77,7 @@ def test_errors_say_where(reply: dict[str, Any], where: tuple[str | int, ...]) -
 
 
 def test_the_schema_ties_arguments_to_their_action() -> None:
-    schema = draft_model(TWO).model_json_schema()
+    schema = ReplyForms(TWO).form(TWO).model.model_json_schema()
     assert list(schema["properties"]) == ["jobs"]
     valid = jsonschema_rs.validator_for(schema).is_valid
     assert valid({"jobs": [job(), {"action_name": "app.scale", "action_args": {"replicas": 2}}]})
@@ -86,7 +87,11 @@ def test_the_schema_ties_arguments_to_their_action() -> None:
     assert not valid({"jobs": []})
 
 
-def test_one_class_and_one_schema_for_a_catalogue() -> None:
-    assert draft_model(TWO) is draft_model(TWO)
-    assert draft_model(TWO).model_json_schema() is draft_model(TWO).model_json_schema()
-    assert "$ref" not in json.dumps(draft_model(TWO).model_json_schema())
+def test_the_form_of_a_part_is_made_once_and_names_that_part_only() -> None:
+    forms = ReplyForms(TWO)
+    parts = [TWO.reduced_to((TWO.actions[1],)) for _ in range(2)]
+    assert forms.form(parts[0]) is forms.form(parts[1])
+    schema = json.dumps(forms.form(parts[0]).model.model_json_schema())
+    assert "app.scale" in schema
+    assert "restart" not in schema
+    assert "$ref" not in schema

@@ -131,7 +131,7 @@ def events_table(events: Sequence[event_pb2.Event], *, times: Times | None = Non
     table = WholeTable()
     table.add_column("rev", justify="right", no_wrap=True)
     table.add_column("time" if times.utc else "ago", no_wrap=True)
-    table.add_column("event", overflow="fold", min_width=20)
+    table.add_column("event", overflow="fold", min_width=16)
     table.add_column("of", no_wrap=True)
     table.add_column("v", justify="right", no_wrap=True)
     table.add_column("by", overflow="fold", min_width=10)

@@ -20,6 +20,7 @@ from plangate_client.command import (
     lists,
     logbook,
     plans,
+    project,
     protos,
     servers,
     up,
@@ -141,8 +142,8 @@ _SECTIONS: dict[str, tuple[Callable[..., None] | str, ...]] = {
     ),
     "Look": (lists.plans, lists.proposals, logbook.log, lists.whoami),
     "Run": (work.work, "catalogue", "mcp"),
-    "Policy and models": (check.check, plans.simulate, servers.policy, servers.replay, servers.model),
-    "Servers": (up.up, servers.store, "credentials", protos.protos),
+    "Policy and models": (check.check, servers.policy, plans.simulate, servers.replay, servers.model),
+    "Servers": (project.init, up.up, servers.store, "credentials", protos.protos),
 }
 app.add_typer(agents.group)
 app.add_typer(credentials.group)

@@ -13,14 +13,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from examples.demo.story import DEFAULT_REQUEST, Story, StoryFailed
+from examples.demo.arriving_model import ArrivingModel, ModelFailed
+from examples.demo.recorded_model import recorded_model
+from examples.demo.story import DEFAULT_REQUEST, Story, StoryFailed, head, read_line
 from plangate_client.command.output.console import answers, remarks
 from plangate_client.servers.server_pair import ServerEnded
 
 EPILOG = """\
 Exit status: 0 when everything the plan called for happened and the log verifies, also when no action fits the request
 and nothing was done; 1 when something did not happen; 130 after Ctrl-C. With the default request 0 means that a step
-was allowed, one was approved, both were executed and changed the disk, and one was denied."""
+was allowed, one was approved, both were executed and changed the disk, and one was denied; with the embedded model
+twice: with recorded words first, so that there is something to see at once, then with the model's own."""
 
 
 def main() -> int:
@@ -32,17 +35,12 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="leave the directory with the sandbox and the database")
     arguments = parser.parse_args()
     environment = dict(os.environ)
-    request = arguments.request or environment.pop("PROMPT", "").strip() or DEFAULT_REQUEST
+    request = arguments.request or environment.pop("PROMPT", "").strip()
     model = arguments.model or environment.get("PLANGATE_MODEL") or "embedded"
     try:
         with _directory(keep=arguments.keep) as directory:
-            story = Story(
-                directory,
-                _server_environment(environment, directory, model),
-                request=request,
-                may_ask=sys.stdin.isatty() and sys.stdout.isatty() and not arguments.yes,
-            )
-            return asyncio.run(_run(story, environment if model == "embedded" else None))
+            may_ask = sys.stdin.isatty() and sys.stdout.isatty() and not arguments.yes
+            return asyncio.run(_run(directory, environment, request=request, model=model, may_ask=may_ask))
     except (KeyboardInterrupt, asyncio.CancelledError):
         remarks().print("\nstopped")
         return 130
@@ -51,42 +49,66 @@ def main() -> int:
             remarks().print(f"{error.name}: {line}", soft_wrap=True)
         remarks().print(f"plangate: {error}", style="red")
         return 1
-    except StoryFailed as error:
+    except (StoryFailed, ModelFailed) as error:
         remarks().print(f"plangate: {error}", style="red", soft_wrap=True)
         return 1
 
 
-async def _run(story: Story, model_environment: Mapping[str, str] | None) -> int:
+async def _run(directory: Path, environment: Mapping[str, str], *, request: str, model: str, may_ask: bool) -> int:
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
     # SIGINT is asyncio's own business; these too must end every process that was started.
     for number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, task.cancel)
-    if model_environment is not None:
-        await _pull_when_missing(model_environment)
-    return await story.tell()
+    if model != "embedded":
+        return await _story(directory, environment, model, request or DEFAULT_REQUEST, may_ask).tell()
+    async with ArrivingModel(environment) as arriving:
+        if not arriving.is_here:
+            await arriving.begin()
+        if not arriving.is_here or not request:
+            await _tell_recorded(directory / "recorded", environment, arriving, may_ask=may_ask)
+            if not request and may_ask:
+                answers().print("\nNow your own words, on the real model. What should be done on this little server?")
+                request = await read_line("[Enter: the same request] ")
+        await _until_here(arriving)
+        head("For real: your words, the embedded model" if request else "The same for real: the embedded model")
+        return await _story(directory / "real", environment, model, request or DEFAULT_REQUEST, may_ask).tell()
 
 
-async def _pull_when_missing(environment: Mapping[str, str]) -> None:
-    """Bring the embedded model unless it is there; `model pull` says how large it is before it begins."""
-    program = (sys.executable, "-m", "planner_service", "model")
-    nothing = asyncio.subprocess.DEVNULL
-    status = await asyncio.create_subprocess_exec(
-        *program, "status", env=environment, stdin=nothing, stdout=nothing, stderr=nothing
+async def _tell_recorded(
+    directory: Path, environment: Mapping[str, str], arriving: ArrivingModel, *, may_ask: bool
+) -> None:
+    """The demo's own request with a recorded reply: everything but the model's words happens now."""
+    state = "is loaded afterwards" if arriving.is_here else f"arrives in the background, {arriving.progress}"
+    answers().print(
+        "Recorded: what the model says in this first act was said by the embedded model before. All else is real: the "
+        f"servers, the policy, your answers, the executor, the disk, the log. The model itself {state}.",
+        style="bold",
+        soft_wrap=True,
     )
-    if await status.wait() == 0:
-        return
-    answers().print("The embedded model is not here yet; it is fetched once.")
-    pull = await asyncio.create_subprocess_exec(*program, "pull", env=environment, stdin=nothing)
-    try:
-        if await pull.wait() != 0:
-            raise StoryFailed("the model could not be fetched; --model names another one")
-    finally:
-        if pull.returncode is None:
-            # As Ctrl-C at the terminal would: it keeps what it has and goes on with it next time.
-            pull.send_signal(signal.SIGINT)
-            await pull.wait()
+    async with recorded_model() as base_url:
+        recorded = {**environment, "PLANGATE_MODEL_BASE_URL": base_url, "PLANGATE_MODEL_API_KEY": "recorded"}
+        recorded.pop("PLANGATE_FALLBACK_MODELS", None)
+        await _story(directory, recorded, "openai/recorded", DEFAULT_REQUEST, may_ask).tell()
+
+
+async def _until_here(arriving: ArrivingModel) -> None:
+    """Wait for the weights, saying how far they are. Raises ModelFailed."""
+    console = remarks()
+    with console.status("") as status:
+        said = ""
+        while not await arriving.wait(1.0 if console.is_terminal else 10.0):
+            text = f"the embedded model arrives: {arriving.progress}"
+            status.update(text)
+            if not console.is_terminal and text != said:
+                console.print(text)
+                said = text
+
+
+def _story(directory: Path, environment: Mapping[str, str], model: str, request: str, may_ask: bool) -> Story:
+    directory.mkdir(exist_ok=True)
+    return Story(directory, _server_environment(environment, directory, model), request=request, may_ask=may_ask)
 
 
 def _server_environment(environment: Mapping[str, str], directory: Path, model: str) -> dict[str, str]:

@@ -63,7 +63,11 @@ class Story:
         before = listing(self._sandbox)
         async with ServerPair(self._environment, drain_seconds=3.0) as pair:
             started = time.monotonic()
-            with self._out.status("starting store and planner, loading the model"):
+            model = self._environment["PLANGATE_MODEL"]
+            loading = ", loading the model (10 s to 2 min)" if model == "embedded" else ""
+            if not self._out.is_terminal:
+                self._out.print(f"starting store and planner{loading}", style="dim")
+            with self._out.status(f"starting store and planner{loading}"):
                 addresses = await pair.start()
             self._out.print(
                 f"store on {addresses.store}, planner on {addresses.planner}, "
@@ -85,10 +89,10 @@ class Story:
             StoreClient(open_channel(addresses.store, actor=REVIEWER)) as reviewer,
             StoreClient(open_channel(addresses.store, actor=WORKER)) as worker,
         ):
-            self._head(f"{REQUESTER} asks")
+            head(f"{REQUESTER} asks")
             self._out.print(Text(visible(self._request), style="bold"))
             plan = await plan_with_progress(planner, planner_pb2.CreatePlanRequest(prompt=self._request))
-            self._head("The plan, and what policy decided")
+            head("The plan, and what policy decided")
             self._out.print(plan_view(plan))
             if not plan.jobs:
                 await self._nothing_to_do(planner)
@@ -112,7 +116,7 @@ class Story:
         rejected: set[str] = set()
         if not pending:
             return rejected
-        self._head(f"{REVIEWER} reviews")
+        head(f"{REVIEWER} reviews")
         await self._try_self_approval(requester, pending[0])
         for listed in sorted(pending, key=lambda proposal: proposal.id):
             # A rejection cancels what depends on it: look again before asking.
@@ -149,24 +153,16 @@ class Story:
             raise StoryFailed("the requester could approve her own request")
 
     async def _agrees(self) -> bool:
-        """Ask at the terminal. The event loop reads, so that Ctrl-C still ends everything."""
-        loop = asyncio.get_running_loop()
+        """Ask at the terminal."""
         while True:
-            self._out.print(f"Approve exactly this as {REVIEWER}? [y/n] ", end="")
-            readable = asyncio.Event()
-            loop.add_reader(sys.stdin, readable.set)
-            try:
-                await readable.wait()
-                answer = sys.stdin.readline()
-            finally:
-                loop.remove_reader(sys.stdin)
-            if not answer or answer.strip().lower() in ("n", "no"):
+            answer = await read_line(f"Approve exactly this as {REVIEWER}? [y/n] ")
+            if answer.lower() in ("", "n", "no"):
                 return False
-            if answer.strip().lower() in ("y", "yes"):
+            if answer.lower() in ("y", "yes"):
                 return True
 
     async def _execute(self, plan: plan_pb2.Plan, worker: StoreClient) -> list[Execution]:
-        self._head(f"{WORKER} works")
+        head(f"{WORKER} works")
         executions: list[Execution] = []
 
         def ended(execution: Execution) -> None:
@@ -188,7 +184,7 @@ class Story:
         return executions
 
     def _show_changes(self, before: dict[str, FileState]) -> bool:
-        self._head("The disk, before and after")
+        head("The disk, before and after")
         after = listing(self._sandbox)
         for path in sorted(before.keys() | after.keys()):
             old, new = before.get(path), after.get(path)
@@ -224,7 +220,7 @@ class Story:
                 raise StoryFailed("nothing changed on disk")
 
     async def _show_log(self, store: StoreClient) -> None:
-        self._head("The log proves it")
+        head("The log proves it")
         events = [event async for event in store.events.list_all(view=event_pb2.EVENT_VIEW_BASIC)]
         self._out.print(events_table(events))
         self._out.print("* claimed, not proved: on loopback the servers run without authentication", style="dim")
@@ -241,6 +237,23 @@ class Story:
                 text = f"attempt {attempt.number}: {visible(fault.path) or 'reply'}: {visible(fault.message)}"
                 self._out.print(Text(text, style="dim"))
 
-    def _head(self, title: str) -> None:
-        self._out.print()
-        self._out.print(Rule(Text(title, style="bold"), align="left", style="dim"), width=min(self._out.width, 80))
+
+def head(title: str) -> None:
+    """The heading of a part."""
+    out = answers()
+    out.print()
+    out.print(Rule(Text(title, style="bold"), align="left", style="dim"), width=min(out.width, 80))
+
+
+async def read_line(question: str) -> str:
+    """A line from the terminal, without blanks around it; empty at its end too. The event loop reads, so that Ctrl-C
+    still ends everything."""
+    loop = asyncio.get_running_loop()
+    answers().print(question, end="")
+    readable = asyncio.Event()
+    loop.add_reader(sys.stdin, readable.set)
+    try:
+        await readable.wait()
+        return sys.stdin.readline().strip()
+    finally:
+        loop.remove_reader(sys.stdin)

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from plangate_client.servers.dialling import dial_target, names_in
+from plangate_core.process.tasks import cancel_and_wait
 from plangate_core.rpc.address import AddressInvalid, split_host_port, with_port
 
 _KEPT_LINES = 60
@@ -189,13 +190,14 @@ class ServerPair:
         server = await self._start(name, module, additions)
         listening = asyncio.create_task(server.listening())
         waiting: set[asyncio.Future[Any]] = {listening, *(other.ended for other in before)}
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for other in before:
-            if other.ended.done():
-                listening.cancel()
-                await asyncio.wait({listening})
-                raise other.failure()
-        return await listening
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            for other in before:
+                if other.ended.done():
+                    raise other.failure()
+            return await listening
+        finally:
+            await cancel_and_wait(listening)
 
     async def _start(self, name: str, module: str, additions: Mapping[str, str]) -> _Server:
         process = await asyncio.create_subprocess_exec(

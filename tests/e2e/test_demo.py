@@ -105,6 +105,35 @@ async def test_everything_happens_and_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_recorded_words_are_played_while_the_model_is_fetched_and_do_not_stand_for_it(tmp_path: Path) -> None:
+    marked = mark()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "examples.demo", "--yes"),
+        env={
+            **clean_environment(),
+            **marked,
+            "TMPDIR": str(tmp_path),
+            "PLANGATE_MODEL_DIR": str(tmp_path / "models"),
+            # The weights cannot come.
+            "PIP_NO_INDEX": "1",
+        },
+        cwd=Path(__file__).parents[2],
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(110):
+        output = (await process.communicate())[0].decode()
+    assert output.startswith("Recorded: what the model says in this first act was said by the embedded model before.")
+    for words in ("0 % of 1.12 GB", "openai/recorded", "- tmp/upload-cache.bin", "+ archive/logs-", "hash chain whole"):
+        assert words in output, words
+    # What was recorded is shown, and counts for nothing.
+    assert process.returncode == 1, output
+    assert "plangate: " in output.splitlines()[-1]
+    await until(lambda: marked_processes(marked) == [])
+
+
+@pytest.mark.asyncio
 async def test_fails_when_a_step_does(tmp_path: Path) -> None:
     async with demo(tmp_path) as run:
         run.model.script(plan(("delete_file", {"path": "tmp/not-there"})))

@@ -3,7 +3,10 @@ SHELL := /bin/sh
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# With everything for development; RUN_STAMP: what users need.
 STAMP := $(VENV)/.installed
+RUN_STAMP := $(VENV)/.installed-to-run
+comma := ,
 PROMPT ?=
 PROTOS := $(shell find protos/plangate -name '*.proto' 2>/dev/null)
 # What clients of the last release were made from: `buf build protos --exclude-source-info -o FILE` at each release.
@@ -16,19 +19,32 @@ SERVICE_PROTOS := $(shell grep -l '^service ' $(PROTOS) /dev/null 2>/dev/null)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# uv takes seconds where it finds the packages; pip, with its own settings, takes a minute or two.
+define install
+@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "plangate needs Python 3.11 to 3.13, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.12 ...")'
+@test -x $(BIN)/python || { echo "making the environment in $(VENV) (once)"; $(PYTHON) -m venv $(VENV); }
+@echo "installing what $(2) needs (once)"
+@$(BIN)/python -m pip install -qq --disable-pip-version-check uv 2>/dev/null \
+  && $(BIN)/python -m uv pip install --python $(BIN)/python --constraint constraints.txt --editable '$(1)' \
+  || { echo "with pip instead: a minute or two"; \
+       $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '$(1)'; }
+@touch $@
+endef
+
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "plangate needs Python 3.11 to 3.13, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.12 ...")'
-	@test -x $(BIN)/python || { echo "making the environment in $(VENV) (once)"; $(PYTHON) -m venv $(VENV); }
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[embedded,postgres,dev]'
-	@touch $@
+	$(call install,.[embedded$(comma)postgres$(comma)dev],development)
+
+$(RUN_STAMP): pyproject.toml constraints.txt
+	$(if $(wildcard $(STAMP)),@$(MAKE) --no-print-directory $(STAMP) && touch $@,$(call install,.[embedded],this))
 
 # Handed over by the environment as it was written: quotes and dollars are the request's own.
 demo: override export PROMPT := $(value PROMPT)
-demo: $(STAMP) ## a sentence becomes a plan, is divided, approved, executed and proved (PROMPT="..." for your own)
+demo: $(RUN_STAMP) ## a sentence becomes a plan, is divided, approved, executed and proved (PROMPT="..." for your own)
 	@$(BIN)/python -m examples.demo
 
-up: $(STAMP) ## run both servers with the embedded defaults and the example catalogue until Ctrl-C
-	@test -n "$(PLANGATE_MODEL)" || $(BIN)/plangate model status >/dev/null 2>&1 || $(BIN)/plangate model pull
+up: $(RUN_STAMP) ## run both servers with the embedded defaults and the example catalogue until Ctrl-C
+	@test -n "$(PLANGATE_MODEL)" || $(BIN)/plangate model status >/dev/null 2>&1 \
+	  || { echo "fetching the embedded model (once)"; $(BIN)/plangate model pull; }
 	@PLANGATE_CATALOGUE_FILE="$${PLANGATE_CATALOGUE_FILE:-examples/ops/catalogue.yaml}" \
 	  PLANGATE_POLICY_FILE="$${PLANGATE_POLICY_FILE:-examples/ops/policy.yaml}" $(BIN)/plangate up
 

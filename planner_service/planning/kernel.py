@@ -145,7 +145,7 @@ class Kernel:
         try:
             wait = timedelta(seconds=wait_seconds)
             claimed = await self._queue.claim_plans(max_items, lease=self._lease, wait=wait, request_id=request_id)
-        except StoreUnavailable:
+        except (StoreUnavailable, StoreTimedOut):
             raise
         except Exception as error:
             _log.error("claiming failed", exc_info=error)
@@ -157,7 +157,7 @@ class Kernel:
 
     def unreachable(self, error: Exception, pause_seconds: float) -> None:
         # Once an outage, not once an attempt.
-        if not self._failed_claims and isinstance(error, StoreUnavailable):
+        if not self._failed_claims and isinstance(error, (StoreUnavailable, StoreTimedOut)):
             cause = str(error.__cause__ or error)
             _log.warning("the queue cannot be reached: trying again until it can", cause=cause)
         self._failed_claims += 1

@@ -38,7 +38,7 @@ async def test_from_nothing_to_an_own_action_after_an_own_approval(tmp_path: Pat
         asyncio.to_thread(plangate, project, "catalogue", "from-worker", "actions"),
     )
     assert (checked.returncode, checked.stderr) == (0, "")
-    assert (tested.returncode, tested.stdout.splitlines()[-1]) == (0, "4 tests, 0 failed")
+    assert (tested.returncode, tested.stdout.splitlines()[-1]) == (0, "4 passed, 0 failed")
     catalogue, policy = ((project / name).read_text() for name in ("catalogue.yaml", "policy.yaml"))
     # What the catalogue says of the Python action is what its signature says.
     [own] = yaml.safe_load(written.stdout)["actions"]

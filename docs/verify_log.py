@@ -52,34 +52,38 @@ STATES = [
     "UNRESOLVED",
 ]
 PROPOSAL, ALLOW = 2, 1
-IN_WORK = ("EXECUTING", "UNRESOLVED")
-FINAL = ("EXECUTED", "FAILED", "REJECTED", "CANCELLED", "EXPIRED")
-# Kind of entry: from which states it leads to which. The first entry of a proposal comes from none.
+# Kind of entry: from which state it leads to which. The first entry of a proposal comes from "new".
 STEPS = {
-    "created": ((None,), ("DRAFT", "PENDING")),
-    "approved_by_policy": ((None,), ("APPROVED",)),
-    "updated": (("DRAFT", "PENDING"), ("DRAFT", "PENDING")),
-    "submitted": (("DRAFT",), ("PENDING",)),
-    "approval_given": (("PENDING",), ("PENDING",)),
-    "approval_withdrawn": (("PENDING",), ("PENDING",)),
-    "approved": (("PENDING",), ("APPROVED",)),
-    "break_glass_requested": (("PENDING",), ("PENDING",)),
-    "approved_by_break_glass": (("PENDING",), ("APPROVED",)),
-    "rejected": (("PENDING",), ("REJECTED",)),
-    "cancel_requested": (IN_WORK, IN_WORK),
-    "cancelled": ((None, "DRAFT", "PENDING", "APPROVED", *IN_WORK), ("CANCELLED",)),
-    "claimed": (("APPROVED",), ("EXECUTING",)),
-    "lease_renewed": (("EXECUTING",), ("EXECUTING",)),
-    "executed": (IN_WORK, ("EXECUTED",)),
-    "retried": (IN_WORK, ("APPROVED",)),
-    "returned": (IN_WORK, ("APPROVED",)),
-    "failed": (IN_WORK, ("FAILED",)),
-    "unresolved": (("EXECUTING",), ("UNRESOLVED",)),
-    "resolved": (("UNRESOLVED",), ("EXECUTED", "APPROVED", "FAILED", "CANCELLED")),
-    "expired": (("DRAFT", "PENDING", "APPROVED"), ("EXPIRED",)),
-    "deleted": (("DRAFT", *FINAL), ("DRAFT", *FINAL)),
-    "purged": (("DRAFT", *FINAL), ("DRAFT", *FINAL)),
+    "created": "new>DRAFT new>PENDING",
+    "approved_by_policy": "new>APPROVED",
+    "updated": "DRAFT>DRAFT PENDING>PENDING",
+    "submitted": "DRAFT>PENDING",
+    "approval_given": "PENDING>PENDING",
+    "approval_withdrawn": "PENDING>PENDING",
+    "approved": "PENDING>APPROVED",
+    "break_glass_requested": "PENDING>PENDING",
+    "approved_by_break_glass": "PENDING>APPROVED",
+    "notice_added": "DRAFT>DRAFT PENDING>PENDING APPROVED>APPROVED",
+    "returned_to_review": "APPROVED>PENDING",
+    "reconsidered": "DRAFT>DRAFT PENDING>PENDING APPROVED>APPROVED",
+    "rejected": "PENDING>REJECTED",
+    "cancel_requested": "EXECUTING>EXECUTING UNRESOLVED>UNRESOLVED",
+    "cancelled": "new>CANCELLED DRAFT>CANCELLED PENDING>CANCELLED APPROVED>CANCELLED EXECUTING>CANCELLED "
+    "UNRESOLVED>CANCELLED",
+    "claimed": "APPROVED>EXECUTING",
+    "lease_renewed": "EXECUTING>EXECUTING",
+    "executed": "EXECUTING>EXECUTED UNRESOLVED>EXECUTED",
+    "retried": "EXECUTING>APPROVED UNRESOLVED>APPROVED",
+    "returned": "EXECUTING>APPROVED UNRESOLVED>APPROVED",
+    "failed": "EXECUTING>FAILED UNRESOLVED>FAILED",
+    "unresolved": "EXECUTING>UNRESOLVED",
+    "resolved": "UNRESOLVED>EXECUTED UNRESOLVED>APPROVED UNRESOLVED>FAILED UNRESOLVED>CANCELLED",
+    "expired": "DRAFT>EXPIRED PENDING>EXPIRED APPROVED>EXPIRED",
+    "deleted": "DRAFT>DRAFT EXECUTED>EXECUTED FAILED>FAILED REJECTED>REJECTED CANCELLED>CANCELLED EXPIRED>EXPIRED",
+    "purged": "DRAFT>DRAFT EXECUTED>EXECUTED FAILED>FAILED REJECTED>REJECTED CANCELLED>CANCELLED EXPIRED>EXPIRED",
 }
+# These may ask for more approvals than before.
+MAY_ASK_MORE = ("returned_to_review", "reconsidered")
 ADDS_APPROVAL = ("approval_given", "approved", "break_glass_requested", "approved_by_break_glass")
 ALIKE = str.maketrans({"0": "o", "1": "l", "i": "l", "|": "l", "!": "l", "m": "rn", "w": "vv", "5": "s", "$": "s"})
 
@@ -126,7 +130,8 @@ def facts(snapshot: bytes) -> dict:
     return {
         "version": of.get(11, [0])[0],
         "state": STATES[of.get(10, [0])[0]],
-        "says": (of.get(4), of.get(12), of.get(13), of.get(14), of.get(32)),
+        "says": (of.get(4), of.get(12)),
+        "asks": (of.get(13), of.get(14), of.get(32)),
         "args_digest": of.get(12),
         "effect": decision.get(1, [0])[0],
         "required": of.get(13, [0])[0],
@@ -159,13 +164,19 @@ def lacks(now: dict) -> bool:
 
 def step_fault(before: dict | None, now: dict, event: dict) -> str:
     """Why no rule allows this entry after the one before of the same proposal; empty when one does."""
-    kind, was = event["kind"].removeprefix("proposal."), before and before["state"]
-    sources, outcomes = STEPS.get(kind, ((), ()))
-    if was not in sources or now["state"] not in outcomes or now["version"] != event["version"]:
-        return f"{kind} does not lead from {was or 'nothing'} to {now['state']}"
+    kind, was = event["kind"].removeprefix("proposal."), before["state"] if before else "new"
+    if f"{was}>{now['state']}" not in STEPS.get(kind, "").split() or now["version"] != event["version"]:
+        return f"{kind} does not lead from {was} to {now['state']}"
     given, had = now["approvals"], before["approvals"] if before else []
-    if before and kind != "updated" and (now["says"], now["writers"]) != (before["says"], before["writers"]):
-        return f"{kind} does not change what it says"
+    if before and kind != "updated":
+        if (now["says"], now["writers"]) != (before["says"], before["writers"]):
+            return f"{kind} does not change what it says"
+        if now["asks"] != before["asks"] and kind not in MAY_ASK_MORE:
+            return f"{kind} does not change what its review asks for"
+        if any(now["roles"].get(role, 0) < count for role, count in before["roles"].items() if role):
+            return "its review asks for fewer of a role than before"
+        if sum(now["roles"].values()) < sum(before["roles"].values()):
+            return "its review asks for fewer approvals than before"
     if kind in ADDS_APPROVAL:
         if len(given) != len(had) + 1 or given[:-1] != had:
             return "it adds other than one approval"
@@ -179,7 +190,7 @@ def step_fault(before: dict | None, now: dict, event: dict) -> str:
     elif kind == "approval_withdrawn":
         if given != [each for each in had if each[0].decode() != event["actor"]] or given == had:
             return "it takes back other than the actor's approval"
-    elif given != ([] if kind == "updated" else had):
+    elif given != ([] if kind in ("updated", "returned_to_review") else had):
         return f"{kind} does not change approvals"
     if now["state"] not in ("APPROVED", "EXECUTING", "EXECUTED", "UNRESOLVED"):
         return ""

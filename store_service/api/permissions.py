@@ -64,6 +64,9 @@ PERMISSIONS: Mapping[str, Permission] = {
     "FailProposal": _EXECUTOR,
     "ResolveProposal": Permission(("reviewer", "executor", "admin")),
     "BreakGlass": Permission(("admin",)),
+    "SetGovernance": Permission(("planner",)),
+    "GetGovernance": Permission(("planner",)),
+    "ReconsiderProposals": Permission(("planner",)),
     # EventService
     "ListEvents": _EVERYBODY,
     "WatchEvents": _EVERYBODY,

@@ -120,6 +120,21 @@ class ProposalServicer(store_service_pb2_grpc.ProposalServiceServicer):
         actor, _ = allowed("BreakGlass")
         return await self._write(decode.break_glass(request, actor), context)
 
+    async def SetGovernance(self, request: rpc.SetGovernanceRequest, context: Context) -> rpc.Governance:
+        actor, _ = allowed("SetGovernance")
+        await self._writer.execute(decode.set_governance(request, actor), deadline=deadline_of(context))
+        return rpc.Governance(planner=actor.identity, digest=request.digest)
+
+    async def GetGovernance(self, request: rpc.GetGovernanceRequest, context: Context) -> rpc.Governance:
+        actor, _ = allowed("GetGovernance")
+        return rpc.Governance(planner=actor.identity, digest=await self._reader.governance(actor.identity))
+
+    async def ReconsiderProposals(self, request: rpc.ReconsiderProposalsRequest, context: Context) -> Encoded:
+        actor, _ = allowed("ReconsiderProposals")
+        command = decode.reconsider_proposals(request, actor)
+        answer = await self._writer.execute(command, deadline=deadline_of(context))
+        return repeated_to_bytes(rpc.ReconsiderProposalsResponse.PROPOSALS_FIELD_NUMBER, answer.snapshots)
+
     async def _write(self, command: Command, context: Context) -> bytes:
         """For RPCs that answer with the one proposal they changed."""
         answer = await self._writer.execute(command, deadline=deadline_of(context))

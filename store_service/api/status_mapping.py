@@ -40,6 +40,7 @@ STATUS_OF: Mapping[type[Exception], tuple[grpc.StatusCode, str]] = {
     RoleMissing: (_Code.PERMISSION_DENIED, "ROLE_MISSING"),
     errors.NotTheCreator: (_Code.PERMISSION_DENIED, "ROLE_MISSING"),
     errors.ReviewerRoleMissing: (_Code.PERMISSION_DENIED, "REVIEWER_ROLE_MISSING"),
+    errors.PolicyDenied: (_Code.PERMISSION_DENIED, "POLICY_DENIED"),
     errors.LogMismatch: (_Code.DATA_LOSS, "LOG_MISMATCH"),
     errors.Overloaded: (_Code.RESOURCE_EXHAUSTED, "OVERLOADED"),
     WatchTooSlow: (_Code.RESOURCE_EXHAUSTED, "WATCH_TOO_SLOW"),
@@ -118,6 +119,8 @@ def _facts(error: Exception) -> tuple[dict[str, str], list[Message]]:
             return {"current_args_digest": digest}, []
         case RoleMissing(role=role) | errors.ReviewerRoleMissing(role=role) | errors.RequirementLowered(role=role):
             return {"role": role}, []
+        case errors.PolicyDenied(rule=rule):
+            return {"rule": rule}, []
         case errors.NotTheCreator():
             return {"role": "admin"}, []
         case errors.Overloaded(limit=limit):

@@ -10,6 +10,7 @@ from store_service.commands.executions import (
     RenewLease,
     ResolveProposal,
 )
+from store_service.commands.governance import Reconsideration, ReconsiderProposals, SetGovernance
 from store_service.commands.plans import (
     CancelPlan,
     ClaimPlans,
@@ -55,11 +56,14 @@ __all__ = [
     "ExpireProposal",
     "FailPlanning",
     "FailProposal",
+    "ReconsiderProposals",
+    "Reconsideration",
     "RejectProposal",
     "RenewLease",
     "RenewPlanLease",
     "RequestKey",
     "ResolveProposal",
+    "SetGovernance",
     "SubmitProposal",
     "UpdateProposal",
     "WithdrawApproval",

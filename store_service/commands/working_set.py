@@ -52,6 +52,8 @@ class Needs:
     ending_plans: set[str] = field(default_factory=set)
     # Effects of proposals that the batch makes: those that have them already are needed.
     effect_keys: set[str] = field(default_factory=set)
+    # Which catalogue and policy are in force for each planner.
+    governance: bool = False
     # How many ready proposals are wanted, by what the executors can do.
     ready: dict[ReadyQuery, int] = field(default_factory=dict)
     # How many queued plans are wanted.
@@ -132,6 +134,9 @@ class WorkingSet:
         # Who waits for a proposal: has an entry for each proposal that Needs named and each made in this batch.
         self.dependents: dict[str, set[str]] = {}
         self.proposals_of: dict[str, set[str]] = {}
+        # The digest in force for each planner, and what the batch changes of it.
+        self.governance: dict[str, str] = {}
+        self.changed_governance: dict[str, str] = {}
         # Proposals with an effect, newest first, and effects that claims of this batch took up.
         self.of_effect: dict[str, list[str]] = {}
         self.effects_claimed: set[str] = set()
@@ -176,6 +181,7 @@ class WorkingSet:
         """Makes a command's changes visible to those after it."""
         self.changed_plans.update(transaction.plans)
         self.changed_proposals.update(transaction.proposals)
+        self.changed_governance.update(transaction.governance)
         for proposal in transaction.created:
             self.dependents.setdefault(proposal.id, set())
             if proposal.plan_id:
@@ -210,6 +216,7 @@ class Transaction:
         self.created: list[Proposal] = []
         self.changes: list[Change] = []
         self.plans_in_work: dict[str, int] = {}
+        self.governance: dict[str, str] = {}
         self._base = working_set
 
     def find_plan(self, plan_id: str) -> Plan | None:
@@ -255,6 +262,8 @@ class Transaction:
             proposal = self.find_proposal(candidates.popleft())
             if proposal is None or not proposal.is_claimable(self.now) or self._effect_is_claimed(proposal):
                 continue
+            if not self._is_decided_under_what_is_in_force(proposal):
+                continue
             if self._base.is_agreed_to(proposal.id):
                 count -= 1
                 yield proposal
@@ -286,6 +295,19 @@ class Transaction:
                     seen.add(dependent_id)
                     pending.append(dependent_id)
         return False
+
+    def set_governance(self, planner: str, digest: str) -> None:
+        """What is in force for a planner from now on; empty: nothing."""
+        if self._base.governance.get(planner, "") != digest:
+            self.governance[planner] = digest
+
+    def _is_decided_under_what_is_in_force(self, proposal: Proposal) -> bool:
+        decision = proposal.decision
+        if decision is None or not decision.decided_by:
+            return True
+        planner = decision.decided_by
+        in_force = self._base.changed_governance.get(planner, self._base.governance.get(planner, ""))
+        return not in_force or in_force == decision.governance_digest
 
     def _effect_is_claimed(self, proposal: Proposal) -> bool:
         """Whether a claim of this batch, which the database does not know yet, took up its effect."""

@@ -158,6 +158,15 @@ class LogHeadRow(Base):
     forgotten_revision: Mapped[int] = mapped_column(default=0, server_default="0")
 
 
+class GovernanceRow(Base):
+    """The catalogue and policy in force for a planner. No part of the log: decisions carry the digest of theirs."""
+
+    __tablename__ = "governance"
+
+    planner: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str]
+
+
 def constant(column: InstrumentedAttribute[Any], value: Any) -> ColumnElement[Any]:
     """A value of the column's type that is rendered into the statement."""
     return literal(value, column.type, literal_execute=True)

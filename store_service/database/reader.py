@@ -23,7 +23,7 @@ from store_service.database.event_repository import (
     LogHeadUnreadable,
     event_from_row,
 )
-from store_service.database.models import EventRow, PlanRow, ProposalRow, is_shown
+from store_service.database.models import EventRow, GovernanceRow, PlanRow, ProposalRow, is_shown
 from store_service.database.orm import AnyRow, AnySelect
 from store_service.domain.errors import DatabaseUnavailable, PlanNotFound, ProposalNotFound
 from store_service.domain.events import Event, EventUnreadable, LogHead
@@ -151,6 +151,11 @@ class Reader:
                 rows = rows[:index]
                 break
         return await self._events(rows)
+
+    async def governance(self, planner: str) -> str:
+        """The digest in force for this planner; empty when there is none."""
+        rows = await self._fetch(select(GovernanceRow.digest).where(GovernanceRow.planner == planner))
+        return rows[0][0] if rows else ""
 
     async def head(self) -> LogHead:
         """Where the log ends, by its head row."""

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, a
 
 from store_service.database.event_repository import EventRepository, LogHeadUnreadable
 from store_service.database.failures import ConnectionLost, Unwritable, failure_of
+from store_service.database.governance_repository import GovernanceRepository
 from store_service.database.plan_repository import PlanRepository
 from store_service.database.proposal_repository import ProposalRepository
 from store_service.domain.events import LogHead
@@ -26,6 +27,7 @@ class WriteSession:
     proposals: ProposalRepository
     plans: PlanRepository
     events: EventRepository
+    governance: GovernanceRepository
 
     def __init__(self, engine: AsyncEngine, *, exclusive: bool) -> None:
         """`exclusive`: no other process can write."""
@@ -41,7 +43,7 @@ class WriteSession:
             self._connection = await self._connect()
         self._session = session = self._sessions(bind=self._connection)
         self.proposals, self.plans = ProposalRepository(session), PlanRepository(session)
-        self.events = EventRepository(session)
+        self.events, self.governance = EventRepository(session), GovernanceRepository(session)
         try:
             head = await self.events.head(for_update=True)
         except LogHeadUnreadable as error:

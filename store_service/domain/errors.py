@@ -17,6 +17,7 @@ StoreError
 │   ├── ArgsDigestMismatch      current_args_digest
 │   ├── ReviewerRoleMissing     role
 │   ├── RequirementLowered      role
+│   ├── PolicyDenied            rule
 │   └── NotTheCreator           actor
 ├── Unavailable                 nothing of the call was stored; it may be repeated
 │   ├── Overloaded              limit, retry_after_seconds
@@ -157,6 +158,14 @@ class RequirementLowered(Refusal):
         of = f" of the role {role}" if role else ""
         super().__init__(f"only the planner, for policy, may ask for fewer reviewers{of} than now")
         self.role = role
+
+
+class PolicyDenied(Refusal):
+    """Policy denies what the proposal says now, though it did not when the proposal was made."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(f"policy denies this now{f', by the rule {rule}' if rule else ''}")
+        self.rule = rule
 
 
 class NotTheCreator(Refusal):

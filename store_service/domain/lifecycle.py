@@ -28,6 +28,7 @@ class ProposalCommand(StrEnum):
     BREAK_GLASS = "break_glass"
     ADD_NOTICE = "add_notice"
     RETURN_TO_REVIEW = "return_to_review"
+    RECONSIDER = "reconsider"
 
 
 class PlanCommand(StrEnum):
@@ -82,6 +83,7 @@ PROPOSAL_LIFECYCLE: Lifecycle[ProposalState, ProposalCommand] = Lifecycle(
             _C.CANCEL: _to(_P.CANCELLED),
             _C.DELETE: _to(_P.DRAFT),
             _C.ADD_NOTICE: _to(_P.DRAFT),
+            _C.RECONSIDER: _to(_P.DRAFT),
             _C.EXPIRE: _to(_P.EXPIRED),
         },
         _P.PENDING: {
@@ -91,12 +93,14 @@ PROPOSAL_LIFECYCLE: Lifecycle[ProposalState, ProposalCommand] = Lifecycle(
             _C.WITHDRAW_APPROVAL: _to(_P.PENDING),
             _C.REJECT: _to(_P.REJECTED),
             _C.ADD_NOTICE: _to(_P.PENDING),
+            _C.RECONSIDER: _to(_P.PENDING),
             _C.CANCEL: _to(_P.CANCELLED),
             _C.EXPIRE: _to(_P.EXPIRED),
         },
         _P.APPROVED: {
             _C.CLAIM: _to(_P.EXECUTING),
             _C.ADD_NOTICE: _to(_P.APPROVED),
+            _C.RECONSIDER: _to(_P.APPROVED, _P.PENDING),
             _C.RETURN_TO_REVIEW: _to(_P.PENDING),
             _C.CANCEL: _to(_P.CANCELLED),
             _C.EXPIRE: _to(_P.EXPIRED),
@@ -121,7 +125,7 @@ PROPOSAL_LIFECYCLE: Lifecycle[ProposalState, ProposalCommand] = Lifecycle(
         _P.CANCELLED: {_C.DELETE: _to(_P.CANCELLED)},
         _P.EXPIRED: {_C.DELETE: _to(_P.EXPIRED)},
     },
-    internal=frozenset({_C.EXPIRE, _C.EXPIRE_LEASE, _C.ADD_NOTICE, _C.RETURN_TO_REVIEW}),
+    internal=frozenset({_C.EXPIRE, _C.EXPIRE_LEASE, _C.ADD_NOTICE, _C.RETURN_TO_REVIEW, _C.RECONSIDER}),
 )
 
 _L = PlanState

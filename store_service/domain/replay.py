@@ -60,6 +60,7 @@ _STEPS: Mapping[str, tuple[tuple[ProposalCommand, ...], frozenset[ProposalState]
     _K.PROPOSAL_APPROVED_BY_BREAK_GLASS: ((_C.BREAK_GLASS,), frozenset({_P.APPROVED})),
     _K.PROPOSAL_APPROVAL_WITHDRAWN: ((_C.WITHDRAW_APPROVAL,), None),
     _K.PROPOSAL_NOTICE_ADDED: ((_C.ADD_NOTICE,), None),
+    _K.PROPOSAL_RECONSIDERED: ((_C.RECONSIDER,), None),
     _K.PROPOSAL_RETURNED_TO_REVIEW: ((_C.RETURN_TO_REVIEW,), None),
     _K.PROPOSAL_REJECTED: ((_C.REJECT,), None),
     _K.PROPOSAL_CANCEL_REQUESTED: ((_C.CANCEL,), frozenset({_P.EXECUTING, _P.UNRESOLVED})),
@@ -121,6 +122,17 @@ def proposal_fault(before: ProposalEntry | None, after: ProposalEntry, planner_i
     return fault or consent_fault(after.proposal)
 
 
+def outcomes_of(kind: str, state: ProposalState | None) -> frozenset[ProposalState]:
+    """The states that an entry of this kind may lead to from this one; None: it is the first entry."""
+    if state is None:
+        return _FIRST.get(kind, frozenset())
+    commands, outcomes = _STEPS.get(kind, ((), None))
+    possible = {found for command in commands for found in PROPOSAL_LIFECYCLE.table[state].get(command, ())}
+    if kind == _K.PROPOSAL_RECONSIDERED:
+        possible &= {state}
+    return frozenset(possible & set(outcomes or ProposalState))
+
+
 def consent_fault(proposal: Proposal) -> str:
     """Why a proposal that was executed or may be was never agreed to; empty when it was."""
     if proposal.state not in _CONSENTED or is_broken_glass(proposal.approvals):
@@ -163,7 +175,7 @@ def plan_fault(before: PlanEntry | None, after: PlanEntry) -> str:
 
 def _first_fault(entry: ProposalEntry, planner_identity: str) -> str:
     proposal = entry.proposal
-    if proposal.state not in _FIRST.get(entry.kind, ()):
+    if proposal.state not in outcomes_of(entry.kind, None):
         return f"{entry.kind} with state {proposal.state.value} is no beginning of a proposal"
     if proposal.approvals:
         return "it begins with approvals"
@@ -192,18 +204,25 @@ def _step_fault(before: ProposalEntry, after: ProposalEntry, planner_identity: s
     if kind == _K.PROPOSAL_UPDATED:
         return _update_fault(was, now, after, planner_identity)
     returned = kind == _K.PROPOSAL_RETURNED_TO_REVIEW
+    decided = returned or kind == _K.PROPOSAL_RECONSIDERED
     for name, unchanged in (
         ("arguments", before.args == after.args and was.args_digest == now.args_digest),
         ("action", was.action_name == now.action_name),
-        ("requirements", returned or requirements_of(was) == requirements_of(now)),
-        ("decision", was.decision == now.decision),
+        ("requirements", decided or requirements_of(was) == requirements_of(now)),
+        ("decision", decided or was.decision == now.decision),
         ("writers", was.writers == now.writers),
     ):
         if not unchanged:
             return f"its {name} changed, which {kind} does not do"
+    if decided and was.decision != now.decision:
+        decided_by = "" if now.decision is None else now.decision.decided_by
+        if not decided_by or decided_by not in (after.actor, after.via):
+            return f"{after.actor}, who is no planner, changed its decision"
+    if decided and lowered_role(requirements_of(was), requirements_of(now)) is not None:
+        return "its review asks for fewer than before"
     if returned:
-        if now.approvals or lowered_role(requirements_of(was), requirements_of(now)) is not None:
-            return "it went back to review with approvals, or asks for fewer than before"
+        if now.approvals:
+            return "it went back to review with approvals"
         return "" if requirements_of(now) else "it went back to review and asks for nobody's approval"
     if kind in _APPROVALS:
         return _approval_fault(was, now, after)

@@ -37,6 +37,18 @@ def missing(
     return tuple(ApprovalRequirement(role, count) for role, count in left.items())
 
 
+def raised(
+    before: Sequence[ApprovalRequirement], after: Sequence[ApprovalRequirement]
+) -> tuple[ApprovalRequirement, ...]:
+    """What asks for no less than either."""
+    old, new = by_role(before), by_role(after)
+    counts = {role: max(old.get(role, 0), new.get(role, 0)) for role in sorted(old.keys() | new.keys()) if role}
+    anybody = max(sum(old.values()), sum(new.values())) - sum(counts.values())
+    if anybody > 0:
+        counts[""] = anybody
+    return tuple(ApprovalRequirement(role, count) for role, count in counts.items())
+
+
 def lowered_role(before: Sequence[ApprovalRequirement], after: Sequence[ApprovalRequirement]) -> str | None:
     """A role of which fewer would be asked than before ("" when it is fewer people altogether); None when nothing is
     lowered."""

@@ -14,6 +14,7 @@ from store_service.domain.errors import (
     InvalidField,
     ModelApproval,
     NotApprovedByCaller,
+    PolicyDenied,
     RequirementLowered,
     ReviewerRoleMissing,
     SelfApproval,
@@ -36,7 +37,9 @@ from store_service.domain.requirements import (
     approvals_missing,
     is_broken_glass,
     is_same_person,
+    listed,
     lowered_role,
+    raised,
     requirements_of,
 )
 from store_service.domain.rules import Rules
@@ -281,6 +284,33 @@ def return_to_review(proposal: Proposal, notice: Notice, actor: Actor, now: Inst
     return returned, EventKind.PROPOSAL_RETURNED_TO_REVIEW
 
 
+def reconsider(
+    proposal: Proposal, decision: Decision, actor: Actor, now: Instant, rules: Rules, *, reason: str
+) -> tuple[Proposal, EventKind]:
+    """With what policy decides now, and asking for no less than before. PENDING again when it was APPROVED and its
+    approvals do not suffice, or policy denies it."""
+    PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.RECONSIDER)
+    decision = attributed(decision, actor, rules)
+    asked = raised(
+        requirements_of(proposal),
+        listed(decision.approval_requirements, decision.required_approvals, decision.reviewer_role),
+    )
+    several = len(asked) > 1
+    decided = proposal.evolve(
+        decision=replace(decision, approval_requirements=asked if several else ()),
+        required_approvals=sum(each.count for each in asked),
+        reviewer_role="" if several or not asked else asked[0].role,
+    )
+    denied = decision.effect is Effect.DENY
+    if proposal.state is ProposalState.APPROVED:
+        allowed = decision.effect is Effect.ALLOW and not asked
+        agreed = is_broken_glass(decided.approvals) or (bool(asked) and not approvals_missing(decided))
+        if denied or not (allowed or agreed):
+            why = reason or decision.reason or "policy decides otherwise now"
+            return return_to_review(decided, Notice("BACK_TO_REVIEW", why, now), actor, now)
+    return decided.changed(actor, now), EventKind.PROPOSAL_RECONSIDERED
+
+
 def expire(proposal: Proposal, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:
     """EXPIRED: it waited too long."""
     PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.EXPIRE)
@@ -305,9 +335,11 @@ def _require(proposal: Proposal, command: ProposalCommand, now: Instant) -> None
 
 
 def _require_reviewer(proposal: Proposal, actor: Actor, rules: Rules, expected_args_digest: str) -> None:
-    """Raises ModelApproval, SelfApproval, AlreadyApproved, ArgsDigestMismatch."""
+    """Raises ModelApproval, PolicyDenied, SelfApproval, AlreadyApproved, ArgsDigestMismatch."""
     if rules.acts_for_a_model(actor):
         raise ModelApproval(actor.via or actor.identity)
+    if proposal.decision is not None and proposal.decision.effect is Effect.DENY:
+        raise PolicyDenied(proposal.decision.rule)
     if is_same_person(actor.identity, proposal.writers):
         raise SelfApproval(actor.identity)
     if expected_args_digest and expected_args_digest != proposal.args_digest:

@@ -123,6 +123,11 @@ class Batch:
                 self._entries.append(Entry(event))
         return Answer(tuple(answered), tuple(revisions))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        return not self.events and not self.working_set.changed_governance
+
     async def flush(self, session: WriteSession) -> None:
         """Sends everything that changed. Raises what the session raises."""
         plans, proposals = self.working_set.plans, self.working_set.proposals
@@ -134,4 +139,7 @@ class Batch:
             await session.proposals.save(
                 [(proposals.get(proposal_id), proposal) for proposal_id, proposal in changed_proposals]
             )
-        await session.events.append(self._entries, self.head_before, self.head)
+        if self.working_set.changed_governance:
+            await session.governance.save(self.working_set.changed_governance)
+        if self._entries:
+            await session.events.append(self._entries, self.head_before, self.head)

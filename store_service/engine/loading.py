@@ -33,6 +33,8 @@ async def load(session: WriteSession, needs: Needs, working_set: WorkingSet) -> 
                 if transitive:
                     working_set.dependents.setdefault(dependent_id, set())
                 proposal_ids.add(dependent_id)
+    if needs.ready or needs.governance:
+        working_set.governance.update(await session.governance.digests())
     if needs.effect_keys:
         keys = sorted(needs.effect_keys)
         for effect_key, proposal_id in await session.proposals.of_effects(keys, SAME_EFFECTS_SHOWN):

@@ -278,7 +278,7 @@ class Writer:
             head = await session.begin()
             self._head = head
             applied = await self._apply(batch, head)
-            if not applied.events:
+            if applied.is_empty:
                 await session.rollback()
                 self._settle(batch)
                 return

@@ -17,6 +17,7 @@ from store_service.domain.errors import InvalidField, NumberNotExact
 from store_service.domain.instant import SECOND, Micros
 from store_service.domain.proposal import UPDATABLE_FIELDS
 from store_service.messages.decoding import (
+    decision_from_proto,
     duration_from_proto,
     failure_from_proto,
     generated_plan_from_proto,
@@ -312,6 +313,26 @@ def resolve_proposal(request: rpc.ResolveProposalRequest, actor: Actor) -> comma
         done=_DONE.get(request.resolution),
         retry=request.retry,
         result_json=json_from_struct(request.result, "result") if request.HasField("result") else None,
+    )
+
+
+def set_governance(request: rpc.SetGovernanceRequest, actor: Actor) -> commands.SetGovernance:
+    return commands.SetGovernance(actor=actor, digest=request.digest)
+
+
+def reconsider_proposals(request: rpc.ReconsiderProposalsRequest, actor: Actor) -> commands.ReconsiderProposals:
+    return commands.ReconsiderProposals(
+        actor=actor,
+        request=_key(request, request.request_id),
+        reconsiderations=tuple(
+            commands.Reconsideration(
+                proposal_id=each.id,
+                expected_version=each.expected_version,
+                decision=decision_from_proto(each.decision, f"reconsiderations[{position}].decision"),
+                reason=each.reason,
+            )
+            for position, each in enumerate(request.reconsiderations[: MAX_BATCH + 1])
+        ),
     )
 
 

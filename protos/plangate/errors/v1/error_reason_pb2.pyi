@@ -135,7 +135,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "REVIEWER_ROLE_MISSING", "domain": "plangate", "metadata": {"role": "sre"}}
     """
     ERROR_REASON_POLICY_DENIED: _ErrorReason.ValueType  # 52
-    """PERMISSION_DENIED. Policy denies what the revised proposal says.
+    """PERMISSION_DENIED. Policy denies what the proposal says: the revised one, or one that policy allowed before.
         {"reason": "POLICY_DENIED", "domain": "plangate", "metadata": {"rule": "never-delete-prod"}}
     """
     ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 53
@@ -321,7 +321,7 @@ ERROR_REASON_REVIEWER_ROLE_MISSING: ErrorReason.ValueType  # 51
     {"reason": "REVIEWER_ROLE_MISSING", "domain": "plangate", "metadata": {"role": "sre"}}
 """
 ERROR_REASON_POLICY_DENIED: ErrorReason.ValueType  # 52
-"""PERMISSION_DENIED. Policy denies what the revised proposal says.
+"""PERMISSION_DENIED. Policy denies what the proposal says: the revised one, or one that policy allowed before.
     {"reason": "POLICY_DENIED", "domain": "plangate", "metadata": {"rule": "never-delete-prod"}}
 """
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 53

@@ -1404,6 +1404,161 @@ class BreakGlassRequest(_message.Message):
 Global___BreakGlassRequest: _TypeAlias = BreakGlassRequest  # noqa: Y015
 
 @_typing.final
+class SetGovernanceRequest(_message.Message):
+    """What is in force for the calling planner."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """SHA-256 (hex) of catalogue and policy as one, as in Decision.governance_digest. At most 128 characters. Empty: nothing
+    is in force any more, and decisions count whatever they were made under.
+    """
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetGovernanceRequest: _TypeAlias = SetGovernanceRequest  # noqa: Y015
+
+@_typing.final
+class GetGovernanceRequest(_message.Message):
+    """For the caller's identity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGovernanceRequest: _TypeAlias = GetGovernanceRequest  # noqa: Y015
+
+@_typing.final
+class Governance(_message.Message):
+    """The catalogue and policy in force for one planner identity."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLANNER_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    planner: _builtins.str
+    """The planner's identity."""
+    digest: _builtins.str
+    """SHA-256 (hex) of catalogue and policy as one. Empty: none."""
+    def __init__(
+        self,
+        *,
+        planner: _builtins.str = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "planner", b"planner"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Governance: _TypeAlias = Governance  # noqa: Y015
+
+@_typing.final
+class ReconsiderProposalsRequest(_message.Message):
+    """What policy decides now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECONSIDERATIONS_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID that makes a repeated call return the first answer."""
+    @_builtins.property
+    def reconsiderations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Reconsideration]:
+        """1 to 100, each proposal once."""
+
+    def __init__(
+        self,
+        *,
+        reconsiderations: _abc.Iterable[Global___Reconsideration] | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reconsiderations", b"reconsiderations", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconsiderProposalsRequest: _TypeAlias = ReconsiderProposalsRequest  # noqa: Y015
+
+@_typing.final
+class Reconsideration(_message.Message):
+    """What policy decides now about one proposal."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Proposal id."""
+    expected_version: _builtins.int
+    """Version that was read. Required."""
+    reason: _builtins.str
+    """Why, when it goes back to review for it; the decision's reason when empty. At most 2,000 characters."""
+    @_builtins.property
+    def decision(self) -> _plan_pb2.Decision:
+        """The decision, with the governance_digest in force. Required."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        expected_version: _builtins.int = ...,
+        decision: _plan_pb2.Decision | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decision", b"decision", "expected_version", b"expected_version", "id", b"id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Reconsideration: _TypeAlias = Reconsideration  # noqa: Y015
+
+@_typing.final
+class ReconsiderProposalsResponse(_message.Message):
+    """What was recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSALS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def proposals(self) -> _containers.RepeatedCompositeFieldContainer[_proposal_pb2.Proposal]:
+        """Those that were not skipped, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        proposals: _abc.Iterable[_proposal_pb2.Proposal] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["proposals", b"proposals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconsiderProposalsResponse: _TypeAlias = ReconsiderProposalsResponse  # noqa: Y015
+
+@_typing.final
 class ListEventsRequest(_message.Message):
     """--- EventService ----------------------------------------------------------------------------------------------
 

@@ -574,6 +574,21 @@ class ProposalServiceStub:
                 request_serializer=plangate_dot_store_dot_v1_dot_store__service__pb2.BreakGlassRequest.SerializeToString,
                 response_deserializer=plangate_dot_store_dot_v1_dot_proposal__pb2.Proposal.FromString,
                 _registered_method=True)
+        self.SetGovernance = channel.unary_unary(
+                '/plangate.store.v1.ProposalService/SetGovernance',
+                request_serializer=plangate_dot_store_dot_v1_dot_store__service__pb2.SetGovernanceRequest.SerializeToString,
+                response_deserializer=plangate_dot_store_dot_v1_dot_store__service__pb2.Governance.FromString,
+                _registered_method=True)
+        self.GetGovernance = channel.unary_unary(
+                '/plangate.store.v1.ProposalService/GetGovernance',
+                request_serializer=plangate_dot_store_dot_v1_dot_store__service__pb2.GetGovernanceRequest.SerializeToString,
+                response_deserializer=plangate_dot_store_dot_v1_dot_store__service__pb2.Governance.FromString,
+                _registered_method=True)
+        self.ReconsiderProposals = channel.unary_unary(
+                '/plangate.store.v1.ProposalService/ReconsiderProposals',
+                request_serializer=plangate_dot_store_dot_v1_dot_store__service__pb2.ReconsiderProposalsRequest.SerializeToString,
+                response_deserializer=plangate_dot_store_dot_v1_dot_store__service__pb2.ReconsiderProposalsResponse.FromString,
+                _registered_method=True)
 
 
 class ProposalServiceServicer:
@@ -739,6 +754,31 @@ class ProposalServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetGovernance(self, request, context):
+        """Says which catalogue and policy are in force for the calling planner's identity. From then on, a proposal that this
+        identity decided on is handed out only if its decision carries the same digest; ReconsiderProposals gives it one. Of
+        several planners of one identity the last one that says so counts. Only the planner's identity.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetGovernance(self, request, context):
+        """Returns what SetGovernance said last for the caller's identity; an empty digest when it never did.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReconsiderProposals(self, request, context):
+        """Records what policy decides now about up to 100 proposals that are DRAFT, PENDING or APPROVED. What a review asks for is
+        raised, never lowered. APPROVED becomes PENDING when its approvals do not suffice any more, or policy denies it; while
+        it denies, a proposal cannot be approved. Entries of another version or state are skipped. Only the planner's identity.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ProposalServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -841,6 +881,21 @@ def add_ProposalServiceServicer_to_server(servicer, server):
                     servicer.BreakGlass,
                     request_deserializer=plangate_dot_store_dot_v1_dot_store__service__pb2.BreakGlassRequest.FromString,
                     response_serializer=plangate_dot_store_dot_v1_dot_proposal__pb2.Proposal.SerializeToString,
+            ),
+            'SetGovernance': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetGovernance,
+                    request_deserializer=plangate_dot_store_dot_v1_dot_store__service__pb2.SetGovernanceRequest.FromString,
+                    response_serializer=plangate_dot_store_dot_v1_dot_store__service__pb2.Governance.SerializeToString,
+            ),
+            'GetGovernance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGovernance,
+                    request_deserializer=plangate_dot_store_dot_v1_dot_store__service__pb2.GetGovernanceRequest.FromString,
+                    response_serializer=plangate_dot_store_dot_v1_dot_store__service__pb2.Governance.SerializeToString,
+            ),
+            'ReconsiderProposals': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReconsiderProposals,
+                    request_deserializer=plangate_dot_store_dot_v1_dot_store__service__pb2.ReconsiderProposalsRequest.FromString,
+                    response_serializer=plangate_dot_store_dot_v1_dot_store__service__pb2.ReconsiderProposalsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1384,6 +1439,87 @@ class ProposalService:
             '/plangate.store.v1.ProposalService/BreakGlass',
             plangate_dot_store_dot_v1_dot_store__service__pb2.BreakGlassRequest.SerializeToString,
             plangate_dot_store_dot_v1_dot_proposal__pb2.Proposal.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetGovernance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plangate.store.v1.ProposalService/SetGovernance',
+            plangate_dot_store_dot_v1_dot_store__service__pb2.SetGovernanceRequest.SerializeToString,
+            plangate_dot_store_dot_v1_dot_store__service__pb2.Governance.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGovernance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plangate.store.v1.ProposalService/GetGovernance',
+            plangate_dot_store_dot_v1_dot_store__service__pb2.GetGovernanceRequest.SerializeToString,
+            plangate_dot_store_dot_v1_dot_store__service__pb2.Governance.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReconsiderProposals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/plangate.store.v1.ProposalService/ReconsiderProposals',
+            plangate_dot_store_dot_v1_dot_store__service__pb2.ReconsiderProposalsRequest.SerializeToString,
+            plangate_dot_store_dot_v1_dot_store__service__pb2.ReconsiderProposalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

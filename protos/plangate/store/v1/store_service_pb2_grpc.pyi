@@ -279,6 +279,18 @@ class ProposalServiceStub:
     (ILLEGAL_TRANSITION, SELF_APPROVAL, MODEL_APPROVAL, ALREADY_APPROVED, ARGS_DIGEST_MISMATCH), PERMISSION_DENIED
     (ROLE_MISSING).
     """
+    SetGovernance: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.SetGovernanceRequest, _store_service_pb2.Governance]
+    """Says which catalogue and policy are in force for the calling planner's identity. From then on, a proposal that this
+    identity decided on is handed out only if its decision carries the same digest; ReconsiderProposals gives it one. Of
+    several planners of one identity the last one that says so counts. Only the planner's identity.
+    """
+    GetGovernance: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.GetGovernanceRequest, _store_service_pb2.Governance]
+    """Returns what SetGovernance said last for the caller's identity; an empty digest when it never did."""
+    ReconsiderProposals: _grpc.UnaryUnaryMultiCallable[_store_service_pb2.ReconsiderProposalsRequest, _store_service_pb2.ReconsiderProposalsResponse]
+    """Records what policy decides now about up to 100 proposals that are DRAFT, PENDING or APPROVED. What a review asks for is
+    raised, never lowered. APPROVED becomes PENDING when its approvals do not suffice any more, or policy denies it; while
+    it denies, a proposal cannot be approved. Entries of another version or state are skipped. Only the planner's identity.
+    """
 
 @_typing.type_check_only
 class ProposalServiceAsyncStub(ProposalServiceStub):
@@ -351,6 +363,18 @@ class ProposalServiceAsyncStub(ProposalServiceStub):
     expected_version and a reason are required. Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION
     (ILLEGAL_TRANSITION, SELF_APPROVAL, MODEL_APPROVAL, ALREADY_APPROVED, ARGS_DIGEST_MISMATCH), PERMISSION_DENIED
     (ROLE_MISSING).
+    """
+    SetGovernance: _aio.UnaryUnaryMultiCallable[_store_service_pb2.SetGovernanceRequest, _store_service_pb2.Governance]  # type: ignore[assignment]
+    """Says which catalogue and policy are in force for the calling planner's identity. From then on, a proposal that this
+    identity decided on is handed out only if its decision carries the same digest; ReconsiderProposals gives it one. Of
+    several planners of one identity the last one that says so counts. Only the planner's identity.
+    """
+    GetGovernance: _aio.UnaryUnaryMultiCallable[_store_service_pb2.GetGovernanceRequest, _store_service_pb2.Governance]  # type: ignore[assignment]
+    """Returns what SetGovernance said last for the caller's identity; an empty digest when it never did."""
+    ReconsiderProposals: _aio.UnaryUnaryMultiCallable[_store_service_pb2.ReconsiderProposalsRequest, _store_service_pb2.ReconsiderProposalsResponse]  # type: ignore[assignment]
+    """Records what policy decides now about up to 100 proposals that are DRAFT, PENDING or APPROVED. What a review asks for is
+    raised, never lowered. APPROVED becomes PENDING when its approvals do not suffice any more, or policy denies it; while
+    it denies, a proposal cannot be approved. Entries of another version or state are skipped. Only the planner's identity.
     """
 
 class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -541,6 +565,36 @@ class ProposalServiceServicer(metaclass=_abc_1.ABCMeta):
         expected_version and a reason are required. Errors: NOT_FOUND, ABORTED (VERSION_CONFLICT), FAILED_PRECONDITION
         (ILLEGAL_TRANSITION, SELF_APPROVAL, MODEL_APPROVAL, ALREADY_APPROVED, ARGS_DIGEST_MISMATCH), PERMISSION_DENIED
         (ROLE_MISSING).
+        """
+
+    @_abc_1.abstractmethod
+    def SetGovernance(
+        self,
+        request: _store_service_pb2.SetGovernanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_store_service_pb2.Governance, _abc.Awaitable[_store_service_pb2.Governance]]:
+        """Says which catalogue and policy are in force for the calling planner's identity. From then on, a proposal that this
+        identity decided on is handed out only if its decision carries the same digest; ReconsiderProposals gives it one. Of
+        several planners of one identity the last one that says so counts. Only the planner's identity.
+        """
+
+    @_abc_1.abstractmethod
+    def GetGovernance(
+        self,
+        request: _store_service_pb2.GetGovernanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_store_service_pb2.Governance, _abc.Awaitable[_store_service_pb2.Governance]]:
+        """Returns what SetGovernance said last for the caller's identity; an empty digest when it never did."""
+
+    @_abc_1.abstractmethod
+    def ReconsiderProposals(
+        self,
+        request: _store_service_pb2.ReconsiderProposalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_store_service_pb2.ReconsiderProposalsResponse, _abc.Awaitable[_store_service_pb2.ReconsiderProposalsResponse]]:
+        """Records what policy decides now about up to 100 proposals that are DRAFT, PENDING or APPROVED. What a review asks for is
+        raised, never lowered. APPROVED becomes PENDING when its approvals do not suffice any more, or policy denies it; while
+        it denies, a proposal cannot be approved. Entries of another version or state are skipped. Only the planner's identity.
         """
 
 def add_ProposalServiceServicer_to_server(servicer: ProposalServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

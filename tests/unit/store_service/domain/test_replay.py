@@ -1,0 +1,31 @@
+"""Every kind of entry has its rule, and docs/verify_log.py has the same ones."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from store_service.domain.events import EventKind
+from store_service.domain.proposal import ProposalState
+from store_service.domain.replay import outcomes_of
+
+STEPS: dict[str, str] = runpy.run_path(str(Path(__file__).parents[4] / "docs" / "verify_log.py"))["STEPS"]
+KINDS = [kind for kind in EventKind if kind.value.startswith("proposal.")]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_standalone_verifier_has_the_same_steps(kind: EventKind) -> None:
+    name = kind.value.removeprefix("proposal.")
+    found = {
+        f"{'new' if before is None else before.value}>{after.value}"
+        for before in (None, *ProposalState)
+        for after in outcomes_of(kind.value, before)
+    }
+    assert found, "no rule allows it"
+    assert found == set(STEPS[name].split())
+
+
+def test_the_standalone_verifier_knows_no_other_kinds() -> None:
+    assert {f"proposal.{name}" for name in STEPS} == {kind.value for kind in KINDS}

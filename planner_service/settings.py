@@ -111,7 +111,7 @@ class PlannerSettings(ServerSettings):
 
     model_attempts: int = Field(default=3, ge=1, le=10)
     """Calls to a model for one plan, unless the request says otherwise."""
-    model_token_budget: int = Field(default=100_000, ge=0)
+    model_token_budget: int = Field(default=300_000, ge=0)
     """Input plus output tokens for one plan, unless the request says otherwise. 0: no limit."""
     plan_timeout_seconds: float = Field(default=300.0, gt=0)
     """The longest that planning may take, also when a caller would wait longer."""

@@ -27,7 +27,8 @@ def description_of(job: JobLike, catalogue: Catalogue) -> str:
     What a screen would not show as itself, such as a character that turns the reading direction, is an escape.
     """
     action = catalogue.find(job.action_name)
-    sentence = action.description.split("\n", 1)[0].split(". ", 1)[0].rstrip(".") if action else job.action_name
+    described = action.description if action else ""
+    sentence = described.split("\n", 1)[0].split(". ", 1)[0].rstrip(".") or job.action_name
     arguments = ", ".join(f"{visible(name)}={_shown(value)}" for name, value in job.action_args.items())
     text = f"{sentence} ({arguments})" if arguments else sentence
     return truncate(text, MAX_DESCRIPTION_CHARACTERS)

@@ -33,7 +33,9 @@ def catalogue_text(actions: Sequence[Action]) -> str:
 
 
 def action_text(action: Action) -> str:
-    """The lines of one action."""
+    """The lines of one action; its name alone when it has no description."""
+    if not action.description:
+        return action.name
     lines = [f"{action.name}: {clipped(action.description, _MAX_DESCRIPTION)}"]
     lines.extend(islice(_ArgumentLines(action.parameters).of(action.parameters, 1), _MAX_LINES))
     return "\n".join(lines)
@@ -63,6 +65,11 @@ def brief(action: Action) -> Action:
         description=clipped(action.description.split("\n", 1)[0], _MAX_BRIEF_DESCRIPTION),
         parameters=reader.without_words(action.parameters, required_only=True),
     )
+
+
+def named(action: Action) -> Action:
+    """The action as it is shown by its name alone: without its description, and with its required arguments."""
+    return dataclasses.replace(brief(action), description="")
 
 
 class _SchemaReader:

@@ -64,7 +64,9 @@ def request_text(prompt: str, context: Mapping[str, Any]) -> str:
 @lru_cache(maxsize=32)
 def _preamble(catalogue: Catalogue) -> tuple[Message, ...]:
     messages = [{"role": "system", "content": f"{_RULES}{catalogue_text(catalogue.actions)}\n{_REFUSAL}"}]
-    for request, answer in _examples(catalogue.actions):
+    # An action that is shown by its name alone says too little to be asked for.
+    described = [action for action in catalogue.actions if action.description]
+    for request, answer in _examples(described or catalogue.actions):
         messages.append({"role": "user", "content": request})
         messages.append({"role": "assistant", "content": answer})
     return tuple(messages)

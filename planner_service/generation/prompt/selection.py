@@ -1,11 +1,11 @@
 """Which actions of a large catalogue a model is shown, and how much of each.
 
 A catalogue that fits is shown whole: then the opening of every prompt is the same, and caches hit. From a larger one
-the actions that share most words with the request, rare words counting most, are shown whole while half of the room
-lasts; the others follow shortened, in the same order, while the rest lasts. Where all fit shortened, all are shown.
+the actions that share most words with the request, rare words counting most, are shown whole; the others shortened to
+their first words and required arguments, or to their names, as the room allows.
 
-This is plain word matching: in a catalogue of hundreds, descriptions should hold the words that people use. What is
-shown shortened may be the right action all the same, where a request is in another language than the catalogue.
+This is plain word matching: in a catalogue of hundreds, descriptions should hold the words that people use. Where a
+request is in another language than the catalogue, the right action is among those that are shown shortened.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from functools import lru_cache
 from typing import Any
 
 from plangate_core.catalogue.catalogue import Action, Catalogue
-from planner_service.generation.prompt.catalogue_text import action_text, brief, without_descriptions
+from planner_service.generation.prompt.catalogue_text import action_text, brief, named, without_descriptions
 from planner_service.generation.settings import CatalogueRoom
 from planner_service.wording.words import stems
 
 _NAME_WEIGHT = 2.0
 _CUTS_KEPT = 32
 
-_LEVELS: tuple[Callable[[Action], Action], ...] = (lambda action: action, without_descriptions, brief)
-_WHOLE, _WITHOUT_DESCRIPTIONS, _BRIEF = range(len(_LEVELS))
+_LEVELS: tuple[Callable[[Action], Action], ...] = (lambda action: action, without_descriptions, brief, named)
+_WHOLE, _WITHOUT_DESCRIPTIONS, _BRIEF, _NAMED = range(len(_LEVELS))
 
 
 def shown_actions(catalogue: Catalogue, prompt: str, context: Mapping[str, Any], room: CatalogueRoom) -> Catalogue:
@@ -52,33 +52,47 @@ def catalogue_characters(catalogue: Catalogue) -> int:
 
 def _chosen(catalogue: Catalogue, prompt: str, context: Mapping[str, Any], room: int) -> list[tuple[int, int]]:
     """Positions of the actions that are shown, in the order of the catalogue, each with its level."""
-    sizes = _sizes(catalogue)
-    ranked = _ranked(catalogue, prompt, context)
-    levels: dict[int, int] = {}
-    briefly = sum(sizes[_BRIEF])
-    # Where all can be shown shortened, all are.
-    share = room - briefly if briefly <= 3 * room // 4 else room // 2
-    left = share
-    for index in ranked:
-        # Of what fits best more is shown, but never so much that little else is.
-        level = next((level for level in (_WHOLE, _WITHOUT_DESCRIPTIONS) if sizes[level][index] <= left), None)
-        if level is None:
-            break
-        levels[index] = level
-        left -= sizes[level][index]
-    left += room - share
-    for index in ranked:
-        if index not in levels and sizes[_BRIEF][index] <= left:
-            levels[index] = _BRIEF
-            left -= sizes[_BRIEF][index]
-    for index in ranked:
-        # What room is left, when all are shown.
-        for level in (_WHOLE, _WITHOUT_DESCRIPTIONS):
-            more = sizes[level][index] - sizes[levels[index]][index] if index in levels else left + 1
-            if level < levels.get(index, 0) and more <= left:
-                levels[index] = level
-                left -= more
-    return sorted(levels.items())
+    cut = _Cut(_sizes(catalogue), _ranked(catalogue, prompt, context), room)
+    if cut.all_at(_BRIEF) <= 3 * room // 4:
+        cut.raise_to(_BRIEF, room)
+    elif cut.all_at(_NAMED) <= room // 2:
+        cut.raise_to(_NAMED, room)
+        cut.raise_to(_WHOLE, cut.left // 2)
+    else:
+        cut.raise_to(_WHOLE, room // 2)
+        cut.raise_to(_BRIEF, cut.left // 2)
+        cut.raise_to(_NAMED, cut.left)
+    cut.raise_to(_WHOLE, cut.left)
+    cut.raise_to(_BRIEF, cut.left)
+    return sorted(cut.levels.items())
+
+
+class _Cut:
+    """Which actions are shown at which level, and the characters that are `left`."""
+
+    def __init__(self, sizes: Sequence[Sequence[int]], ranked: Sequence[int], room: int) -> None:
+        self._sizes = sizes
+        self._ranked = ranked
+        self.left = room
+        self.levels: dict[int, int] = {}
+
+    def all_at(self, level: int) -> int:
+        """Characters of all actions at a level."""
+        return sum(self._sizes[level])
+
+    def raise_to(self, level: int, share: int) -> None:
+        """Show actions at a level, or the next one that fits, those that fit the request best first, within a share."""
+        for index in self._ranked:
+            present = self.levels.get(index, len(_LEVELS))
+            shown = self._sizes[present][index] if index in self.levels else 0
+            # Of a large one the descriptions are left out before it is.
+            for richer in range(level, min(present, _BRIEF if level == _WHOLE else level + 1)):
+                more = self._sizes[richer][index] - shown
+                if more <= share:
+                    self.levels[index] = richer
+                    share -= more
+                    self.left -= more
+                    break
 
 
 def _ranked(catalogue: Catalogue, prompt: str, context: Mapping[str, Any]) -> list[int]:

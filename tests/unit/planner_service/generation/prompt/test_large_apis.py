@@ -47,10 +47,10 @@ def test_hosted_models_are_shown_the_right_action(name: str, wanted: str, prompt
 
 @pytest.mark.parametrize(("name", "wanted", "prompt"), [each for each in REQUESTS if each[2].isascii()])
 def test_a_small_model_is_shown_it_when_the_request_has_its_words(name: str, wanted: str, prompt: str) -> None:
-    whole = catalogue(name)
-    shown = shown_actions(whole, prompt, {}, CPU_ROOM)
-    assert shown.find(wanted) is not None
-    assert len(shown.actions) < len(whole.actions)
+    shown = shown_actions(catalogue(name), prompt, {}, CPU_ROOM)
+    found = shown.find(wanted)
+    assert found is not None
+    assert found.description
     assert len(catalogue_text(shown.actions)) <= CPU_ROOM.cut_characters
 
 
@@ -58,4 +58,11 @@ def test_names_in_a_request_count_in_any_language() -> None:
     shown = shown_actions(
         catalogue("host"), "octo/helloに「起動時にクラッシュする」というissueを作成して", {}, CPU_ROOM
     )
-    assert {"create_issue", "update_issue", "list_issues"} <= {action.name for action in shown.actions}
+    described = {action.name for action in shown.actions if action.description}
+    assert {"create_issue", "update_issue", "list_issues"} <= described
+
+
+@pytest.mark.parametrize("prompt", [each[2] for each in REQUESTS if each[0] == "host"])
+def test_a_small_model_sees_the_names_of_a_hundred_tools(prompt: str) -> None:
+    shown = shown_actions(catalogue("host"), prompt, {}, CPU_ROOM)
+    assert len(shown.actions) == 117

@@ -48,8 +48,8 @@ def test_of_a_large_one_the_likeliest_are_shown_in_its_own_order() -> None:
 
 def test_digests_name_the_selection_and_the_same_is_made_once() -> None:
     large = catalogue(500)
-    first, again = shown_actions(large, "restart", {}, CPU_ROOM), shown_actions(large, "restart", {}, CPU_ROOM)
-    other = shown_actions(large, "water", {}, CPU_ROOM)
+    first, again = (shown_actions(large, "handle matter 400", {}, CPU_ROOM) for _ in range(2))
+    other = shown_actions(large, "handle matter 401", {}, CPU_ROOM)
     assert first is again
     assert len({large.digest, first.digest, other.digest}) == 3
 
@@ -86,11 +86,11 @@ def test_an_action_that_is_too_large_is_shown_shortened(prompt: str) -> None:
     assert [error.path for error in shown.check_args(shown.actions[0], {"option_90": 1})[1]] == ["option_90", "name"]
 
 
-def test_the_best_of_many_are_whole_and_the_others_shortened_or_left_out() -> None:
+def many_actions() -> Catalogue:
     argument = {"type": "string", "description": "Which one of them it is about. " * 8}
     verbs = ("create", "delete", "list", "rename", "archive")
     things = ("branch", "issue", "label", "milestone", "release", "secret", "webhook", "team", "gist", "project") * 2
-    many = read(
+    return read(
         [
             {
                 "name": f"{verb}_{thing}_{number}",
@@ -101,15 +101,36 @@ def test_the_best_of_many_are_whole_and_the_others_shortened_or_left_out() -> No
             for verb in verbs
         ]
     )
-    room = CatalogueRoom(12_000, 12_000)
-    shown = shown_actions(many, "rename the milestone v2 of octo/hello", {}, room)
-    by_name = {action.name: action for action in shown.actions}
-    assert by_name["rename_milestone_3"] is many.find("rename_milestone_3")
-    assert len(by_name) < len(many.actions)
-    shortened = [action for action in shown.actions if action is not many.find(action.name)]
-    assert len(shortened) > len(shown.actions) / 2
+
+
+@pytest.mark.parametrize(
+    ("characters", "whole", "described", "shown"),
+    [(30_000, 10, 100, 100), (12_000, 5, 15, 100), (6_000, 3, 7, 100), (3_000, 1, 1, 50)],
+)
+def test_the_best_are_whole_and_the_others_shortened(characters: int, whole: int, described: int, shown: int) -> None:
+    many, room = many_actions(), CatalogueRoom(characters, characters)
+    chosen = shown_actions(many, "rename the milestone v2 of octo/hello", {}, room)
+    assert chosen.find("rename_milestone_3") is many.find("rename_milestone_3")
+    assert len(catalogue_text(chosen.actions)) <= characters
+    assert 0.9 * characters < len(catalogue_text(chosen.actions))
+    assert sum(action is many.find(action.name) for action in chosen.actions) >= whole
+    assert sum(bool(action.description) for action in chosen.actions) >= described
+    assert len(chosen.actions) >= shown
+    shortened = [action for action in chosen.actions if action is not many.find(action.name)]
     assert all("Which one" not in action_text(action) for action in shortened)
-    assert 0.8 * room.cut_characters < len(catalogue_text(shown.actions)) <= room.cut_characters
+
+
+def test_an_action_that_is_shown_by_its_name_may_be_answered_with() -> None:
+    many = many_actions()
+    chosen = shown_actions(many, "rename the milestone", {}, CatalogueRoom(6_000, 6_000))
+    by_name = next(action for action in chosen.actions if not action.description)
+    assert action_text(by_name) == by_name.name
+    thing = by_name.name.split("_")[1]
+    assert list(by_name.parameters["properties"]) == [thing]
+    assert chosen.check_args(by_name, {thing: "x", "note": "y"})[1] == []
+    # Examples are made of actions that say what they are for.
+    examples = [message["content"] for message in build_messages("x", {}, chosen) if message["role"] == "assistant"]
+    assert not any(f'"{by_name.name}"' in example for example in examples)
 
 
 @pytest.mark.parametrize(

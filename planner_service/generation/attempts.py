@@ -64,8 +64,8 @@ class Attempt:
 class GenerationReport:
     """How a plan was generated: enough to judge it, to reproduce it, and to see why a model failed.
 
-    actions_shown: of actions_in_catalogue, to the model of the last attempt, some of them shortened; 0 when no model
-    was asked. policy_digest and cached are not known to the generator: whoever governs the plan sets them with
+    actions_shown: of actions_in_catalogue, to the model of the last attempt, actions_shortened of them shortened;
+    0 when no model was asked. policy_digest and cached are not known to the generator: the caller sets them with
     ``dataclasses.replace``.
     """
 
@@ -78,6 +78,7 @@ class GenerationReport:
     cached: bool = False
     actions_shown: int = 0
     actions_in_catalogue: int = 0
+    actions_shortened: int = 0
 
     @property
     def input_tokens(self) -> int:

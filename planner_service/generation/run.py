@@ -80,8 +80,9 @@ class GenerationRun:
             model=self._model,
             prompt_template_version=TEMPLATE_VERSION,
             catalogue_digest=self._request.catalogue.digest,
-            actions_shown=len(self._form.catalogue.actions),
+            actions_shown=len(self._shown.actions),
             actions_in_catalogue=len(self._request.catalogue.actions),
+            actions_shortened=self._shortened(),
             attempts=tuple(self._attempts),
             duration_seconds=self._loop.time() - self._started,
         )
@@ -195,12 +196,17 @@ class GenerationRun:
         self._form = self._context.form(request.catalogue, self._shown)
         self._opening: Messages = build_messages(request.prompt, request.context, self._shown)
 
+    def _shortened(self) -> int:
+        """How many of the actions that the model was shown are not shown whole."""
+        find = self._request.catalogue.find
+        return sum(action is not find(action.name) for action in self._shown.actions)
+
     def _with_note(self, draft: PlanDraft) -> PlanDraft:
         """The draft, whose refusal says how much of the catalogue the model saw, if not all of it."""
-        shown, known = len(self._form.catalogue.actions), len(self._request.catalogue.actions)
-        if not draft.no_action_reason or self._form.catalogue is self._request.catalogue:
+        shown, known = len(self._shown.actions), len(self._request.catalogue.actions)
+        if not draft.no_action_reason or self._shown is self._request.catalogue:
             return draft
-        note = f"{shown} of {known} actions were shown to the model, those that fit the request best"
+        note = f"{shown} of {known} actions were shown to the model, {self._shortened()} of them shortened"
         return replace(draft, no_action_reason=f"{draft.no_action_reason} ({note})")
 
     def _messages(self) -> Messages:

@@ -148,6 +148,7 @@ def report_to_proto(report: GenerationReport) -> plan_pb2.GenerationReport:
         output_tokens=report.output_tokens,
         actions_shown=report.actions_shown,
         actions_in_catalogue=report.actions_in_catalogue,
+        actions_shortened=report.actions_shortened,
         duration=duration_to_proto(timedelta(seconds=report.duration_seconds)) if report.attempts else None,
     )
 

@@ -612,6 +612,7 @@ class GenerationReport(_message.Message):
     DURATION_FIELD_NUMBER: _builtins.int
     ACTIONS_SHOWN_FIELD_NUMBER: _builtins.int
     ACTIONS_IN_CATALOGUE_FIELD_NUMBER: _builtins.int
+    ACTIONS_SHORTENED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Provider string of the model that gave the last attempt."""
     prompt_template_version: _builtins.str
@@ -627,11 +628,13 @@ class GenerationReport(_message.Message):
     output_tokens: _builtins.int
     """Sum over all attempts."""
     actions_shown: _builtins.int
-    """How many of the catalogue's actions the model of the last attempt was shown, some of them shortened: those that fit
+    """How many of the catalogue's actions the model of the last attempt was shown: those that fit
     the request best, where the whole catalogue is more than the model reads. 0 when no model was called.
     """
     actions_in_catalogue: _builtins.int
     """How many actions the catalogue had."""
+    actions_shortened: _builtins.int
+    """How many of those shown were shortened: to their first words and required arguments, or to their names."""
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
         """Every call to a model, in order, successful or not."""
@@ -654,10 +657,11 @@ class GenerationReport(_message.Message):
         duration: _duration_pb2.Duration | None = ...,
         actions_shown: _builtins.int = ...,
         actions_in_catalogue: _builtins.int = ...,
+        actions_shortened: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions_in_catalogue", b"actions_in_catalogue", "actions_shown", b"actions_shown", "attempts", b"attempts", "cached", b"cached", "catalogue_digest", b"catalogue_digest", "duration", b"duration", "input_tokens", b"input_tokens", "model", b"model", "output_tokens", b"output_tokens", "policy_digest", b"policy_digest", "prompt_template_version", b"prompt_template_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions_in_catalogue", b"actions_in_catalogue", "actions_shortened", b"actions_shortened", "actions_shown", b"actions_shown", "attempts", b"attempts", "cached", b"cached", "catalogue_digest", b"catalogue_digest", "duration", b"duration", "input_tokens", b"input_tokens", "model", b"model", "output_tokens", b"output_tokens", "policy_digest", b"policy_digest", "prompt_template_version", b"prompt_template_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,22 +31,24 @@ def large_catalogue() -> Catalogue:
 @pytest.mark.asyncio
 async def test_the_report_and_a_refusal_say_how_much_was_shown() -> None:
     catalogue = large_catalogue()
-    async with ModelServer(default=says(REFUSAL)) as server, Bench(server, catalogue_characters=8_000) as bench:
+    async with ModelServer(default=says(REFUSAL)) as server, Bench(server, catalogue_characters=3_000) as bench:
         result = await bench.generator.generate(bench.request(catalogue=catalogue))
         whole = await bench.generator.generate(bench.request())
-    shown = result.report.actions_shown
+    shown, shortened = result.report.actions_shown, result.report.actions_shortened
     assert 20 < shown < 202
+    assert 10 < shortened < shown
     assert result.report.actions_in_catalogue == 202
     assert result.draft.no_action_reason == (
-        f"Nothing fits. ({shown} of 202 actions were shown to the model, those that fit the request best)"
+        f"Nothing fits. ({shown} of 202 actions were shown to the model, {shortened} of them shortened)"
     )
     assert whole.draft.no_action_reason == "Nothing fits."
-    assert (whole.report.actions_shown, whole.report.actions_in_catalogue) == (2, 2)
+    report = whole.report
+    assert (report.actions_shown, report.actions_in_catalogue, report.actions_shortened) == (2, 2, 0)
 
 
 @pytest.mark.asyncio
 async def test_what_fits_the_request_is_among_what_is_shown() -> None:
-    async with ModelServer(default=says(PLAN)) as server, Bench(server, catalogue_characters=8_000) as bench:
+    async with ModelServer(default=says(PLAN)) as server, Bench(server, catalogue_characters=3_000) as bench:
         asked = bench.request(
             catalogue=large_catalogue(), prompt="measure the disk use of /var/log, delete file old.log"
         )
@@ -55,7 +57,7 @@ async def test_what_fits_the_request_is_among_what_is_shown() -> None:
     assert result.draft.no_action_reason == ""
     system = server.requests[0].messages[0]["content"]
     assert "delete_file: Delete one file for good.\n  - path (string, required)" in system
-    assert len(system) < 10_000
+    assert len(system) < 5_000
 
 
 @pytest.mark.asyncio
@@ -71,4 +73,4 @@ async def test_each_model_is_shown_what_it_reads() -> None:
     assert first > 30_000
     assert second < 8_000
     assert result.report.model == "embedded"
-    assert result.report.actions_shown < result.report.actions_in_catalogue == 202
+    assert 0 < result.report.actions_shortened < result.report.actions_shown <= 202

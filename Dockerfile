@@ -18,7 +18,7 @@ RUN apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends libgomp1 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin plangate \
- && install -d -o plangate -g plangate /data /etc/plangate /credentials /servers /planner
+ && install -d -o plangate -g plangate /data /etc/plangate /credentials /servers /planner /executor /work
 COPY --from=build /opt/plangate /opt/plangate
 COPY examples/ops/catalogue.yaml examples/ops/policy.yaml /etc/plangate/
 ENV PATH=/opt/plangate/bin:$PATH \

@@ -21,7 +21,7 @@ help: ## list the targets
 
 # uv takes seconds where it finds the packages; pip, with its own settings, takes a minute or two.
 define install
-@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "plangate needs Python 3.11 to 3.13, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.12 ...")'
+@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 14) else "plangate needs Python 3.11 to 3.14, and $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=/path/to/python3.12 ...")'
 @test -x $(BIN)/python || { echo "making the environment in $(VENV) (once)"; $(PYTHON) -m venv $(VENV); }
 @echo "installing what $(2) needs (once)"
 @$(BIN)/python -m pip install -qq --disable-pip-version-check uv 2>/dev/null \

@@ -14,8 +14,7 @@ from plangate_core.rpc.channel import ChannelRefused
 from plangate_core.rpc.settings import SettingsRefused, read_settings
 from plangate_core.rpc.telemetry import configure_logging
 from plangate_inbox.notifications.notify_file import NotifyFileInvalid
-from plangate_inbox.notifications.position import PositionsTaken
-from plangate_inbox.notifications.service import NotificationsRefused
+from plangate_inbox.notifications.position import NotificationsRefused
 from plangate_inbox.server import StartRefused, serve
 from plangate_inbox.settings import InboxSettings
 
@@ -29,7 +28,7 @@ def main() -> int:
         asyncio.run(serve(settings))
     except (SettingsRefused, VariableMisspelt) as refused:
         return _refuse(str(refused), status=2)
-    except (StartRefused, NotificationsRefused, PositionsTaken, ChannelRefused, OutputRefused) as refused:
+    except (StartRefused, NotificationsRefused, ChannelRefused, OutputRefused) as refused:
         return _refuse(str(refused))
     except NotifyFileInvalid as invalid:
         for line in invalid.lines():

@@ -18,8 +18,6 @@ from plangate_core.process.standard_output import written
 from plangate_core.rpc.address import split_host_port
 from plangate_core.rpc.channel import open_channel
 from plangate_inbox.app import build_app
-from plangate_inbox.notifications.notify_file import load_notify_file
-from plangate_inbox.notifications.service import notifying
 from plangate_inbox.settings import InboxSettings
 
 _log = structlog.get_logger("inbox")
@@ -68,6 +66,10 @@ async def _notifications(settings: InboxSettings, url: str) -> AsyncIterator[Non
     if settings.notify_file is None:
         yield
         return
+    # Its HTTP client takes a while to load.
+    from plangate_inbox.notifications.notify_file import load_notify_file
+    from plangate_inbox.notifications.service import notifying
+
     form = load_notify_file(settings.notify_file)
     reach = settings.reach.model_copy(update={"token": settings.token, "token_file": settings.token_file})
     channel = open_channel(settings.store_target, reach, actor=settings.actor or "notifier")

@@ -12,4 +12,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 settings.register_profile("plangate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("plangate")
 
-pytest_plugins = ["tests.support.databases", "tests.support.serverless_store"]
+pytest_plugins = [
+    "tests.support.databases",
+    "tests.support.serverless_store",
+    "tests.support.browser",
+    "tests.support.support_desk",
+]

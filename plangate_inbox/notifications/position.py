@@ -10,7 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-class PositionsTaken(Exception):
+class NotificationsRefused(Exception):
+    """Notifications cannot be delivered; the message says why, on one line."""
+
+
+class PositionsTaken(NotificationsRefused):
     """Another process delivers from the same directory; the message says which directory."""
 
 

@@ -14,11 +14,7 @@ from plangate_client.client import StoreClient
 from plangate_inbox.notifications.channels import channel_of
 from plangate_inbox.notifications.delivery import Delivery, Rules
 from plangate_inbox.notifications.notify_file import NotifyForm
-from plangate_inbox.notifications.position import Position, locked
-
-
-class NotificationsRefused(Exception):
-    """Notifications cannot be delivered; the message says why, on one line."""
+from plangate_inbox.notifications.position import NotificationsRefused, Position, locked
 
 
 @contextlib.asynccontextmanager
@@ -28,7 +24,7 @@ async def notifying(form: NotifyForm, directory: Path, store: StoreClient, url: 
     :param directory: holds the receivers' positions; one process at a time.
     :param url: the review page's, for links; empty: without links.
 
-    Raises NotificationsRefused, PositionsTaken.
+    Raises NotificationsRefused (PositionsTaken).
     """
     rules = Rules(url.rstrip("/"), timedelta(seconds=form.before_expiry_seconds), form.give_up_seconds)
     with locked(directory):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest_asyncio
 from google.protobuf.struct_pb2 import Struct
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
@@ -155,6 +156,8 @@ async def open_desk(
             "plangate_inbox",
             {
                 "PLANGATE_INBOX_LISTEN": "127.0.0.1:0",
+                # The servers share the test's event loop, which the first plan keeps busy with imports.
+                "PLANGATE_TIMEOUT_SECONDS": "60",
                 "PLANGATE_STORE_TARGET": house.store_server.address,
                 "PLANGATE_PLANNER_TARGET": house.planners[0].grpc.address,
                 **(environment or {}),
@@ -166,6 +169,13 @@ async def open_desk(
             yield Desk(house, page)
         finally:
             assert await page.stop() == 0, page.log()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
+    """A desk whose planner takes requests from its queue."""
+    async with open_desk(tmp_path, kernel_concurrency=1) as running:
+        yield running
 
 
 def write_tokens(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TypeAlias
 
 from plangate.plan.v1 import plan_pb2
@@ -40,7 +41,9 @@ def decisive_facts(proposal: proposal_pb2.Proposal) -> Facts:
         "assumed": list(proposal.assumed),
         "notices": [f"{notice.reason}: {notice.message}" for notice in proposal.notices],
         "labels": dict(sorted(proposal.labels.items())),
-        "expire_time": proposal.expire_time.ToJsonString() if proposal.HasField("expire_time") else None,
+        "expire_time": proposal.expire_time.ToDatetime(tzinfo=UTC).strftime("%Y-%m-%d %H:%M UTC")
+        if proposal.HasField("expire_time")
+        else None,
         "decision": plan_pb2.Effect.Name(proposal.decision.effect),
         "decision.rule": proposal.decision.rule,
         "decision.reason": proposal.decision.reason,

@@ -61,9 +61,8 @@ async def test_hostile_texts_are_shown_as_what_they_are(desk: Desk, browser: Bro
 
 
 async def test_a_revision_keeps_characters_that_do_not_show(desk: Desk, browser: Browser) -> None:
-    [refund] = await desk.submit(
-        job("refund_order", order_id="4711", amount=20, reason=f"{ALIKE} {TURNED} \u4e2d\u6587")
-    )
+    reason = f"{ALIKE} {TURNED} \u4e2d\u6587"
+    [refund] = await desk.submit(job("refund_order", order_id="4711", amount=20, reason=reason))
     lea = await browser.person(desk.url, "lea", "support-lead")
     await lea.goto(f"{desk.url}/proposals/{refund.id}/revise")
     editor = lea.get_by_label("Arguments as JSON")

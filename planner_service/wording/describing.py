@@ -29,7 +29,11 @@ def description_of(job: JobLike, catalogue: Catalogue) -> str:
     action = catalogue.find(job.action_name)
     described = action.description if action else ""
     sentence = described.split("\n", 1)[0].split(". ", 1)[0].rstrip(".") or job.action_name
-    arguments = ", ".join(f"{visible(name)}={_shown(value)}" for name, value in job.action_args.items())
+    # In one order, however the arguments came: the description of a revised proposal is known by it.
+    properties = action.parameters.get("properties") if action else None
+    declared = [*properties] if isinstance(properties, Mapping) else []
+    names = [*(name for name in declared if name in job.action_args), *sorted(job.action_args.keys() - declared)]
+    arguments = ", ".join(f"{visible(name)}={_shown(job.action_args[name])}" for name in names)
     text = f"{sentence} ({arguments})" if arguments else sentence
     return truncate(text, MAX_DESCRIPTION_CHARACTERS)
 

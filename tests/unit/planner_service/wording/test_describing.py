@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from plangate_core.catalogue.catalogue import parse_catalogue
@@ -38,3 +40,14 @@ def test_what_a_screen_would_not_show_as_itself_is_an_escape(path: str, shown: s
 def test_values_within_values_are_escaped_too() -> None:
     job = JobDraft("delete_file", {"path": {"a": ["\u202e"]}})
     assert description_of(job, CATALOGUE) == 'Delete one file (path={"a": ["\\u202e"]})'
+
+
+@pytest.mark.parametrize("names", list(itertools.permutations(["replicas", "service", "zone", "area"])))
+def test_arguments_stand_in_one_order_however_they_came(names: tuple[str, ...]) -> None:
+    catalogue = parse_catalogue(
+        "version: 1\nactions: [{name: scale, description: Scale., policy: allow, "
+        "parameters: {properties: {service: {type: string}, replicas: {type: string}}}}]"
+    )
+    args = {name: name for name in names}
+    described = description_of(JobDraft("scale", args), catalogue)
+    assert described == "Scale (service=service, replicas=replicas, area=area, zone=zone)"

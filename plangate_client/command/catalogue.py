@@ -76,11 +76,11 @@ def import_(
     else:
         _write(output, draft.text, force=force)
     out = remarks()
-    told = [*draft.notes, *(f"check: {warning}" for warning in draft.warnings)]
-    for note in told[:MAX_NOTES_SHOWN]:
+    notes = [*draft.notes, *(f"check: {warning}" for warning in draft.warnings)]
+    for note in notes[:MAX_NOTES_SHOWN]:
         out.print(f"! {visible(note)}", soft_wrap=True)
-    if len(told) > MAX_NOTES_SHOWN:
-        out.print(f"! and {len(told) - MAX_NOTES_SHOWN} notes more")
+    if len(notes) > MAX_NOTES_SHOWN:
+        out.print(f"! and {len(notes) - MAX_NOTES_SHOWN} notes more")
     where = f" in {output}" if output else ""
     out.print(
         f"{draft.actions} actions{where}. None may run yet: write a policy, then `plangate check`.", soft_wrap=True

@@ -79,11 +79,11 @@ class _Rewriter:
 
     def _rewrite_exclusive(self, schema: dict[str, Any], path: JsonPath) -> None:
         for exclusive, inclusive in _EXCLUSIVE:
-            said = schema.get(exclusive)
-            if not isinstance(said, bool):
+            written = schema.get(exclusive)
+            if not isinstance(written, bool):
                 continue
             del schema[exclusive]
-            if not said:
+            if not written:
                 continue
             if inclusive in schema:
                 schema[exclusive] = bound = schema.pop(inclusive)
@@ -93,11 +93,11 @@ class _Rewriter:
             self._result.notes.append(((*path, exclusive), note))
 
     def _rewrite_nullable(self, schema: dict[str, Any], path: JsonPath) -> dict[str, Any]:
-        said = schema.get("nullable")
-        if not isinstance(said, bool):
+        written = schema.get("nullable")
+        if not isinstance(written, bool):
             return schema
         del schema["nullable"]
-        if not said:
+        if not written:
             return schema
         self._result.notes.append(((*path, "nullable"), "read as OpenAPI 3.0 means it: null is accepted"))
         plain = not {"$ref", "allOf", "anyOf", "oneOf", "not", "const"} & schema.keys()

@@ -1,4 +1,4 @@
-"""What is odd in a schema that JSON Schema itself takes: keywords nobody knows, and what no value can meet."""
+"""What is odd in a schema that JSON Schema itself takes: keywords that do not exist, and what no value can meet."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _undeclared(schema: dict[str, Any], path: JsonPath) -> Iterator[tuple[JsonPa
         if isinstance(name, str) and name not in properties:
             close = difflib.get_close_matches(name, properties, n=1, cutoff=0.75)
             hint = f"; did you mean {close[0]}?" if close else ""
-            effect = "nothing can ever be valid" if closed else "nobody describes it"
+            effect = "no arguments are ever valid" if closed else "it has no description"
             yield (*path, "required", index), f"{name} is required, but not declared under properties: {effect}{hint}"
 
 

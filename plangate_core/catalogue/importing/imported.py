@@ -92,9 +92,9 @@ class Imported:
         try:
             checked = ArgumentSchema(closed(schema))
         except SchemaRefused:
-            for depth in (6, 4, 3, 2):
-                reduced = shallow(schema, depth)
+            for depth in (6, 4, 3, 2, 1):
                 try:
+                    reduced = shallow(schema, depth)
                     checked = ArgumentSchema(closed(reduced))
                 except SchemaRefused:
                     continue

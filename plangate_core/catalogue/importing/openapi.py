@@ -97,7 +97,7 @@ class _Operation:
             self._add_body({"content": {"application/json": parameter}, **parameter})
             return
         if place == "cookie" or (place == "header" and name.lower() in ("authorization", "accept", "content-type")):
-            self._changes.add(f"the {place} {name} is no argument: whoever carries the action out sends it", "")
+            self._changes.add(f"the {place} {name} is no argument: the executor or worker sends it", "")
             return
         schema = parameter.get("schema")
         if not isinstance(schema, Mapping):

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from plangate_core.catalogue.json_pointer import pointer, resolve
-from plangate_core.catalogue.schema_bounds import JsonPath, pattern_is_usable, subschemas
+from plangate_core.catalogue.schema_bounds import (
+    MAX_SUBSCHEMAS,
+    JsonPath,
+    SchemaRefused,
+    pattern_is_usable,
+    subschemas,
+)
 from plangate_core.catalogue.schema_dialect import rewritten
 from plangate_core.contract.limits import INEXACT_FROM
 
@@ -64,32 +70,42 @@ def as_arguments(schema: dict[str, Any], root: Any, changes: Changes) -> dict[st
 
 
 def shallow(schema: dict[str, Any], depth: int) -> dict[str, Any]:
-    """The schema with references in place down to so many levels, and nothing said of what is below."""
-    return {
-        key: value for key, value in _shallow(schema, schema, depth, 0).items() if key not in ("$defs", "definitions")
-    }
+    """The schema with references in place down to so many levels, and without what is below them.
+
+    Raises SchemaRefused where that alone is more than a schema may have.
+    """
+    reduced: dict[str, Any] = _Shallow(schema).of(schema, depth, 0)
+    return reduced
 
 
-def _shallow(schema: Any, root: Any, depth: int, references: int) -> Any:
-    if not isinstance(schema, dict):
-        return schema
-    if isinstance(reference := schema.get("$ref"), str) and references < _MAX_DEPTH:
-        target = resolve(root, reference)
-        beside = {key: value for key, value in schema.items() if key != "$ref"}
-        return _shallow({**(target if isinstance(target, dict) else {}), **beside}, root, depth, references + 1)
-    if depth == 0:
-        return {key: schema[key] for key in ("type", "description", "enum", "title") if key in schema}
-    fresh = {key: value for key, value in schema.items() if key not in ("$defs", "definitions")}
-    for keyword, key, child in subschemas(fresh):
-        # Alternatives are about the same value: a level less, so that they end, too.
-        cut = _shallow(child, root, depth - 1, references)
-        if not key:
-            fresh[keyword] = cut
-            continue
-        if fresh[keyword] is schema[keyword]:
-            fresh[keyword] = schema[keyword].copy()
-        fresh[keyword][key[0]] = cut
-    return fresh
+class _Shallow:
+    def __init__(self, root: Any) -> None:
+        self._root = root
+        self._left = MAX_SUBSCHEMAS
+
+    def of(self, schema: Any, depth: int, references: int) -> Any:
+        if not isinstance(schema, dict):
+            return schema
+        self._left -= 1
+        if self._left < 0:
+            raise SchemaRefused((), f"more than {MAX_SUBSCHEMAS} subschemas")
+        if isinstance(reference := schema.get("$ref"), str) and references < _MAX_DEPTH:
+            target = resolve(self._root, reference)
+            beside = {key: value for key, value in schema.items() if key != "$ref"}
+            return self.of({**(target if isinstance(target, dict) else {}), **beside}, depth, references + 1)
+        if depth == 0 or "$ref" in schema:
+            return {key: schema[key] for key in ("type", "description", "enum", "title") if key in schema}
+        fresh = {key: value for key, value in schema.items() if key not in ("$defs", "definitions")}
+        for keyword, key, child in subschemas(fresh):
+            # Alternatives are about the same value: a level less, so that they end, too.
+            cut = self.of(child, depth - 1, references)
+            if not key:
+                fresh[keyword] = cut
+                continue
+            if fresh[keyword] is schema[keyword]:
+                fresh[keyword] = schema[keyword].copy()
+            fresh[keyword][key[0]] = cut
+        return fresh
 
 
 class _Copy:

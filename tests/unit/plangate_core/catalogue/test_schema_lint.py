@@ -17,14 +17,14 @@ def warnings(parameters: str) -> list[str]:
     [
         (
             "{properties: {folder: {type: string}}, required: [directory]}",
-            "65: actions.0.parameters.required.0: directory is required, but not declared under properties: nothing "
-            "can ever be valid",
+            "65: actions.0.parameters.required.0: directory is required, but not declared under properties: no "
+            "arguments are ever valid",
         ),
-        ("{required: [directory]}", "nothing can ever be valid"),
+        ("{required: [directory]}", "no arguments are ever valid"),
         ("{properties: {folder: {}}, required: [foldr]}", "did you mean folder?"),
         (
             "{properties: {x: {properties: {a: {}}, required: [b]}}}",
-            "b is required, but not declared under properties: nobody describes it",
+            "b is required, but not declared under properties: it has no description",
         ),
         (
             "{properties: {x: {}}, requird: [x]}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -162,6 +163,17 @@ def test_schemas_that_multiply_are_described_less_deep() -> None:
     draft = tool({"$defs": definitions, "type": "object", "properties": {"x": {"$ref": "#/$defs/d29"}}})
     assert any("objects nested deeper than this are not described" in note for note in draft.notes)
     assert len(read(draft).actions) == 1
+
+
+def test_schemas_that_all_refer_to_each_other_end() -> None:
+    names = [f"d{number}" for number in range(60)]
+    properties = {name: {"$ref": f"#/$defs/{name}"} for name in names}
+    definitions = {name: {"type": "object", "properties": properties, "allOf": [{}, {}]} for name in names}
+    begun = time.perf_counter()
+    draft = tool({"$defs": definitions, "type": "object", "properties": {**properties, "n": {"type": "integer"}}})
+    assert time.perf_counter() - begun < 30
+    [act] = read(draft).actions
+    assert read(draft).check_args(act, {"n": "x"})[1] != []
 
 
 def test_an_action_that_cannot_be_checked_is_left_out_alone() -> None:

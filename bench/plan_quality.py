@@ -34,7 +34,8 @@ from planner_service.generation.embedded.weights import find_weights
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.generator import GenerationRequest, Generator
 from planner_service.generation.prompt.prompts import TEMPLATE_VERSION
-from planner_service.generation.providers.providers import EMBEDDED, ModelClients
+from planner_service.generation.providers.provider_table import EMBEDDED
+from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.settings import GenerationSettings
 from planner_service.planning.checks import check_jobs, jobs_of_draft
 

@@ -33,7 +33,8 @@ from planner_service.generation.generator import Generator
 from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages
 from planner_service.generation.prompt.rooms import catalogue_room
 from planner_service.generation.prompt.selection import shown_actions
-from planner_service.generation.providers.providers import EMBEDDED, ModelClients
+from planner_service.generation.providers.provider_table import EMBEDDED
+from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.providers.recording import RecordingInvalid
 from planner_service.governance.files import GovernanceFiles, GovernanceMetrics, GovernanceRefused, read_governance
 from planner_service.planning.draft_cache import DraftCache

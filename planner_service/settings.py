@@ -49,7 +49,7 @@ _Models = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_separated)]
 def _provider_keys() -> dict[str, str]:
     """Keys under the names that the providers' own tools use."""
     # Imports the providers' SDKs, which takes two seconds: only before a model is called.
-    from planner_service.generation.providers.providers import KEY_VARIABLES
+    from planner_service.generation.providers.provider_table import KEY_VARIABLES
 
     return {name: os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)}
 

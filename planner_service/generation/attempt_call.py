@@ -8,7 +8,7 @@ from typing import Any
 from planner_service.generation.embedded.review.review import ReplyReview
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.instructor_client import Message, ModelCall, exchange
-from planner_service.generation.providers.providers import ModelClient
+from planner_service.generation.providers.model_client import ModelClient
 from planner_service.generation.reply.draft import NO_CORRECTIONS, Corrections, PlanDraft, PlanReply, read_draft
 from planner_service.generation.reply.reply import Reply
 from planner_service.generation.reply.reply_form import ReplyForm

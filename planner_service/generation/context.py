@@ -11,7 +11,9 @@ from planner_service.generation.embedded.review.profile import ReviewProfile
 from planner_service.generation.embedded.review.review import ReplyReview
 from planner_service.generation.prompt.conversation import TokenEstimate
 from planner_service.generation.providers.circuit import Circuit, CircuitState
-from planner_service.generation.providers.providers import EMBEDDED, ModelClient, ModelClients
+from planner_service.generation.providers.model_client import ModelClient
+from planner_service.generation.providers.provider_table import EMBEDDED
+from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.reply.reply_form import ReplyForm, ReplyForms
 from planner_service.generation.settings import GenerationSettings
 

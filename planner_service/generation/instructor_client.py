@@ -39,7 +39,7 @@ from planner_service.generation.errors import (
     WrongToolCalled,
 )
 from planner_service.generation.providers.complaint import body_of, complaint_of, failure_of
-from planner_service.generation.providers.providers import ModelClient
+from planner_service.generation.providers.model_client import ModelClient
 from planner_service.generation.reply.diagnosis import is_unreadable, provider_failure, schema_errors
 from planner_service.generation.reply.draft import PlanReply
 from planner_service.generation.reply.plan_text import NoPlanObject, SeveralPlanObjects, plan_object

@@ -36,7 +36,8 @@ from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_me
 from planner_service.generation.prompt.rooms import catalogue_room
 from planner_service.generation.prompt.selection import shown_actions
 from planner_service.generation.providers.circuit import Permit
-from planner_service.generation.providers.providers import EMBEDDED, ModelClient
+from planner_service.generation.providers.model_client import ModelClient
+from planner_service.generation.providers.provider_table import EMBEDDED
 from planner_service.generation.reply.draft import PlanDraft
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
 from planner_service.generation.retry_policy import NextAttempt, RetryPolicy

@@ -8,7 +8,7 @@ from opentelemetry.trace import Span, Status, StatusCode
 
 from plangate_core.rpc.telemetry import client_span
 from planner_service.generation.errors import GenerationFailed
-from planner_service.generation.providers.providers import ModelClient
+from planner_service.generation.providers.model_client import ModelClient
 from planner_service.generation.reply.reply import Reply
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from planner_service.generation.attempts import AttemptOutcome
-from planner_service.generation.providers.providers import EMBEDDED
+from planner_service.generation.providers.provider_table import EMBEDDED
 from tests.support.generation import PLAN, Bench, Observed
 from tests.support.model_server import ModelReply, ModelServer, says
 

@@ -18,7 +18,8 @@ from planner_service.generation.embedded.weights import ModelMissing, find_weigh
 from planner_service.generation.errors import PromptTooLong
 from planner_service.generation.generator import GenerationRequest, GenerationResult, Generator
 from planner_service.generation.prompt.prompts import build_messages
-from planner_service.generation.providers.providers import EMBEDDED, ModelClients
+from planner_service.generation.providers.provider_table import EMBEDDED
+from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.settings import GenerationSettings
 from planner_service.planning.checks import check_jobs, jobs_of_draft
 from tests.support.polling import until

@@ -13,7 +13,8 @@ import pytest
 from planner_service.generation import errors
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.generator import Generator
-from planner_service.generation.providers.providers import KEY_VARIABLES, PROVIDERS, ModelClients
+from planner_service.generation.providers.provider_table import KEY_VARIABLES, PROVIDERS
+from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.settings import GenerationSettings, ModelEndpoint
 from tests.support.generation import PLAN, PROTOCOLS, Bench, Observed
 from tests.support.model_server import ModelServer, drops, fails, says

@@ -8,6 +8,8 @@ empty where no action fits. `--catalogue` gives the actions of cases that name n
     python -m bench.plan_quality                                       our own operations prompts
     python -m bench.plan_quality --cases FILE --scorer FILE            cases and a scorer of your own
     python -m bench.plan_quality --cases FILE --half 1 --take 30       every second case, the first thirty of them
+    python -m bench.plan_quality --record FILE                         keep the model's replies
+    python -m bench.plan_quality --replay FILE --corrections none      read the same replies without corrections
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ import yaml
 
 from plangate_core.catalogue.catalogue import parse_catalogue
 from planner_service.generation.embedded.engine import EmbeddedEngine
+from planner_service.generation.embedded.review.profile import QWEN_CODER_PROFILE
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import find_weights
 from planner_service.generation.errors import GenerationFailed
@@ -72,6 +75,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--take", type=int, help="only so many cases, spread over the file")
     parser.add_argument("--attempts", type=int, default=3)
     parser.add_argument("--out", type=Path, help="write one line of JSON for each case")
+    parser.add_argument("--record", type=Path, help="write the model's replies there")
+    parser.add_argument("--replay", type=Path, help="take the replies from such a file, without a model")
+    parser.add_argument("--corrections", choices=("all", "none"), default="all")
     arguments = parser.parse_args(argv)
     cases = [json.loads(line) for line in arguments.cases.read_text(encoding="utf-8").splitlines() if line.strip()]
     if arguments.half is not None:
@@ -82,19 +88,24 @@ def main(argv: Sequence[str] | None = None) -> None:
     for case in cases:
         case.setdefault("actions", actions)
     scorer = _load_scorer(arguments.scorer) if arguments.scorer else exact
-    outcomes = asyncio.run(_run(cases, scorer, arguments.attempts))
+    # A busy machine is slow: what is measured here is quality, so no call is cut off.
+    settings = GenerationSettings(
+        attempt_timeout_seconds=600, record_file=arguments.record, replay_file=arguments.replay
+    )
+    corrected = arguments.corrections == "all"
+    outcomes = asyncio.run(_run(cases, scorer, arguments.attempts, settings, corrected=corrected))
     if arguments.out:
         arguments.out.write_text("".join(json.dumps(asdict(outcome)) + "\n" for outcome in outcomes), encoding="utf-8")
     print(_table(outcomes))
 
 
-async def _run(cases: Sequence[dict[str, Any]], scorer: Scorer, attempts: int) -> list[Outcome]:
-    settings = EmbeddedSettings()
-    engine = await EmbeddedEngine.start(find_weights(settings), settings)
-    # A busy machine is slow: what is measured here is quality, so nobody is cut off.
-    generation = GenerationSettings(attempt_timeout_seconds=600)
-    clients = ModelClients(generation, engine.endpoint)
-    generator = Generator(clients, generation, review_profile=engine.review_profile)
+async def _run(
+    cases: Sequence[dict[str, Any]], scorer: Scorer, attempts: int, settings: GenerationSettings, *, corrected: bool
+) -> list[Outcome]:
+    engine = None if settings.replay_file else await _start_engine()
+    profile = QWEN_CODER_PROFILE if engine is None else engine.review_profile
+    clients = ModelClients(settings, engine.endpoint if engine else None)
+    generator = Generator(clients, settings, review_profile=profile if corrected else None)
     outcomes = []
     try:
         for number, case in enumerate(cases, 1):
@@ -106,8 +117,14 @@ async def _run(cases: Sequence[dict[str, Any]], scorer: Scorer, attempts: int) -
             print(f"{number}/{len(cases)} {marks} {outcome.seconds:5.1f} s  {case['id']}", file=sys.stderr, flush=True)
     finally:
         await generator.aclose()
-        await engine.close()
+        if engine is not None:
+            await engine.close()
     return outcomes
+
+
+async def _start_engine() -> EmbeddedEngine:
+    settings = EmbeddedSettings()
+    return await EmbeddedEngine.start(find_weights(settings), settings)
 
 
 async def _plan(generator: Generator, case: dict[str, Any], scorer: Scorer, attempts: int) -> Outcome:

@@ -12,10 +12,11 @@ from plangate.store.v1.store_service_pb2_grpc import ProposalServiceStub
 
 from plangate_client.calls import Calls, new_request_id
 from plangate_client.executions import Executions
+from plangate_client.reconsiderations import Reconsiderations
 from plangate_client.reviews import Reviews
 
 
-class Proposals(Reviews, Executions):
+class Proposals(Reviews, Executions, Reconsiderations):
     """Every method raises PlangateError's types. A write without `request_id` gets one of its own."""
 
     def __init__(self, channel: grpc.aio.Channel, calls: Calls) -> None:

@@ -37,11 +37,13 @@ from planner_service.generation.providers.provider_table import EMBEDDED
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.providers.recording import RecordingInvalid
 from planner_service.governance.files import GovernanceFiles, GovernanceMetrics, GovernanceRefused, read_governance
+from planner_service.governance_gateway import GovernanceGateway
 from planner_service.planning.draft_cache import DraftCache
 from planner_service.planning.kernel import Kernel, KernelSettings
 from planner_service.planning.metrics import CountedGeneration, PlanningMetrics
 from planner_service.planning.plan_generation import GenerationLimits, PlanGeneration
 from planner_service.planning.policy_simulation import Simulations
+from planner_service.planning.reconsideration import Reconsideration
 from planner_service.planning.single_flight import SingleFlight
 from planner_service.planning.use_cases import Planning
 from planner_service.replay.plan_recording import PlanRecorder
@@ -118,6 +120,8 @@ class PlannerServer:
         self._kernel: Kernel | None = None
         self._kernel_run: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._reconsideration: Reconsideration | None = None
+        self._reconsidering: asyncio.Task[None] | None = None
         self._side_tasks: set[asyncio.Task[None]] = set()
         self._grace_seconds = settings.drain_seconds
         self._drain_ends: float | None = None
@@ -174,6 +178,10 @@ class PlannerServer:
                 lambda: generator.seconds_until_usable(settings.models),
             )
             self._kernel_run = self._in_background(self._kernel.run(), "the kernel loop")
+        self._reconsideration = Reconsideration(
+            self.governance, GovernanceGateway(self._store_client), self._clock, settings.planner_identity
+        )
+        self._reconsidering = self._in_background(self._reconsideration.run(), "making decisions again")
         self._watching = self._in_background(
             self.governance.watch(settings.reload_poll_seconds, self._reloaded), "watching the files"
         )
@@ -205,7 +213,11 @@ class PlannerServer:
                 closing.push_async_callback(self._generator.aclose)
             # What one of them died of was logged when it did.
             await cancel_and_wait(
-                *(task for task in (self._kernel_run, self._watching, *self._side_tasks) if task is not None)
+                *(
+                    task
+                    for task in (self._kernel_run, self._watching, self._reconsidering, *self._side_tasks)
+                    if task is not None
+                )
             )
 
     def reload(self) -> None:
@@ -290,6 +302,8 @@ class PlannerServer:
 
     def _reloaded(self, usable: bool) -> None:
         self._aside(self.grpc.set_health(POLICY_HEALTH, usable))
+        if self._reconsideration is not None:
+            self._reconsideration.wake()
         if usable and self._engine is not None:
             # The catalogue is the beginning of every prompt: a local model reads it once, before it is needed.
             self._aside(self._warm_up())

@@ -95,7 +95,7 @@ class StoreGateway:
         return await self._create(queued_plan_to_proto(request, queue), requester, request_id, deadline)
 
     async def _create(self, plan: plan_pb2.Plan, requester: str, request_id: str, deadline: float) -> StoredPlan:
-        with _translated(request_id):
+        with translated(request_id):
             stored = await self._for(requester).plans.create(
                 plan, request_id=request_id or new_request_id(), timeout_seconds=_seconds_to(deadline)
             )
@@ -103,7 +103,7 @@ class StoreGateway:
 
     async def get_proposal(self, proposal_id: str, deadline: float) -> Proposal:
         """Return one proposal. Raises the client's ProposalNotFound."""
-        with _translated():
+        with translated():
             return proposal_from_proto(
                 await self._client.proposals.get(proposal_id, timeout_seconds=_seconds_to(deadline))
             )
@@ -134,7 +134,7 @@ class StoreGateway:
         if decision is not None and decision.approval_ttl is not None:
             proposal.expire_time.CopyFrom(time_to_proto(now + decision.approval_ttl))
             mask.append("expire_time")
-        with _translated(revision.request_id):
+        with translated(revision.request_id):
             revised = await self._for(requester).proposals.update(
                 proposal,
                 expected_version=revision.expected_version,
@@ -153,7 +153,7 @@ class StoreGateway:
 
     async def _first_snapshot(self, kind: str, request_id: str, requester: str, deadline: float) -> bytes | None:
         quoted = requester.replace("\\", "\\\\").replace('"', '\\"')
-        with _translated(request_id):
+        with translated(request_id):
             page = await self._client.events.list_page(
                 filter=f'request_id = "{request_id}" AND actor = "{quoted}" AND kind = "{kind}"',
                 order_by="revision",
@@ -169,7 +169,7 @@ class StoreGateway:
         self, max_plans: int, *, lease: timedelta, wait: timedelta, request_id: str
     ) -> list[ClaimedPlan]:
         """Lease queued plans, waiting for one when there is none. The same request_id gives the same plans."""
-        with _translated():
+        with translated():
             plans = await self._client.plans.claim(
                 max_plans=max_plans,
                 lease_seconds=lease.total_seconds(),
@@ -180,7 +180,7 @@ class StoreGateway:
 
     async def renew_lease(self, claimed: ClaimedPlan, lease: timedelta, *, timeout_seconds: float) -> bool:
         """Prolong a lease. Returns False when it is lost: stop working on the plan."""
-        with _while_leased() as renewal, _translated():
+        with _while_leased() as renewal, translated():
             await self._client.plans.renew_lease(
                 claimed.id,
                 attempt=claimed.attempt,
@@ -191,7 +191,7 @@ class StoreGateway:
 
     async def complete_planning(self, claimed: ClaimedPlan, plan: Plan, *, request_id: str, deadline: float) -> bool:
         """Store what was generated. Returns False when the lease is lost."""
-        with _while_leased() as lease, _translated(request_id):
+        with _while_leased() as lease, translated(request_id):
             await self._client.plans.complete_planning(
                 claimed.id,
                 attempt=claimed.attempt,
@@ -205,7 +205,7 @@ class StoreGateway:
         self, claimed: ClaimedPlan, ending: PlanningEnded, *, request_id: str, deadline: float
     ) -> bool:
         """End the attempt without a plan. Returns False when the lease is lost."""
-        with _while_leased() as lease, _translated(request_id):
+        with _while_leased() as lease, translated(request_id):
             await self._client.plans.fail_planning(
                 claimed.id,
                 attempt=claimed.attempt,
@@ -228,7 +228,7 @@ class StoreGateway:
             parts.append(f'create_time >= "{start.isoformat()}"')
         if end is not None:
             parts.append(f'create_time < "{end.isoformat()}"')
-        with _translated():
+        with translated():
             async for message in self._client.plans.list_all(
                 filter=" AND ".join(parts), order_by="create_time", page_size=_HISTORY_PAGE
             ):
@@ -264,7 +264,7 @@ def _while_leased() -> Iterator[_Lease]:
 
 
 @contextmanager
-def _translated(request_id: str = "") -> Iterator[None]:
+def translated(request_id: str = "") -> Iterator[None]:
     """The client's errors that mean something else to the planner's caller than to the planner."""
     try:
         yield

@@ -19,6 +19,7 @@ from planner_service.governance.decision import Decision
 from planner_service.messages.encoding import EFFECTS, ON_REFUSAL, STEP_ORDERS
 from planner_service.planning.errors import InvalidField
 from planner_service.planning.plan import ClaimedPlan, Job, Options, Plan, PlanRequest, Proposal
+from planner_service.planning.reconsideration import OpenProposal
 
 _ON_REFUSAL_BACK = {number: on_refusal for on_refusal, number in ON_REFUSAL.items()}
 _STEP_ORDERS_BACK = {number: order for order, number in STEP_ORDERS.items()}
@@ -109,6 +110,27 @@ def proposal_from_proto(message: proposal_pb2.Proposal) -> Proposal:
         updated_by=message.updated_by,
         answer=message,
         assumed=tuple(message.assumed),
+    )
+
+
+def open_proposal_from_proto(message: proposal_pb2.Proposal) -> OpenProposal:
+    """A proposal as far as deciding about it again needs to know."""
+    writers = (message.created_by, *message.earlier_revisers, message.revised_by)
+    return OpenProposal(
+        id=message.id,
+        version=message.version,
+        job=Job(
+            id=message.job_id or message.id,
+            action_name=message.action_name,
+            action_args=json_from_proto(message.action_args, "action_args"),
+            assumed=tuple(message.assumed),
+            decision=decision_from_proto(message.decision) if message.HasField("decision") else None,
+        ),
+        labels=dict(message.labels),
+        requesters=tuple(dict.fromkeys(writer for writer in writers if writer)),
+        decided_by=message.decision.decided_by,
+        is_approved=message.state == proposal_pb2.PROPOSAL_STATE_APPROVED,
+        update_time=time_from_proto(message.update_time, "update_time"),
     )
 
 

@@ -56,14 +56,14 @@ class GenerationContext:
         """Of every provider that was called so far."""
         return {provider: circuit.state for provider, circuit in self._circuits.items()}
 
-    def form(self, catalogue: Catalogue, shown: Catalogue) -> ReplyForm:
+    def form(self, catalogue: Catalogue, shown: Catalogue, *, asks_for_ties: bool) -> ReplyForm:
         """The reply's form for the part of a catalogue that a model is shown; the last few catalogues' are kept."""
         forms = self._forms.get(catalogue.digest)
         if forms is None:
             while len(self._forms) >= _CATALOGUES_KEPT:
                 del self._forms[next(iter(self._forms))]
             forms = self._forms[catalogue.digest] = ReplyForms(catalogue)
-        return forms.form(shown)
+        return forms.form(shown, asks_for_ties=asks_for_ties)
 
     def review(self, client: ModelClient, shown: Catalogue, request: str) -> ReplyReview | None:
         """The review of a model's replies; None for models whose replies are taken as they are."""

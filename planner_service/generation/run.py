@@ -64,6 +64,7 @@ class GenerationRun:
         self._models = (request.model, *request.fallback_models)
         self._request_text = request_text(request.prompt, request.context)
         self._room: CatalogueRoom | None = None
+        self._asks_for_ties = False
         self._show_catalogue_to(request.model)
         self._retry_policy = RetryPolicy(context.settings, len(self._models), context.jitter)
         self._step = NextAttempt(0)
@@ -190,12 +191,16 @@ class GenerationRun:
         """Chooses what of the catalogue the model is shown."""
         request = self._request
         room = catalogue_room(model, self._settings)
-        if room == self._room:
+        # A small model gets jobs wrong when it has more to say about each.
+        asks_for_ties = model.partition("/")[0] != EMBEDDED
+        if (room, asks_for_ties) == (self._room, self._asks_for_ties):
             return
-        self._room = room
+        self._room, self._asks_for_ties = room, asks_for_ties
         self._shown = shown_actions(request.catalogue, request.prompt, request.context, room)
-        self._form = self._context.form(request.catalogue, self._shown)
-        self._opening: Messages = build_messages(request.prompt, request.context, self._shown)
+        self._form = self._context.form(request.catalogue, self._shown, asks_for_ties=asks_for_ties)
+        self._opening: Messages = build_messages(
+            request.prompt, request.context, self._shown, asks_for_ties=asks_for_ties
+        )
 
     def _shortened(self) -> int:
         """How many of the actions that the model was shown are not shown whole."""

@@ -163,13 +163,16 @@ def _moved(findings: Sequence[Finding], kept: Mapping[int, int]) -> Iterator[Fin
             yield replace(finding, path="")
 
 
-def draft_schema(choices: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def draft_schema(choices: Sequence[dict[str, Any]], *, asks_for_ties: bool = False) -> dict[str, Any]:
     """The JSON Schema of an answer: each action's name goes with its own arguments only.
 
     Property order is the order in which a grammar makes the model write.
 
     :param choices: what `action_choice` gives for each action that the model is shown
+    :param asks_for_ties: whether a job may name the earlier jobs that it needs
     """
+    if asks_for_ties:
+        choices = [{**choice, "properties": {**choice["properties"], "depends_on": _DEPENDS_ON}} for choice in choices]
     refusal = _choice(NO_MATCHING_ACTION, _REASON_ONLY)
     return {
         "title": "PlanReply",
@@ -191,6 +194,12 @@ def action_choice(action: Action) -> dict[str, Any]:
     return _choice(action.name, grammar_schema(action.parameters))
 
 
+_DEPENDS_ON = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0, "maximum": MAX_REPLY_JOBS - 1},
+    "maxItems": MAX_REPLY_JOBS,
+    "description": "Positions, from 0, of the earlier jobs whose success this job needs.",
+}
 _REASON_ONLY = {
     "type": "object",
     "properties": {"reason": {"type": "string", "maxLength": 160}},

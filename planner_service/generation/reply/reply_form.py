@@ -34,16 +34,17 @@ class ReplyForms:
     def __init__(self, catalogue: Catalogue) -> None:
         self._model = draft_model(catalogue)
         self._choices: Mapping[str, Any] = {action.name: action_choice(action) for action in catalogue.actions}
-        self._forms: dict[str, ReplyForm] = {}
+        self._forms: dict[tuple[str, bool], ReplyForm] = {}
 
-    def form(self, shown: Catalogue) -> ReplyForm:
+    def form(self, shown: Catalogue, *, asks_for_ties: bool = False) -> ReplyForm:
         """The form for a part of the catalogue, or all of it; the last few are kept."""
-        form = self._forms.get(shown.digest)
+        form = self._forms.get((shown.digest, asks_for_ties))
         if form is None:
             while len(self._forms) >= _FORMS_KEPT:
                 del self._forms[next(iter(self._forms))]
-            schema = draft_schema([self._choices[action.name] for action in shown.actions])
-            form = self._forms[shown.digest] = ReplyForm(shown, self._model, schema)
+            choices = [self._choices[action.name] for action in shown.actions]
+            schema = draft_schema(choices, asks_for_ties=asks_for_ties)
+            form = self._forms[shown.digest, asks_for_ties] = ReplyForm(shown, self._model, schema)
         return form
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -295,3 +296,30 @@ async def test_actions_are_listed_page_by_page(house: PlannerHouse) -> None:
     with pytest.raises(PlangateError) as missing:
         await planner.get_action("format_disk")
     assert missing.value.reason == "ACTION_NOT_FOUND"
+
+
+@pytest.mark.asyncio
+async def test_a_model_is_asked_which_steps_need_which(house: PlannerHouse) -> None:
+    steps = draft(
+        ("read_status", {"service": "web"}), ("restart_service", {"service": "web"}), ("read_status", {"service": "db"})
+    )
+    steps["jobs"][1]["depends_on"] = [0]
+    house.model.script(says(json.dumps(steps)))
+    plan = await house.planner().create_plan(
+        asking("look at web, restart it after that, look at db", order=plan_pb2.STEP_ORDER_INDEPENDENT)
+    )
+    assert [(list(each.depends_on), each.on_refusal) for each in plan.jobs] == [
+        ([], plan_pb2.ON_REFUSAL_UNSPECIFIED),
+        (["job_1"], plan_pb2.ON_REFUSAL_CANCEL),
+        ([], plan_pb2.ON_REFUSAL_UNSPECIFIED),
+    ]
+    [request] = house.model.requests
+    assert '"depends_on": [0]' in request.body["messages"][0]["content"]
+    assert "depends_on" in json.dumps({name: value for name, value in request.body.items() if name != "messages"})
+    # Without an order in the request, what is not needed keeps its place.
+    house.model.script(says(json.dumps(steps)))
+    ordered = await house.planner().create_plan(asking("look at web, restart it after that, and look at db"))
+    assert [(list(each.depends_on), each.on_refusal) for each in ordered.jobs[1:]] == [
+        (["job_1"], plan_pb2.ON_REFUSAL_CANCEL),
+        (["job_2"], plan_pb2.ON_REFUSAL_ASK),
+    ]

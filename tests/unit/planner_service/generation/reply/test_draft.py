@@ -95,3 +95,12 @@ def test_the_form_of_a_part_is_made_once_and_names_that_part_only() -> None:
     assert "app.scale" in schema
     assert "restart" not in schema
     assert "$ref" not in schema
+
+
+def test_a_model_may_be_asked_which_jobs_need_which() -> None:
+    forms = ReplyForms(TWO)
+    asked = forms.form(TWO, asks_for_ties=True).model.model_json_schema()["properties"]["jobs"]["items"]["anyOf"]
+    *actions, refusal = asked
+    assert all("depends_on" in each["properties"] and "depends_on" not in each["required"] for each in actions)
+    assert "depends_on" not in refusal["properties"]
+    assert "depends_on" not in json.dumps(forms.form(TWO).model.model_json_schema())

@@ -83,9 +83,11 @@ def _check(settings: PlannerSettings, *, strict: bool) -> int:
             settings.catalogue_file, settings.policy_file, known_roles=settings.known_roles
         ).current
     except GovernanceRefused as error:
-        for fault in error.faults:
+        for fault in (*error.faults, *_token_faults(settings)):
             _refused(fault)
         return 1
+    if faults := _token_faults(settings):
+        return _refused(faults[0])
     warnings = (*governance.catalogue.warnings, *governance.policy.warnings)
     for warning in warnings:
         _refused(warning if strict else f"warning: {warning}")
@@ -97,6 +99,20 @@ def _check(settings: PlannerSettings, *, strict: bool) -> int:
         for line in _cuts(governance.catalogue, settings):
             print(line)
     return 0
+
+
+def _token_faults(settings: PlannerSettings) -> tuple[str, ...]:
+    """What is wrong with the tokens file, if the settings name one."""
+    if settings.auth_tokens_file is None:
+        return ()
+    # Brings gRPC with it.
+    from plangate_core.rpc.identity.tokens_file import TokensFileInvalid, read_tokens_file
+
+    try:
+        read_tokens_file(settings.auth_tokens_file)
+    except TokensFileInvalid as error:
+        return (str(error),)
+    return ()
 
 
 def _cuts(catalogue: Catalogue, settings: PlannerSettings) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,16 @@ from plangate_core.catalogue.catalogue import load_catalogue
 from tests.support.api_descriptions import code_host_tools
 
 
-def plangate(*arguments: str, standard_input: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "plangate_client", *arguments]
-    return subprocess.run(command, input=standard_input, capture_output=True, text=True, timeout=60, check=False)
+def plangate(*arguments: str, standard_input: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "plangate_client", *arguments],
+        input=standard_input,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, **environment},
+    )
 
 
 def test_a_catalogue_is_made_and_everything_changed_is_said(tmp_path: Path) -> None:
@@ -85,13 +93,15 @@ def test_check_lists_all_that_is_wrong(tmp_path: Path) -> None:
 
     catalogue.write_text(GOOD.replace("policy: allow", "polcy: allow").replace("type: string", "type: strnig"))
     policy.write_text("version: 1\nrules: [{name: looks, effect: alow}]\n")
-    wrong = plangate("check", *files)
+    wrong = plangate("check", *files, PLANGATE_AUTH_TOKENS_FILE=str(tmp_path / "none.yaml"))
     assert wrong.returncode == 1
-    assert [line.split(": ")[1] for line in wrong.stderr.splitlines()] == [
+    *places, tokens = [line.split(": ")[1] for line in wrong.stderr.splitlines()]
+    assert places == [
         f"{catalogue}:5:12",
         f"{catalogue}:6:45",
         f"{policy}:2:31",
     ]
+    assert tokens == "the tokens file cannot be read"
 
 
 def test_check_says_when_a_catalogue_will_be_cut(tmp_path: Path) -> None:

@@ -226,7 +226,7 @@ def more_values_than(limit: int, value: Any) -> bool:
 def closed(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The schema with undeclared arguments refused at the top, unless it says itself what becomes of them.
 
-    JSON Schema lets unknown names pass; a reviewer would then agree to arguments that nobody described.
+    JSON Schema lets unknown names pass; a reviewer would then agree to arguments without a description.
     """
     if OPEN_KEYWORDS & parameters.keys():
         return dict(parameters)

@@ -69,8 +69,8 @@ class Action:
     """Something that may be done.
 
     parameters: the JSON Schema of its arguments, as it is enforced.
-    order: whether its steps keep their place among the others; None: not said.
-    on_refusal: what becomes of its steps when one that they wait for ends without success; None: not said.
+    order: whether its steps keep their place among the others; None: not stated.
+    on_refusal: what becomes of its steps when one that they wait for ends without success; None: not stated.
     idempotent: whether doing it twice has the same effect as doing it once.
     effect_key: names the effect in the world, with arguments in it: "refund:{args.order_id}"; empty: none.
     binding: how the bundled executor carries it out, in the author's words; None waits for a worker in any language.

@@ -36,7 +36,7 @@ def findings(error: ValidationError, nesting: int = _MAX_NESTING) -> Iterator[Fi
         return
     marks = [_marks(branch, base) for branch in about_it]
     if all(marks) and len({tuple(mark.instance_path) for each in marks for mark in each}) == 1:
-        # `kind` names none of the alternatives: which of them is nearest cannot be told.
+        # `kind` names none of the alternatives, so that none is nearest.
         first = marks[0][0]
         yield _found(list(first.instance_path), first, _none_of([each[0] for each in marks]))
         return

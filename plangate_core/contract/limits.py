@@ -46,14 +46,14 @@ MAX_ARGS_DEPTH = 32
 INEXACT_FROM = 2**53
 """From here on a double, which is what a number of a Struct is, may have been rounded: such numbers are refused."""
 MAX_GENERATION_BYTES = 1024 * 1024
-# gRPC clients take 4 MiB unless told otherwise. A plan has room for what events and lists add to it, and for the reason
+# gRPC clients take 4 MiB by default. A plan has room for what events and lists add to it, and for the reason
 # of its end.
 MAX_PLAN_BYTES = 4 * 1024 * 1024 - 64 * 1024
 
 MIN_LEASE_SECONDS = 1
 MAX_LEASE_SECONDS = 3_600
 MAX_RETRY_DELAY_SECONDS = 365 * 86_400
-# A Timestamp ends with the year 9999; nobody can write a later one as JSON.
+# A Timestamp ends with the year 9999; a later one has no form in JSON.
 MAX_APPROVAL_TTL_SECONDS = 36_500 * 86_400
 
 LABEL_KEY = re.compile(r"[a-z][a-z0-9_.-]{0,62}")

@@ -13,7 +13,7 @@ READER_GONE_STATUS = 141
 
 
 class OutputRefused(Exception):
-    """Standard output does not take what is said; the message says why."""
+    """Standard output cannot be written; the message has the reason."""
 
 
 class ReaderGone(Exception):

@@ -52,7 +52,7 @@ def _looks_like_tool(entry: Any) -> bool:
 
 
 def _risk(annotations: Mapping[str, Any]) -> str | None:
-    """By what the server says of its tool, which is a hint. None: nobody judged it, and policy takes it as high."""
+    """The risk that a tool's annotations suggest. None where they suggest none: policy then takes it as high."""
     if annotations.get("readOnlyHint") is True:
         return "low"
     if annotations.get("destructiveHint") is True:

@@ -69,7 +69,7 @@ def request_text(prompt: str, context: Mapping[str, Any]) -> str:
 def _preamble(catalogue: Catalogue, asks_for_ties: bool) -> tuple[Message, ...]:
     rules = f"{_RULES}{_TIES if asks_for_ties else ''}\nActions:\n"
     messages = [{"role": "system", "content": f"{rules}{catalogue_text(catalogue.actions)}\n{_REFUSAL}"}]
-    # An action that is shown by its name alone says too little to be asked for.
+    # An example needs a description; an action that is shown by its name alone has none.
     described = [action for action in catalogue.actions if action.description]
     for request, answer in _examples(described or catalogue.actions):
         messages.append({"role": "user", "content": request})

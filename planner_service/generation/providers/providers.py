@@ -94,6 +94,12 @@ class ModelClients:
             raise ProviderNotUsable("the embedded model is not running: fetch it with `plangate model pull`")
         own = prefix == settings.model.partition("/")[0]
         base_url = (settings.base_url if own else "") or row.base_url
+        # Servers that need no key still get a header; the SDKs insist on one.
+        return ModelEndpoint(base_url, self._key(prefix, row, own=own) or "none", name)
+
+    def _key(self, prefix: str, row: Provider, *, own: bool) -> str:
+        """The provider's key, empty where none is needed. own: it is the provider that the settings' key belongs to."""
+        settings = self._settings
         # A line feed at the end comes of how secrets are written to files.
         key = ((settings.api_key if own else "") or settings.provider_keys.get(row.key_variable, "")).strip()
         if not (key.isascii() and key.isprintable()):
@@ -105,8 +111,7 @@ class ModelClients:
                 f"the provider {prefix} needs a key: set {row.key_variable}"
                 + (", PLANGATE_MODEL_API_KEY, or PLANGATE_MODEL_API_KEY_FILE" if own else "")
             )
-        # Servers that need no key still get a header; the SDKs insist on one.
-        return ModelEndpoint(base_url, key or "none", name)
+        return key
 
     def _mode(self, prefix: str, row: Provider, endpoint: ModelEndpoint) -> instructor.Mode:
         settings = self._settings

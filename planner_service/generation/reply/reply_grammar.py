@@ -71,7 +71,7 @@ class _Reduction:
         branches = flat.get("anyOf") or flat.get("oneOf")
         if isinstance(branches, list) and branches:
             base = {key: value for key, value in flat.items() if key not in ("anyOf", "oneOf")}
-            merged = [self.reduce(self._merged([base, branch]), depth + 1, references) for branch in branches]
+            merged = [self.reduce(_merged([base, branch]), depth + 1, references) for branch in branches]
             return _one_of(merged[:_MAX_BRANCHES])
         kinds = _kinds(flat)
         return _one_of([self._typed(kind, flat, depth, references) for kind in kinds])
@@ -150,36 +150,38 @@ class _Reduction:
             if isinstance(branch, Mapping):
                 flat, references = self._flattened(branch, references)
                 parts.append(flat)
-        return (dict(parts[0]) if len(parts) == 1 else self._merged(parts)), references
-
-    def _merged(self, parts: list[Any]) -> dict[str, Any]:
-        """One schema that says what all of them say, as far as a grammar can say it."""
-        merged: dict[str, Any] = {}
-        for part in parts:
-            if not isinstance(part, Mapping):
-                continue
-            for key, value in part.items():
-                if key not in merged:
-                    merged[key] = value
-                elif key == "properties" and isinstance(value, Mapping) and isinstance(merged[key], Mapping):
-                    both = dict(merged[key])
-                    for name, subschema in value.items():
-                        both[name] = {"allOf": [both[name], subschema]} if name in both else subschema
-                    merged[key] = both
-                elif key == "required" and isinstance(value, list) and isinstance(merged[key], list):
-                    merged[key] = [*merged[key], *(name for name in value if name not in merged[key])]
-                elif key == "enum" and isinstance(value, list) and isinstance(merged[key], list):
-                    merged[key] = [item for item in merged[key] if item in value] or merged[key]
-                elif key == "type":
-                    merged[key] = _common_types(merged[key], value)
-                elif _are_numbers(merged[key], value):
-                    merged[key] = (max if key.lower().startswith(("min", "exclusivemin")) else min)(merged[key], value)
-        return merged
+        return (dict(parts[0]) if len(parts) == 1 else _merged(parts)), references
 
     def _resolved(self, reference: str) -> Any:
         if reference == "#" or reference.startswith("#/"):
             return resolve(self._root, reference)
         return _anchored(self._root, reference[1:])
+
+
+def _merged(parts: list[Any]) -> dict[str, Any]:
+    """One schema that says what all of them say, as far as a grammar can say it."""
+    merged: dict[str, Any] = {}
+    for part in parts:
+        if isinstance(part, Mapping):
+            for keyword, value in part.items():
+                merged[keyword] = _both(keyword, merged[keyword], value) if keyword in merged else value
+    return merged
+
+
+def _both(keyword: str, one: Any, other: Any) -> Any:
+    """What one keyword's values in two schemas say together; the first where a grammar cannot say it."""
+    if keyword == "type":
+        return _common_types(one, other)
+    if keyword == "properties" and isinstance(one, Mapping) and isinstance(other, Mapping):
+        shared = {name: {"allOf": [one[name], other[name]]} for name in one if name in other}
+        return {**one, **other, **shared}
+    if keyword == "required" and isinstance(one, list) and isinstance(other, list):
+        return [*one, *(name for name in other if name not in one)]
+    if keyword == "enum" and isinstance(one, list) and isinstance(other, list):
+        return [value for value in one if value in other] or one
+    if _are_numbers(one, other):
+        return (max if keyword.lower().startswith(("min", "exclusivemin")) else min)(one, other)
+    return one
 
 
 def _anchored(schema: Any, anchor: str) -> Any:

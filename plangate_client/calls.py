@@ -80,7 +80,7 @@ class Calls:
         :param repeatable: True for reads and for writes that carry a request_id.
         :param timeout_seconds: for all attempts together; None means the call_policy's.
         :param first_metadata: sent with the first attempt only.
-        :raises PlangateError: what the server said, as its type.
+        :raises PlangateError: the failure as its type.
         """
         deadline = time.monotonic() + (self.call_policy.timeout_seconds if timeout_seconds is None else timeout_seconds)
         failed_attempts = 0
@@ -115,7 +115,7 @@ class Calls:
         """Call and yield the answers as they come. Never repeated: the reader knows where to resume.
 
         :param timeout_seconds: for the whole stream; None means without end.
-        :raises PlangateError: what the server said, as its type.
+        :raises PlangateError: the failure as its type.
         """
         call = rpc(request, timeout=timeout_seconds, metadata=self.metadata or None)
         try:

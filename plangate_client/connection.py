@@ -59,7 +59,7 @@ def connect(
     :param actor: who acts, on servers without authentication; by default the name of the login.
     :param roles: roles to claim on such servers.
     :raises SettingsRefused: a variable cannot be used.
-    :raises ChannelRefused: what is asked for is unsafe or impossible.
+    :raises ChannelRefused: the arguments are unsafe or impossible.
     """
     given: dict[str, Any] = {
         "planner_target": planner,

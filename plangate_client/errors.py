@@ -44,7 +44,7 @@ MessageT = TypeVar("MessageT", bound=Message)
 
 
 class PlangateError(Exception):
-    """A call failed. `failure` is what the wire said, `service` which of the two servers was called."""
+    """A call failed. `failure`: as it came over the wire. `service`: which server was called."""
 
     def __init__(self, failure: RpcFailure, service: str = "") -> None:
         super().__init__(failure.message)
@@ -78,7 +78,7 @@ class PlangateError(Exception):
 
     @property
     def generation(self) -> plan_pb2.GenerationReport | None:
-        """What the model was asked and what was wrong with its replies, where the failure carries it."""
+        """The model calls and what was wrong with the replies, where the failure carries them."""
         return self.detail(plan_pb2.GenerationReport)
 
     def detail(self, kind: type[MessageT]) -> MessageT | None:
@@ -111,7 +111,7 @@ class JobInvalid(InvalidRequest):
 
 
 class RevisionOutOfRange(InvalidRequest):
-    """A watch asked for a revision beyond the next one."""
+    """A watch begins beyond the next revision."""
 
 
 class PromptTooLong(InvalidRequest):
@@ -173,7 +173,7 @@ class IllegalTransition(PreconditionFailed):
 
     @property
     def allowed_commands(self) -> tuple[str, ...]:
-        """What could be asked for instead."""
+        """What the state allows."""
         detail = self.detail(error_reason_pb2.IllegalTransition)
         return tuple(detail.allowed_commands) if detail is not None else ()
 
@@ -203,7 +203,7 @@ class ProviderRejected(PreconditionFailed):
 
 
 class ModelApproval(PreconditionFailed):
-    """The approval was asked for by the identity that models act under."""
+    """The identity that models act under cannot approve."""
 
 
 class RequirementLowered(PreconditionFailed):
@@ -231,7 +231,7 @@ class PolicyDenied(PermissionDenied):
 
 
 class ModelNotAllowed(PermissionDenied):
-    """The planner's settings do not allow the model asked for."""
+    """The planner's settings do not allow this model."""
 
 
 class Unauthenticated(PlangateError):

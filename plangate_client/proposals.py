@@ -58,7 +58,7 @@ class Proposals(Reviews, Executions, Reconsiderations):
         )
 
     async def batch_get(self, proposal_ids: Sequence[str]) -> list[proposal_pb2.Proposal]:
-        """Return up to 100 proposals in the order asked for."""
+        """Return up to 100 proposals in the order of the ids."""
         request = store_pb2.BatchGetProposalsRequest(ids=proposal_ids)
         return [*(await self._calls.unary(self._stub.BatchGetProposals, request, repeatable=True)).proposals]
 

@@ -1,4 +1,4 @@
-"""What the `plangate` command can be told by its environment. Options of the command come before it."""
+"""Settings of the `plangate` command from environment variables. Its options come before them."""
 
 from __future__ import annotations
 

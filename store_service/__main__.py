@@ -142,7 +142,7 @@ _COMMANDS: dict[str, Callable[[StoreSettings, argparse.Namespace], int]] = {
 
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m store_service", description="The Plangate store. Settings are PLANGATE_* variables."
+        prog="plangate store", description="The Plangate store. Settings are PLANGATE_* variables."
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="serve until SIGTERM (the default)")

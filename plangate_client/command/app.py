@@ -16,6 +16,7 @@ from plangate_client.command import (
     check,
     credentials,
     decisions,
+    exceptions,
     inbox,
     lists,
     logbook,
@@ -43,7 +44,7 @@ class _Sections(TyperGroup):
         for title, functions in _SECTIONS.items():
             with formatter.section(title):
                 rows = []
-                for name in (function if isinstance(function, str) else function.__name__ for function in functions):
+                for name in (function if isinstance(function, str) else _name(function) for function in functions):
                     command = self.get_command(ctx, name)
                     assert command is not None
                     rows.append((name, (command.help or "").split(".\n")[0].splitlines()[0].rstrip(".")))
@@ -60,7 +61,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Turns a request in plain words into a plan, and lets no risky step run until the right people agreed to it.",
     epilog="Exit status: 0 done, 2 wrong usage, 3 not found, 4 it changed since you saw it, 5 denied or not in this "
-    "state, 6 unavailable, 7 took too long, 8 nobody could be asked, 130 Ctrl-C, 1 anything else. "
+    "state, 6 unavailable, 7 took too long, 8 not confirmed, 130 Ctrl-C, 1 anything else. "
     "The options above may also follow the subcommand.",
 )
 
@@ -129,6 +130,10 @@ def options(
     )
 
 
+def _name(function: Callable[..., None]) -> str:
+    return function.__name__.replace("_", "-")
+
+
 _SECTIONS: dict[str, tuple[Callable[..., None] | str, ...]] = {
     "Ask": (plans.plan, plans.submit, plans.actions),
     "Review": (
@@ -139,6 +144,8 @@ _SECTIONS: dict[str, tuple[Callable[..., None] | str, ...]] = {
         decisions.reject,
         decisions.revise,
         decisions.cancel,
+        exceptions.resolve,
+        exceptions.break_glass,
     ),
     "Look": (lists.plans, lists.proposals, logbook.log, lists.whoami),
     "Run": (work.work, "catalogue", "mcp"),
@@ -153,7 +160,7 @@ for _functions in _SECTIONS.values():
     for _function in _functions:
         if not isinstance(_function, str):
             _settings = servers.PASS_THROUGH if _function.__name__ in _PASS_THROUGH else None
-            app.command(context_settings=_settings)(_function)
+            app.command(_name(_function), context_settings=_settings)(_function)
 
 
 def run() -> None:

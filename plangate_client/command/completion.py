@@ -9,7 +9,7 @@ _TIMEOUT_SECONDS = 1.0
 
 
 def complete_id(incomplete: str) -> list[tuple[str, str]]:
-    """Ends of the ids of the newest proposals, with what they are. Nothing where the store cannot be asked."""
+    """Ends of the ids of the newest proposals, with what they are. Empty where the store cannot be reached."""
     try:
         return [(end, what) for end, what in asyncio.run(_newest()) if end.startswith(incomplete.lower())]
     except Exception:

@@ -1,4 +1,4 @@
-"""The question before a change: asked at a terminal, answered beforehand by --yes, and otherwise refused."""
+"""Confirmation before a change: by a question at a terminal, or by --yes; without either the change is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def can_ask() -> bool:
 
 
 def require_answer(yes: bool) -> None:
-    """Refuse before anything is looked up, when nobody can be asked and nobody has answered.
+    """Refuse before anything is looked up, where there is neither a terminal nor --yes.
 
     :raises CommandFailed: NOT_CONFIRMED.
     """

@@ -43,8 +43,8 @@ def approve(
         from plangate_client.outlook.dependencies import after_approval
 
         async with session.store() as store:
-            seen = await _seen(store, identifier, version)
-            siblings = await _show(session, store, seen, yes=yes, as_json=as_json)
+            seen = await seen_version(store, identifier, version)
+            siblings = await show_seen(session, store, seen, yes=yes, as_json=as_json)
             if not as_json or not yes:
                 _remark(after_approval(seen, siblings, await reviewer_of(store)))
             confirm("Approve exactly this?", yes=yes)
@@ -56,7 +56,7 @@ def approve(
                 request_id=repeated,
             )
 
-    _print_changed(run_async(context, approved()), as_json)
+    print_changed(run_async(context, approved()), as_json)
 
 
 def withdraw(
@@ -75,14 +75,14 @@ def withdraw(
 
     async def withdrawn() -> proposal_pb2.Proposal:
         async with session.store() as store:
-            seen = await _seen(store, identifier, version)
-            await _show(session, store, seen, yes=yes, as_json=as_json)
+            seen = await seen_version(store, identifier, version)
+            await show_seen(session, store, seen, yes=yes, as_json=as_json)
             confirm("Take your approval back?", yes=yes)
             return await store.proposals.withdraw_approval(
                 seen.id, expected_version=seen.version, comment=comment, request_id=repeated
             )
 
-    _print_changed(run_async(context, withdrawn()), as_json)
+    print_changed(run_async(context, withdrawn()), as_json)
 
 
 def reject(
@@ -103,8 +103,8 @@ def reject(
 
     async def rejected() -> proposal_pb2.Proposal:
         async with session.store() as store:
-            seen = await _seen(store, identifier, version)
-            siblings = await _show(session, store, seen, yes=yes, as_json=as_json)
+            seen = await seen_version(store, identifier, version)
+            siblings = await show_seen(session, store, seen, yes=yes, as_json=as_json)
             fallen = await _consequences(store, seen, siblings, reason=reason)
             if fallen and (not as_json or not yes):
                 _remark(f"With it: {fallen}")
@@ -113,7 +113,7 @@ def reject(
                 seen.id, expected_version=seen.version, reason=reason, request_id=repeated
             )
 
-    _print_changed(run_async(context, rejected()), as_json)
+    print_changed(run_async(context, rejected()), as_json)
 
 
 def cancel(
@@ -139,7 +139,7 @@ def cancel(
         async with session.store() as store:
             thing = await find_proposal_or_plan(store, identifier)
             if not isinstance(thing, plan_pb2.Plan):
-                await _show(session, store, thing, yes=yes, as_json=as_json)
+                await show_seen(session, store, thing, yes=yes, as_json=as_json)
                 confirm("Cancel it?", yes=yes)
                 rpc = store.proposals.cancel
             else:
@@ -149,7 +149,7 @@ def cancel(
                 rpc = store.plans.cancel  # type: ignore[assignment]
             return await rpc(thing.id, reason=reason, expected_version=version, request_id=repeated)
 
-    _print_changed(run_async(context, cancelled()), as_json)
+    print_changed(run_async(context, cancelled()), as_json)
 
 
 def revise(
@@ -188,7 +188,7 @@ def revise(
         from plangate_client.outlook.difference import changes
 
         async with session.store() as store, session.planner() as planner:
-            seen = await _seen(store, identifier, version)
+            seen = await seen_version(store, identifier, version)
             change: dict[str, Any] = {
                 "expected_version": seen.version,
                 "action_args": None if args is None else _arguments(sys.stdin.read() if args == "-" else args),
@@ -204,10 +204,10 @@ def revise(
                 confirm("Change it so?", yes=yes)
             return await planner.revise_proposal(seen.id, **change, request_id=repeated)
 
-    _print_changed(run_async(context, revised()), as_json)
+    print_changed(run_async(context, revised()), as_json)
 
 
-async def _seen(store: Any, identifier: str, version: int) -> proposal_pb2.Proposal:
+async def seen_version(store: Any, identifier: str, version: int) -> proposal_pb2.Proposal:
     """The proposal as it is now, if it still has the version that the caller insists on."""
     from plangate_client.command.lookup import find_proposal
 
@@ -218,7 +218,7 @@ async def _seen(store: Any, identifier: str, version: int) -> proposal_pb2.Propo
     return seen
 
 
-async def _show(
+async def show_seen(
     session: Session, store: Any, seen: proposal_pb2.Proposal, *, yes: bool, as_json: bool
 ) -> list[proposal_pb2.Proposal]:
     """Print the proposal with what surrounds it. Returns the proposals of its plan."""
@@ -277,7 +277,8 @@ def _remark(text: str) -> None:
     remarks().print(visible(text), soft_wrap=True)
 
 
-def _print_changed(changed: Any, as_json: bool) -> None:
+def print_changed(changed: Any, as_json: bool) -> None:
+    """Print what a proposal or a plan has become."""
     if as_json:
         from plangate_client.command.output.json_output import print_message
 

@@ -74,7 +74,7 @@ def proposals(
 
 def plans(
     context: typer.Context,
-    mine: Annotated[bool, typer.Option("--mine", help="Only those that you asked for.")] = False,
+    mine: Annotated[bool, typer.Option("--mine", help="Only your own requests.")] = False,
     filter: FilterOption = "",
     limit: LimitOption = 20,
     as_json: JsonOption = False,
@@ -166,11 +166,11 @@ def whoami(context: typer.Context, as_json: JsonOption = False) -> None:
     """Show who the store takes you for, and which roles you have."""
     session = session_of(context)
 
-    async def asked() -> Any:
+    async def looked_up() -> Any:
         async with session.store() as store:
             return await store.who_am_i()
 
-    answer = run_async(context, asked())
+    answer = run_async(context, looked_up())
     if as_json:
         from plangate_client.command.output.json_output import print_message
 

@@ -1,4 +1,4 @@
-"""`plangate plan`, `submit`, `simulate` and `actions`: what the planner is asked for."""
+"""`plangate plan`, `submit`, `simulate` and `actions`: requests to the planner."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def submit(
     request_id: RequestIdOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Store a plan of your own, checked and governed; no model is asked."""
+    """Store a plan of your own, checked and governed, without a model."""
     if (file is None) == (not action):
         raise CommandFailed("give either a file or --action NAME", ExitStatus.USAGE)
     if not validate_only:

@@ -1,4 +1,4 @@
-"""What a reviewer sees beside a proposal: its plan, the other steps, and what it said before it was revised."""
+"""What a reviewer sees beside a proposal: its plan, the other steps, and how it was before a revision."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Surroundings:
     siblings: list[proposal_pb2.Proposal] = field(default_factory=list)
     """All proposals of the plan, this one too, in the order of their jobs."""
     before: proposal_pb2.Proposal | None = None
-    """The proposal as it was before anybody revised it. None: nobody did."""
+    """The proposal as it was created. None: it was never revised."""
 
 
 async def surroundings_of(store: StoreClient, proposal: proposal_pb2.Proposal) -> Surroundings:

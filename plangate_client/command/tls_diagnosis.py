@@ -32,7 +32,7 @@ def diagnose(target: str, settings: ChannelSettings) -> str:
 
 
 def _certificate(host: str, port: int) -> bytes:
-    """The server's certificate (DER), whoever signed it; empty when it does not speak TLS. Raises OSError."""
+    """The server's certificate (DER), not verified; empty when it does not speak TLS. Raises OSError."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

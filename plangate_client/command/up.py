@@ -146,7 +146,7 @@ async def _up(environment: dict[str, str], verbose: bool, *, inbox: bool) -> Non
 
     def print_line(name: str, line: str) -> None:
         text = line if verbose else important(line)
-        # A log that cannot be written must not hold the servers up, whose output nobody would read any more.
+        # A log that cannot be written must not block the servers, whose pipes would fill.
         with contextlib.suppress(OSError):
             if text:
                 remarks().print(Text.assemble((f"{name:>7} ", "dim"), visible(text)), soft_wrap=True)
@@ -226,6 +226,7 @@ def _failure(error: ServerEnded, verbose: bool) -> CommandFailed:
 
     if not verbose:
         for line in error.log:
+            line = line.removeprefix(f"plangate-{error.name}: ")
             remarks().print(Text.assemble((f"{error.name:>7} ", "dim"), visible(line)), soft_wrap=True)
     return CommandFailed(str(error), ExitStatus.OTHER)
 

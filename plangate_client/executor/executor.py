@@ -60,7 +60,7 @@ class Executor:
     async def carry_out(self, proposal: proposal_pb2.Proposal, *, leased_at: float) -> Execution:
         """Carry one leased proposal out and report.
 
-        :param leased_at: time.monotonic() before the lease was asked for.
+        :param leased_at: time.monotonic() before the claim was sent.
         """
         item = LeasedProposal(proposal)
         return execution_of(item, await self._worker.run_one(item, leased_at=leased_at))

@@ -22,7 +22,7 @@ _REFUSALS = (InvalidRequest, PermissionDenied, Unauthenticated, Unimplemented, I
 def is_refusal(error: PlangateError) -> bool:
     """True when the same call would be answered in the same way again.
 
-    False for a store that is away, busy or slow, and for a commit that nobody knows of: the same call with the same
+    False for a store that is away, busy or slow, and for a commit whose outcome is unknown: the same call with the same
     request_id is worth another try.
     """
     return isinstance(error, _REFUSALS)

@@ -1,7 +1,7 @@
 """Runs a Python module that must not outlive its parent: `python -m plangate_client.servers.bound_process MODULE`.
 
 The parent holds the other end of standard input and never writes to it. A process that ends, however it ends, closes
-what it held, so the end of standard input is the end of the parent, on every system. Then the module is asked to end
+what it held, so the end of standard input is the end of the parent, on every system. Then the module is ended
 as by a service manager, with SIGTERM, and ended if it does not.
 """
 
@@ -30,7 +30,7 @@ def _end_with_parent(seconds: float) -> None:
     # Not through sys.stdin: a thread that waits within it blocks the interpreter's orderly end.
     while os.read(0, 1024):
         pass
-    # Output went to the parent as well. A log line into a pipe that nobody reads would fail the work that is drained.
+    # Output went to the parent as well: a log line into its closed pipe would fail the work that is drained.
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)

@@ -1,6 +1,6 @@
 """Both servers, and the review page where it is wanted, as one group of processes: started and stopped together.
 
-The store comes first, because the planner is told its address. If one ends, the others are stopped. If this process is
+The store comes first, because the planner needs its address. If one ends, the others are stopped. If this process is
 killed, both end by themselves: see bound_process.py.
 """
 
@@ -93,7 +93,7 @@ class _Server:
         waiting: set[asyncio.Future[Any]] = {self.ended, self.address}
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         if not self.address.done():
-            # The address may be the last thing in a pipe that nobody has read yet.
+            # The address may be the last thing in a pipe, not read yet.
             await asyncio.gather(*self.reading)
         if self.address.done():
             return self.address.result()

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import pytest
 from plangate.plan.v1 import plan_pb2
 
 from plangate_client.client import PlannerClient
+from plangate_client.servers.credentials import write_credentials
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 from tests.support.leftovers import mark, marked_processes
@@ -162,3 +164,67 @@ async def test_says_why_a_server_does_not_start(tmp_path: Path) -> None:
         assert running.process.returncode == 1
         assert "no-such-policy.yaml" in stderr.decode()
         assert stderr.decode().splitlines()[-1] == "plangate: the planner ended with status 1"
+
+
+@pytest.mark.asyncio
+async def test_a_reload_that_is_refused_is_shown_at_the_terminal(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("version: 1\nrules: [{name: free, match: {action: look}, effect: allow}]\n")
+    async with up(tmp_path, "--policy", "policy.yaml") as running:
+        assert running.process.stderr is not None
+        policy.write_text("version: 1\nrules: [{name: free, match: {action: look}, effect: perhaps}]\n")
+        shown = b""
+        async with asyncio.timeout(60):
+            while b"reload refused" not in shown:
+                shown = await running.process.stderr.readline()
+                assert shown, "the end of what it says"
+        assert b"planner error: reload refused: what was in force stays in force" in shown
+        assert b"policy.yaml:2:" in shown
+
+
+@pytest.mark.asyncio
+async def test_servers_dial_each_other_by_a_name_of_the_certificate(tmp_path: Path) -> None:
+    credentials = tmp_path / "credentials"
+    write_credentials(credentials, ["localhost"])
+    environment = {
+        "PLANGATE_TLS_CERT_FILE": str(credentials / "server.pem"),
+        "PLANGATE_TLS_KEY_FILE": str(credentials / "server-key.pem"),
+        "PLANGATE_TLS_CA_FILE": str(credentials / "ca.pem"),
+        "PLANGATE_AUTH_TOKENS_FILE": str(credentials / "tokens.yaml"),
+        "PLANGATE_TOKEN_FILE": str(credentials / "planner.token"),
+    }
+    async with up(tmp_path, environment=environment) as running:
+        # It listens at 127.0.0.1, for which the certificate is not good.
+        port = running.addresses["planner"].rpartition(":")[2]
+        settings = ChannelSettings(tls_ca_file=credentials / "ca.pem", token_file=credentials / "requester.token")
+        async with PlannerClient(open_channel(f"localhost:{port}", settings)) as planner:
+            plan = await planner.submit_plan("Look.", [plan_pb2.Job(action_name="look")])
+        assert (plan.created_by, plan.state) == ("requester", plan_pb2.PLAN_STATE_PLANNED)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [("PLANGATE_TLS_CERT_FILE", "PLANGATE_TLS_CA_FILE"), ("PLANGATE_AUTH_TOKENS_FILE", "PLANGATE_TOKEN_FILE")],
+)
+async def test_half_of_the_security_is_refused_before_anything_starts(tmp_path: Path, given: str, missing: str) -> None:
+    async with up(tmp_path, environment={given: "file"}) as running:
+        _, stderr = await running.process.communicate()
+    assert running.process.returncode == 2
+    assert stderr.decode().startswith(f"plangate: {given} is set: the planner also needs {missing}")
+
+
+@pytest.mark.asyncio
+async def test_both_servers_serve_their_metrics(tmp_path: Path) -> None:
+    with socket.socket() as one, socket.socket() as following:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        following.bind(("127.0.0.1", port + 1))
+    async with (
+        up(tmp_path, environment={"PLANGATE_METRICS_LISTEN": f"127.0.0.1:{port}"}),
+        aiohttp.ClientSession() as web,
+    ):
+        for number, metric in ((port, "plangate_rpc"), (port + 1, "plangate_catalogue_warnings")):
+            async with web.get(f"http://127.0.0.1:{number}/metrics") as answer:
+                assert answer.status == 200
+                assert metric in await answer.text()

@@ -1,4 +1,4 @@
-"""What an executor does, as lines that a person reads along."""
+"""What an executor does, one line for each event."""
 
 from __future__ import annotations
 

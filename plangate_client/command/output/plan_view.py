@@ -1,4 +1,4 @@
-"""A plan as people like to read it: what was asked, each step, what policy decided, and where each step is now."""
+"""A plan as people like to read it: the request, each step, what policy decided, and where each step is now."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _head(plan: plan_pb2.Plan, times: Times) -> Table:
         head.add_row("plan", Text(plan.id))
     head.add_row("objective", visible(plan.objective or plan.prompt))
     if plan.created_by:
-        head.add_row("asked by", f"{visible(plan.created_by)}  {times.text(plan.create_time)}")
+        head.add_row("requested by", f"{visible(plan.created_by)}  {times.text(plan.create_time)}")
     if plan.state:
         head.add_row("state", styled_state(plan_state(plan)))
     report = plan.generation
@@ -91,7 +91,7 @@ def _jobs_table(jobs: Iterable[plan_pb2.Job], proposals: Mapping[str, proposal_p
         if job.description:
             action.append(f"\n{visible(job.description)}")
         if job.assumed:
-            action.append(f"\nassumed, not said: {visible(', '.join(job.assumed))}", style="yellow")
+            action.append(f"\nassumed, not in the request: {visible(', '.join(job.assumed))}", style="yellow")
         name = Text(visible(job.id))
         if job.depends_on:
             name.append(f"\nafter {visible(', '.join(job.depends_on))}", style="dim")

@@ -1,4 +1,4 @@
-"""A proposal as a reviewer needs it: exactly what would be done, by whose wish, what policy said, what hangs on it."""
+"""A proposal as a reviewer needs it: exactly what would be done, for whom, by which rule, and what depends on it."""
 
 from __future__ import annotations
 
@@ -96,9 +96,9 @@ def _add_request(fields: Table, proposal: proposal_pb2.Proposal, around: Surroun
         fields.add_row("context", struct_text(plan.context))
     if proposal.labels:
         fields.add_row("labels", labels_text(proposal.labels))
-    fields.add_row("asked by", f"{visible(proposal.created_by)}  {times.text(proposal.create_time)}")
+    fields.add_row("requested by", f"{visible(proposal.created_by)}  {times.text(proposal.create_time)}")
     if proposal.revised_by:
-        # These arguments are not, or not all, what the requester asked for.
+        # These arguments are not, or not all, in the request.
         editors = ", ".join((*proposal.earlier_revisers, proposal.revised_by))
         fields.add_row("changed by", Text(visible(editors), style="bold yellow"))
 

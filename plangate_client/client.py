@@ -153,18 +153,28 @@ class PlannerClient:
         action_args: Struct | None = None,
         description: str | None = None,
         priority: int | None = None,
+        depends_on: Sequence[str] | None = None,
+        on_refusal: plan_pb2.OnRefusal.ValueType | None = None,
         comment: str = "",
         request_id: str | None = None,
         validate_only: bool = False,
     ) -> proposal_pb2.Proposal:
         """Edit a proposal before it is approved: what is not None is replaced, checked and governed again."""
-        given = {"action_args": action_args, "description": description, "priority": priority}
+        given = {
+            "action_args": action_args,
+            "description": description,
+            "priority": priority,
+            "depends_on": depends_on,
+            "on_refusal": on_refusal,
+        }
         request = planner_pb2.ReviseProposalRequest(
             id=proposal_id,
             expected_version=expected_version,
             action_args=action_args,
             description=description or "",
             priority=priority or 0,
+            depends_on=depends_on,
+            on_refusal=on_refusal or plan_pb2.ON_REFUSAL_UNSPECIFIED,
             update_mask=FieldMask(paths=[path for path, value in given.items() if value is not None]),
             comment=comment,
             request_id=request_id or new_request_id(),

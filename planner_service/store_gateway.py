@@ -35,6 +35,7 @@ from planner_service.messages.decoding import (
     time_from_proto,
 )
 from planner_service.messages.encoding import (
+    ON_REFUSAL,
     decision_to_proto,
     json_to_proto,
     plan_to_proto,
@@ -131,6 +132,18 @@ class StoreGateway:
         if revision.priority is not None:
             proposal.priority = revision.priority
             mask.append("priority")
+        if revision.depends_on is not None:
+            proposal.depends_on.extend(revision.depends_on)
+            mask.append("depends_on")
+        if revision.on_refusal is not None:
+            proposal.on_refusal = ON_REFUSAL[revision.on_refusal]
+            mask.append("on_refusal")
+        if revision.assumed is not None:
+            proposal.assumed.extend(revision.assumed)
+            mask.append("assumed")
+        if revision.effect_key is not None:
+            proposal.effect_key = revision.effect_key
+            mask.append("effect_key")
         if decision is not None and decision.approval_ttl is not None:
             proposal.expire_time.CopyFrom(time_to_proto(now + decision.approval_ttl))
             mask.append("expire_time")

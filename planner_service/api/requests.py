@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 
+from plangate_core.catalogue.effect import OnRefusal
 from plangate_core.contract.limits import (
     LABEL_KEY,
     MAX_ATTEMPTS,
@@ -25,12 +26,12 @@ from plangate_core.contract.limits import (
     MAX_TOKEN_BUDGET,
     REQUEST_ID,
 )
-from planner_service.messages.decoding import job_from_proto, json_from_proto, order_from_proto
+from planner_service.messages.decoding import job_from_proto, json_from_proto, on_refusal_from_proto, order_from_proto
 from planner_service.planning.errors import InvalidField
 from planner_service.planning.plan import Job, Options, Plan, PlanRequest
 from planner_service.planning.store_port import Queueing, Revision
 
-_REVISABLE = ("action_args", "description", "priority")
+_REVISABLE = ("action_args", "description", "priority", "depends_on", "on_refusal")
 
 
 def plan_request_from_proto(
@@ -110,10 +111,19 @@ def revision_from_proto(message: planner_pb2.ReviseProposalRequest) -> Revision:
         action_args=json_from_proto(message.action_args, "action_args") if "action_args" in paths else None,
         description=message.description if "description" in paths else None,
         priority=message.priority if "priority" in paths else None,
+        depends_on=tuple(message.depends_on) if "depends_on" in paths else None,
+        on_refusal=_on_refusal_from_proto(message) if "on_refusal" in paths else None,
         comment=message.comment,
         request_id=request_id_from_proto(message.request_id),
         validate_only=message.validate_only,
     )
+
+
+def _on_refusal_from_proto(message: planner_pb2.ReviseProposalRequest) -> OnRefusal:
+    on_refusal = on_refusal_from_proto(message.on_refusal)
+    if on_refusal is None:
+        raise InvalidField("on_refusal", "must be ON_REFUSAL_ASK, ON_REFUSAL_CONTINUE or ON_REFUSAL_CANCEL")
+    return on_refusal
 
 
 def request_id_from_proto(text: str, path: str = "request_id") -> str:

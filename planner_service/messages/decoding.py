@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
-from plangate_core.catalogue.effect import ApprovalRequirement, Effect, StepOrder
+from plangate_core.catalogue.effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
 from plangate_core.contract.struct_codec import JsonObject, NumberNotExact, StructRefused, struct_to_json
 from planner_service.governance.decision import Decision
 from planner_service.messages.encoding import EFFECTS, ON_REFUSAL, STEP_ORDERS
@@ -48,7 +48,7 @@ def job_from_proto(message: plan_pb2.Job, path: str) -> Job:
         depends_on=tuple(message.depends_on),
         priority=message.priority,
         max_attempts=message.max_attempts,
-        on_refusal=_ON_REFUSAL_BACK.get(message.on_refusal),
+        on_refusal=on_refusal_from_proto(message.on_refusal),
     )
 
 
@@ -92,6 +92,11 @@ def _stored_options(plan: plan_pb2.Plan) -> Options:
     return Options(options.model, options.max_attempts, options.token_budget, order_from_proto(options.order))
 
 
+def on_refusal_from_proto(on_refusal: plan_pb2.OnRefusal.ValueType) -> OnRefusal | None:
+    """None where nothing is set."""
+    return _ON_REFUSAL_BACK.get(on_refusal)
+
+
 def order_from_proto(order: plan_pb2.StepOrder.ValueType) -> StepOrder | None:
     """None where the request leaves it open."""
     return _STEP_ORDERS_BACK.get(order)
@@ -110,6 +115,7 @@ def proposal_from_proto(message: proposal_pb2.Proposal) -> Proposal:
         updated_by=message.updated_by,
         answer=message,
         assumed=tuple(message.assumed),
+        depends_on=tuple(message.depends_on),
     )
 
 

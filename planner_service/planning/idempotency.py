@@ -49,6 +49,7 @@ def revises_the_same(revised: Proposal, revision: Revision) -> bool:
         and (revision.action_args is None or _fills_in(revised.action_args, revision.action_args))
         and revision.description in (None, revised.description)
         and revision.priority in (None, revised.priority)
+        and revision.depends_on in (None, revised.depends_on)
     )
 
 

@@ -128,3 +128,4 @@ class Proposal:
     updated_by: str
     answer: object
     assumed: tuple[str, ...] = ()
+    depends_on: tuple[str, ...] = ()

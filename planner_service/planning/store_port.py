@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from plangate_core.catalogue.effect import OnRefusal
 from planner_service.governance.decision import Decision
 from planner_service.planning.plan import Plan, PlanRequest, Proposal, StoredPlan
 
@@ -62,13 +63,17 @@ class Queueing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """An edit of a proposal. What is None stays as it is."""
+    """An edit of a proposal. What is None stays as it is. `assumed` and `effect_key` go with new arguments."""
 
     proposal_id: str
     expected_version: int
     action_args: Mapping[str, object] | None = None
     description: str | None = None
     priority: int | None = None
+    depends_on: tuple[str, ...] | None = None
+    on_refusal: OnRefusal | None = None
+    assumed: tuple[str, ...] | None = None
+    effect_key: str | None = None
     comment: str = ""
     request_id: str = ""
     validate_only: bool = False

@@ -213,7 +213,8 @@ class Planning:
                 raise JobsInvalid(errors)
         now = self._clock.now()
         decision, description = None, revision.description
-        if governance.catalogue.find(proposal.action_name) is not None:
+        action = governance.catalogue.find(proposal.action_name)
+        if action is not None:
             before = Job(
                 id=proposal.id,
                 action_name=proposal.action_name,
@@ -237,8 +238,11 @@ class Planning:
             )
             if decision.effect is Effect.DENY:
                 raise PolicyDenied(decision)
-        new_args = args if revision.action_args is not None else None
-        changed = replace(revision, action_args=new_args, description=description)
+        changed = replace(revision, description=description)
+        if revision.action_args is not None:
+            effect_key = None if action is None else action.effect_of(args)
+            assumed = filled_in(revision.action_args, args)
+            changed = replace(changed, action_args=args, assumed=assumed, effect_key=effect_key)
         return await self._store.update_proposal(changed, decision, requester=requester, now=now, deadline=deadline)
 
     async def _earlier(

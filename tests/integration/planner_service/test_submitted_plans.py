@@ -170,6 +170,24 @@ async def test_only_creators_and_reviewers_revise(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_revision_may_untie_a_step(house: PlannerHouse) -> None:
+    plan = await house.planner("alice").submit_plan(
+        "Do it.",
+        [job("restart_service", "one", service="web"), job("refund_order", "two", ("one",), order="A-1", amount=10)],
+    )
+    one, two = plan.jobs
+    assert two.on_refusal == plan_pb2.ON_REFUSAL_CANCEL
+    asking_first = await house.planner("alice").revise_proposal(
+        two.proposal_id, expected_version=1, on_refusal=plan_pb2.ON_REFUSAL_ASK
+    )
+    assert (list(asking_first.depends_on), asking_first.on_refusal) == ([one.proposal_id], plan_pb2.ON_REFUSAL_ASK)
+    untied = await house.planner("alice").revise_proposal(two.proposal_id, expected_version=2, depends_on=[])
+    assert list(untied.depends_on) == []
+    await house.store("bob", ("sre",)).proposals.reject(one.proposal_id, expected_version=1, reason="no")
+    assert (await house.store().proposals.get(two.proposal_id)).state == proposal_pb2.PROPOSAL_STATE_PENDING
+
+
+@pytest.mark.asyncio
 async def test_a_revision_is_checked_governed_and_voids_approvals(house: PlannerHouse) -> None:
     proposal = await proposed(house, "refund_order", order="A-1", amount=10)
     assert (proposal.required_approvals, proposal.version) == (1, 1)

@@ -414,6 +414,8 @@ class ReviseProposalRequest(_message.Message):
     COMMENT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    DEPENDS_ON_FIELD_NUMBER: _builtins.int
+    ON_REFUSAL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Proposal id."""
     expected_version: _builtins.int
@@ -430,13 +432,19 @@ class ReviseProposalRequest(_message.Message):
     """UUID that makes a repeated call return the first answer."""
     validate_only: _builtins.bool
     """Check and govern, but store nothing."""
+    on_refusal: _plan_pb2.OnRefusal.ValueType
+    """What becomes of it when one of those ends without success. Used when named in update_mask."""
     @_builtins.property
     def action_args(self) -> _struct_pb2.Struct:
         """The new arguments, whole. Used when named in update_mask or when the mask is empty."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """action_args, description, priority. Empty means action_args."""
+        """action_args, description, priority, depends_on, on_refusal. Empty means action_args."""
+
+    @_builtins.property
+    def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of the proposals that it waits for from now on. Used when named in update_mask. At most 64."""
 
     def __init__(
         self,
@@ -450,10 +458,12 @@ class ReviseProposalRequest(_message.Message):
         comment: _builtins.str = ...,
         request_id: _builtins.str = ...,
         validate_only: _builtins.bool = ...,
+        depends_on: _abc.Iterable[_builtins.str] | None = ...,
+        on_refusal: _plan_pb2.OnRefusal.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "comment", b"comment", "description", b"description", "expected_version", b"expected_version", "id", b"id", "priority", b"priority", "request_id", b"request_id", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "comment", b"comment", "depends_on", b"depends_on", "description", b"description", "expected_version", b"expected_version", "id", b"id", "on_refusal", b"on_refusal", "priority", b"priority", "request_id", b"request_id", "update_mask", b"update_mask", "validate_only", b"validate_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

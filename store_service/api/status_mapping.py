@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
-from plangate.errors.v1 import error_reason_pb2
+from plangate.errors.v1 import error_reason_pb2 as reasons
 
 from plangate_core.rpc.status import RpcFailure
 from plangate_core.text.truncation import truncate
@@ -19,37 +19,37 @@ from store_service.queries import CheckpointKeyMissing, ReadTimedOut, RevisionOu
 
 _Code = grpc.StatusCode
 
-STATUS_OF: Mapping[type[Exception], tuple[grpc.StatusCode, str]] = {
-    errors.InvalidField: (_Code.INVALID_ARGUMENT, "INVALID_FIELD"),
-    errors.NumberNotExact: (_Code.INVALID_ARGUMENT, "NUMBER_NOT_EXACT"),
-    InvalidFilter: (_Code.INVALID_ARGUMENT, "INVALID_FILTER"),
-    InvalidPageToken: (_Code.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
-    errors.PlanNotFound: (_Code.NOT_FOUND, "PLAN_NOT_FOUND"),
-    errors.ProposalNotFound: (_Code.NOT_FOUND, "PROPOSAL_NOT_FOUND"),
-    errors.RequestIdReused: (_Code.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
-    errors.VersionConflict: (_Code.ABORTED, "VERSION_CONFLICT"),
-    errors.LeaseLost: (_Code.ABORTED, "LEASE_LOST"),
-    errors.IllegalTransition: (_Code.FAILED_PRECONDITION, "ILLEGAL_TRANSITION"),
-    errors.SelfApproval: (_Code.FAILED_PRECONDITION, "SELF_APPROVAL"),
-    errors.ModelApproval: (_Code.FAILED_PRECONDITION, "MODEL_APPROVAL"),
-    errors.AlreadyApproved: (_Code.FAILED_PRECONDITION, "ALREADY_APPROVED"),
-    errors.NotApprovedByCaller: (_Code.FAILED_PRECONDITION, "NOT_APPROVED_BY_CALLER"),
-    errors.ArgsDigestMismatch: (_Code.FAILED_PRECONDITION, "ARGS_DIGEST_MISMATCH"),
-    errors.RequirementLowered: (_Code.FAILED_PRECONDITION, "REQUIREMENT_LOWERED"),
-    CheckpointKeyMissing: (_Code.FAILED_PRECONDITION, "CHECKPOINT_KEY_MISSING"),
-    RoleMissing: (_Code.PERMISSION_DENIED, "ROLE_MISSING"),
-    errors.NotTheCreator: (_Code.PERMISSION_DENIED, "ROLE_MISSING"),
-    errors.ReviewerRoleMissing: (_Code.PERMISSION_DENIED, "REVIEWER_ROLE_MISSING"),
-    errors.PolicyDenied: (_Code.PERMISSION_DENIED, "POLICY_DENIED"),
-    errors.LogMismatch: (_Code.DATA_LOSS, "LOG_MISMATCH"),
-    errors.Overloaded: (_Code.RESOURCE_EXHAUSTED, "OVERLOADED"),
-    WatchTooSlow: (_Code.RESOURCE_EXHAUSTED, "WATCH_TOO_SLOW"),
-    errors.Draining: (_Code.UNAVAILABLE, "DRAINING"),
-    errors.DatabaseUnavailable: (_Code.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
-    errors.CommitUnknown: (_Code.UNKNOWN, "COMMIT_UNKNOWN"),
-    errors.DeadlinePassed: (_Code.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
-    ReadTimedOut: (_Code.DEADLINE_EXCEEDED, "READ_TIMED_OUT"),
-    RevisionOutOfRange: (_Code.OUT_OF_RANGE, "REVISION_OUT_OF_RANGE"),
+STATUS_OF: Mapping[type[Exception], tuple[grpc.StatusCode, reasons.ErrorReason.ValueType]] = {
+    errors.InvalidField: (_Code.INVALID_ARGUMENT, reasons.ERROR_REASON_INVALID_FIELD),
+    errors.NumberNotExact: (_Code.INVALID_ARGUMENT, reasons.ERROR_REASON_NUMBER_NOT_EXACT),
+    InvalidFilter: (_Code.INVALID_ARGUMENT, reasons.ERROR_REASON_INVALID_FILTER),
+    InvalidPageToken: (_Code.INVALID_ARGUMENT, reasons.ERROR_REASON_INVALID_PAGE_TOKEN),
+    errors.PlanNotFound: (_Code.NOT_FOUND, reasons.ERROR_REASON_PLAN_NOT_FOUND),
+    errors.ProposalNotFound: (_Code.NOT_FOUND, reasons.ERROR_REASON_PROPOSAL_NOT_FOUND),
+    errors.RequestIdReused: (_Code.ALREADY_EXISTS, reasons.ERROR_REASON_REQUEST_ID_REUSED),
+    errors.VersionConflict: (_Code.ABORTED, reasons.ERROR_REASON_VERSION_CONFLICT),
+    errors.LeaseLost: (_Code.ABORTED, reasons.ERROR_REASON_LEASE_LOST),
+    errors.IllegalTransition: (_Code.FAILED_PRECONDITION, reasons.ERROR_REASON_ILLEGAL_TRANSITION),
+    errors.SelfApproval: (_Code.FAILED_PRECONDITION, reasons.ERROR_REASON_SELF_APPROVAL),
+    errors.ModelApproval: (_Code.FAILED_PRECONDITION, reasons.ERROR_REASON_MODEL_APPROVAL),
+    errors.AlreadyApproved: (_Code.FAILED_PRECONDITION, reasons.ERROR_REASON_ALREADY_APPROVED),
+    errors.NotApprovedByCaller: (_Code.FAILED_PRECONDITION, reasons.ERROR_REASON_NOT_APPROVED_BY_CALLER),
+    errors.ArgsDigestMismatch: (_Code.FAILED_PRECONDITION, reasons.ERROR_REASON_ARGS_DIGEST_MISMATCH),
+    errors.RequirementLowered: (_Code.FAILED_PRECONDITION, reasons.ERROR_REASON_REQUIREMENT_LOWERED),
+    CheckpointKeyMissing: (_Code.FAILED_PRECONDITION, reasons.ERROR_REASON_CHECKPOINT_KEY_MISSING),
+    RoleMissing: (_Code.PERMISSION_DENIED, reasons.ERROR_REASON_ROLE_MISSING),
+    errors.NotTheCreator: (_Code.PERMISSION_DENIED, reasons.ERROR_REASON_ROLE_MISSING),
+    errors.ReviewerRoleMissing: (_Code.PERMISSION_DENIED, reasons.ERROR_REASON_REVIEWER_ROLE_MISSING),
+    errors.PolicyDenied: (_Code.PERMISSION_DENIED, reasons.ERROR_REASON_POLICY_DENIED),
+    errors.LogMismatch: (_Code.DATA_LOSS, reasons.ERROR_REASON_LOG_MISMATCH),
+    errors.Overloaded: (_Code.RESOURCE_EXHAUSTED, reasons.ERROR_REASON_OVERLOADED),
+    WatchTooSlow: (_Code.RESOURCE_EXHAUSTED, reasons.ERROR_REASON_WATCH_TOO_SLOW),
+    errors.Draining: (_Code.UNAVAILABLE, reasons.ERROR_REASON_DRAINING),
+    errors.DatabaseUnavailable: (_Code.UNAVAILABLE, reasons.ERROR_REASON_DATABASE_UNAVAILABLE),
+    errors.CommitUnknown: (_Code.UNKNOWN, reasons.ERROR_REASON_COMMIT_UNKNOWN),
+    errors.DeadlinePassed: (_Code.DEADLINE_EXCEEDED, reasons.ERROR_REASON_DEADLINE_TOO_SHORT),
+    ReadTimedOut: (_Code.DEADLINE_EXCEEDED, reasons.ERROR_REASON_READ_TIMED_OUT),
+    RevisionOutOfRange: (_Code.OUT_OF_RANGE, reasons.ERROR_REASON_REVISION_OUT_OF_RANGE),
 }
 
 
@@ -58,13 +58,13 @@ def map_error(error: Exception) -> RpcFailure | None:
     status = STATUS_OF.get(type(error))
     if status is None:
         return None
-    code, reason = status
+    code, number = status
     metadata, details = _facts(error)
     if isinstance(error, errors.StoreError) and error.index is not None:
         metadata["index"] = str(error.index)
     return RpcFailure(
         code,
-        reason,
+        reasons.ErrorReason.Name(number).removeprefix("ERROR_REASON_"),
         _sentence(error),
         metadata=metadata,
         details=details,
@@ -106,7 +106,7 @@ def _facts(error: Exception) -> tuple[dict[str, str], list[Message]]:
         case errors.LeaseLost(attempt=attempt, current_attempt=current):
             return {"attempt": str(attempt), "current_attempt": str(current)}, []
         case errors.IllegalTransition(state=state, command=command, allowed_commands=allowed):
-            detail = error_reason_pb2.IllegalTransition(state=state, command=command, allowed_commands=allowed)
+            detail = reasons.IllegalTransition(state=state, command=command, allowed_commands=allowed)
             return {"state": state, "command": command}, [detail]
         case (
             errors.SelfApproval(actor=actor)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Awaitable
+
 import grpc
 import pytest
 from google.protobuf import field_mask_pb2
@@ -158,3 +161,54 @@ async def test_several_roles_must_agree(database_url: str) -> None:
         bad.decision.approval_requirements[0].role = "legal"
         failure = await failure_of(store.planner.plans.CreatePlan(rpc.CreatePlanRequest(plan=planned(bad))))
         assert failure.metadata == {"field": "plan.jobs[0].decision.approval_requirements"}
+
+
+@pytest.mark.asyncio
+async def test_one_person_with_every_role_gets_nothing_executed_alone(database_url: str) -> None:
+    """Every writing RPC of the store, tried by somebody who is reviewer, executor and admin, under two names."""
+    async with running_store(database_url) as store:
+        mallory = store.as_("mallory", "admin")
+        on_behalf = (("x-plangate-on-behalf-of", "mallory"),)
+        job = plan_pb2.Job(id="a", action_name="refund", decision={"effect": plan_pb2.EFFECT_REQUIRE_APPROVAL})
+        plan = await store.planner.plans.CreatePlan(rpc.CreatePlanRequest(plan=planned(job)), metadata=on_behalf)
+        asked_for = await store.bob.get(plan.jobs[0].proposal_id)
+        needs_finance = await store.planner.propose(required_approvals=2, reviewer_role="finance")
+
+        async def tried(call: Awaitable[object]) -> None:
+            """Whether it is refused or not does not matter; what comes of it does."""
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await call
+
+        for decision in (INVENTED, plan_pb2.Decision(effect=plan_pb2.EFFECT_REQUIRE_APPROVAL)):
+            own = plan_pb2.Job(id="b", action_name="refund", decision=decision)
+            await tried(mallory.plans.CreatePlan(rpc.CreatePlanRequest(plan=planned(own))))
+            await tried(mallory.propose(decision=decision))
+        everything = list((await mallory.proposals.ListProposals(rpc.ListProposalsRequest())).proposals)
+        assert {asked_for.id, needs_finance.id} < {each.id for each in everything}
+        calls = mallory.proposals
+        for _ in range(2):
+            for each in everything:
+                id_ = each.id
+                update = rpc.UpdateProposalRequest(proposal={"id": id_, "decision": INVENTED}, expected_version=1)
+                await tried(calls.UpdateProposal(update))
+                await tried(calls.SubmitProposal(rpc.SubmitProposalRequest(id=id_)))
+                version = (await mallory.get(id_)).version
+                await tried(calls.ApproveProposal(rpc.ApproveProposalRequest(id=id_, expected_version=version)))
+                version = (await mallory.get(id_)).version
+                glass = rpc.BreakGlassRequest(id=id_, expected_version=version, reason="now")
+                await tried(calls.BreakGlass(glass))
+                version = (await mallory.get(id_)).version
+                resolve = rpc.ResolveProposalRequest(
+                    id=id_, expected_version=version, resolution=rpc.RESOLUTION_NOT_DONE, retry=True, reason="r"
+                )
+                await tried(calls.ResolveProposal(resolve))
+                await tried(calls.CompleteProposal(rpc.CompleteProposalRequest(id=id_, attempt=0)))
+                await tried(calls.FailProposal(rpc.FailProposalRequest(id=id_, not_started=True)))
+                reconsider = rpc.ReconsiderProposalsRequest()
+                reconsider.reconsiderations.add(id=id_, expected_version=version, decision=INVENTED)
+                await tried(calls.ReconsiderProposals(reconsider))
+            assert await mallory.claim(max_proposals=100) == []
+            # Under a name that looks like the first one.
+            calls = store.as_("Mal1ory", "admin").proposals
+        states = {each.state for each in (await mallory.proposals.ListProposals(rpc.ListProposalsRequest())).proposals}
+        assert states <= {PENDING, proposal_pb2.PROPOSAL_STATE_DRAFT}

@@ -172,10 +172,20 @@ class WorkingSet:
         """Whether the log says that a candidate of a claim was approved as the rules ask, from its beginning on."""
         if not self.is_logged(proposal_id):
             return False
-        if self._log_rules is not None and self._log_rules.history_fault(self.histories.get(proposal_id, ())):
+        loaded = self.proposals.get(proposal_id)
+        if self._log_rules is None or loaded is None:
+            return True
+        fault = self._log_rules.history_fault(self.histories.get(proposal_id, ()))
+        if fault or not all(map(self._has_happened, loaded.depends_on)):
             self.mismatched.add(proposal_id)
             return False
         return True
+
+    def _has_happened(self, proposal_id: str) -> bool:
+        """Whether what a candidate of a claim depends on has ended: the count of those that have not is no part of the
+        log. What was removed for good had ended."""
+        needed = self.find_proposal(proposal_id)
+        return needed is None or (needed.has_ended and self.is_logged(proposal_id))
 
     def merge(self, transaction: "Transaction") -> None:
         """Makes a command's changes visible to those after it."""

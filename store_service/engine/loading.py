@@ -21,8 +21,8 @@ async def load(session: WriteSession, needs: Needs, working_set: WorkingSet) -> 
             ready = await session.proposals.ready(query, working_set.now, limit)
             working_set.ready[query] = deque(ready)
             proposal_ids.update(ready)
-        candidates = {proposal_id for ready in working_set.ready.values() for proposal_id in ready}
-        for event in await session.events.of_entities(sorted(candidates)) if candidates else ():
+        ready_ids = {proposal_id for ready in working_set.ready.values() for proposal_id in ready}
+        for event in await session.events.of_entities(sorted(ready_ids)) if ready_ids else ():
             working_set.histories.setdefault(event.entity_id, []).append(event)
     for ids, transitive in ((needs.completing, False), (ending, True)):
         if ids:
@@ -43,11 +43,19 @@ async def load(session: WriteSession, needs: Needs, working_set: WorkingSet) -> 
     if needs.queued_plans:
         plan_ids.update(await _likely_plans(session, needs.queued_plans + needs.plan_spoilers, working_set))
     if proposal_ids:
-        for proposal, snapshot in await session.proposals.get_with_snapshots(list(proposal_ids)):
-            working_set.proposals[proposal.id] = proposal
-            working_set.snapshots[proposal.id] = snapshot
+        await _load_proposals(session, proposal_ids, working_set)
+        candidates = [working_set.proposals.get(id_) for ready in working_set.ready.values() for id_ in ready]
+        needed = {needed_id for each in candidates if each is not None for needed_id in each.depends_on}
+        if missing := needed - working_set.proposals.keys():
+            await _load_proposals(session, missing, working_set)
     if plan_ids:
         working_set.plans.update((each.id, each) for each in await session.plans.get(list(plan_ids)))
+
+
+async def _load_proposals(session: WriteSession, ids: set[str], working_set: WorkingSet) -> None:
+    for proposal, snapshot in await session.proposals.get_with_snapshots(sorted(ids)):
+        working_set.proposals[proposal.id] = proposal
+        working_set.snapshots[proposal.id] = snapshot
 
 
 async def _likely_plans(session: WriteSession, count: int, working_set: WorkingSet) -> list[str]:

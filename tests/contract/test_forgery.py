@@ -177,6 +177,25 @@ async def test_a_forged_row_is_neither_approved_nor_executed(name: str, database
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("first_too", [False, True])
+async def test_a_step_is_not_handed_out_before_those_it_depends_on(first_too: bool, database_url: str) -> None:
+    """Its count of unfinished dependencies is no part of the log."""
+    async with running_store(database_url) as store:
+        allow = plan_pb2.Decision(effect=plan_pb2.EFFECT_ALLOW)
+        jobs = [
+            plan_pb2.Job(id="a", action_name="first", decision=allow),
+            plan_pb2.Job(id="b", action_name="second", decision=allow, depends_on=["a"]),
+        ]
+        plan = await store.planner.plans.CreatePlan(rpc.CreatePlanRequest(plan=planned(*jobs)))
+        first, second = (job.proposal_id for job in plan.jobs)
+    await forge(database_url, lambda forger: forger.set_row(second, waiting_for=0))
+    if first_too:
+        await forge(database_url, lambda forger: forger.set_row(first, state="EXECUTED"))
+    async with running_store(database_url) as store:
+        assert await store.worker.claim(action_names=["second"]) == []
+
+
+@pytest.mark.asyncio
 async def test_a_forged_row_is_named_by_check(database_url: str) -> None:
     async with running_store(database_url) as store:
         proposal = await pending(store)

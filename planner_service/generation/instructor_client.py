@@ -147,8 +147,11 @@ class ModelCall:
             raise ReplyTruncated(model)
         if reply.finish == "malformed":
             raise RejectedByServer(model)
+        if reply.finish == "failed":
+            raise ServerFailed(model)
         if self.client.uses_tools and reply.tool_names:
-            if reply.tool_names[0] != self.form.model.__name__:
+            # A call without a name can only be of the one tool that there is.
+            if reply.tool_names[0] not in ("", self.form.model.__name__):
                 raise WrongToolCalled(model)
             if len(reply.tool_names) > 1:
                 raise ExtraToolCalls(model)

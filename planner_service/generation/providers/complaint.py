@@ -201,6 +201,8 @@ def body_of(content: bytes) -> Any:
 
 
 def _errors(body: Any) -> Iterator[Any]:
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]  # Gemini
     if not isinstance(body, Mapping):
         return
     choices = body.get("choices")

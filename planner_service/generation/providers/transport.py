@@ -157,7 +157,7 @@ def _headers(
     kept = [(name, value) for name, value in headers.raw if name.lower() not in dropped]
     if not _is_streamed(request, status):
         return kept
-    kind = b"application/json" if beginning.startswith(b"{") else b"text/event-stream"
+    kind = b"application/json" if beginning.startswith((b"{", b"[")) else b"text/event-stream"
     return [*((name, value) for name, value in kept if name.lower() != b"content-type"), (b"content-type", kind)]
 
 

@@ -70,21 +70,24 @@ class CompletionChunks:
             function = call.get("function") or {}
             # Servers begin to count at 0, 1 or -1, or do not count. Those that repeat the name keep the index.
             index = call.get("index")
-            if index not in self._calls and function.get("name"):
+            if index not in self._calls:
                 if not self._calls:
                     self._pieces.clear()  # text before the call is not part of it
                 self._calls.append(index)
-                self._reply.tool_names.append(_name(function))
-            if self._calls and index == self._calls[0]:
+                self._reply.tool_names.append("")
+            place = self._calls.index(index)
+            self._reply.tool_names[place] = self._reply.tool_names[place] or _name(function)
+            if place == 0:
                 piece += text_of(function.get("arguments"))
         return piece
 
 
 def _name(call: Mapping[str, Any]) -> str:
+    """Empty when the server leaves it out, or has not told it yet."""
     name = call.get("name")
-    if not isinstance(name, str):
-        raise TypeError("a call names its tool")
-    return name
+    if name is not None and not isinstance(name, str):
+        raise TypeError("the name of a tool is a text")
+    return name or ""
 
 
 def _has_refusal(content: Any) -> bool:

@@ -19,6 +19,7 @@ _DECLINED = frozenset(
         "guardrail_intervened",
     }
 )
+_FAILED = frozenset({"error", "internal_error"})
 _MALFORMED = frozenset({"malformed_function_call", "malformed_model_output", "malformed_tool_use"})
 
 
@@ -28,8 +29,8 @@ class Reply:
 
     text: the JSON that was due (a tool's arguments, or the content), or whatever came instead.
     finish: "stop", "length" (cut off at the output limit), "malformed" (the server could not read what the model
-    wrote), or "" (it did not say).
-    tool_names: tools called, in order.
+    wrote), "failed" (the server broke down), or "" (it did not tell).
+    tool_names: tools called, in order; empty texts for calls without a name.
     Tokens as the provider counted them, 0 when it did not say.
     token_logprobs: each token with its likeliest alternatives, in the provider's form, where they were requested.
     """
@@ -51,6 +52,8 @@ class Reply:
             self.finish = "length"
         elif name in _MALFORMED:
             self.finish = "malformed"
+        elif name in _FAILED:
+            self.finish = "failed"
         elif name:
             self.finish = "stop"
 

@@ -80,6 +80,8 @@ async def plan(name: str, *later: ModelReply, attempts: int = 1) -> tuple[Genera
         "stream-tool-index-minus-one.sse",
         "stream-content-parts.sse",
         "stream-finish-null.sse",
+        "stream-tool-name-late.sse",
+        "tool-call-without-name.json",
     ],
 )
 async def test_an_odd_reply_is_the_plan_that_it_holds(name: str) -> None:
@@ -117,6 +119,8 @@ async def test_a_reply_that_leaves_open_what_is_meant_is_asked_for_again(name: s
     [
         ("content-filter-400.json", errors.ModelRefused, "FAILED_PRECONDITION", "MODEL_REFUSED"),
         ("error-in-200.json", errors.RateLimited, "RESOURCE_EXHAUSTED", "PROVIDER_RATE_LIMITED"),
+        ("error-in-list.json", errors.RateLimited, "RESOURCE_EXHAUSTED", "PROVIDER_RATE_LIMITED"),
+        ("finish-reason-error.json", errors.ServerFailed, "UNAVAILABLE", "PROVIDER_UNAVAILABLE"),
         ("error-in-choice.json", errors.RateLimited, "RESOURCE_EXHAUSTED", "PROVIDER_RATE_LIMITED"),
         ("stream-error.sse", errors.RateLimited, "RESOURCE_EXHAUSTED", "PROVIDER_RATE_LIMITED"),
         ("error-402-in-200.json", errors.CreditSpent, "FAILED_PRECONDITION", "PROVIDER_REJECTED"),

@@ -120,9 +120,9 @@ def _cuts(catalogue: Catalogue, settings: PlannerSettings) -> Iterator[str]:
     from planner_service.generation.prompt.rooms import catalogue_room
     from planner_service.generation.prompt.selection import catalogue_characters, is_cut
 
-    asked = settings.generation_settings(provider_keys={})
+    generation = settings.generation_settings(provider_keys={})
     for model in settings.models:
-        room = catalogue_room(model, asked)
+        room = catalogue_room(model, generation)
         if is_cut(catalogue, room):
             yield (
                 f"model {model}: the actions have {catalogue_characters(catalogue):,} characters; "

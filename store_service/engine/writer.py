@@ -38,7 +38,7 @@ from store_service.engine.write_queue import Waiting, WriteQueue
 _MISMATCHES_REMEMBERED = 10_000
 _log = structlog.get_logger(__name__)
 
-# GovernedJobObserver of every commit of this process, in order, before anybody is answered.
+# Called with every commit of this process, in order, before its callers are answered.
 CommitListener: TypeAlias = Callable[[Sequence[Event]], None]
 
 

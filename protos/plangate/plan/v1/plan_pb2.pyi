@@ -165,7 +165,7 @@ class _AttemptOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Attemp
     ATTEMPT_OUTCOME_TRUNCATED: _AttemptOutcome.ValueType  # 5
     """The reply was cut off at the output limit."""
     ATTEMPT_OUTCOME_RATE_LIMITED: _AttemptOutcome.ValueType  # 6
-    """The provider asked to slow down (HTTP 429)."""
+    """The provider limits the rate of calls (HTTP 429)."""
     ATTEMPT_OUTCOME_PROVIDER_ERROR: _AttemptOutcome.ValueType  # 7
     """The provider failed or could not be reached."""
     ATTEMPT_OUTCOME_TIMED_OUT: _AttemptOutcome.ValueType  # 8
@@ -191,7 +191,7 @@ ATTEMPT_OUTCOME_REFUSED: AttemptOutcome.ValueType  # 4
 ATTEMPT_OUTCOME_TRUNCATED: AttemptOutcome.ValueType  # 5
 """The reply was cut off at the output limit."""
 ATTEMPT_OUTCOME_RATE_LIMITED: AttemptOutcome.ValueType  # 6
-"""The provider asked to slow down (HTTP 429)."""
+"""The provider limits the rate of calls (HTTP 429)."""
 ATTEMPT_OUTCOME_PROVIDER_ERROR: AttemptOutcome.ValueType  # 7
 """The provider failed or could not be reached."""
 ATTEMPT_OUTCOME_TIMED_OUT: AttemptOutcome.ValueType  # 8
@@ -319,7 +319,7 @@ class Plan(_message.Message):
 
     @_builtins.property
     def options(self) -> Global___GenerationOptions:
-        """What the requester asked of the generation, kept for the planner that claims the plan."""
+        """What the requester wants of the generation, kept for the planner that claims the plan."""
 
     @_builtins.property
     def delete_time(self) -> _timestamp_pb2.Timestamp:
@@ -439,7 +439,7 @@ class Job(_message.Message):
     """What becomes of this job when one of depends_on ends without success."""
     idempotent: _builtins.bool
     """Whether doing it twice has the same effect as doing it once, as the catalogue says. Only then is it done again by
-    itself when nobody knows how an execution ended.
+    itself when it is not known how an execution ended.
     """
     effect_key: _builtins.str
     """Names the effect in the world, for example "refund:4711": proposals with the same key are never executed at the same
@@ -533,7 +533,7 @@ class Decision(_message.Message):
     time_dependent: _builtins.bool
     """True when a condition that was evaluated looks at the time, so that the same job may be decided differently later."""
     decided_by: _builtins.str
-    """Identity of the planner that decided, from its credentials. Empty: nobody decided for policy, and only people can have
+    """Identity of the planner that decided, from its credentials. Empty: policy did not decide, and only people can have
     the job executed. Output only.
     """
     @_builtins.property
@@ -542,7 +542,7 @@ class Decision(_message.Message):
 
     @_builtins.property
     def approval_requirements(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApprovalRequirement]:
-        """Who must approve, when more than one role is asked: every entry must be fulfilled, and each reviewer counts for one of
+        """Who must approve, when more than one role is needed: every entry must be fulfilled, and each reviewer counts for one of
         them only. required_approvals is then their sum, and reviewer_role is empty. Empty: required_approvals of reviewer_role.
         At most 20, each role once.
         """

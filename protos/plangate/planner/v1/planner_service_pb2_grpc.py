@@ -115,14 +115,14 @@ class PlannerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EvaluatePlan(self, request, context):
-        """Checks and decisions for jobs you bring. No model is asked, nothing is stored.
+        """Checks and decisions for jobs you bring. No model is called, nothing is stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SubmitPlan(self, request, context):
-        """Stores a plan you bring, checked and governed. No model is asked. Errors as CreatePlan, without the model's.
+        """Stores a plan you bring, checked and governed. No model is called. Errors as CreatePlan, without the model's.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -48,9 +48,9 @@ class PlannerServiceStub:
     EnqueuePlan: _grpc.UnaryUnaryMultiCallable[_planner_service_pb2.EnqueuePlanRequest, _plan_pb2.Plan]
     """Stores the request durably and returns at once, state QUEUED; a planner takes it from there."""
     EvaluatePlan: _grpc.UnaryUnaryMultiCallable[_planner_service_pb2.EvaluatePlanRequest, _planner_service_pb2.EvaluatePlanResponse]
-    """Checks and decisions for jobs you bring. No model is asked, nothing is stored."""
+    """Checks and decisions for jobs you bring. No model is called, nothing is stored."""
     SubmitPlan: _grpc.UnaryUnaryMultiCallable[_planner_service_pb2.SubmitPlanRequest, _plan_pb2.Plan]
-    """Stores a plan you bring, checked and governed. No model is asked. Errors as CreatePlan, without the model's."""
+    """Stores a plan you bring, checked and governed. No model is called. Errors as CreatePlan, without the model's."""
     ReviseProposal: _grpc.UnaryUnaryMultiCallable[_planner_service_pb2.ReviseProposalRequest, _proposal_pb2.Proposal]
     """Edits a proposal before it is approved: checked and governed again, then stored; approvals are voided. For its
     creator, and the roles reviewer and admin.
@@ -81,9 +81,9 @@ class PlannerServiceAsyncStub(PlannerServiceStub):
     EnqueuePlan: _aio.UnaryUnaryMultiCallable[_planner_service_pb2.EnqueuePlanRequest, _plan_pb2.Plan]  # type: ignore[assignment]
     """Stores the request durably and returns at once, state QUEUED; a planner takes it from there."""
     EvaluatePlan: _aio.UnaryUnaryMultiCallable[_planner_service_pb2.EvaluatePlanRequest, _planner_service_pb2.EvaluatePlanResponse]  # type: ignore[assignment]
-    """Checks and decisions for jobs you bring. No model is asked, nothing is stored."""
+    """Checks and decisions for jobs you bring. No model is called, nothing is stored."""
     SubmitPlan: _aio.UnaryUnaryMultiCallable[_planner_service_pb2.SubmitPlanRequest, _plan_pb2.Plan]  # type: ignore[assignment]
-    """Stores a plan you bring, checked and governed. No model is asked. Errors as CreatePlan, without the model's."""
+    """Stores a plan you bring, checked and governed. No model is called. Errors as CreatePlan, without the model's."""
     ReviseProposal: _aio.UnaryUnaryMultiCallable[_planner_service_pb2.ReviseProposalRequest, _proposal_pb2.Proposal]  # type: ignore[assignment]
     """Edits a proposal before it is approved: checked and governed again, then stored; approvals are voided. For its
     creator, and the roles reviewer and admin.
@@ -135,7 +135,7 @@ class PlannerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _planner_service_pb2.EvaluatePlanRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_planner_service_pb2.EvaluatePlanResponse, _abc.Awaitable[_planner_service_pb2.EvaluatePlanResponse]]:
-        """Checks and decisions for jobs you bring. No model is asked, nothing is stored."""
+        """Checks and decisions for jobs you bring. No model is called, nothing is stored."""
 
     @_abc_1.abstractmethod
     def SubmitPlan(
@@ -143,7 +143,7 @@ class PlannerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _planner_service_pb2.SubmitPlanRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_plan_pb2.Plan, _abc.Awaitable[_plan_pb2.Plan]]:
-        """Stores a plan you bring, checked and governed. No model is asked. Errors as CreatePlan, without the model's."""
+        """Stores a plan you bring, checked and governed. No model is called. Errors as CreatePlan, without the model's."""
 
     @_abc_1.abstractmethod
     def ReviseProposal(

@@ -82,7 +82,13 @@ class House:
         jobs = [{"action_name": name, "action_args": args, "depends_on": []} for name, args in steps]
         self.model.script(says({"objective": "Do it.", "jobs": jobs}))
         async with self.planner() as planner:
-            return await planner.create_plan(planner_pb2.CreatePlanRequest(prompt=f"please {steps} {uuid.uuid4()}"))
+            # The context makes each request another one.
+            request = planner_pb2.CreatePlanRequest(
+                prompt=f"please {steps}",
+                context=struct(run=str(uuid.uuid4())),
+                order=plan_pb2.STEP_ORDER_INDEPENDENT,
+            )
+            return await planner.create_plan(request)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -38,6 +38,7 @@ _FILTER = " OR ".join(f'kind = "{kind}"' for kind in WATCHED_KINDS)
 _PROGRESS_SECONDS = 10.0
 _LONGEST_PAUSE_SECONDS = 300.0
 _RECONNECT_SECONDS = 2.0
+_CANCEL_AGAIN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +84,7 @@ class Delivery:
         try:
             await asyncio.gather(*tasks)
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await end(tasks)
 
     async def _follow(self) -> None:
         while True:
@@ -207,3 +206,16 @@ class Delivery:
             return
         await self._deliver(notification)
         await asyncio.to_thread(self.position.remind, notification.id, expires.isoformat(), now.isoformat())
+
+
+async def end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended.
+
+    asyncio.wait_for of Python 3.11, which libraries use, may swallow a cancellation that comes together with what it
+    waited for (python/cpython#86296).
+    """
+    pending = set(tasks)
+    while pending:
+        for task in pending:
+            task.cancel()
+        _, pending = await asyncio.wait(pending, timeout=_CANCEL_AGAIN_SECONDS)

@@ -12,7 +12,7 @@ import aiohttp
 
 from plangate_client.client import StoreClient
 from plangate_inbox.notifications.channels import channel_of
-from plangate_inbox.notifications.delivery import Delivery, Rules
+from plangate_inbox.notifications.delivery import Delivery, Rules, end
 from plangate_inbox.notifications.notify_file import NotifyForm
 from plangate_inbox.notifications.position import NotificationsRefused, Position, locked
 
@@ -41,6 +41,4 @@ async def notifying(form: NotifyForm, directory: Path, store: StoreClient, url: 
             try:
                 yield
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.wait(tasks)
+                await end(tasks)

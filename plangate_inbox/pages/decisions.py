@@ -55,7 +55,7 @@ async def _approved(session: Session, proposal_id: str, form: Form) -> proposal_
     return await session.store.proposals.approve(
         proposal_id,
         expected_version=version_of(form),
-        args_digest=form["args_digest"],
+        args_digest=_digest(form),
         comment=form.get("comment", ""),
         request_id=form.get("request_id") or None,
     )
@@ -129,3 +129,12 @@ def version_of(form: Form) -> int:
         # 0 would mean: whatever version there is.
         raise HTTPException(400, "The form does not say which version it is about.")
     return version
+
+
+def _digest(form: Form) -> str:
+    """The digest of the arguments that the form's page showed. Raises HTTPException 400."""
+    digest = form.get("args_digest", "")
+    if not digest:
+        # Empty would mean: whatever the arguments are.
+        raise HTTPException(400, "The form does not say which arguments it is about.")
+    return digest

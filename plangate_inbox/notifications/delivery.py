@@ -176,14 +176,16 @@ class Delivery:
             self._expiry_known.clear()
             now = datetime.now(UTC)
             if self._expiring and self._expiring[0][0] <= now:
-                _, proposal_id = self._expiring[0]
+                # Taken out first: what is added meanwhile may come before it.
+                when, proposal_id = heapq.heappop(self._expiring)
+                self._reminders.discard(proposal_id)
                 try:
                     await self._remind_of(proposal_id)
                 except PlangateError as error:
                     _log.warning("a reminder waits", receiver=self.receiver.name, fault=error.message)
+                    self._reminders.add(proposal_id)
+                    heapq.heappush(self._expiring, (when, proposal_id))
                     await self.sleep(_RECONNECT_SECONDS)
-                    continue
-                self._reminders.discard(heapq.heappop(self._expiring)[1])
                 continue
             pause = (self._expiring[0][0] - now).total_seconds() if self._expiring else None
             try:
@@ -200,6 +202,10 @@ class Delivery:
         now = datetime.now(UTC)
         expires = proposal.expire_time.ToDatetime(tzinfo=UTC)
         if proposal.state != proposal_pb2.PROPOSAL_STATE_PENDING or expires <= now:
+            return
+        if expires - self.rules.before_expiry > now:
+            # A revision gave it more time.
+            self._note_expiry(proposal)
             return
         notification = before_expiry(proposal, self.receiver.name, self.rules.url)
         if notification.id in self.position.reminded or not concerns(notification, self.receiver):

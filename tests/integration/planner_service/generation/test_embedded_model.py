@@ -89,7 +89,8 @@ async def engine() -> AsyncIterator[EmbeddedEngine]:
 
 async def plan(engine: EmbeddedEngine, catalogue: Catalogue, prompt: str) -> GenerationResult:
     settings = GenerationSettings(attempt_timeout_seconds=300)
-    generator = Generator(ModelClients(settings, engine.endpoint), settings)
+    clients = ModelClients(settings, engine.endpoint)
+    generator = Generator(clients, settings, review_profile=engine.review_profile)
     try:
         return await generator.generate(
             GenerationRequest(

@@ -9,6 +9,8 @@ import pytest
 
 from plangate_core.catalogue.catalogue import parse_catalogue
 from plangate_core.catalogue.effect import Effect
+from plangate_core.catalogue.finding import Finding
+from planner_service.generation.reply.draft import LEFT_OUT
 from planner_service.governance.decision import Decision
 from planner_service.governance.policy_file import parse_policy
 from planner_service.planning.assumptions import assumed_arguments, filled_in
@@ -138,3 +140,25 @@ def test_a_default_that_a_model_wrote_down_is_assumed_unless_the_request_says_it
     complete, errors = CATALOGUE.check_args(action, given)
     assert errors == []
     assert set(assumed_arguments("set_flag", given, complete, request_text, CATALOGUE)) == set(assumed)
+
+
+def test_a_job_that_the_model_doubted_waits_for_a_person_and_what_was_left_out_is_told() -> None:
+    corrections = [
+        Finding("jobs.1", "doubted", "the model was not sure that any action fits, p = 0.40"),
+        Finding("jobs.0.action_args.reason", LEFT_OUT, "left out reason: the request does not state it, p = 0.31"),
+    ]
+    jobs = [job("unlock", number, user=user) for number, user in ((1, "ann"), (2, "ben"))]
+    doubts = doubts_about("unlock ann and ben", jobs, CATALOGUE, corrections)
+    assert doubts.warnings == (
+        "job_2: the model was not sure that any action fits, p = 0.40",
+        "job_1 (unlock): left out reason: the request does not state it, p = 0.31",
+    )
+    policy = parse_policy("version: 1\nrules: []")
+    effects = [decided.decision.effect for each in jobs if (decided := doubts.raised(each, policy)).decision]
+    assert effects == [Effect.ALLOW, Effect.REQUIRE_APPROVAL]
+
+
+def test_a_refused_plan_says_why() -> None:
+    refused = [Finding("", "doubted", "the model was not sure that any action fits, p = 0.40")]
+    warnings = doubts_about("fly", [], CATALOGUE, refused).warnings
+    assert warnings == ("refused: the model was not sure that any action fits, p = 0.40",)

@@ -49,7 +49,7 @@ def log(
     export: Annotated[
         Path | None,
         typer.Option(
-            "--export", metavar="FILE", help="Write it as JSON lines for docs/verify_log.py; - is standard output."
+            "--export", metavar="FILE", help="Write it as JSON lines for verify_log.py; - is standard output."
         ),
     ] = None,
     verify: Annotated[bool, typer.Option("--verify", help="Have the store check its chain of hashes.")] = False,

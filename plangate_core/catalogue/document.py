@@ -87,17 +87,23 @@ class Document:
         ends: Mapping[YamlPath, Place] | None = None,
         faults: Sequence[tuple[YamlPath, Place, str]] = (),
         inexact: Mapping[YamlPath, str] | None = None,
+        guesses: Sequence[tuple[YamlPath, Place, str]] = (),
     ) -> None:
         """places: where each value begins; ends: where each mapping ends. faults: found while the text was read.
 
+        guesses: faults of values that were read as the text that they are.
         inexact: faults that `forgive` may take back: numbers that mean something in some places only.
         """
         self.value = value
         self._places = places
         self._ends = ends or {}
         self._inexact = dict(inexact or {})
-        self._faults = [(place, Fault(truncate(message, _MESSAGE_LIMIT), *place)) for _, place, message in faults]
-        self._faulty = {path for path, _, _ in faults}
+        self._faults = [(place, _fault(place, message)) for _, place, message in (*faults, *guesses)]
+        self._faulty = {path for path, _, _ in (*faults, *guesses)}
+        self.losses = tuple(_fault(place, message) for _, place, message in faults)
+        """What of the text is not in the value."""
+        self.guesses = tuple(_fault(place, message) for _, place, message in guesses)
+        """What YAML versions read differently, and is text in the value."""
 
     def place(self, path: YamlPath) -> Place:
         """Line and column of what is at `path`, or of the nearest thing around it."""
@@ -174,3 +180,7 @@ class Document:
 
     def _message(self, path: YamlPath, message: str) -> str:
         return truncate(f"{dotted(path)}: {message}" if path else message, _MESSAGE_LIMIT)
+
+
+def _fault(place: Place, message: str) -> Fault:
+    return Fault(truncate(message, _MESSAGE_LIMIT), *place)

@@ -81,7 +81,7 @@ def parse_document(text: str, *, max_bytes: int = MAX_BYTES, max_nodes: int = MA
         raise DocumentInvalid("the text is empty", line=1, column=1)
     reader = _Reader(max_bytes, max_nodes)
     value = reader.read(root, ())
-    return Document(value, reader.places, reader.ends, reader.faults, reader.inexact)
+    return Document(value, reader.places, reader.ends, reader.faults, reader.inexact, reader.guesses)
 
 
 def _joined(match: re.Match[str]) -> str:
@@ -119,6 +119,7 @@ class _Reader:
         self.places: dict[YamlPath, Place] = {}
         self.ends: dict[YamlPath, Place] = {}
         self.faults: list[tuple[YamlPath, Place, str]] = []
+        self.guesses: list[tuple[YamlPath, Place, str]] = []
         self.inexact: dict[YamlPath, str] = {}
         self._nodes = 0
         self._characters = 0
@@ -189,7 +190,8 @@ class _Reader:
             return self._exact(path, int(text) if len(text) < 20 else float(text[:300]))
         if kind == "float" and _FLOAT.fullmatch(text) and math.isfinite(float(text)):
             return self._exact(path, float(text))
-        self._refuse(path, node, f"{text!r} would be read as {kind}: put it in quotes")
+        message = f"{text!r} would be read as {kind}: put it in quotes"
+        self.guesses.append((path, _place(node), message))
         return text
 
     def _exact(self, path: YamlPath, number: int | float) -> int | float:

@@ -42,7 +42,7 @@ def import_catalogue(text: str, only: Sequence[str] = ()) -> CatalogueDraft:
     :param only: patterns such as `issues*`: the names of the actions that are wanted; empty: all
     :raises ImportRefused: the document is none of these, or too much for a catalogue
     """
-    document = _document(text)
+    document, notes = _document(text)
     if is_openapi(document):
         imported = import_openapi(document)
     elif (entries := tool_entries(document)) is not None:
@@ -71,23 +71,26 @@ def import_catalogue(text: str, only: Sequence[str] = ()) -> CatalogueDraft:
         warnings = parse_catalogue(written).warnings
     except CatalogueInvalid as error:
         raise ImportRefused(f"the catalogue would not load: {error}") from error
-    return CatalogueDraft(written, len(wanted), tuple(imported.notes(wanted)), warnings)
+    return CatalogueDraft(written, len(wanted), (*notes, *imported.notes(wanted)), warnings)
 
 
-def _document(text: str) -> Any:
+def _document(text: str) -> tuple[Any, list[str]]:
+    """The value of a JSON or YAML text, and what was read otherwise than YAML 1.1 reads it."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_SOURCE_BYTES:
         raise ImportRefused(f"the file is larger than {MAX_SOURCE_BYTES} bytes")
     try:
-        return json.loads(text)
+        return json.loads(text), []
     except RecursionError as error:
         raise ImportRefused("nested too deep") from error
     except ValueError:
         pass
     try:
-        # Its faults are of no matter here: what YAML would guess is read as the text that it is.
-        return parse_document(text, max_bytes=MAX_SOURCE_BYTES, max_nodes=MAX_SOURCE_NODES).value
+        document = parse_document(text, max_bytes=MAX_SOURCE_BYTES, max_nodes=MAX_SOURCE_NODES)
     except DocumentInvalid as error:
         raise ImportRefused(f"neither JSON nor YAML: {error}") from error
+    if document.losses:
+        raise ImportRefused(f"this YAML would lose something: {document.losses[0].text()}")
+    return document.value, [f"read as text, {guess.text()}" for guess in document.guesses]
 
 
 class _Dumper(yaml.CSafeDumper):

@@ -229,6 +229,19 @@ def test_operations_of_other_styles() -> None:
     assert "the query argument id is called query_id: there is another id: post_pets_id" in draft.notes
 
 
+def test_yaml_is_read_as_it_is_written_or_not_at_all() -> None:
+    text = "- name: look\n  description: Look.\n  parameters: {properties: {country: {enum: [de, no, 2020-01-01]}}}\n"
+    draft = import_catalogue(text)
+    assert read(draft).actions[0].parameters["properties"]["country"]["enum"] == ["de", "no", "2020-01-01"]
+    assert draft.notes == (
+        "read as text, line:3:50: 'no' would be read as bool: put it in quotes",
+        "read as text, line:3:54: '2020-01-01' would be read as timestamp: put it in quotes",
+    )
+    for lossy in ("  <<: {description: x}\n", "  name: twice\n", "  description: !tag {}\n"):
+        with pytest.raises(ImportRefused, match="this YAML would lose something: line:"):
+            import_catalogue(f"- name: look\n{lossy}  parameters: {{}}\n")
+
+
 def test_only_some() -> None:
     draft = import_catalogue(json.dumps(code_host_tools()), ["*_issue*", "get_me"])
     assert draft.actions == 6

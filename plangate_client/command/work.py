@@ -151,8 +151,9 @@ async def _work(
     as_json: bool,
 ) -> None:
     from plangate_client.command.output.console import remarks
-    from plangate_client.executor.execution import ExecutionEnvironment, Observer
+    from plangate_client.executor.execution import Observer
     from plangate_client.executor.executor import Executor
+    from plangate_client.executor.values import ExecutionEnvironment
     from plangate_client.leased_worker import WorkerOptions
 
     # Leases name their holder: by default one that tells two machines apart.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +14,7 @@ from plangate_client.executor.http_binding import HttpBinding
 from plangate_client.executor.outcome import Outcome
 from plangate_client.executor.template import TemplateInvalid
 from plangate_core.catalogue.argument_schema import ArgumentSchema
-from plangate_core.catalogue.binding_forms import CommandForm
+from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
 from plangate_core.catalogue.catalogue import Action, Catalogue, load_catalogue
 from plangate_core.contract.struct_codec import JsonObject
 
@@ -37,6 +37,8 @@ class BoundAction:
     name: str
     arguments: ArgumentSchema
     binding: CommandBinding | HttpBinding | Function
+    reconcile: CommandBinding | HttpBinding | None = None
+    """Looks up whether the action was carried out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,10 @@ class BoundCatalogue:
         """Variables that bindings refer to and that are not set -> the actions that need them."""
         missing: dict[str, list[str]] = {}
         for action in self.actions.values():
-            for name in sorted(action.binding.referenced_environment - process_environment.keys()):
+            needed = action.binding.referenced_environment
+            if action.reconcile is not None:
+                needed |= action.reconcile.referenced_environment
+            for name in sorted(needed - process_environment.keys()):
                 missing.setdefault(name, []).append(action.name)
         return missing
 
@@ -67,13 +72,26 @@ def load_bound_catalogue(path: Path) -> BoundCatalogue:
         except TemplateInvalid as error:
             kind = "command" if isinstance(action.binding, CommandForm) else "http"
             catalogue.refuse(("actions", index, kind), str(error))
+            continue
+        if action.reconcile is None:
+            continue
+        try:
+            actions[action.name] = replace(
+                actions[action.name], reconcile=_compiled(action.reconcile, catalogue.schema_of(action))
+            )
+        except TemplateInvalid as error:
+            catalogue.refuse(("actions", index, "reconcile"), str(error))
     catalogue.raise_faults(str(path))
     return BoundCatalogue(path.resolve(), actions)
 
 
 def _bound(action: Action, catalogue: Catalogue) -> BoundAction:
     schema = catalogue.schema_of(action)
-    if isinstance(action.binding, CommandForm):
-        return BoundAction(action.name, schema, CommandBinding.compile(action.binding, schema))
     assert action.binding is not None
-    return BoundAction(action.name, schema, HttpBinding.compile(action.binding, schema))
+    return BoundAction(action.name, schema, _compiled(action.binding, schema))
+
+
+def _compiled(form: CommandForm | HttpForm, schema: ArgumentSchema) -> CommandBinding | HttpBinding:
+    if isinstance(form, CommandForm):
+        return CommandBinding.compile(form, schema)
+    return HttpBinding.compile(form, schema)

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 from google.protobuf.struct_pb2 import Struct
 from plangate.plan.v1 import plan_pb2
@@ -23,8 +22,10 @@ from plangate_client.executor.consent import consent_fault, log_fault
 from plangate_client.executor.http_binding import HttpBinding
 from plangate_client.executor.http_run import run_http
 from plangate_client.executor.outcome import Outcome
+from plangate_client.executor.reconciliation import Reconciler
 from plangate_client.executor.refusals import LEASE_IS_LOST, is_refusal
-from plangate_client.executor.template import ArgumentMissing, ArgumentRefused, Values
+from plangate_client.executor.template import ArgumentMissing, ArgumentRefused
+from plangate_client.executor.values import ExecutionEnvironment, values_of
 from plangate_client.leased_worker import FailureKind, Finished, Interruption
 from plangate_core.contract.struct_codec import JsonObject, StructRefused, json_to_struct, struct_to_json
 
@@ -52,16 +53,6 @@ class Execution:
     proposal: proposal_pb2.Proposal
     ending: Ending
     outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionEnvironment:
-    """Where the executor runs: what placeholders and environment references stand for."""
-
-    environment: Mapping[str, str]
-    directory: Path
-    python: str
-    catalogue_directory: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +98,10 @@ class ProposalQueue:
         self._lease_seconds = lease_seconds
         self._plan_id = plan_id
         self._observer = observer
+        self._reconciler = Reconciler(store, actions, environment, plan_id=plan_id, grace_seconds=lease_seconds)
 
     async def claim(self, max_items: int, *, wait_seconds: float, request_id: str) -> Sequence[LeasedProposal]:
+        await self._reconciler.look()
         proposals = await self._store.proposals.claim(
             action_names=self._action_names,
             max_proposals=max_items,
@@ -223,16 +216,7 @@ async def execute(
         return Outcome(reason="CONSENT_MISSING", message=fault)
     if fault := arguments_fault(args, action.arguments):
         return Outcome(reason="ARGUMENTS_REFUSED", message=f"the executor's catalogue refuses them: {fault}")
-    values = Values(
-        args,
-        {
-            "proposal.id": proposal.id,
-            "proposal.plan_id": proposal.plan_id,
-            "proposal.attempt": str(proposal.lease.attempt),
-            "python": environment.python,
-            "catalogue_directory": str(environment.catalogue_directory),
-        },
-    )
+    values = values_of(proposal, args, environment)
     try:
         match action.binding:
             case CommandBinding() as command:

@@ -11,8 +11,9 @@ from typing import Any
 
 from plangate_client.client import StoreClient
 from plangate_client.executor.catalogue import BoundCatalogue
-from plangate_client.executor.execution import ExecutionEnvironment, Observer
+from plangate_client.executor.execution import Observer
 from plangate_client.executor.executor import Executor
+from plangate_client.executor.values import ExecutionEnvironment
 from plangate_client.leased_worker import WorkerOptions
 from plangate_client.worker.action import WorkerAction
 from plangate_client.worker.binding import bound_actions

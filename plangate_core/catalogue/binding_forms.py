@@ -55,3 +55,10 @@ class HttpForm(BindingForm):
     timeout_seconds: _Seconds = 30.0
     output_limit_bytes: Annotated[int, Field(gt=0, le=OUTPUT_LIMIT_BYTES)] = 16 * 1024
     retry_on_status: Annotated[list[Annotated[int, Field(ge=400, le=599)]], Field(max_length=200)] = []
+
+
+class ReconcileForm(BindingForm):
+    """`reconcile:` of an action: a look-up that says whether it was carried out. One of the two."""
+
+    command: CommandForm | None = None
+    http: HttpForm | None = None

@@ -18,7 +18,7 @@ import rfc8785
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag
 
 from plangate_core.catalogue.argument_schema import ArgumentSchema, closed
-from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
+from plangate_core.catalogue.binding_forms import CommandForm, HttpForm, ReconcileForm
 from plangate_core.catalogue.document import Document, DocumentInvalid, Form, YamlPath
 from plangate_core.catalogue.duration_text import DurationText, parse_duration
 from plangate_core.catalogue.effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
@@ -72,6 +72,7 @@ class Action:
     order: whether its steps keep their place among the others; None: not stated.
     on_refusal: what becomes of its steps when one that they wait for ends without success; None: not stated.
     idempotent: whether doing it twice has the same effect as doing it once.
+    reconcile: a look-up that says whether it was carried out, for executions that nobody reported; None: there is none.
     effect_key: names the effect in the world, with arguments in it: "refund:{args.order_id}"; empty: none.
     binding: how the bundled executor carries it out, in the author's words; None waits for a worker in any language.
     """
@@ -86,6 +87,7 @@ class Action:
     on_refusal: OnRefusal | None = None
     idempotent: bool = False
     effect_key: str = ""
+    reconcile: CommandForm | HttpForm | None = None
 
     def effect_of(self, args: Mapping[str, Any]) -> str:
         """The name of the effect with these arguments; empty where the catalogue gives none. At most 256 characters."""
@@ -219,6 +221,7 @@ class _ActionForm(Form):
     effect_key: Annotated[str, StringConstraints(min_length=1, max_length=MAX_EFFECT_KEY_CHARACTERS)] | None = None
     command: CommandForm | None = None
     http: HttpForm | None = None
+    reconcile: ReconcileForm | None = None
 
 
 _LabelKey = Annotated[str, StringConstraints(pattern=rf"^{LABEL_KEY.pattern}$")]
@@ -249,6 +252,9 @@ def _build(document: Document, source: str) -> Catalogue:
             document.refuse((*path, "name"), f"the action {action.name!r} is given twice")
         if action.command and action.http:
             document.refuse((*path, "http"), "an action binds command or http, not both")
+        look_up = action.reconcile
+        if look_up is not None and bool(look_up.command) is bool(look_up.http):
+            document.refuse((*path, "reconcile"), "reconcile takes command or http")
         declared = (action.parameters or {}).get("properties", {})
         for name in _ARGUMENT.findall(action.effect_key or ""):
             if name.partition(".")[0] not in declared:
@@ -268,6 +274,7 @@ def _build(document: Document, source: str) -> Catalogue:
             on_refusal=OnRefusal(action.on_refusal) if action.on_refusal else None,
             idempotent=action.idempotent,
             effect_key=action.effect_key or "",
+            reconcile=None if look_up is None else look_up.command or look_up.http,
         )
     document.raise_faults()
     assert form is not None

@@ -34,6 +34,16 @@ actions:
         - "{args.order_id}"
         - "{args.dies}"
 """
+RECONCILE = """
+    reconcile:
+      command:
+        argv: ["{python}", "{catalogue_directory}/books.py", "{catalogue_directory}/ledger", "{args.order_id}"]
+"""
+BOOKS = """
+import sys
+ledger, order_id = sys.argv[1:]
+sys.exit(0 if order_id in open(ledger).read().split() else 1)
+"""
 # What it is run by is the executor: killed before the payment or after it, and never when it was killed for it before.
 BANK = """
 import os, signal, sys
@@ -68,6 +78,36 @@ async def work(directory: Path, store_address: str) -> int:
         stderr=asyncio.subprocess.DEVNULL,
     )
     return await process.wait()
+
+
+@pytest.mark.asyncio
+@pytest.mark.timeout(180)
+async def test_the_books_are_asked_first_where_the_catalogue_says_how(tmp_path: Path) -> None:
+    (tmp_path / "catalogue.yaml").write_text(CATALOGUE.rstrip() + RECONCILE)
+    (tmp_path / "bank.py").write_text(BANK)
+    (tmp_path / "books.py").write_text(BOOKS)
+    ledger = tmp_path / "ledger"
+    ledger.touch()
+    async with (
+        store_process(tmp_path) as server,
+        StoreClient(open_channel(server.address, ChannelSettings(), actor="planner")) as planner,
+    ):
+        plan = plan_pb2.Plan(objective="pay", prompt="pay", state=plan_pb2.PLAN_STATE_PLANNED)
+        for dies in ("after", "before", "never"):
+            job = plan.jobs.add(id=dies, action_name="pay", effect_key=f"pay:{dies}")
+            job.action_args.update({"order_id": dies, "dies": dies})
+            job.decision.effect = plan_pb2.EFFECT_ALLOW
+        jobs = (await planner.plans.create(plan)).jobs
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while True:
+                await work(tmp_path, server.address)
+                found = [await planner.proposals.get(job.proposal_id) for job in jobs]
+                if {each.state for each in found} == {proposal_pb2.PROPOSAL_STATE_EXECUTED}:
+                    break
+        assert Counter(ledger.read_text().split()) == {"after": 1, "before": 1, "never": 1}
+        filter_ = f'kind = "proposal.resolved" AND entity_id = "{jobs[0].proposal_id}"'
+        [resolved] = [event async for event in planner.events.list_all(filter=filter_)]
+        assert resolved.comment == "looked up: exit status 0"
 
 
 @pytest.mark.asyncio

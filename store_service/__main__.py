@@ -1,7 +1,7 @@
 """`python -m store_service` serves; its subcommands look after the database.
 
-Exit status: 0 done; 1 refused or found a problem, said on standard error in one line; 2 wrong arguments or settings;
-130 Ctrl-C; 141 nobody reads the output any more. The last two are the shell's for SIGINT and SIGPIPE.
+Exit status: 0 done; 1 refused or found a problem, written to standard error in one line; 2 wrong arguments or settings;
+130 Ctrl-C; 141 the reader of the output is gone. The last two are the shell's for SIGINT and SIGPIPE.
 """
 
 from __future__ import annotations

@@ -15,12 +15,12 @@ from store_service.page_tokens import Position
 
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1000
-# gRPC clients take 4 MiB unless told otherwise: a page ends early rather than fail.
+# gRPC clients take 4 MiB unless configured otherwise: a page ends early rather than fail.
 MAX_PAGE_BYTES = 3 * 1024 * 1024
 
 
 class RevisionOutOfRange(Exception):
-    """A watch asked for a revision that is further away than the next one."""
+    """A watch requested a revision that is further away than the next one."""
 
     def __init__(self, head_revision: int) -> None:
         super().__init__(f"the log ends at revision {head_revision}")
@@ -151,8 +151,8 @@ def event_order(order_by: str) -> Order:
     return Order("revision", descending=words[-1:] == ["desc"])
 
 
-def page_size(asked: int) -> int:
+def page_size(requested: int) -> int:
     """0 means the default; more than the most there is means the most. Raises InvalidField."""
-    if asked < 0:
+    if requested < 0:
         raise InvalidField("page_size", "must not be negative")
-    return min(asked or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+    return min(requested or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)

@@ -1,4 +1,4 @@
-"""What the store can be told by its environment. Values are read once, at start.
+"""The store's settings, from environment variables. Values are read once, at start.
 
 Light to import: every program of ours looks here for the names of variables.
 """

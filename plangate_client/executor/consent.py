@@ -30,7 +30,7 @@ def consent_fault(proposal: proposal_pb2.Proposal, args: JsonObject) -> str:
     """Why the arguments are not what was approved; empty when they are.
 
     Compares the proposal's digest with one made here (SHA-256 of the RFC 8785 canonical JSON), and counts the distinct
-    people who said yes to that digest against what the decision asks for. Identities that look alike are one person.
+    people who approved that digest against what the decision asks for. Identities that look alike are one person.
     """
     digest = hashlib.sha256(rfc8785.dumps(args)).hexdigest()
     if digest != proposal.args_digest:

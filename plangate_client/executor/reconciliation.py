@@ -98,7 +98,7 @@ class Reconciler:
 
 
 def answer_of(outcome: Outcome) -> tuple[bool | None, str]:
-    """Whether it was carried out (None: nobody knows), and how that is known."""
+    """Whether it was carried out (None: not known), and how that is known."""
     exit_status, status = outcome.result.get("exit_status"), outcome.result.get("status")
     if isinstance(exit_status, int):
         return {0: True, 1: False}.get(exit_status), f"exit status {exit_status}"

@@ -1,4 +1,4 @@
-"""Counting approvals by role: whoever counts, store or executor, counts alike.
+"""Counting approvals by role, for the store and for executors.
 
 Imports nothing but the standard library and `text`, so that the store's domain may use it too.
 """
@@ -19,7 +19,7 @@ def open_seats(
 
     :param requirements: roles and counts; the role "" takes anybody.
     :param approvals: reviewers, each with those of the roles that they had. An approval without roles counts where one
-        role is asked: older stores checked the role and did not write it down.
+        role is required: older stores checked the role and did not write it down.
     """
     roles_of: Mapping[str, Sequence[str]] = {person_key(reviewer): roles for reviewer, roles in approvals}
     seats = [role for role, count in requirements for _ in range(count)]

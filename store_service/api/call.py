@@ -43,6 +43,6 @@ def deadline_of(context: Context) -> float | None:
 
 
 def waiting_time(wanted_seconds: float, context: Context) -> float:
-    """How long a claim may wait: as asked, but so that an empty answer still reaches the client."""
+    """How long a claim may wait: as requested, but so that an empty answer still reaches the client."""
     remaining: float | None = context.time_remaining()
     return wanted_seconds if remaining is None else max(0.0, min(wanted_seconds, remaining - 0.25))

@@ -1,4 +1,4 @@
-"""One table: the store's typed errors as gRPC codes and reasons. Nothing else decides what a client is told."""
+"""One table: the store's typed errors as gRPC codes and reasons. Nothing else decides what a client receives."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ STATUS_OF: Mapping[type[Exception], tuple[grpc.StatusCode, reasons.ErrorReason.V
 
 
 def map_error(error: Exception) -> RpcFailure | None:
-    """What the client is told; None for what is not in the table, which is a fault of ours."""
+    """The status that the client receives; None for what is not in the table, which is a fault of ours."""
     status = STATUS_OF.get(type(error))
     if status is None:
         return None

@@ -40,7 +40,7 @@ class Command(ABC):
         return 512
 
     def check(self) -> None:
-        """Everything that can be said without rows. Raises InvalidField."""
+        """Every check that needs no rows. Raises InvalidField."""
         if self.request is not None:
             limits.request_id(self.request.request_id)
 

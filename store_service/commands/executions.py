@@ -52,7 +52,7 @@ class ClaimProposals(Command):
             transaction.save(execution.claim(proposal, self.actor, transaction.now, duration), answers=True)
             claimed_bytes += proposal_weight(proposal)
             if claimed_bytes > limits.ENOUGH_CLAIMED_BYTES:
-                # Leases in an answer that the client does not take would be nobody's until they run out.
+                # Leases in an answer that the client does not take would be lost until they run out.
                 return
 
 
@@ -152,7 +152,7 @@ class FailProposal(UnderLease):
 
 @dataclass(frozen=True, kw_only=True)
 class ResolveProposal(OnProposal):
-    """Says what came of an execution that nobody reported; `comment` is the reason, which must be given.
+    """Says what came of an unreported execution; `comment` is the reason, which must be given.
 
     done: whether the action was carried out; None when the client did not say.
     retry: when it was not, have it executed again.

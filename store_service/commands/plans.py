@@ -64,7 +64,7 @@ class ClaimPlans(Command):
             transaction.save_plan(planning.claim(plan, self.actor, transaction.now, duration), answers=True)
             claimed_bytes += queued_plan_weight(plan)
             if claimed_bytes > limits.ENOUGH_CLAIMED_BYTES:
-                # Leases in an answer that the client does not take would be nobody's until they run out.
+                # Leases in an answer that the client does not take would be lost until they run out.
                 return
 
 

@@ -262,7 +262,7 @@ class Transaction:
 
     def claimable(self, query: ReadyQuery, count: int) -> Iterator[Proposal]:
         """Up to `count` proposals that may be claimed now: highest priority first, then oldest. One at a time: what is
-        not asked for is left to other claims.
+        not taken is left to other claims.
 
         What became ready in this very batch is not among them: its command was not answered yet either, and those
         who wait for work are woken after the commit.

@@ -22,13 +22,13 @@ def dependency_failure(ended: Proposal) -> Failure:
 
 
 def notice_of(failure: Failure, on_refusal: OnRefusal, now: Instant, *, proposal_id: str, job_id: str) -> Notice:
-    """What the reviewers of a dependent are told when it is not cancelled with what it depends on."""
+    """The notice on a dependent that is not cancelled with what it depends on."""
     question = ": run this all the same?" if on_refusal is OnRefusal.ASK else ": this goes on"
     return Notice(failure.reason, failure.message + question, now, proposal_id=proposal_id, job_id=job_id)
 
 
 def same_effect_notice(other: Proposal, now: Instant) -> Notice:
-    """What the reviewers of a proposal are told of another one with its effect."""
+    """The notice on a proposal about another one with the same effect."""
     what = f"proposal {other.id}, which is {other.state.value}, has the same effect {other.effect_key}"
     return Notice("SAME_EFFECT", what, now, proposal_id=other.id, job_id=other.job_id)
 

@@ -108,8 +108,7 @@ def resolve(
 
 
 def expire_lease(proposal: Proposal, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:
-    """UNRESOLVED, as nobody knows whether it was carried out. What may be done twice is as after a failure that may be
-    retried at once."""
+    """UNRESOLVED, as the outcome is not known. An idempotent one is as after a failure that may be retried at once."""
     PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.EXPIRE_LEASE)
     failure = Failure("LEASE_EXPIRED", "the executor's lease ran out")
     if not proposal.idempotent:

@@ -65,7 +65,7 @@ class Leased(Entity):
     def held(self, worker: Actor, attempt: int) -> Lease:
         """The lease, if this worker holds it with this token. Raises LeaseLost.
 
-        A lease that ran out but was not taken back yet still counts: nobody else works on the thing, and work that
+        A lease that ran out but was not taken back yet still counts: no other worker has the thing, and work that
         was done should not be done again only because its report came late.
         """
         lease = self.lease

@@ -50,7 +50,7 @@ class Lifecycle(Generic[State, Command]):
     """`table[state][command]` names the states the command may lead to; a pair that is not there is illegal.
 
     Where several are named, the entity decides: approvals, attempts, whether a cancel was requested.
-    `internal` are the store's own commands, which nobody can ask for.
+    `internal` are the store's own commands, which no client can request.
     """
 
     table: Mapping[State, Mapping[Command, frozenset[State]]]

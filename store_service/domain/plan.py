@@ -43,7 +43,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class GenerationOptions:
-    """What a requester asked of the generation. Zeros and the empty model mean the planner's defaults."""
+    """The requester's options for the generation. Zeros and the empty model mean the planner's defaults."""
 
     model: str = ""
     max_attempts: int = 0

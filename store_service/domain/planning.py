@@ -227,7 +227,7 @@ def _refused(jobs: tuple[Job, ...]) -> dict[str, Failure]:
 
 
 def _refusal(job_id: str, proposal_ids: Mapping[str, str]) -> Failure:
-    """What a job that does not fall with this one is told of it."""
+    """Why a job was refused, for the jobs that do not fall with it."""
     return unreachable_failure(job_id) if job_id in proposal_ids else denied_failure(job_id)
 
 

@@ -67,7 +67,7 @@ class ApprovalRequirement:
 class Decision:
     """What was decided for one job, and why. `approval_ttl` None means the store's default.
 
-    decided_by: the planner that decided for policy; empty when nobody did.
+    decided_by: the planner that decided for policy; empty when none did.
     """
 
     effect: Effect
@@ -141,10 +141,10 @@ class Proposal(Leased):
     execute_time: Instant | None = None
     expire_time: Instant | None = None
     end_time: Instant | None = None
-    # Who last edited what it says, and who did so before, each once: nobody approves their own words.
+    # Who last edited what it says, and who did so before, each once: no writer approves their own words.
     revised_by: str = ""
     earlier_revisers: tuple[str, ...] = ()
-    # Arguments that nobody named and a default filled.
+    # Arguments that the request does not name and a default filled.
     assumed: tuple[str, ...] = ()
     on_refusal: OnRefusal = OnRefusal.UNSPECIFIED
     # Doing it twice has the same effect as doing it once.
@@ -157,12 +157,12 @@ class Proposal(Leased):
 
     @property
     def approval_requirements(self) -> tuple[ApprovalRequirement, ...]:
-        """Who must approve, when several roles are asked."""
+        """Who must approve, when several roles are required."""
         return () if self.decision is None else self.decision.approval_requirements
 
     @property
     def writers(self) -> tuple[str, ...]:
-        """Everybody who wrote what it says; nobody approves their own words."""
+        """Everybody who wrote what it says; none of them can approve it."""
         return tuple(who for who in (self.created_by, *self.earlier_revisers, self.revised_by) if who)
 
     @property

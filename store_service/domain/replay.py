@@ -140,7 +140,7 @@ def consent_fault(proposal: Proposal) -> str:
     decision = proposal.decision
     if decision is not None and decision.effect is Effect.ALLOW and not proposal.approvals:
         return (
-            "" if proposal.required_approvals == 0 else "policy is said to have approved it, and approvals are required"
+            "" if proposal.required_approvals == 0 else "it is marked as approved by policy, and approvals are required"
         )
     if not requirements_of(proposal):
         return f"it is {proposal.state.value} without an approval"
@@ -185,11 +185,11 @@ def _first_fault(entry: ProposalEntry, planner_identity: str) -> str:
         return f"it names {decided_by} as the planner that decided, who did not write it"
     if entry.kind == _K.PROPOSAL_APPROVED_BY_POLICY:
         if decision is None or decision.effect is not Effect.ALLOW:
-            return "policy is said to have approved it, and its decision does not allow it"
+            return "it is marked as approved by policy, and its decision does not allow it"
         if not (entry.via or decided_by or entry.actor == planner_identity):
-            return f"policy is said to have approved it, and {entry.actor}, who wrote it, is no planner"
+            return f"it is marked as approved by policy, and {entry.actor}, who wrote it, is no planner"
     elif proposal.state is not _P.CANCELLED and not requirements_of(proposal):
-        return "it waits for review and asks for nobody's approval"
+        return "it waits for review and requires no approval"
     return consent_fault(proposal)
 
 
@@ -223,7 +223,7 @@ def _step_fault(before: ProposalEntry, after: ProposalEntry, planner_identity: s
     if returned:
         if now.approvals:
             return "it went back to review with approvals"
-        return "" if requirements_of(now) else "it went back to review and asks for nobody's approval"
+        return "" if requirements_of(now) else "it went back to review and requires no approval"
     if kind in _APPROVALS:
         return _approval_fault(was, now, after)
     if kind == _K.PROPOSAL_APPROVAL_WITHDRAWN:
@@ -246,7 +246,7 @@ def _update_fault(was: Proposal, now: Proposal, after: ProposalEntry, planner_id
     )
     if not by_planner and lowered_role(requirements_of(was), requirements_of(now)) is not None:
         return f"{after.actor}, who is no planner, lowered what its review asks for"
-    return "" if requirements_of(now) else "it was edited, and asks for nobody's approval"
+    return "" if requirements_of(now) else "it was edited, and requires no approval"
 
 
 def _approval_fault(was: Proposal, now: Proposal, after: ProposalEntry) -> str:

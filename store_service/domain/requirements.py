@@ -8,7 +8,7 @@ from store_service.domain.proposal import Approval, ApprovalRequirement, Proposa
 
 
 def requirements_of(proposal: Proposal) -> tuple[ApprovalRequirement, ...]:
-    """Who must approve, by role; empty when nobody must."""
+    """Who must approve, by role; empty when none must."""
     return listed(proposal.approval_requirements, proposal.required_approvals, proposal.reviewer_role)
 
 
@@ -50,7 +50,7 @@ def raised(
 
 
 def lowered_role(before: Sequence[ApprovalRequirement], after: Sequence[ApprovalRequirement]) -> str | None:
-    """A role of which fewer would be asked than before ("" when it is fewer people altogether); None when nothing is
+    """A role of which fewer would be required than before ("" when it is fewer people altogether); None when nothing is
     lowered."""
     now = by_role(after)
     for role, count in by_role(before).items():

@@ -46,8 +46,7 @@ from store_service.domain.rules import Rules
 
 
 def attributed(decision: Decision, actor: Actor, rules: Rules) -> Decision:
-    """The decision with the name of the planner that made it. What nobody decided for policy needs people, whatever it
-    says."""
+    """The decision with the name of the planner that made it. Without a planner's decision people must approve."""
     planner = rules.decides_for_policy(actor)
     if planner or decision.effect is Effect.DENY:
         return replace(decision, decided_by=planner)
@@ -161,8 +160,8 @@ def update(
     if rules.decides_for_policy(actor):
         if draft.decision is not None and "decision" in fields:
             changes["decision"] = attributed(draft.decision, actor, rules)
-            asked = draft.required_approvals if "required_approvals" in fields else proposal.required_approvals
-            changes["required_approvals"] = max(1, asked, draft.decision.required_approvals)
+            required = draft.required_approvals if "required_approvals" in fields else proposal.required_approvals
+            changes["required_approvals"] = max(1, required, draft.decision.required_approvals)
     else:
         changes.pop("decision", None)
         if "action_args" in fields:
@@ -187,14 +186,14 @@ def approve(
     _require(proposal, ProposalCommand.APPROVE, now)
     _require_reviewer(proposal, actor, rules, expected_args_digest)
     _require_reviewer_role(proposal, actor)
-    asked = {requirement.role for requirement in requirements_of(proposal) if requirement.role}
+    required = {requirement.role for requirement in requirements_of(proposal) if requirement.role}
     approval = Approval(
         reviewer=actor.identity,
         version=proposal.version,
         args_digest=proposal.args_digest,
         comment=comment,
         create_time=now,
-        roles=tuple(sorted(asked & actor.roles)),
+        roles=tuple(sorted(required & actor.roles)),
     )
     before = approvals_missing(proposal)
     approved = proposal.changed(actor, now, approvals=(*proposal.approvals, approval))
@@ -249,7 +248,7 @@ def reject(proposal: Proposal, actor: Actor, now: Instant, *, reason: str) -> tu
 
 
 def cancel(proposal: Proposal, actor: Actor, now: Instant, failure: Failure) -> tuple[Proposal, EventKind]:
-    """CANCELLED; while an executor runs it, or may have done so, only asked to stop."""
+    """CANCELLED; while an executor runs it, or may have done so, only requested to stop."""
     PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.CANCEL)
     if proposal.state in IN_WORK_STATES:
         return proposal.changed(actor, now, cancel_requested=True), EventKind.PROPOSAL_CANCEL_REQUESTED
@@ -291,20 +290,20 @@ def reconsider(
     approvals do not suffice, or policy denies it."""
     PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.RECONSIDER)
     decision = attributed(decision, actor, rules)
-    asked = raised(
+    required = raised(
         requirements_of(proposal),
         listed(decision.approval_requirements, decision.required_approvals, decision.reviewer_role),
     )
-    several = len(asked) > 1
+    several = len(required) > 1
     decided = proposal.evolve(
-        decision=replace(decision, approval_requirements=asked if several else ()),
-        required_approvals=sum(each.count for each in asked),
-        reviewer_role="" if several or not asked else asked[0].role,
+        decision=replace(decision, approval_requirements=required if several else ()),
+        required_approvals=sum(each.count for each in required),
+        reviewer_role="" if several or not required else required[0].role,
     )
     denied = decision.effect is Effect.DENY
     if proposal.state is ProposalState.APPROVED:
-        allowed = decision.effect is Effect.ALLOW and not asked
-        agreed = is_broken_glass(decided.approvals) or (bool(asked) and not approvals_missing(decided))
+        allowed = decision.effect is Effect.ALLOW and not required
+        agreed = is_broken_glass(decided.approvals) or (bool(required) and not approvals_missing(decided))
         if denied or not (allowed or agreed):
             why = reason or decision.reason or "policy decides otherwise now"
             return return_to_review(decided, Notice("BACK_TO_REVIEW", why, now), actor, now)
@@ -350,6 +349,6 @@ def _require_reviewer(proposal: Proposal, actor: Actor, rules: Rules, expected_a
 
 def _require_reviewer_role(proposal: Proposal, actor: Actor) -> None:
     """Raises ReviewerRoleMissing for who has none of the roles that the review asks for."""
-    asked = [requirement.role for requirement in requirements_of(proposal)]
-    if asked and not any(not role or role in actor.roles for role in asked):
-        raise ReviewerRoleMissing(asked[0])
+    required = [requirement.role for requirement in requirements_of(proposal)]
+    if required and not any(not role or role in actor.roles for role in required):
+        raise ReviewerRoleMissing(required[0])

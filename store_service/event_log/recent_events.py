@@ -169,7 +169,7 @@ class RecentEvents:
         """Events that follow each other as one message, encoded by the first who asks."""
         first, last = run[0].event.revision, run[-1].event.revision
         if last - first != len(run) - 1 or first < self._first:
-            # Filtered, or long ago: nobody else will ask for the same.
+            # Filtered, or long ago: no other watcher takes the same run.
             return encode()
         key = (first, last, view)
         found = self._runs.get(key)
@@ -198,7 +198,7 @@ class RecentEvents:
                 _log.warning("the log cannot be followed now", problem=problem.problem)
                 await self._try_again(events)
             except Exception:
-                # An event that somebody changed, for example. Whoever follows must not wait for ever once it is mended.
+                # An event that somebody changed, for example. Watchers must not wait for ever once it is mended.
                 _log.exception("following the log failed")
                 await self._try_again(events)
 

@@ -90,7 +90,7 @@ def decision_from_proto(decision: plan_pb2.Decision, path: str, *, stored: bool 
     required_approvals, reviewer_role = decision.required_approvals, decision.reviewer_role
     requirements = tuple(ApprovalRequirement(each.role, each.count) for each in decision.approval_requirements)
     if len(requirements) == 1:
-        # One role is said in the older fields, which every executor reads.
+        # One role is written in the older fields, which every executor reads.
         required_approvals, reviewer_role, requirements = requirements[0].count, requirements[0].role, ()
     elif requirements:
         required_approvals, reviewer_role = sum(each.count for each in requirements), ""

@@ -1,6 +1,6 @@
 """The store's entities as the contract's messages, encoded.
 
-Bytes, not messages: they are hashed into the log, kept there, and sent to whoever asks, without ever being encoded a
+Bytes, not messages: they are hashed into the log, kept there, and sent to clients, without ever being encoded a
 second time.
 """
 

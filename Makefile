@@ -14,7 +14,7 @@ RELEASED_CONTRACT := contract-0.1.0.binpb
 SERVICE_PROTOS := $(shell grep -l '^service ' $(PROTOS) /dev/null 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test clients check protos protos-check lint types imports statements format bench clean constraints
+.PHONY: help demo up test clients robustness check protos protos-check lint types imports statements format bench clean constraints
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ test: $(STAMP) ## run all tests
 
 clients: $(STAMP) ## run the examples in other languages against both servers, those whose tools are installed
 	@$(BIN)/python -m pytest -m clients -rs tests/integration/plangate_client/test_language_examples.py
+
+robustness: $(STAMP) ## abuse both servers on the wire for an hour (SECONDS=3600)
+	@ROBUSTNESS_SECONDS=$(or $(SECONDS),3600) $(BIN)/python -m pytest -s tests/e2e/test_wire_robustness.py
 
 check: lint types imports statements protos-check ## everything CI checks besides the tests
 

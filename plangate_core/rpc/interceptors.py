@@ -12,12 +12,10 @@ import itertools
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing
 from typing import Any, Never, TypeAlias
 
 import grpc
 import structlog
-from google.protobuf.message import DecodeError
 from opentelemetry import trace
 
 from plangate_core.rpc.calls import CallsInFlight, draining
@@ -30,6 +28,7 @@ from plangate_core.rpc.correlation import (
 from plangate_core.rpc.identity.authenticator import Authenticator
 from plangate_core.rpc.identity.caller import current_caller, set_current_caller
 from plangate_core.rpc.identity.web_tokens import KeysNeeded
+from plangate_core.rpc.messages import Behaviour, Unreadable, decoding, encoding, reading, writing
 from plangate_core.rpc.metadata import Metadata, refuse_repeated_identity, too_large
 from plangate_core.rpc.status import STATUS_DETAILS_KEY, RpcFailure, internal, to_rpc_status
 from plangate_core.rpc.telemetry import RpcMetrics, rpc_span
@@ -38,7 +37,6 @@ MapError: TypeAlias = Callable[[Exception], RpcFailure | None]
 """Turns a service's typed errors into failures; None for those it does not know, which become INTERNAL."""
 
 _Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-_Behaviour: TypeAlias = Callable[[Any, Any], Any]
 
 _HEALTH_PREFIX = "/grpc.health.v1.Health/"
 _REQUEST_ID_CHARACTERS = 128
@@ -53,13 +51,6 @@ _STRAINS = {
 _EVERYDAY = {grpc.StatusCode.ABORTED, grpc.StatusCode.NOT_FOUND}
 
 _log = structlog.get_logger("plangate_core")
-
-
-class _Unreadable:
-    """Stands for a request whose bytes were not taken, until there is a context to abort with."""
-
-    def __init__(self, why: str) -> None:
-        self.why = why
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
@@ -117,36 +108,24 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def wrapped(self, method: str, handler: _Handler) -> _Handler:
         """The handler with everything around it."""
-        encode = _bytes_or(handler.response_serializer)
-        decode = self._decoding(handler.request_deserializer)
+        encode = encoding(handler.response_serializer)
+        decode = decoding(handler.request_deserializer, self._max_request_bytes)
         kinds: Any = handler
         if not handler.response_streaming:
-            run = self._around(method, kinds.stream_unary or kinds.unary_unary, stream=False)
+            answer = kinds.stream_unary or kinds.unary_unary
+            run = self._around(method, reading(answer) if handler.request_streaming else answer, stream=False)
             if handler.request_streaming:
                 return grpc.stream_unary_rpc_method_handler(run, decode, encode)
             return grpc.unary_unary_rpc_method_handler(run, decode, encode)
         streaming = kinds.stream_stream or kinds.unary_stream
-        run = self._around(
-            method, _writing(streaming) if inspect.isasyncgenfunction(streaming) else streaming, stream=True
-        )
+        if inspect.isasyncgenfunction(streaming):
+            streaming = writing(streaming)
+        run = self._around(method, reading(streaming) if handler.request_streaming else streaming, stream=True)
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(run, decode, encode)
         return grpc.unary_stream_rpc_method_handler(run, decode, encode)
 
-    def _decoding(self, deserialize: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
-        limit = self._max_request_bytes
-
-        def decode(data: bytes) -> Any:
-            if len(data) > limit:
-                return _Unreadable(f"the request has {len(data)} bytes, more than the {limit} that are taken")
-            try:
-                return deserialize(data) if deserialize else data
-            except DecodeError:
-                return _Unreadable("the request is not a message of this method, or is nested too deep")
-
-        return decode
-
-    def _around(self, method: str, behaviour: _Behaviour, *, stream: bool) -> _Behaviour:
+    def _around(self, method: str, behaviour: Behaviour, *, stream: bool) -> Behaviour:
         exempt = method.startswith(_HEALTH_PREFIX)
         endless = method in self._endless_methods
         calls, authenticate = self._calls, self._authenticator.authenticate
@@ -180,8 +159,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     remaining = context.time_remaining()
                     if remaining is not None and remaining < min_remaining_seconds:
                         raise _deadline_too_short(remaining)
-                if isinstance(request, _Unreadable):
-                    raise RpcFailure(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD", request.why)
+                if isinstance(request, Unreadable):
+                    raise request.failure()
                 if stream:
                     await context.send_initial_metadata(((REQUEST_ID_KEY, request_id),))
                 else:
@@ -237,7 +216,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if self._metrics is not None:
             self._metrics.ended(method, code, seconds)
 
-    def _traced(self, method: str, behaviour: _Behaviour) -> _Behaviour:
+    def _traced(self, method: str, behaviour: Behaviour) -> Behaviour:
         """Errors are mapped inside the span: outside, it would end without a status."""
 
         async def traced(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
@@ -269,24 +248,6 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], failure: RpcFailur
         )
     except grpc.aio.InternalError:
         raise asyncio.CancelledError from None
-
-
-def _writing(generate: Callable[[Any, Any], Any]) -> _Behaviour:
-    """Make a coroutine of an async generator, so that it is closed in the call's own task whatever happens."""
-
-    async def run(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        async with aclosing(generate(request, context)) as messages:
-            async for message in messages:
-                await context.write(message)
-
-    return run
-
-
-def _bytes_or(serialize: Callable[[Any], bytes] | None) -> Callable[[Any], bytes]:
-    def encode(message: Any) -> bytes:
-        return message if type(message) is bytes or serialize is None else serialize(message)
-
-    return encode
 
 
 def _request_ids() -> Iterator[str]:

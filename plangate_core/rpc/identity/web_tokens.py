@@ -17,7 +17,8 @@ from plangate_core.rpc.identity.signing_keys import SigningKeys
 from plangate_core.rpc.identity.tokens_file import IssuerEntry
 from plangate_core.rpc.status import RpcFailure
 
-_MAX_TOKEN_CHARACTERS = 8 * 1024
+# Below the 8 KiB of metadata from which gRPC refuses calls at random.
+_MAX_TOKEN_CHARACTERS = 6 * 1024
 _REMEMBERED = 4_096
 # What PyJWT and json raise for tokens that somebody made on purpose, besides PyJWT's own errors.
 _MALFORMED = (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError)

@@ -1,0 +1,118 @@
+"""Both servers under abuse: no crash, no hang, no INTERNAL, other callers are served, memory comes back.
+
+A short run in the suite; `make robustness` goes on for ROBUSTNESS_SECONDS (an hour).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import statistics
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import pytest
+import pytest_asyncio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.settings import ChannelSettings
+from tests.support.processes import ServerProcess, planner_process, store_process
+from tests.support.wire_abuse import RAW, Answers, keep_on, methods_of, random_calls
+
+DEMO = Path(__file__).parents[2] / "examples" / "demo"
+SECONDS = float(os.environ.get("ROBUSTNESS_SECONDS", "0"))
+RAW_SECONDS = SECONDS / 2 / len(RAW) or 1.0
+RANDOM_ROUNDS_SECONDS = SECONDS / 2 or 8.0
+CALL_SECONDS = 10.0
+MEGABYTES_KEPT = 400
+MODEL = {
+    "PLANGATE_MODEL": "openai/none",
+    "PLANGATE_MODEL_BASE_URL": "http://127.0.0.1:9/v1",
+    "PLANGATE_MODEL_API_KEY": "none",
+    "PLANGATE_POLICY_FILE": str(DEMO / "policy.yaml"),
+}
+
+
+@pytest_asyncio.fixture
+async def servers(tmp_path: Path) -> AsyncIterator[tuple[ServerProcess, ServerProcess]]:
+    quiet = {"PLANGATE_LOG_LEVEL": "warning"}
+    async with (
+        store_process(tmp_path, quiet) as store,
+        planner_process(tmp_path, store.address, DEMO / "catalogue.yaml", {**MODEL, **quiet}) as planner,
+    ):
+        yield store, planner
+
+
+def resident_megabytes(server: ServerProcess) -> float:
+    pages = int(Path(f"/proc/{server.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024 / 1024
+
+
+async def healthy_for(server: ServerProcess, seconds: float) -> list[float]:
+    """Call the server's health on a connection of its own; the seconds that each call took. None may fail."""
+    took = []
+    async with open_channel(server.address, ChannelSettings()) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            begun = time.perf_counter()
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=CALL_SECONDS)
+            took.append(time.perf_counter() - begun)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            await asyncio.sleep(0.02)
+    return took
+
+
+@pytest.mark.asyncio
+@pytest.mark.timeout(240 + 2 * SECONDS)
+async def test_raw_http2_abuse(servers: tuple[ServerProcess, ServerProcess]) -> None:
+    for server in servers:
+        before = resident_megabytes(server)
+        for name, abuse in RAW.items():
+            abusing = [asyncio.create_task(keep_on(abuse, server.address, random.Random(n))) for n in range(2)]
+            try:
+                took = await healthy_for(server, RAW_SECONDS)
+            finally:
+                for task in abusing:
+                    task.cancel()
+                ended = await asyncio.gather(*abusing, return_exceptions=True)
+            assert all(isinstance(end, asyncio.CancelledError) for end in ended), (name, ended)
+            print(
+                f"{server.module} {name}: {len(took)} calls, median {statistics.median(took) * 1000:.0f} ms, "
+                f"most {max(took) * 1000:.0f} ms, {resident_megabytes(server):.0f} MB"
+            )
+        assert server.returncode is None
+        assert resident_megabytes(server) - before < MEGABYTES_KEPT
+        assert "Traceback" not in server.log()
+
+
+@pytest.mark.asyncio
+@pytest.mark.timeout(240 + 2 * SECONDS)
+async def test_random_and_mutated_messages_to_every_method(servers: tuple[ServerProcess, ServerProcess]) -> None:
+    chance, seed = random.Random(), int(os.environ.get("ROBUSTNESS_SEED", "1"))
+    chance.seed(seed)
+    for server in servers:
+        answers = Answers()
+        async with contextlib.AsyncExitStack() as stack:
+            channels = [
+                await stack.enter_async_context(open_channel(server.address, ChannelSettings(), actor=actor))
+                for actor in ("alice", "planner", "admin")
+            ]
+            methods = await methods_of(channels[0])
+            end = time.monotonic() + RANDOM_ROUNDS_SECONDS
+            while True:
+                for channel in channels:
+                    await asyncio.gather(*(random_calls(channel, method, chance, answers) for method in methods))
+                if time.monotonic() > end:
+                    break
+            assert len(answers.codes) == len(methods)
+        assert server.returncode is None
+        await healthy_for(server, 0.1)
+        bad = answers.with_code(grpc.StatusCode.INTERNAL, grpc.StatusCode.UNIMPLEMENTED, grpc.StatusCode.DATA_LOSS)
+        assert bad == set(), server.log()[-4000:]
+        assert "Traceback" not in server.log(), server.log()[-4000:]

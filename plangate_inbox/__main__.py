@@ -1,6 +1,6 @@
 """`python -m plangate_inbox` serves the review page.
 
-Exit status: 0 done; 1 refused, said on standard error in one line; 2 wrong settings.
+Exit status: 0 done; 1 refused, with the reason on standard error; 2 wrong settings.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ async def _notifications(settings: InboxSettings, url: str) -> AsyncIterator[Non
 
 
 class _Server(uvicorn.Server):
-    """Ends streams, which would never end by themselves, as soon as it is asked to stop."""
+    """Ends streams, which would never end by themselves, when a stop is requested."""
 
     def __init__(self, config: uvicorn.Config, stopping: asyncio.Event) -> None:
         super().__init__(config)

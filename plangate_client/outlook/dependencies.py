@@ -81,10 +81,10 @@ def next_step(proposal: proposal_pb2.Proposal, siblings: Sequence[proposal_pb2.P
                 return f"The last attempt failed: {proposal.failure.message} It will be tried again."
             return "Ready: waits for an executor."
         case state.PROPOSAL_STATE_EXECUTING:
-            asked = " It was asked to stop." if proposal.cancel_requested else ""
-            return f"Being carried out by {proposal.lease.worker}.{asked}"
+            stopping = " It was asked to stop." if proposal.cancel_requested else ""
+            return f"Being carried out by {proposal.lease.worker}.{stopping}"
         case state.PROPOSAL_STATE_UNRESOLVED:
-            return f"Nobody knows whether {proposal.lease.worker} did it: a person must find out."
+            return f"Whether {proposal.lease.worker} did it is unknown: a person must find out."
         case state.PROPOSAL_STATE_EXECUTED:
             return "Done."
         case _:

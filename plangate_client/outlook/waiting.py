@@ -12,7 +12,7 @@ from plangate.store.v1 import proposal_pb2
 
 @dataclass(frozen=True, slots=True)
 class Reviewer:
-    """Who is asked: identity and roles as IdentityService.WhoAmI returns them."""
+    """A caller: identity and roles as IdentityService.WhoAmI returns them."""
 
     identity: str
     roles: frozenset[str]
@@ -26,7 +26,7 @@ class Reviewer:
 def waiting_filter(reviewer: Reviewer) -> str:
     """A filter for ListProposals and CountProposals: PENDING, not the reviewer's own request, one of their roles.
 
-    What the filter language cannot say (edited or approved by them, several roles asked for) `why_not_mine` finds.
+    What the filter language cannot say (edited or approved by them, several required roles) `why_not_mine` finds.
     """
     roles = ["", *sorted(reviewer.roles)]
     wanted = " OR ".join(f"reviewer_role = {_quoted(role)}" for role in roles)
@@ -71,7 +71,7 @@ def has_approved(proposal: proposal_pb2.Proposal, identity: str) -> bool:
 
 
 def requirements(proposal: proposal_pb2.Proposal) -> list[plan_pb2.ApprovalRequirement]:
-    """Who must approve, by role; also where one role is all that is asked for."""
+    """Who must approve, by role; one entry where a single role is required."""
     if proposal.approval_requirements:
         return [*proposal.approval_requirements]
     return [plan_pb2.ApprovalRequirement(role=proposal.reviewer_role, count=proposal.required_approvals)]
@@ -100,7 +100,7 @@ def has_expired(proposal: proposal_pb2.Proposal, now: datetime) -> bool:
 
 
 def _role_lacking(proposal: proposal_pb2.Proposal, reviewer: Reviewer) -> str:
-    """Which role would be needed, as one sentence; empty when the reviewer has one that is asked for."""
+    """Which role would be needed, as one sentence; empty when the reviewer has one of them."""
     wanted = [entry.role for entry in requirements(proposal)]
     if any(not role or role in reviewer.roles for role in wanted):
         return ""

@@ -85,7 +85,7 @@ class Webhook:
             ) as answer:
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            # The URL may hold a secret: only the kind of error is told.
+            # The URL may hold a secret: the message names the kind of error only.
             raise TemporaryFailure(type(error).__name__) from error
         if status in _TEMPORARY:
             raise TemporaryFailure(f"HTTP {status}")

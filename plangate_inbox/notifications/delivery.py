@@ -113,8 +113,8 @@ class Delivery:
         async with aclosing(updates):  # type: ignore[type-var]
             async for update in updates:
                 if update.HasField("event"):
-                    told = await self._handle(update.event)
-                    await self._advance(update.event.revision, durably=told)
+                    delivered = await self._handle(update.event)
+                    await self._advance(update.event.revision, durably=delivered)
                 else:
                     await self._advance(update.progress.revision, durably=True)
 

@@ -1,4 +1,4 @@
-"""What is told: made from an event of the log, without I/O."""
+"""Notifications, made from events of the log without I/O."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ENDED = {
     "proposal.rejected": "was rejected",
     "proposal.cancelled": "was cancelled",
     "proposal.expired": "expired",
-    "proposal.unresolved": "ended in a way that nobody knows",
+    "proposal.unresolved": "ended with an unknown outcome",
 }
 WATCHED_KINDS = ("proposal.created", "proposal.submitted", "proposal.updated", *_ENDED, "plan.failed")
 """Kinds of events that notifications are made of."""
@@ -82,7 +82,7 @@ class Notification:
 
 
 def from_event(event: event_pb2.Event, receiver: str, url: str) -> Notification | None:
-    """What an event (RESOURCE view) tells; None when it tells nothing."""
+    """The notification of an event (RESOURCE view); None for events that notify of nothing."""
     if event.kind == "plan.failed":
         return _of_plan(event, receiver, url)
     if not event.HasField("proposal"):
@@ -100,7 +100,7 @@ def from_event(event: event_pb2.Event, receiver: str, url: str) -> Notification 
 
 
 def before_expiry(proposal: proposal_pb2.Proposal, receiver: str, url: str) -> Notification:
-    """What is told of a proposal that expires soon."""
+    """The notification of a proposal that expires soon."""
     event = event_pb2.Event(revision=0, kind="expiring", actor="", time=proposal.update_time)
     sentence = f"It still waits for {approvals_text(approvals_missing(proposal))}. No answer is a no."
     return _of_proposal("expiring", event, proposal, receiver, url, sentence)

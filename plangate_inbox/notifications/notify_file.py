@@ -63,9 +63,9 @@ class ReceiverForm(Form):
     name: Name
     events: Annotated[list[Literal["waiting", "revised", "expiring", "ended"]], Field(min_length=1)]
     role: str | None = None
-    """Only what this role must approve. Absent: whatever role is asked."""
+    """Only what this role must approve. Absent: any role."""
     requester: str | None = None
-    """Only what this identity requested. Absent: whoever did."""
+    """Only what this identity requested. Absent: any."""
     actions: Annotated[list[Text], Field(min_length=1), BeforeValidator(_listed)] | None = None
     """Only these actions, as patterns with * and ?. Absent: all."""
     webhook: WebhookForm | None = None
@@ -112,7 +112,7 @@ class NotifyForm(Form):
 
     @property
     def before_expiry_seconds(self) -> float:
-        """How long before it expires a proposal is told of again."""
+        """How long before the expiry of a proposal a reminder is sent."""
         return parse_duration(self.before_expiry).total_seconds()
 
     @property

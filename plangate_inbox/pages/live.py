@@ -19,7 +19,7 @@ from starlette.responses import Response, StreamingResponse
 from plangate_client.errors import PlangateError
 from plangate_inbox.web.sessions import Session
 
-# A page is not told more often: on a busy log each telling stands for several events.
+# Updates of one page are at least so far apart: on a busy log each stands for several events.
 _LEAST_GAP_SECONDS = 0.2
 _HEARTBEAT_SECONDS = 15.0
 _UPDATE = b"event: update\ndata: \n\n"

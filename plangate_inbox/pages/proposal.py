@@ -41,7 +41,7 @@ NOTICES = {
 async def show_proposal(request: Request) -> Response:
     """The review page.
 
-    A page that refreshes itself says with `shown` what its reader was asked to decide. When that has changed, only a
+    A page that refreshes itself says with `shown` what its reader decides on. When that has changed, only a
     notice is sent: what is read must not change under the reader's hands.
     """
     session: Session = request.state.session

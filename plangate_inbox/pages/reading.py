@@ -29,7 +29,7 @@ class Review:
     siblings: list[proposal_pb2.Proposal]
     """All proposals of its plan, itself among them, in the plan's order."""
     action: action_pb2.Action | None
-    """None when the catalogue does not have it any more, or the planner cannot be asked."""
+    """None when the catalogue does not have it any more, or the planner cannot be reached."""
     events: list[event_pb2.Event]
     """Oldest first, without renewals of leases, in the RESOURCE view."""
 
@@ -45,7 +45,7 @@ def id_of(request: Request) -> str:
 
 
 async def read_review(session: Session, proposal_id: str) -> Review:
-    """Raises PlangateError when the store has no such proposal or cannot be asked."""
+    """Raises PlangateError when the store has no such proposal or cannot be reached."""
     proposal = await session.store.proposals.get(proposal_id)
     (plan, siblings), action, events = await asyncio.gather(
         read_plan(session, proposal.plan_id),

@@ -79,7 +79,7 @@ async def _form(request: Request, *, target: str, error: str = "", status: int =
 
 
 def _local(target: str) -> str:
-    """A path of this site, whatever was asked for."""
+    """The target if it is a path of this site, else the start page."""
     return target if re.fullmatch(r"/(?![/\\])[\x21-\x7e]*", target) and "\\" not in target else "/"
 
 

@@ -39,8 +39,8 @@ _WORDS = {
     "proposal.expired": "let it expire",
     "proposal.break_glass_requested": "asked for it to be executed without review (break-glass)",
     "proposal.approved_by_break_glass": "had it approved without review (break-glass)",
-    "proposal.unresolved": "found that nobody knows whether it was done",
-    "proposal.resolved": "said what came of it",
+    "proposal.unresolved": "found that its outcome is unknown",
+    "proposal.resolved": "reported the outcome",
     "proposal.deleted": "deleted it",
     "proposal.purged": "removed it for good",
 }

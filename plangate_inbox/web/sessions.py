@@ -61,7 +61,7 @@ class Servers:
         return PlannerClient(self._channel(self._settings.planner_target, credentials), call_policy=self._call_policy())
 
     async def authenticate(self) -> bool:
-        """Whether callers must prove who they are. Raises PlangateError when the store cannot be asked."""
+        """Whether callers must prove who they are. Raises PlangateError when the store cannot be reached."""
         async with self.store(Credentials()) as store:
             try:
                 return (await store.who_am_i()).authenticated

@@ -46,7 +46,7 @@ def test_what_is_done_is_not_waited_for() -> None:
         ),
         (
             step("a", "UNRESOLVED", lease={"worker": "runner"}),
-            "Nobody knows whether runner did it: a person must find out.",
+            "Whether runner did it is unknown: a person must find out.",
         ),
         (step("a", "APPROVED"), "Ready: waits for an executor."),
         (step("a", "APPROVED", after=("b",)), "Waits until b (act) is done."),

@@ -151,7 +151,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: a program that needs one name, such as the command's --help, starts without gRPC.
+    # Imported on first use: a program that needs one name, such as the command's --help, starts without gRPC.
     if name == "worker":
         return import_module("plangate_client.worker")
     if name not in __all__:

@@ -157,7 +157,7 @@ class Proposals(Reviews, Executions, Reconsiderations):
         request_id: str | None = None,
         validate_only: bool = False,
     ) -> proposal_pb2.Proposal:
-        """Cancel; one that is EXECUTING is asked to stop."""
+        """Cancel; one that is EXECUTING gets a request to stop."""
         request = store_pb2.CancelProposalRequest(
             id=proposal_id,
             expected_version=expected_version,

@@ -125,7 +125,7 @@ def cancel(
     request_id: RequestIdOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Cancel a proposal, or a plan with all its proposals; what runs is asked to stop."""
+    """Cancel a proposal, or a plan with all its proposals; what runs gets a request to stop."""
     session = session_of(context)
     repeated = checked_request_id(request_id)
     require_answer(yes)
@@ -299,5 +299,5 @@ def print_changed(changed: Any, as_json: bool) -> None:
     if state == "PENDING" and changed.required_approvals:
         line += f", {len(changed.approvals)} of {changed.required_approvals} approvals"
     if changed.cancel_requested and state == "EXECUTING":
-        line += "; its executor is asked to stop"
+        line += "; its executor gets the request to stop"
     answers().print(line)

@@ -154,7 +154,7 @@ async def _work(
     from plangate_client.executor.execution import Observer
     from plangate_client.executor.executor import Executor
     from plangate_client.executor.values import ExecutionEnvironment
-    from plangate_client.leased_worker import WorkerOptions
+    from plangate_client.leased_queue import WorkerOptions
 
     # Leases name their holder: by default one that tells two machines apart.
     worker = session.settings.actor or f"executor@{socket.gethostname()}-{os.getpid()}"

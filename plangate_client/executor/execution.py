@@ -26,7 +26,7 @@ from plangate_client.executor.reconciliation import Reconciler
 from plangate_client.executor.refusals import LEASE_IS_LOST, is_refusal
 from plangate_client.executor.template import ArgumentMissing, ArgumentRefused
 from plangate_client.executor.values import ExecutionEnvironment, values_of
-from plangate_client.leased_worker import FailureKind, Finished, Interruption
+from plangate_client.leased_queue import FailureKind, Finished, Interruption
 from plangate_core.contract.struct_codec import JsonObject, StructRefused, json_to_struct, struct_to_json
 
 _RESULT_LIMIT_BYTES = 60 * 1024

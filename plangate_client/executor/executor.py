@@ -10,7 +10,8 @@ from plangate_client.client import StoreClient
 from plangate_client.executor.catalogue import BoundCatalogue
 from plangate_client.executor.execution import Execution, LeasedProposal, Observer, ProposalQueue, execution_of
 from plangate_client.executor.values import ExecutionEnvironment
-from plangate_client.leased_worker import LeasedWorker, WorkerOptions
+from plangate_client.leased_queue import WorkerOptions
+from plangate_client.leased_worker import LeasedWorker
 
 
 class Executor:

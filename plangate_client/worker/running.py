@@ -14,7 +14,7 @@ from plangate_client.executor.catalogue import BoundCatalogue
 from plangate_client.executor.execution import Observer
 from plangate_client.executor.executor import Executor
 from plangate_client.executor.values import ExecutionEnvironment
-from plangate_client.leased_worker import WorkerOptions
+from plangate_client.leased_queue import WorkerOptions
 from plangate_client.worker.action import WorkerAction
 from plangate_client.worker.binding import bound_actions
 

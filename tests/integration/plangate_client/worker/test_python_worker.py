@@ -11,7 +11,7 @@ import pytest
 
 from plangate_client import worker
 from plangate_client.executor.execution import Ending, Execution, Observer
-from plangate_client.leased_worker import WorkerOptions
+from plangate_client.leased_queue import WorkerOptions
 from tests.support.pair import running_pair
 from tests.support.polling import until
 

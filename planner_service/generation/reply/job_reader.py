@@ -9,6 +9,7 @@ import pydantic
 
 from plangate_core.contract.limits import MAX_JOBS
 from planner_service.generation.reply.draft import NO_CORRECTIONS, Corrections, JobDraft, PlanReply, read_draft
+from planner_service.generation.reply.plan_text import reply_start
 
 MAX_TEXT = 131_072
 """Characters of a reply in which jobs are looked for while it comes; the whole of it is read in the end."""
@@ -21,12 +22,14 @@ class JobReader:
     """Finds complete elements of the top-level array `jobs` in JSON that comes in pieces. Linear in its length.
 
     It only finds where jobs end; what they say is read by the same model that reads the whole reply. Text before the
-    first brace is skipped. Broken JSON finds nothing or too little, never raises.
+    first brace is skipped, and so are the thoughts that a reply begins with. Broken JSON finds nothing or too little,
+    never raises.
     """
 
     def __init__(self) -> None:
         self.text = ""
         self._read = 0
+        self._begun = False
         self._depth = 0
         self._root = 0
         self._in_string = False
@@ -41,7 +44,12 @@ class JobReader:
         """Takes the next piece; tells whether another job became complete."""
         if self._done:
             return False
-        self.text += piece[: MAX_TEXT + 1 - len(self.text)]
+        searched = len(self.text)
+        self.text += piece[: MAX_TEXT + 1 - searched]
+        if not self._begun:
+            if (start := reply_start(self.text, searched)) is None:
+                return False
+            self._begun, self._read = True, start
         before = self.complete
         while not self._done and self._step():
             pass

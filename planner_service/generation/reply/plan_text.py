@@ -28,6 +28,7 @@ _THOUGHTS_BEGIN = re.compile(
 )
 _PLAN_KEY = '"jobs"'
 _MOST_OBJECTS = 64
+_LONGEST_MARK = 40
 
 
 class NoPlanObject(Exception):
@@ -70,6 +71,20 @@ def without_thoughts(text: str) -> str:
     if ends:
         return text[ends[-1] :]
     return "" if _THOUGHTS_BEGIN.match(text) else text
+
+
+def reply_start(text: str, searched: int = 0) -> int | None:
+    """Where the reply begins in a text that is still being written: 0, or behind the thoughts that it begins with.
+
+    None while that is open. `searched`: so many characters were looked at before.
+    """
+    beginning = text[:_LONGEST_MARK].lstrip()
+    if not beginning or (beginning[0] in "<[\u25c1" and len(text) < _LONGEST_MARK):
+        return None
+    if not _THOUGHTS_BEGIN.match(text):
+        return 0
+    end = _THOUGHTS_END.search(text, max(0, searched - _LONGEST_MARK))
+    return None if end is None else end.end()
 
 
 def _objects(text: str) -> tuple[list[dict[str, Any]], str]:

@@ -78,3 +78,24 @@ def test_it_gives_up_where_no_plan_can_be() -> None:
     reader.feed('{"objective": "x", "jobs": [')
     told = sum(reader.feed("{},") for _ in range(1_000))
     assert told == 100
+
+
+@pytest.mark.parametrize("size", [1, 7, 1_000])
+@pytest.mark.parametrize("marks", [("<think>", "</think>"), ("\n <Thinking>", "</thinking>"), ("[THINK]", "[/THINK]")])
+def test_jobs_within_thoughts_are_not_found(marks: tuple[str, str], size: int) -> None:
+    text = f'{marks[0]}{{"jobs": [{{"a": 1}}]}} no{marks[1]}{{"jobs": [{{"b": 2}}]}}'
+    reader = JobReader()
+    for start in range(0, len(text), size):
+        reader.feed(text[start : start + size])
+    assert reader.complete == 1
+    assert json.loads(reader.plan_so_far) == {"jobs": [{"b": 2}]}
+
+
+def test_long_thoughts_take_no_more_than_their_length() -> None:
+    reader = JobReader()
+    began = time.process_time()
+    reader.feed("<think>")
+    for _ in range(30_000):
+        reader.feed("hm, ")
+    reader.feed('</think>{"jobs": [{}]}')
+    assert time.process_time() - began < 2

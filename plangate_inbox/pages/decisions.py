@@ -51,6 +51,11 @@ async def cancel(request: Request) -> Response:
     return await _decide(request, _cancelled, "cancelled")
 
 
+async def resolve(request: Request) -> Response:
+    """The outcome of an execution without a report: done, not done, or not done and to be tried again."""
+    return await _decide(request, _resolved, "resolved")
+
+
 async def _approved(session: Session, proposal_id: str, form: Form) -> proposal_pb2.Proposal:
     return await session.store.proposals.approve(
         proposal_id,
@@ -80,6 +85,20 @@ async def _cancelled(session: Session, proposal_id: str, form: Form) -> proposal
     return await session.store.proposals.cancel(
         proposal_id,
         expected_version=version_of(form),
+        reason=form.get("reason", "").strip(),
+        request_id=form.get("request_id") or None,
+    )
+
+
+async def _resolved(session: Session, proposal_id: str, form: Form) -> proposal_pb2.Proposal:
+    outcome = form.get("outcome")
+    if outcome not in ("done", "not_done", "retry"):
+        raise HTTPException(400, "The form does not say what came of it.")
+    return await session.store.proposals.resolve(
+        proposal_id,
+        expected_version=version_of(form),
+        done=outcome == "done",
+        retry=outcome == "retry",
         reason=form.get("reason", "").strip(),
         request_id=form.get("request_id") or None,
     )

@@ -35,6 +35,7 @@ NOTICES = {
     "withdrawn": "You took your approval back.",
     "revised": "You revised it. It was checked and governed again; earlier approvals do not count any more.",
     "cancelled": "You cancelled it.",
+    "resolved": "You reported the outcome.",
 }
 
 
@@ -91,6 +92,8 @@ def review_context(session: Session, review: Review, *, notice: str = "", error:
         "may_cancel": proposal.state not in FINAL_STATES
         and not proposal.cancel_requested
         and (reviewer.reviews or reviewer.identity == proposal.created_by),
+        "may_resolve": proposal.state == proposal_pb2.PROPOSAL_STATE_UNRESOLVED
+        and not reviewer.roles.isdisjoint({"reviewer", "executor", "admin"}),
         "revisions": revisions(review.events),
         "history": [(event, in_words(event)) for event in review.events],
         "fingerprint": fingerprint(proposal),

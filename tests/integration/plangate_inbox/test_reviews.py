@@ -141,3 +141,17 @@ async def test_an_approval_is_taken_back(desk: Desk, browser: Browser) -> None:
     await page.get_by_role("button", name="Take my approval back").click()
     await page.get_by_text("You took your approval back.").wait_for()
     assert len((await desk.store("lea").proposals.get(refund.id)).approvals) == 0
+
+
+async def test_a_person_reports_an_outcome_that_no_executor_did(desk: Desk, browser: Browser) -> None:
+    [refund] = await desk.submit(job("refund_order", order_id="4711", amount=20))
+    await desk.store("lea", "support-lead").proposals.approve(refund.id, expected_version=1)
+    [claimed] = await desk.store("runner").proposals.claim(lease_seconds=1, wait_seconds=10)
+    page = await browser.person(desk.url, "otto")
+    await page.goto(f"{desk.url}/proposals/{claimed.id}")
+    # The lease runs out, and the page follows.
+    await page.get_by_label("Outcome").select_option("done")
+    await page.get_by_label("How do you know?").fill("the bank shows it")
+    await page.get_by_role("button", name="Report the outcome").click()
+    await page.get_by_text("You reported the outcome.").wait_for()
+    assert (await desk.store("otto").proposals.get(refund.id)).state == proposal_pb2.PROPOSAL_STATE_EXECUTED

@@ -52,7 +52,7 @@ test: $(STAMP) ## run all tests
 	@$(BIN)/python -m pytest
 
 clients: $(STAMP) ## run the examples in other languages against both servers, those whose tools are installed
-	@$(BIN)/python -m pytest -m clients -rs tests/integration/plangate_client/test_language_examples.py
+	@$(BIN)/python -m pytest -m 'clients or not clients' -rs tests/integration/plangate_client/test_language_examples.py
 
 robustness: $(STAMP) ## abuse both servers on the wire for an hour (SECONDS=3600)
 	@ROBUSTNESS_SECONDS=$(or $(SECONDS),3600) $(BIN)/python -m pytest -s tests/e2e/test_wire_robustness.py

@@ -56,23 +56,10 @@ def open_channel(
     if not target.strip():
         raise ChannelRefused("an empty address: name the server as host:port")
     token = token or _token(settings)
-    actor = actor or settings.actor
     secure = settings.tls or settings.tls_ca_file is not None
     if token and not secure and not is_local(target):
         raise ChannelRefused(f"a token is not sent without TLS to {target}: set PLANGATE_TLS_CA_FILE")
-    roles = tuple(roles)
-    for what, text in (("token", token or ""), ("identity (PLANGATE_ACTOR)", actor or ""), ("roles", "".join(roles))):
-        # gRPC would refuse each call, in words of its own.
-        if not (text.isascii() and text.isprintable()):
-            raise ChannelRefused(f"cannot send a name or token that is not printable ASCII: the {what}")
-    metadata: list[tuple[str, str]] = []
-    if token:
-        metadata.append((AUTHORIZATION_KEY, f"Bearer {token}"))
-    if actor:
-        metadata.append((ACTOR_KEY, actor))
-    claimed = ",".join(roles)
-    if claimed:
-        metadata.append((ROLES_KEY, claimed))
+    identity = _identity_metadata(token or "", actor or settings.actor or "", tuple(roles))
     all_options = [*_OPTIONS, *options]
     if is_local(target) or not secure:
         # A proxy of the environment would see all of it, the token too, and the server is on this side of it.
@@ -81,7 +68,17 @@ def open_channel(
         channel = grpc.aio.secure_channel(target, _credentials(settings), options=all_options)
     else:
         channel = grpc.aio.insecure_channel(target, options=all_options)
-    return _IdentifiedChannel(channel, tuple(metadata))
+    return _IdentifiedChannel(channel, identity)
+
+
+def _identity_metadata(token: str, actor: str, roles: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """What says who calls. Raises ChannelRefused for what metadata cannot hold."""
+    for what, text in (("token", token), ("identity (PLANGATE_ACTOR)", actor), ("roles", "".join(roles))):
+        # gRPC would refuse each call, in words of its own.
+        if not (text.isascii() and text.isprintable()):
+            raise ChannelRefused(f"cannot send a name or token that is not printable ASCII: the {what}")
+    pairs = ((AUTHORIZATION_KEY, token and f"Bearer {token}"), (ACTOR_KEY, actor), (ROLES_KEY, ",".join(roles)))
+    return tuple((key, value) for key, value in pairs if value)
 
 
 def _token(settings: ChannelSettings) -> str | None:

@@ -26,6 +26,7 @@ from plangate_core.rpc.server import GrpcServer, ServerRefused
 from plangate_core.rpc.settings import ChannelSettings, ServerSettings
 from plangate_core.rpc.status import RpcFailure, from_rpc_error, invalid_field
 from tests.support.polling import until
+from tests.support.raw_http2 import raw_connection
 
 SERVICES = ("plangate.store.v1.PlanService", "plangate.store.v1.EventService")
 WATCH = "/plangate.store.v1.EventService/WatchEvents"
@@ -177,6 +178,21 @@ async def test_requests_that_cannot_be_read_are_refused_with_a_reason() -> None:
         raw = channel.unary_unary("/plangate.store.v1.PlanService/GetPlan")
         garbage = await failure_of(raw(b"\xff\xff\xff"))
         assert (garbage.code, garbage.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("version", [grpc.__version__, "1.0.0"], ids=["accepted ahead", "accepted by grpc.aio"])
+async def test_large_metadata_is_refused_on_both_ways_to_accept_calls(
+    version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpc, "__version__", version)
+    async with serving() as served, raw_connection(served.target) as connection:
+        # Until the client acknowledges the server's settings gRPC has no limit of its own.
+        connection.answering = False
+        stream, frames = connection.large_call("/plangate.store.v1.PlanService/GetPlan", [("x-large", "a" * 100_000)])
+        connection.send(*frames)
+        await until(lambda: connection.statuses(stream) == ["8"])
+        assert served.plans.callers == []
 
 
 @pytest.mark.asyncio

@@ -1,7 +1,7 @@
-"""The calls a server is working on: how many may be, and how they end when the server drains.
+"""The calls in flight of a server: their limit, and their end when the server drains.
 
-grpc.aio's own limit has underflowed (grpc#41531) and its stop() can return while handlers still run (grpc#37239):
-the server keeps its own book.
+grpc.aio's own limit has underflowed (grpc#41531) and its stop() can return while handlers still run (grpc#37239), so
+the server counts its calls itself.
 """
 
 from __future__ import annotations

@@ -124,14 +124,14 @@ class GrpcServer:
         await self._health.set_serving(name, serving)
 
     def on_drain(self, callback: Callable[[], None]) -> None:
-        """Have this called when draining begins: wake up whoever waits for something that will not come any more."""
+        """Call this when draining begins, to wake calls that wait for something that will not come any more."""
         self._drain_callbacks.append(callback)
 
     def request_stop(self) -> None:
         """Make run_until_signal() return as a SIGTERM would."""
         self._stop_requested.set()
 
-    def hurry(self) -> None:
+    def cancel_calls(self) -> None:
         """End the calls that stop() is waiting for."""
         self._calls.cancel_all()
 
@@ -183,7 +183,7 @@ async def run_until_signal(server: GrpcServer, stop: Callable[[], Awaitable[None
     def receive() -> None:
         nonlocal stopping
         if stopping:
-            server.hurry()
+            server.cancel_calls()
         stopping = True
         server.request_stop()
 

@@ -45,7 +45,7 @@ def configure_logging(settings: LoggingSettings) -> None:
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _Forgiving(sys.stderr))),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", _LossyFile(sys.stderr))),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -62,9 +62,8 @@ def configure_logging(settings: LoggingSettings) -> None:
     warnings.showwarning = _log_warning
 
 
-class _Forgiving:
-    """A file whose lines may be lost, on a full disk or in a pipe whose reader is gone. Raised to whoever logs, that
-    would fail the call, or end the loop, that a line is about."""
+class _LossyFile:
+    """A file that drops lines it cannot write (full disk, closed pipe): logging must not fail the call it is about."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file

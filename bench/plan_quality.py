@@ -40,7 +40,7 @@ from planner_service.generation.prompt.prompts import TEMPLATE_VERSION
 from planner_service.generation.providers.provider_table import EMBEDDED
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.settings import GenerationSettings
-from planner_service.planning.checks import check_jobs, jobs_of_draft
+from planner_service.planning.checking.checks import check_jobs, jobs_of_draft
 
 _DATA = Path(__file__).parent / "data"
 Jobs = list[dict[str, Any]]

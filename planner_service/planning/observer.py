@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from planner_service.generation.attempts import Attempt
 from planner_service.generation.reply.draft import JobDraft
-from planner_service.planning.checks import job_id
+from planner_service.planning.checking.checks import job_id
 from planner_service.planning.plan import Job
 
 

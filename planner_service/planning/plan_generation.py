@@ -20,8 +20,8 @@ from planner_service.generation.reply.draft import PlanDraft
 from planner_service.generation.request import GenerationObserver, GenerationRequest
 from planner_service.governance.files import GovernanceFiles
 from planner_service.governance.governance import Governance
+from planner_service.planning.checking.draft_governance import DraftGovernance, GovernedDraft, clean_text
 from planner_service.planning.draft_cache import CachedDraft, DraftCache, draft_key
-from planner_service.planning.draft_governance import DraftGovernance, GovernedDraft, clean_text
 from planner_service.planning.errors import ModelNotAllowed, PlanningTimedOut
 from planner_service.planning.metrics import PlanningMetrics
 from planner_service.planning.observer import GovernedJobObserver, PlanObserver

@@ -14,7 +14,7 @@ from planner_service.governance.decision import Decision
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy import Policy
 from planner_service.governance.policy_file import parse_policy
-from planner_service.planning.doubts import doubts_about
+from planner_service.planning.checking.doubts import doubts_about
 from planner_service.planning.errors import TooManySimulations
 from planner_service.planning.plan import Plan
 

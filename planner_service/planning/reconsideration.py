@@ -22,7 +22,7 @@ from planner_service.governance.decision import Decision
 from planner_service.governance.files import GovernanceFiles
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy import joined_names, most_severe
-from planner_service.planning.checks import check_args
+from planner_service.planning.checking.checks import check_args
 from planner_service.planning.plan import Job
 
 T = TypeVar("T")

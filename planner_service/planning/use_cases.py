@@ -12,9 +12,10 @@ from planner_service.generation.attempts import GenerationReport
 from planner_service.governance.files import GovernanceFiles
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy import most_severe
-from planner_service.planning.assumptions import filled_in
-from planner_service.planning.checks import check_args, check_jobs
-from planner_service.planning.draft_governance import described
+from planner_service.planning.checking.assumptions import filled_in
+from planner_service.planning.checking.checks import check_args, check_jobs
+from planner_service.planning.checking.draft_governance import described
+from planner_service.planning.checking.ties import all_tied
 from planner_service.planning.errors import JobsInvalid, PolicyDenied, RequestIdReused, RoleMissing, TooManyPlans
 from planner_service.planning.idempotency import asks_the_same, identified, revises_the_same, says_the_same
 from planner_service.planning.metrics import PlanningMetrics
@@ -29,7 +30,6 @@ from planner_service.planning.plan import (
 )
 from planner_service.planning.plan_generation import PlanGeneration, generation_deadline
 from planner_service.planning.store_port import FirstAnswer, PlanStore, Queueing, Revision
-from planner_service.planning.ties import all_tied
 
 
 @dataclass(frozen=True, slots=True)

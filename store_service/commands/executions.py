@@ -7,12 +7,13 @@ from plangate_core.contract.limits import MAX_ACTION_NAMES, MAX_BATCH, MAX_COMME
 from store_service.commands.command import Command
 from store_service.commands.proposals import OnProposal
 from store_service.commands.working_set import Needs, ReadyQuery, Transaction
-from store_service.domain import execution, limits, review
+from store_service.domain import limits
 from store_service.domain.errors import InvalidField
 from store_service.domain.instant import Micros
 from store_service.domain.lease import Failure
 from store_service.domain.proposal import ProposalState
 from store_service.domain.sizes import proposal_weight, struct_weight
+from store_service.domain.transitions import execution, review
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,10 @@ from plangate_core.contract.limits import MAX_BATCH, MAX_COMMENT_CHARACTERS, MAX
 from store_service.commands.command import Command
 from store_service.commands.validation import check_decision
 from store_service.commands.working_set import Needs, Transaction
-from store_service.domain import limits, review
+from store_service.domain import limits
 from store_service.domain.errors import InvalidField
 from store_service.domain.proposal import Decision, ProposalState
+from store_service.domain.transitions import review
 
 _RECONSIDERED = frozenset({ProposalState.DRAFT, ProposalState.PENDING, ProposalState.APPROVED})
 

@@ -7,13 +7,14 @@ from plangate_core.contract.limits import MAX_BATCH, MAX_COMMENT_CHARACTERS, MAX
 from store_service.commands.command import Command
 from store_service.commands.validation import check_generated, check_generation, check_plan
 from store_service.commands.working_set import Needs, Transaction
-from store_service.domain import limits, planning, review
+from store_service.domain import limits
 from store_service.domain.errors import NotTheCreator
 from store_service.domain.events import EventKind
 from store_service.domain.instant import Micros
 from store_service.domain.lease import Failure
 from store_service.domain.plan import GeneratedPlan, Plan, PlanDraft, PlanState
 from store_service.domain.sizes import queued_plan_weight, struct_weight
+from store_service.domain.transitions import planning, review
 
 
 @dataclass(frozen=True, kw_only=True)

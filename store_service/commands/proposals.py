@@ -9,12 +9,13 @@ from plangate_core.contract.limits import MAX_BATCH, MAX_COMMENT_CHARACTERS
 from store_service.commands.command import Command
 from store_service.commands.validation import check_new_proposal, check_proposal
 from store_service.commands.working_set import Needs, Transaction
-from store_service.domain import limits, review
-from store_service.domain.dependencies import same_effect_notice
+from store_service.domain import limits
 from store_service.domain.errors import InvalidField, NotTheCreator, StoreError
 from store_service.domain.lease import Failure
 from store_service.domain.proposal import UPDATABLE_FIELDS, Notice, Proposal, ProposalDraft, ProposalState
 from store_service.domain.sizes import struct_weight
+from store_service.domain.transitions import review
+from store_service.domain.transitions.dependencies import same_effect_notice
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field
 
 from store_service.domain import replay
 from store_service.domain.actor import Actor
-from store_service.domain.dependencies import dependency_failure, notice_of
 from store_service.domain.errors import LogMismatch, PlanNotFound, ProposalNotFound
 from store_service.domain.events import Event, EventKind
 from store_service.domain.instant import Instant
 from store_service.domain.plan import Plan, PlanState
 from store_service.domain.proposal import EFFECTIVE_STATES, IN_WORK_STATES, OnRefusal, Proposal, ProposalState
-from store_service.domain.review import add_notice, cancel, return_to_review
 from store_service.domain.rules import Rules
 from store_service.domain.snapshot import LogRules
+from store_service.domain.transitions.dependencies import dependency_failure, notice_of
+from store_service.domain.transitions.review import add_notice, cancel, return_to_review
 
 # Of the proposals with the effect of a new one, so many are named to its reviewers: the newest.
 SAME_EFFECTS_SHOWN = 5

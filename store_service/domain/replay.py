@@ -11,7 +11,7 @@ from store_service.domain.events import EventKind
 from store_service.domain.lifecycle import PLAN_LIFECYCLE, PROPOSAL_LIFECYCLE, PlanCommand, ProposalCommand
 from store_service.domain.plan import PlanState
 from store_service.domain.proposal import Effect, Proposal, ProposalState
-from store_service.domain.requirements import (
+from store_service.domain.transitions.requirements import (
     approvals_missing,
     is_broken_glass,
     is_same_person,

@@ -28,7 +28,7 @@ from store_service.domain.proposal import (
     Proposal,
     ProposalState,
 )
-from store_service.domain.requirements import approvals_missing, is_broken_glass
+from store_service.domain.transitions.requirements import approvals_missing, is_broken_glass
 
 PROPOSAL_STATES = {state: proposal_pb2.ProposalState.Value(f"PROPOSAL_STATE_{state.value}") for state in ProposalState}
 _PLAN_STATES = {state: plan_pb2.PlanState.Value(f"PLAN_STATE_{state.value}") for state in PlanState}

@@ -21,7 +21,7 @@ from planner_service.generation.prompt.prompts import build_messages
 from planner_service.generation.providers.provider_table import EMBEDDED
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.settings import GenerationSettings
-from planner_service.planning.checks import check_jobs, jobs_of_draft
+from planner_service.planning.checking.checks import check_jobs, jobs_of_draft
 from tests.support.polling import until
 
 CATALOGUE = parse_catalogue("""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from planner_service.generation.reply.draft import JobDraft
-from planner_service.planning.checks import job_of_draft
+from planner_service.planning.checking.checks import job_of_draft
 from planner_service.planning.observer import GovernedJobObserver, JobsRetracted, PlanUpdate
 from planner_service.planning.plan import Job
 

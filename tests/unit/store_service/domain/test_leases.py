@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from store_service.domain import execution, planning
 from store_service.domain.actor import Actor
 from store_service.domain.errors import LeaseLost, ModelApproval
 from store_service.domain.events import EventKind
@@ -13,6 +12,7 @@ from store_service.domain.lease import Leased
 from store_service.domain.plan import PlanState
 from store_service.domain.proposal import ProposalState
 from store_service.domain.rules import Rules
+from store_service.domain.transitions import execution, planning
 from tests.support.proposals import FAILURE, NOW, WORKER, plan, proposal
 
 OTHER = Actor("worker-2")

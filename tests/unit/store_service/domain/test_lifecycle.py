@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import pytest
 
-from store_service.domain import execution, planning, review
 from store_service.domain.errors import IllegalTransition, LeaseLost
 from store_service.domain.events import EventKind
 from store_service.domain.lease import Lease
@@ -19,6 +18,7 @@ from store_service.domain.lifecycle import (
 from store_service.domain.plan import GeneratedPlan, Plan, PlanState
 from store_service.domain.proposal import FINAL_STATES, Decision, Effect, Notice, Proposal, ProposalDraft, ProposalState
 from store_service.domain.rules import Rules
+from store_service.domain.transitions import execution, planning, review
 from tests.support.proposals import ALICE, BOB, FAILURE, NOW, WORKER, plan, proposal
 
 RULES = Rules()

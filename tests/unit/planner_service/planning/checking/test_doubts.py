@@ -13,8 +13,8 @@ from plangate_core.catalogue.finding import Finding
 from planner_service.generation.reply.draft import LEFT_OUT
 from planner_service.governance.decision import Decision
 from planner_service.governance.policy_file import parse_policy
-from planner_service.planning.assumptions import assumed_arguments, filled_in
-from planner_service.planning.doubts import doubts_about
+from planner_service.planning.checking.assumptions import assumed_arguments, filled_in
+from planner_service.planning.checking.doubts import doubts_about
 from planner_service.planning.plan import Job
 
 CATALOGUE = parse_catalogue("""

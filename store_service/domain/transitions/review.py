@@ -33,7 +33,8 @@ from store_service.domain.proposal import (
     ProposalDraft,
     ProposalState,
 )
-from store_service.domain.requirements import (
+from store_service.domain.rules import Rules
+from store_service.domain.transitions.requirements import (
     approvals_missing,
     is_broken_glass,
     is_same_person,
@@ -42,7 +43,6 @@ from store_service.domain.requirements import (
     raised,
     requirements_of,
 )
-from store_service.domain.rules import Rules
 
 
 def attributed(decision: Decision, actor: Actor, rules: Rules) -> Decision:

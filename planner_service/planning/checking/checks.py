@@ -26,7 +26,7 @@ from plangate_core.contract.limits import (
     MAX_PRIORITY,
 )
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
-from planner_service.planning.assumptions import filled_in
+from planner_service.planning.checking.assumptions import filled_in
 from planner_service.planning.plan import Job
 
 MAX_ARGS_BYTES_TOGETHER = 3 * 1024 * 1024

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from store_service.domain import review
 from store_service.domain.actor import Actor
 from store_service.domain.canonical import args_digest
 from store_service.domain.errors import (
@@ -29,8 +28,9 @@ from store_service.domain.proposal import (
     ProposalDraft,
     ProposalState,
 )
-from store_service.domain.requirements import approvals_missing
 from store_service.domain.rules import Rules
+from store_service.domain.transitions import review
+from store_service.domain.transitions.requirements import approvals_missing
 from tests.support.proposals import ALICE, BOB, CAROL, NOW, proposal
 
 RULES = Rules()

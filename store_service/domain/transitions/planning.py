@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 from store_service.domain.actor import Actor
 from store_service.domain.canonical import args_digest
-from store_service.domain.dependencies import denied_failure, notice_of, same_effect_notice, unreachable_failure
 from store_service.domain.errors import IllegalTransition
 from store_service.domain.events import EventKind
 from store_service.domain.instant import Instant, Micros
@@ -13,8 +12,14 @@ from store_service.domain.lease import Failure
 from store_service.domain.lifecycle import PLAN_LIFECYCLE, PlanCommand
 from store_service.domain.plan import GeneratedPlan, Job, Plan, PlanDraft, PlanState
 from store_service.domain.proposal import Decision, Effect, Notice, OnRefusal, Proposal, ProposalState
-from store_service.domain.review import attributed
 from store_service.domain.rules import Rules
+from store_service.domain.transitions.dependencies import (
+    denied_failure,
+    notice_of,
+    same_effect_notice,
+    unreachable_failure,
+)
+from store_service.domain.transitions.review import attributed
 
 
 def create(plan_id: str, draft: PlanDraft, actor: Actor, now: Instant, rules: Rules) -> tuple[Plan, EventKind]:

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from store_service.commands.validation import check_plan
-from store_service.domain import planning
 from store_service.domain.errors import InvalidField
 from store_service.domain.events import EventKind
 from store_service.domain.plan import Job, PlanDraft, PlanState
 from store_service.domain.proposal import Decision, Effect, OnRefusal, Proposal, ProposalState
 from store_service.domain.rules import Rules
+from store_service.domain.transitions import planning
 from tests.support.proposals import ALICE, NOW
 
 ALLOW = Decision(Effect.ALLOW, "harmless", "reads")

@@ -10,24 +10,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from plangate_client.command import (
-    agents,
-    catalogue,
-    check,
-    credentials,
-    decisions,
-    exceptions,
-    inbox,
-    lists,
-    logbook,
-    plans,
-    project,
-    protos,
-    servers,
-    up,
-    work,
-)
+from plangate_client.command import agents, catalogue, check, exceptions, logbook, plans, work
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
+from plangate_client.command.review import decisions, inbox, lists
+from plangate_client.command.servers import credentials, project, protos, up
+from plangate_client.command.servers import delegated as servers
 from plangate_client.command.session import GlobalOptions
 from plangate_core.process import standard_output
 from plangate_core.text.printable import visible

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from plangate_client.command.confirmation import YesOption, confirm, require_answer
-from plangate_client.command.decisions import print_changed, seen_version, show_seen
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.options import (
     IdArgument,
@@ -16,6 +14,8 @@ from plangate_client.command.options import (
     VersionOption,
     checked_request_id,
 )
+from plangate_client.command.review.confirmation import YesOption, confirm, require_answer
+from plangate_client.command.review.decisions import print_changed, seen_version, show_seen
 from plangate_client.command.session import run_async, session_of
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from plangate_client.command.completion import complete_id
+from plangate_client.command.review.completion import complete_id
 
 MAX_INT64 = 2**63 - 1
 """The most that the contract's counters hold."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plangate_client.command.confirmation import YesOption, confirm, require_answer
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.options import (
     ContextOption,
@@ -20,6 +19,7 @@ from plangate_client.command.options import (
     checked_request_id,
     whole_number,
 )
+from plangate_client.command.review.confirmation import YesOption, confirm, require_answer
 from plangate_client.command.session import Session, run_async, session_of
 from plangate_core.contract.limits import MAX_MODEL_CALLS
 

@@ -21,7 +21,7 @@ from plangate_client.command.output.tables import (
 )
 from plangate_client.command.output.text import short_id, struct_text
 from plangate_client.command.output.times import Times
-from plangate_client.command.surroundings import Surroundings
+from plangate_client.command.review.related import ProposalContext
 from plangate_client.outlook.dependencies import falls_with, listed, step_name
 from plangate_client.outlook.difference import Change, changes
 from plangate_client.outlook.waiting import approvals_missing, approvals_text
@@ -35,13 +35,13 @@ _PROMPT_CHARACTERS = 400
 
 
 def proposal_view(
-    proposal: proposal_pb2.Proposal, around: Surroundings | None = None, *, times: Times | None = None
+    proposal: proposal_pb2.Proposal, around: ProposalContext | None = None, *, times: Times | None = None
 ) -> RenderableType:
     """All that a reviewer must know.
 
     :param around: the plan and its other steps, where they were looked up.
     """
-    around, times = around or Surroundings(), times or Times()
+    around, times = around or ProposalContext(), times or Times()
     fields = fields_table()
     fields.add_row("proposal", Text(proposal.id))
     if proposal.plan_id:
@@ -60,13 +60,13 @@ def proposal_view(
     return fields
 
 
-def _add_warnings(fields: Table, proposal: proposal_pb2.Proposal, around: Surroundings) -> None:
+def _add_warnings(fields: Table, proposal: proposal_pb2.Proposal, around: ProposalContext) -> None:
     warnings = [*(around.plan.warnings if around.plan else ()), *(notice.message for notice in proposal.notices)]
     for warning in warnings:
         fields.add_row(Text("warning", style="bold yellow"), Text(visible(warning), style="yellow"))
 
 
-def _add_action(fields: Table, proposal: proposal_pb2.Proposal, around: Surroundings) -> None:
+def _add_action(fields: Table, proposal: proposal_pb2.Proposal, around: ProposalContext) -> None:
     fields.add_row("action", Text(visible(proposal.action_name), style="bold"))
     arguments = struct_text(proposal.action_args)
     if len(arguments) > _LINE_CHARACTERS:
@@ -85,7 +85,7 @@ def _add_action(fields: Table, proposal: proposal_pb2.Proposal, around: Surround
         fields.add_row("effect", visible(proposal.effect_key))
 
 
-def _add_request(fields: Table, proposal: proposal_pb2.Proposal, around: Surroundings, times: Times) -> None:
+def _add_request(fields: Table, proposal: proposal_pb2.Proposal, around: ProposalContext, times: Times) -> None:
     if proposal.evidence:
         fields.add_row("why", visible(proposal.evidence, newlines=True))
     plan = around.plan
@@ -122,7 +122,7 @@ def _add_review(fields: Table, proposal: proposal_pb2.Proposal, times: Times) ->
         fields.add_row("expires", times.text(proposal.expire_time))
 
 
-def _add_steps(fields: Table, proposal: proposal_pb2.Proposal, around: Surroundings) -> None:
+def _add_steps(fields: Table, proposal: proposal_pb2.Proposal, around: ProposalContext) -> None:
     others = {sibling.id: sibling for sibling in around.siblings if sibling.id != proposal.id}
     for identifier in proposal.depends_on:
         if (earlier := others.get(identifier)) is None:

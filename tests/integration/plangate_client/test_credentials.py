@@ -13,7 +13,7 @@ import pytest
 from plangate_client.calls import CallPolicy
 from plangate_client.client import StoreClient
 from plangate_client.command.failures import sentence
-from plangate_client.command.tls_diagnosis import diagnose
+from plangate_client.command.servers.tls_diagnosis import diagnose
 from plangate_client.errors import RoleMissing, Unauthenticated, Unavailable
 from plangate_client.proposals import proposal_pb2
 from plangate_client.servers.credentials import CredentialsExist, ForeignFiles, write_credentials

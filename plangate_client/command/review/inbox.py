@@ -40,7 +40,7 @@ def waiting(
 
 
 async def _inbox(session: Session, limit: int, watch: bool, as_json: bool) -> None:
-    from plangate_client.command.surroundings import reviewer_of
+    from plangate_client.command.review.related import reviewer_of
 
     async with session.store() as store:
         reviewer = await reviewer_of(store)

@@ -13,7 +13,7 @@ from plangate_client.outlook.waiting import Reviewer
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ProposalContext:
     """Empty where there is no plan, or the caller may not read it."""
 
     plan: plan_pb2.Plan | None = None
@@ -23,7 +23,7 @@ class Surroundings:
     """The proposal as it was created. None: it was never revised."""
 
 
-async def surroundings_of(store: StoreClient, proposal: proposal_pb2.Proposal) -> Surroundings:
+async def context_of(store: StoreClient, proposal: proposal_pb2.Proposal) -> ProposalContext:
     """Look it up. Raises PlangateError for a store that is away."""
     plan: plan_pb2.Plan | None = None
     siblings: list[proposal_pb2.Proposal] = []
@@ -34,7 +34,7 @@ async def surroundings_of(store: StoreClient, proposal: proposal_pb2.Proposal) -
             plan = None
         siblings = await proposals_of(store, proposal.plan_id)
     before = await _before_revisions(store, proposal) if proposal.revised_by else None
-    return Surroundings(plan, siblings, before)
+    return ProposalContext(plan, siblings, before)
 
 
 async def reviewer_of(store: StoreClient) -> Reviewer:

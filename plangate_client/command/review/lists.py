@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from plangate_client.command.completion import complete_state
 from plangate_client.command.options import IdArgument, JsonOption, LimitOption
+from plangate_client.command.review.completion import complete_state
 from plangate_client.command.session import run_async, session_of
 
 if TYPE_CHECKING:
@@ -118,10 +118,10 @@ def show(context: typer.Context, identifier: IdArgument, as_json: JsonOption = F
         from plangate.plan.v1 import plan_pb2
         from plangate.store.v1 import event_pb2
 
-        from plangate_client.command.lookup import find_proposal_or_plan
         from plangate_client.command.output.plan_view import plan_view
         from plangate_client.command.output.proposal_view import proposal_view
-        from plangate_client.command.surroundings import proposals_of, surroundings_of
+        from plangate_client.command.review.lookup import find_proposal_or_plan
+        from plangate_client.command.review.related import context_of, proposals_of
 
         async with session.store() as store:
             thing = await find_proposal_or_plan(store, identifier)
@@ -131,7 +131,7 @@ def show(context: typer.Context, identifier: IdArgument, as_json: JsonOption = F
             if isinstance(thing, plan_pb2.Plan):
                 view = plan_view(thing, await proposals_of(store, thing.id), times=times)
             else:
-                view = proposal_view(thing, await surroundings_of(store, thing), times=times)
+                view = proposal_view(thing, await context_of(store, thing), times=times)
             newest = store.events.list_all(
                 filter=f'entity_id = "{thing.id}"',
                 order_by="revision desc",

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plangate_client.command.confirmation import YesOption, confirm, require_answer
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.options import (
     IdArgument,
@@ -18,6 +17,7 @@ from plangate_client.command.options import (
     checked_request_id,
     whole_number,
 )
+from plangate_client.command.review.confirmation import YesOption, confirm, require_answer
 from plangate_client.command.session import Session, run_async, session_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def approve(
     require_answer(yes)
 
     async def approved() -> proposal_pb2.Proposal:
-        from plangate_client.command.surroundings import reviewer_of
+        from plangate_client.command.review.related import reviewer_of
         from plangate_client.outlook.dependencies import after_approval
 
         async with session.store() as store:
@@ -133,8 +133,8 @@ def cancel(
     async def cancelled() -> Any:
         from plangate.plan.v1 import plan_pb2
 
-        from plangate_client.command.lookup import find_proposal_or_plan
         from plangate_client.command.output.plan_view import plan_view
+        from plangate_client.command.review.lookup import find_proposal_or_plan
 
         async with session.store() as store:
             thing = await find_proposal_or_plan(store, identifier)
@@ -209,7 +209,7 @@ def revise(
 
 async def seen_version(store: Any, identifier: str, version: int) -> proposal_pb2.Proposal:
     """The proposal as it is now, if it still has the version that the caller insists on."""
-    from plangate_client.command.lookup import find_proposal
+    from plangate_client.command.review.lookup import find_proposal
 
     seen = await find_proposal(store, identifier)
     if version and seen.version != version:
@@ -223,9 +223,9 @@ async def show_seen(
 ) -> list[proposal_pb2.Proposal]:
     """Print the proposal with what surrounds it. Returns the proposals of its plan."""
     from plangate_client.command.output.proposal_view import proposal_view
-    from plangate_client.command.surroundings import surroundings_of
+    from plangate_client.command.review.related import context_of
 
-    around = await surroundings_of(store, seen)
+    around = await context_of(store, seen)
     if not (as_json and yes):
         _print_seen(proposal_view(seen, around, times=session.times()), yes=yes, as_json=as_json)
     return around.siblings

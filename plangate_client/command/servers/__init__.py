@@ -1,0 +1,1 @@
+"""Subcommands that set up and run servers: projects, credentials, the contract, `up`."""

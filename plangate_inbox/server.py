@@ -95,9 +95,13 @@ def listen(address: str) -> socket.socket:
     host, port = split_host_port(address)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=1024)
+        listening = socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
         raise StartRefused(f"cannot listen on {address}: {error.strerror or error}") from error
+    # Inherited by connections. asyncio sets it for sockets made with a protocol number only, which this one is not, and
+    # without it the last packet of a page may wait for an acknowledgement.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def _tls_files(settings: InboxSettings) -> tuple[str | None, str | None]:

@@ -21,6 +21,7 @@ from tests.support.pair import running_pair
 from tests.support.polling import until
 from tests.support.processes import ServerProcess, store_process
 from tests.support.raw_http2 import raw_connection
+from tests.support.served_store import running_store
 
 GET_PLAN = "/plangate.store.v1.PlanService/GetPlan"
 LIST_PLANS = "/plangate.store.v1.PlanService/ListPlans"
@@ -141,28 +142,30 @@ async def test_health_lists_every_name_of_both_servers(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_watcher_cut_off_for_not_reading_leaves_no_traceback(tmp_path: Path) -> None:
-    async with store_process(tmp_path, {"PLANGATE_WATCH_STALL_SECONDS": "0.5"}) as store:
+async def test_a_watcher_cut_off_for_not_reading_leaves_no_traceback(
+    sqlite_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_store(sqlite_url, watch_stall_seconds=0.5, metrics_listen="127.0.0.1:0") as store:
         args = Struct()
         args.update({"padding": "x" * 30_000})
         one = rpc.CreateProposalRequest(proposal=proposal_pb2.Proposal(action_name="x", action_args=args))
+        for _ in range(20):
+            await store.planner.proposals.BatchCreateProposals(rpc.BatchCreateProposalsRequest(requests=[one] * 10))
         options = [("grpc.http2.bdp_probe", 0), ("grpc.use_local_subchannel_pool", 1)]
-        async with open_channel(store.address, ChannelSettings(), actor="admin") as writing:
-            stub = store_service_pb2_grpc.ProposalServiceStub(writing)
-            for _ in range(20):
-                await stub.BatchCreateProposals(rpc.BatchCreateProposalsRequest(requests=[one] * 10))
-        async with open_channel(store.address, ChannelSettings(), actor="alice", options=options) as reading:
+        async with open_channel(store.target, ChannelSettings(), actor="alice", options=options) as reading:
             watch = store_service_pb2_grpc.EventServiceStub(reading).WatchEvents(
                 rpc.WatchEventsRequest(start_revision=1)
             )
             await watch.read()
-            await until(lambda: "WATCH_TOO_SLOW" in store.log())
+            metrics = store.server.grpc.metrics
+            assert metrics is not None
+            labels = {"method": "/plangate.store.v1.EventService/WatchEvents", "code": "RESOURCE_EXHAUSTED"}
+            await until(lambda: metrics.registry.get_sample_value("plangate_rpc_handled_total", labels) == 1)
             watch.cancel()
         # The end of the watch reaches the server before the answer to a call that begins after it.
-        await list_plans(store)
+        await store.alice.plans.ListPlans(rpc.ListPlansRequest())
         await asyncio.sleep(0.2)
-        assert "Traceback" not in store.log()
-        assert '"level": "error"' not in store.log()
+        assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.asyncio

@@ -1,7 +1,8 @@
 """Many rows in one statement: what a batch writes.
 
 An UPDATE carries the model's version_id_col in its condition, as flushes of the ORM do, and the rows that it hits are
-counted: a flush would send one statement a row.
+counted: a flush would send one statement a row. Statements run on the session's connection, in its transaction, and
+without the session's own work for each.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ARRAY, Delete, Table, Update, bindparam, column, delete, func, insert, update
+from sqlalchemy import ARRAY, Delete, Insert, Table, Update, bindparam, column, delete, func, insert, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from store_service.database.failures import Conflict
@@ -22,7 +23,7 @@ _KEY, _NEW = "key_{}", "new_{}"
 
 async def insert_rows(session: AsyncSession, model: type[Base], rows: Sequence[dict[str, Any]]) -> None:
     """Adds rows. Raises Conflict when one exists already."""
-    await session.execute(insert(model), rows, execution_options={"dml_strategy": "raw"})
+    await (await session.connection()).execute(_insert(model), rows)
 
 
 async def update_rows(
@@ -48,6 +49,11 @@ async def delete_rows(
     names = [_KEY.format(name) for name in columns]
     connection = await session.connection()
     await connection.execute(_delete(model, columns), [dict(zip(names, key, strict=True)) for key in keys])
+
+
+@lru_cache
+def _insert(model: type[Base]) -> Insert:
+    return insert(model)
 
 
 @lru_cache

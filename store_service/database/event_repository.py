@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Integer, select, type_coerce, update
+from sqlalchemy import Integer, bindparam, select, type_coerce, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from store_service.database.bulk_writes import insert_rows
@@ -69,8 +69,7 @@ class EventRepository:
     async def head(self, *, for_update: bool = False) -> LogHead | None:
         """Where the log ends; None when there is no head row. `for_update` locks it on PostgreSQL. Raises
         LogHeadUnreadable."""
-        statement = select(LogHeadRow.revision, LogHeadRow.hash).where(_HEAD)
-        rows = (await self._session.execute(statement.with_for_update() if for_update else statement)).all()
+        rows = (await self._session.execute(_LOCK_HEAD if for_update else _SELECT_HEAD)).all()
         return head_from_row(rows[0]) if rows else None
 
     async def append(self, entries: Sequence[Entry], before: LogHead, head: LogHead) -> None:
@@ -80,13 +79,12 @@ class EventRepository:
             for entry in entries
         ]
         await insert_rows(self._session, EventRow, rows)
-        statement = update(LogHeadRow).where(
-            _HEAD, LogHeadRow.revision == before.revision, LogHeadRow.hash == before.hash
+        connection = await self._session.connection()
+        moved = await connection.execute(
+            _MOVE_HEAD,
+            {"old_revision": before.revision, "old_hash": before.hash, "revision": head.revision, "hash": head.hash},
         )
-        moved = await self._session.execute(
-            statement.values(revision=head.revision, hash=head.hash), execution_options={"synchronize_session": False}
-        )
-        if moved.rowcount != 1:  # type: ignore[attr-defined]
+        if moved.rowcount != 1:
             raise Conflict("the head of the log moved under the writer")
 
     async def hash_of(self, revision: int) -> bytes | None:
@@ -162,6 +160,12 @@ def _answers() -> AnySelect:
 
 _ANSWERS = _answers()
 _OF_ENTITIES = select(*EVENT_ATTRIBUTES).where(one_of(EventRow.entity_id, "ids")).order_by(EventRow.revision)
+# Sets the columns that the parameters name.
+_MOVE_HEAD = update(LogHeadRow).where(
+    _HEAD, LogHeadRow.revision == bindparam("old_revision"), LogHeadRow.hash == bindparam("old_hash")
+)
+_SELECT_HEAD = select(LogHeadRow.revision, LogHeadRow.hash).where(_HEAD)
+_LOCK_HEAD = _SELECT_HEAD.with_for_update()
 
 
 def _last_before(before: Instant, times: Sequence[AnyRow]) -> tuple[int, int] | None:

@@ -40,7 +40,8 @@ class PlanRepository:
 
     async def get(self, ids: Sequence[str]) -> list[Plan]:
         """Those of these that exist."""
-        return [PLANS.entity(row) for row in (await self._session.execute(_BY_ID, {"ids": ids})).all()]
+        connection = await self._session.connection()
+        return [PLANS.entity(row) for row in await connection.execute(_BY_ID, {"ids": ids})]
 
     async def save(self, changes: Sequence[tuple[Plan | None, Plan | None]]) -> None:
         """Writes each change: as it was loaded (None: it is new) and as it is to be (None: it is to be removed).

@@ -42,7 +42,8 @@ class ProposalRepository:
 
     async def get(self, ids: Sequence[str]) -> list[Proposal]:
         """Those of these that exist."""
-        return [PROPOSALS.entity(row) for row in (await self._session.execute(_BY_ID, {"ids": ids})).all()]
+        connection = await self._session.connection()
+        return [PROPOSALS.entity(row) for row in await connection.execute(_BY_ID, {"ids": ids})]
 
     async def get_with_snapshots(self, ids: Sequence[str]) -> list[tuple[Proposal, bytes | None]]:
         """Those of these that exist, each with what the log says of its version; None when it says nothing."""

@@ -36,14 +36,21 @@ class WriteSession:
         self._sessions = async_sessionmaker(engine, autoflush=False, expire_on_commit=False)
         self._connection: AsyncConnection | None = None
         self._session: AsyncSession | None = None
+        # Where the last commit left it, if no other process can have moved it.
+        self._head: LogHead | None = None
 
     async def begin(self) -> LogHead:
-        """Starts a transaction and locks the head of the log: until its end no other process appends to it."""
+        """Starts a transaction and locks the head of the log: until its end no other process appends to it.
+
+        When `exclusive`, the head is read once and then as `commit` was given it: it is compared when it is moved.
+        """
         if self._connection is None:
             self._connection = await self._connect()
         self._session = session = self._sessions(bind=self._connection)
         self.proposals, self.plans = ProposalRepository(session), PlanRepository(session)
         self.events, self.governance = EventRepository(session), GovernanceRepository(session)
+        if self._head is not None:
+            return self._head
         try:
             head = await self.events.head(for_update=True)
         except LogHeadUnreadable as error:
@@ -55,18 +62,20 @@ class WriteSession:
             raise Unwritable("the log has no head row")
         return head
 
-    async def commit(self) -> None:
-        """Returns when everything is durable."""
+    async def commit(self, head: LogHead) -> None:
+        """Returns when everything is durable. `head`: where the log ends then."""
         assert self._session is not None, "begin comes first"
         try:
             await self._session.commit()
         except ConnectionLost as error:
             # On SQLite, frames may be in the WAL though the sync failed: after a crash they could count.
             raise ConnectionLost(str(error), commit_sent=True) from error
+        self._head = head if self.exclusive else None
 
     async def rollback(self) -> None:
         """Ends the transaction, if there is one. A connection that cannot roll back is given up."""
         session, self._session = self._session, None
+        self._head = None
         if session is None:
             return
         try:
@@ -78,6 +87,7 @@ class WriteSession:
     async def close(self) -> None:
         """Gives the connection up. Never fails."""
         session, self._session = self._session, None
+        self._head = None
         connection, self._connection = self._connection, None
         if connection is None:
             return

@@ -301,9 +301,9 @@ class Writer:
     async def _forget(self, forgetting: "_Forgetting") -> None:
         done = forgetting.done
         try:
-            await self._session.begin()
+            head = await self._session.begin()
             count = await self._session.events.forget_answers(forgetting.before, forgetting.limit)
-            await (self._session.commit() if count else self._session.rollback())
+            await (self._session.commit(head) if count else self._session.rollback())
         except Exception as error:
             # Also when the commit may have happened: forgetting twice does no harm.
             await self._give_up_connection()
@@ -360,7 +360,7 @@ class Writer:
     async def _commit(self, applied: Batch) -> None:
         """Returns when the batch is durable. Raises ConnectionLost, Conflict and Unwritable."""
         try:
-            await self._session.commit()
+            await self._session.commit(applied.head)
         except ConnectionLost as error:
             await self._give_up_connection()
             happened = None if self._session.exclusive else await self._did_commit(applied)

@@ -87,7 +87,7 @@ def _serve(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
             await run_until_signal(server.grpc, server.stop)
         finally:
             await server.stop()
-        return 0
+        return 1 if server.failure else 0
 
     return _run(serve)
 

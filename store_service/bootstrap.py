@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
+from typing import Any
 
 import grpc
 import structlog
@@ -12,6 +15,7 @@ from plangate.store.v1 import (
     store_service_pb2,
     store_service_pb2_grpc,
 )
+from prometheus_client import CollectorRegistry, Gauge
 
 from plangate_core.process.clock import Clock, SystemClock
 from plangate_core.rpc.server import GrpcServer
@@ -24,7 +28,7 @@ from store_service.database.database import Database, open_database
 from store_service.database.offline import database_version, schema_revision
 from store_service.database.reader import Reader
 from store_service.engine.failpoints import FailPoints
-from store_service.engine.writer import Writer
+from store_service.engine.writer import DatabaseState, Writer
 from store_service.event_log.checkpoints import CheckpointKey
 from store_service.event_log.recent_events import RecentEvents
 from store_service.messages.log_rules import log_rules
@@ -37,6 +41,9 @@ SERVICE_NAMES = tuple(
     for service in file.DESCRIPTOR.services_by_name.values()
 )
 
+DATABASE_HEALTH = "plangate.store.database"
+"""The health of the database alone: NOT_SERVING while it takes no writes. Reads may still be answered."""
+
 _log = structlog.get_logger("store")
 
 
@@ -48,6 +55,10 @@ class StoreServer:
         self._clock = clock
         self._fail_points = fail_points
         self._started = AsyncExitStack()
+        self._writable: Gauge | None = None
+        self._asides: set[asyncio.Task[None]] = set()
+        self.failure = ""
+        """Why the server stopped by itself; empty when it was asked to."""
         self.grpc: GrpcServer
         """Known after start()."""
 
@@ -95,6 +106,7 @@ class StoreServer:
             max_bytes=settings.watch_buffer_bytes,
         )
         writer.on_commit(recent.committed)
+        writer.on_head_set_back(recent.set_back)
         await recent.start()
         stack.push_async_callback(recent.close)
         sweeper = Sweeper(
@@ -133,6 +145,10 @@ class StoreServer:
             endless_methods=[WATCH_METHOD],
         )
         self.grpc.on_drain(writer.end_waits)
+        if self.grpc.metrics is not None:
+            self._writable = writable_gauge(self.grpc.metrics.registry)
+        self._database_changed(DatabaseState.WRITABLE, "")
+        writer.on_state(self._database_changed)
         stack.push_async_callback(self._stop_serving)
         port = await self.grpc.start()
         await self.grpc.set_serving(True)
@@ -144,12 +160,39 @@ class StoreServer:
 
     _stop_grace_seconds: float | None = None
 
+    def _database_changed(self, state: DatabaseState, problem: str) -> None:
+        writable = state is DatabaseState.WRITABLE
+        if self._writable is not None:
+            self._writable.set(writable)
+        if problem:
+            _log.error("the database takes no writes", problem=problem)
+        if state is DatabaseState.FILE_GONE:
+            self.failure = problem
+            self._aside(self._stop_for_good())
+        else:
+            self._aside(self.grpc.set_health(DATABASE_HEALTH, writable))
+
+    async def _stop_for_good(self) -> None:
+        await self.grpc.set_health(DATABASE_HEALTH, False)
+        await self.grpc.set_serving(False)
+        self.grpc.request_stop()
+
+    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._asides.add(task)
+        task.add_done_callback(self._asides.discard)
+
     async def _log_start(self, database: Database) -> None:
         facts: dict[str, object] = {"address": self.address, "database": database.kind}
         async with database.reading.read() as session:
             facts["schema"] = await schema_revision(session)
             facts["version"] = await database_version(session)
         _log.info("serving", **facts)
+
+
+def writable_gauge(registry: CollectorRegistry) -> Gauge:
+    """1 while the database takes writes, else 0."""
+    return Gauge("plangate_store_database_writable", "Whether the database takes writes", registry=registry)
 
 
 def build_server(

@@ -89,6 +89,7 @@ class Sweeper:
         loop = asyncio.get_running_loop()
         forgot_at = -_FORGET_SECONDS
         while True:
+            self._writer.look_at_file()
             try:
                 await self.sweep()
                 if loop.time() - forgot_at >= _FORGET_SECONDS:

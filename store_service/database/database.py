@@ -52,8 +52,8 @@ _WRITER_PRAGMAS = (
 
 # A process that stopped dead while it holds the head of the log must not stop the others for longer than this.
 _POSTGRES_WRITER = {
-    "lock_timeout": "15s",
-    "idle_in_transaction_session_timeout": "10s",
+    "lock_timeout": "8s",
+    "idle_in_transaction_session_timeout": "5s",
     "synchronous_commit": "on",
 }
 _POSTGRES_OPTIONS = frozenset(
@@ -118,7 +118,7 @@ class Database:
 
     def write_session(self) -> WriteSession:
         """The session of the one writer."""
-        return WriteSession(self._writer, exclusive=self.kind == "sqlite")
+        return WriteSession(self._writer, lock=self._lock)
 
     async def close(self) -> None:
         """Closes all connections and releases the file."""

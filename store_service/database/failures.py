@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 from sqlalchemy import event
 from sqlalchemy.engine import ExceptionContext
@@ -23,6 +24,15 @@ class ConnectionLost(Exception):
 
 class Unwritable(Exception):
     """The database refuses to write now (full, locked, damaged). Nothing of the transaction was stored."""
+
+
+class FileGone(Unwritable):
+    """The file that is served is not at its path any more. `copy`: where everything that was committed is now; None
+    when it could not be copied, for which `problem` is the reason."""
+
+    def __init__(self, path: str, copy: Path | None, problem: str = "") -> None:
+        saved = f"everything that was acknowledged is in {copy}: mv it to {path}" if copy else f"no copy: {problem}"
+        super().__init__(f"{path} was moved, removed or replaced while it was served; {saved}")
 
 
 _SQLITE_UNWRITABLE = frozenset(

@@ -8,10 +8,12 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_sessionmaker
 
 from store_service.database.event_repository import EventRepository, LogHeadUnreadable
-from store_service.database.failures import ConnectionLost, Unwritable, failure_of
+from store_service.database.failures import ConnectionLost, FileGone, Unwritable, failure_of
 from store_service.database.governance_repository import GovernanceRepository
 from store_service.database.plan_repository import PlanRepository
 from store_service.database.proposal_repository import ProposalRepository
+from store_service.database.sqlite.file_lock import FileLock
+from store_service.database.sqlite.rescue import RescueFailed, rescue
 from store_service.domain.events import LogHead
 
 
@@ -29,9 +31,10 @@ class WriteSession:
     events: EventRepository
     governance: GovernanceRepository
 
-    def __init__(self, engine: AsyncEngine, *, exclusive: bool) -> None:
-        """`exclusive`: no other process can write."""
-        self.exclusive = exclusive
+    def __init__(self, engine: AsyncEngine, *, lock: FileLock | None) -> None:
+        """`lock`: of the SQLite file; None when other processes can write."""
+        self.exclusive = lock is not None
+        self._lock = lock
         self._engine = engine
         self._sessions = async_sessionmaker(engine, autoflush=False, expire_on_commit=False)
         self._connection: AsyncConnection | None = None
@@ -46,6 +49,8 @@ class WriteSession:
         """
         if self._connection is None:
             self._connection = await self._connect()
+        if self._lock is not None and not self.file_is_in_place:
+            raise await self._file_gone(self._connection, self._lock.path)
         self._session = session = self._sessions(bind=self._connection)
         self.proposals, self.plans = ProposalRepository(session), PlanRepository(session)
         self.events, self.governance = EventRepository(session), GovernanceRepository(session)
@@ -98,6 +103,17 @@ class WriteSession:
                 await session.close()
         with contextlib.suppress(Exception):
             await connection.close()
+
+    @property
+    def file_is_in_place(self) -> bool:
+        """Whether the SQLite file that is served is still at its path. True of other databases."""
+        return self._lock is None or self._lock.is_of_the_path()
+
+    async def _file_gone(self, connection: AsyncConnection, path: str) -> FileGone:
+        try:
+            return FileGone(path, await rescue(connection, path))
+        except RescueFailed as failed:
+            return FileGone(path, None, str(failed))
 
     async def _connect(self) -> AsyncConnection:
         try:

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import TypeAlias
 
 import structlog
@@ -15,7 +16,7 @@ from store_service.commands.answer import Answer
 from store_service.commands.working_set import Needs, WorkingSet
 from store_service.database.database import Database
 from store_service.database.event_repository import Part
-from store_service.database.failures import Conflict, ConnectionLost, Unwritable
+from store_service.database.failures import Conflict, ConnectionLost, FileGone, Unwritable
 from store_service.domain.errors import (
     CommitUnknown,
     DatabaseUnavailable,
@@ -40,6 +41,20 @@ _log = structlog.get_logger(__name__)
 
 # Called with every commit of this process, in order, before its callers are answered.
 CommitListener: TypeAlias = Callable[[Sequence[Event]], None]
+
+
+class DatabaseState(Enum):
+    """What the last attempt to write found."""
+
+    WRITABLE = "writable"
+    # Full, locked, damaged or away: writes are refused and tried again.
+    UNWRITABLE = "unwritable"
+    # The SQLite file is not at its path any more: this process writes no more.
+    FILE_GONE = "file gone"
+
+
+# The state, and the problem; "" when there is none.
+StateListener: TypeAlias = Callable[[DatabaseState, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +113,10 @@ class Writer:
         self._signals = WorkSignals()
         self._lookout = ClaimPoller(database, self._signals, clock=clock, interval_seconds=self._options.poll_seconds)
         self._listeners: list[CommitListener] = []
+        self._state_listeners: list[StateListener] = []
+        self._set_back_listeners: list[Callable[[LogHead], None]] = []
+        self._state = DatabaseState.WRITABLE
+        self._gone: FileGone | None = None
         self._forgetting: deque[_Forgetting] = deque()
         self._head: LogHead | None = None
         self._seconds_per_command = 0.001
@@ -114,6 +133,20 @@ class Writer:
     def waiting(self) -> int:
         """How many commands wait."""
         return len(self._queue)
+
+    def on_state(self, listener: StateListener) -> None:
+        """`listener` learns of every change of the database's state, and of a file that is gone. It must not block or
+        raise."""
+        self._state_listeners.append(listener)
+
+    def on_head_set_back(self, listener: Callable[[LogHead], None]) -> None:
+        """`listener` is given the head of a log that ends before what this process saw of it. It must not block or
+        raise."""
+        self._set_back_listeners.append(listener)
+
+    def look_at_file(self) -> None:
+        """Has the writer check that the SQLite file is still at its path, as it does before each batch."""
+        self._queue.wake()
 
     def on_commit(self, listener: CommitListener) -> None:
         """`listener` is told of the events of every commit of this process from now on. It must not block or raise."""
@@ -154,6 +187,8 @@ class Writer:
         """
         if self._stopping:
             raise Draining
+        if self._gone is not None:
+            raise DatabaseUnavailable(str(self._gone))
         command.check()
         waiting = Waiting(command, deadline)
         self._queue.put(waiting, self._seconds_per_command)
@@ -197,6 +232,8 @@ class Writer:
             if self._stopping and not self._queue:
                 return
             await self._queue.arrival()
+            if self._gone is None and not self._session.file_is_in_place:
+                await self._leave_file()
             waiting_before = len(self._queue)
             batch = self._queue.take(self._options.max_batch)
             for forgetting in self._forgetting:
@@ -214,11 +251,36 @@ class Writer:
                     waiting.settle(error)
             self._seconds_per_command = (loop.time() - started) / len(batch)
 
+    async def _leave_file(self) -> None:
+        """Lets the session rescue what the file holds, and takes no more writes."""
+        try:
+            await self._session.begin()
+        except (Conflict, ConnectionLost, Unwritable) as error:
+            self._unwritable(error)
+        else:
+            # It is back.
+            await self._session.rollback()
+
+    def _unwritable(self, error: Exception) -> None:
+        if isinstance(error, FileGone):
+            self._gone = error
+        self._set_state(DatabaseState.FILE_GONE if self._gone else DatabaseState.UNWRITABLE, str(error))
+
+    def _set_state(self, state: DatabaseState, problem: str) -> None:
+        if state is not self._state and self._state is not DatabaseState.FILE_GONE:
+            self._state = state
+            for listener in self._state_listeners:
+                listener(state, problem)
+
     async def _write(self, batch: list[Waiting]) -> None:
         """Writes a batch and settles every command of it."""
+        if self._gone is not None:
+            self._settle_all(batch, DatabaseUnavailable(str(self._gone)))
+            return
         try:
             await self._write_with_retries(batch)
         except Unwritable as error:
+            self._unwritable(error)
             self._settle_all(batch, DatabaseUnavailable(str(error)))
         except Exception as error:
             # A conflict with another process, or a fault that only one of them brings about: each on its own, so that
@@ -237,6 +299,7 @@ class Writer:
             except Conflict as error:
                 problem: Exception = DatabaseUnavailable(f"conflicts again and again: {error}")
             except Unwritable as error:
+                self._unwritable(error)
                 problem = DatabaseUnavailable(str(error))
                 break
             except Exception as error:
@@ -259,6 +322,7 @@ class Writer:
                 return
             try:
                 await self._attempt(batch)
+                self._set_state(DatabaseState.WRITABLE, "")
                 return
             except ConnectionLost as error:
                 problem = str(error)
@@ -270,13 +334,14 @@ class Writer:
             if pause is None:
                 break
             await asyncio.sleep(pause)
+        self._set_state(DatabaseState.UNWRITABLE, problem)
         self._settle_all(batch, DatabaseUnavailable(problem))
 
     async def _attempt(self, batch: list[Waiting]) -> None:
         session = self._session
         try:
             head = await session.begin()
-            self._head = head
+            self._compare(head)
             applied = await self._apply(batch, head)
             if applied.is_empty:
                 await session.rollback()
@@ -297,6 +362,18 @@ class Writer:
             except Exception as error:
                 raise ConnectionLost(str(error), commit_sent=True) from error
         self._settle(batch)
+
+    def _compare(self, head: LogHead) -> None:
+        """Finds out when the log ends before what this process saw of it."""
+        known, self._head = self.head, head
+        if head.revision < known.revision or (head.revision == known.revision and head.hash != known.hash):
+            _log.error(
+                "the database went back to an older state: changes that were acknowledged are not in it",
+                known_revision=known.revision,
+                revision=head.revision,
+            )
+            for listener in self._set_back_listeners:
+                listener(head)
 
     async def _forget(self, forgetting: "_Forgetting") -> None:
         done = forgetting.done

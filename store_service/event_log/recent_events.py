@@ -83,6 +83,8 @@ class RecentEvents:
         self._runs: OrderedDict[tuple[int, int, int], bytes] = OrderedDict()
         self._shared: WeakValueDictionary[int, RecentEvent] = WeakValueDictionary()
         self._followers = 0
+        self.watches = 0
+        """Changes when all watches must end: what they were sent may not be in the log any more."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -120,6 +122,17 @@ class RecentEvents:
             yield
         finally:
             self._followers -= 1
+
+    def set_back(self, head: LogHead) -> None:
+        """The database went back to an older state that ends here: forgets what it held, and ends all watches."""
+        self.watches += 1
+        self._ring.clear()
+        self._runs.clear()
+        self._shared.clear()
+        self._committed = []
+        self._bytes = 0
+        self._first = head.revision + 1
+        self._wake_all()
 
     def since(self, revision: int, limit: int, max_bytes: int) -> list[RecentEvent] | None:
         """Up to `limit` events from this revision on, and no more than max_bytes of them, but at least one if there is
@@ -208,6 +221,11 @@ class RecentEvents:
         self._news.set()
 
     async def _catch_up(self) -> None:
+        known = self.head_revision
+        if self._poll_seconds is not None and (head := await self._reader.head()).revision < known:
+            if known == self.head_revision:
+                self.set_back(head)
+            return
         while events := await self._reader.events_from(self.head_revision + 1, _READ_AT_ONCE, _READ_BYTES_AT_ONCE):
             # Another caller may have come first while this one read.
             known = self.head_revision + 1 - events[0].revision
@@ -226,6 +244,9 @@ class RecentEvents:
         while ring and (len(ring) > self._max_events or self._bytes > self._max_bytes):
             self._bytes -= ring.popleft().size
             self._first += 1
+        self._wake_all()
+
+    def _wake_all(self) -> None:
         awaiting, self._awaiting = self._awaiting, {}
         for future in awaiting:
             _wake(future)

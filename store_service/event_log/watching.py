@@ -35,7 +35,7 @@ async def watch(
     """
     loop = asyncio.get_running_loop()
     async with recent.following():
-        head = recent.head_revision
+        head, watches = recent.head_revision, recent.watches
         if start_revision > head + 1:
             raise RevisionOutOfRange(head)
         seen = start_revision - 1 if start_revision else head
@@ -44,6 +44,8 @@ async def watch(
         has_been_at_the_head = False
         stored = _Stored(reader, recent)
         while True:
+            if recent.watches != watches:
+                raise RevisionOutOfRange(recent.head_revision)
             run: Run | None = recent.since(seen + 1, _AT_ONCE, _BYTES_AT_ONCE)
             if run is None:
                 # Up to the ring: what is in it is kept there, once for all.

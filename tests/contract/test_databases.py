@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, delete, func, inspect, select, text
 from sqlalchemy.exc import DBAPIError
@@ -18,12 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm.exc import StaleDataError
 
 from plangate_client.calls import new_request_id
-from store_service.commands import ClaimProposals, CreateProposal, RequestKey
+from store_service.commands import ClaimProposals, CreateProposal, RequestKey, UpdateProposal
 from store_service.database.database import DatabaseOptions, open_database
 from store_service.database.migrate import migrate
 from store_service.database.models import EventRow, ProposalRow
 from store_service.database.offline import open_for_reading
 from store_service.database.reader import Reader
+from store_service.domain.actor import Actor
 from store_service.domain.errors import (
     DatabaseDamaged,
     DatabaseInUse,
@@ -37,6 +40,7 @@ from store_service.domain.errors import (
 from store_service.domain.proposal import ProposalDraft
 from store_service.filters import parse
 from store_service.queries import EVENT_FIELDS, PageQuery, event_order
+from tests.support.damage import mounted_twice
 from tests.support.databases import PostgresServer
 from tests.support.proposals import ALICE, WORKER
 from tests.support.serverless_store import Gate, opened
@@ -344,6 +348,42 @@ async def test_an_old_database_with_data_is_upgraded(empty_url: str) -> None:
         }
         # They were put there by hand: the log does not know them, so nobody may have agreed to them.
         assert await store.told(ClaimProposals(actor=WORKER, max_proposals=10)) == []
+
+
+@pytest.mark.asyncio
+async def test_who_edited_a_proposal_is_taken_from_the_log(empty_url: str) -> None:
+    async with opened(empty_url) as store:
+        made = await store.created()
+        draft, fields = ProposalDraft(action_name="act", description="new"), frozenset({"description"})
+        for version, actor in enumerate(("bob", "carol", "bob"), 1):
+            admin = Actor(actor, frozenset({"admin"}))
+            edit = UpdateProposal(
+                actor=admin, proposal_id=made.id, expected_version=version, draft=draft, fields=fields
+            )
+            await store.writer.execute(edit)
+        untouched = await store.created()
+    await _run(empty_url, lambda connection: _downgrade(connection, "0003"))
+    async with opened(empty_url) as store:
+        rows = await store.rows()
+    assert (rows[made.id].earlier_revisers, rows[made.id].revised_by) == (("carol",), "bob")
+    assert (rows[untouched.id].earlier_revisers, rows[untouched.id].revised_by) == ((), "")
+
+
+@pytest.mark.asyncio
+async def test_one_file_mounted_twice_is_served_once(sqlite_url: str, tmp_path: Path) -> None:
+    database = await open_database(sqlite_url)
+    try:
+        with mounted_twice(_path(sqlite_url), tmp_path / "other.db") as other, pytest.raises(DatabaseInUse):
+            await open_database(f"sqlite:///{other}")
+    finally:
+        await database.close()
+
+
+def _downgrade(connection: Connection, target: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", "store_service.database:migrations")
+    config.attributes["connection"] = connection
+    command.downgrade(config, target)
 
 
 async def _run(url: str, work: Callable[[Connection], object]) -> object:

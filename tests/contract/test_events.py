@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from plangate.store.v1 import event_pb2, proposal_pb2
 from plangate.store.v1 import store_service_pb2 as rpc
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
@@ -35,6 +37,11 @@ async def events_of(call: Any, count: int) -> list[event_pb2.Event]:
             if update.HasField("event"):
                 found.append(update.event)
     return found
+
+
+async def read_to_its_end(call: Any) -> None:
+    while await call.read() is not grpc.aio.EOF:
+        pass
 
 
 def watch(client: Client, **options: Any) -> Any:
@@ -288,3 +295,36 @@ async def test_checkpoints_are_signed_with_the_key_that_was_given(database_url: 
     async with running_store(database_url) as store:
         failure = await failure_of(store.bob.events.GetCheckpoint(rpc.GetCheckpointRequest()))
         assert (failure.code, failure.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "CHECKPOINT_KEY_MISSING")
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("noticed_by", ["a read", "a write"])
+async def test_a_database_set_back_to_an_older_state_ends_all_watches(
+    postgres_url: str, noticed_by: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after a failover to a replica that lacks the last commits, or a backup that was restored under the store."""
+    async with running_store(postgres_url) as store:
+        proposals = [await store.planner.propose() for _ in range(3)]
+        following = watch(store.bob, start_revision=1)
+        assert len(await events_of(following, 3)) == 3
+        engine = create_async_engine(postgres_url.replace("postgresql:", "postgresql+asyncpg:"))
+        async with engine.begin() as connection:
+            await connection.execute(text("DELETE FROM events WHERE revision > 1"))
+            await connection.execute(text("DELETE FROM proposals WHERE id <> :id"), {"id": proposals[0].id})
+            await connection.execute(
+                text("UPDATE log_head SET revision = 1, hash = (SELECT hash FROM events WHERE revision = 1)")
+            )
+        await engine.dispose()
+        if noticed_by == "a write":
+            await store.planner.propose()
+        async with asyncio.timeout(10):
+            with pytest.raises(grpc.aio.AioRpcError) as ended:
+                await read_to_its_end(following)
+        assert ended.value.code() is grpc.StatusCode.OUT_OF_RANGE
+        # Those who begin anew get what there is.
+        await store.planner.propose()
+        count = 3 if noticed_by == "a write" else 2
+        again = await events_of(watch(store.bob, start_revision=1), count)
+        assert [event.revision for event in again] == list(range(1, count + 1))
+        assert (await store.bob.events.VerifyEvents(rpc.VerifyEventsRequest())).valid
+    assert "went back to an older state" in capsys.readouterr().out

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import sqlite3
+import tempfile
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from store_service import administration
 from store_service.commands import ApproveProposal, CreateProposal
 from store_service.database.failures import Conflict, ConnectionLost, Unwritable
 from store_service.domain.errors import CommitUnknown, DatabaseUnavailable
 from store_service.domain.proposal import ProposalDraft
 from store_service.engine.failpoints import FailPoint, FailPoints
-from store_service.engine.writer import WriterOptions
+from store_service.engine.writer import DatabaseState, WriterOptions
 from tests.support.databases import PostgresServer
+from tests.support.polling import until
 from tests.support.proposals import ALICE, BOB
 from tests.support.serverless_store import Gate, failing_once, opened, outcomes, request
 
@@ -177,3 +183,62 @@ async def test_a_file_that_another_process_locks_is_waited_for(sqlite_url: str) 
         other.execute("ROLLBACK")
         other.close()
         assert len(await asyncio.gather(*calls)) == 3
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("harm", ["removed", "moved", "replaced", "its directory removed"])
+async def test_a_file_that_is_gone_is_copied_and_takes_no_more_writes(harm: str, tmp_path: Path) -> None:
+    directory = tmp_path / "data"
+    path = directory / "plangate.db"
+    async with opened(f"sqlite:///{path}") as store:
+        states: list[tuple[DatabaseState, str]] = []
+        store.writer.on_state(lambda state, problem: states.append((state, problem)))
+        for _ in range(3):
+            await store.writer.execute(CREATE)
+        if harm == "its directory removed":
+            shutil.rmtree(directory)
+        elif harm == "moved":
+            path.rename(tmp_path / "elsewhere.db")
+        else:
+            path.unlink()
+        if harm == "replaced":
+            path.touch()
+        calls = [store.writer.execute(CREATE) for _ in range(3)]
+        assert [type(outcome) for outcome in await outcomes(*calls)] == [DatabaseUnavailable] * 3
+        with pytest.raises(DatabaseUnavailable):
+            await store.writer.execute(CREATE)
+    [(state, problem)] = states
+    assert state is DatabaseState.FILE_GONE
+    copy = Path(problem.partition("everything that was acknowledged is in ")[2].partition(": mv it")[0])
+    assert copy.parent == (directory if directory.exists() else Path(tempfile.gettempdir()))
+    try:
+        health = await administration.check(f"sqlite:///{copy}")
+        assert (health.problems, health.events_checked) == ((), 3)
+    finally:
+        os.unlink(copy)
+
+
+@pytest.mark.asyncio
+async def test_a_store_without_writes_notices_that_its_file_is_gone(sqlite_url: str) -> None:
+    async with opened(sqlite_url) as store:
+        states: list[DatabaseState] = []
+        store.writer.on_state(lambda state, _problem: states.append(state))
+        store.writer.look_at_file()
+        await store.writer.execute(CREATE)
+        assert states == []
+        os.unlink(sqlite_url.removeprefix("sqlite:///"))
+        store.writer.look_at_file()
+        await until(lambda: states == [DatabaseState.FILE_GONE])
+
+
+@pytest.mark.asyncio
+async def test_a_database_that_takes_no_writes_is_announced_and_so_is_its_return(database_url: str) -> None:
+    full = failing_once(FailPoint.BEFORE_COMMIT, Unwritable("disk full"))
+    async with opened(database_url, fail_points=full, options=FAST) as store:
+        states: list[tuple[DatabaseState, str]] = []
+        store.writer.on_state(lambda state, problem: states.append((state, problem)))
+        with pytest.raises(DatabaseUnavailable):
+            await store.writer.execute(CREATE)
+        await store.writer.execute(CREATE)
+        await store.writer.execute(CREATE)
+    assert states == [(DatabaseState.UNWRITABLE, "disk full"), (DatabaseState.WRITABLE, "")]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 
 import grpc
 import pytest
 from google.protobuf.struct_pb2 import Struct
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from plangate.store.v1 import proposal_pb2
 
 from plangate_client.calls import CallPolicy, new_request_id
@@ -16,6 +18,7 @@ from plangate_client.client import StoreClient
 from plangate_client.errors import LeaseLost, PlangateError
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
+from store_service.database.sqlite.backup import BackupRefused, back_up
 from tests.support.damage import FailingSyncs, WallClock, small_disk
 from tests.support.pair import clean_environment
 from tests.support.processes import ServerProcess, store_process
@@ -36,6 +39,12 @@ def proposal(size: int = 0) -> proposal_pb2.Proposal:
 
 async def ids_in(store: StoreClient) -> set[str]:
     return {stored.id async for stored in store.proposals.list_all()}
+
+
+async def is_serving(server: ServerProcess, name: str) -> bool:
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        found = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(service=name))
+        return bool(found.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 async def until_writable(store: StoreClient, seconds: float = 20.0) -> str:
@@ -67,9 +76,12 @@ async def test_a_full_disk_refuses_writes_and_harms_nothing(tmp_path: Path) -> N
             assert refused.code in NOTHING_STORED
             assert refused.reason == "DATABASE_UNAVAILABLE"
             assert str(disk) not in refused.message
+            assert not await is_serving(server, "plangate.store.database")
+            assert await is_serving(server, "")
             assert await ids_in(store) == acknowledged
             ballast.unlink()
             acknowledged.add(await until_writable(store))
+            assert await is_serving(server, "plangate.store.database")
             assert await ids_in(store) == acknowledged
             assert (await store.events.verify()).valid
 
@@ -150,3 +162,34 @@ async def test_a_damaged_file_is_told_of_where_it_is_met(tmp_path: Path) -> None
     _, said = await check.communicate()
     assert (check.returncode, said.count(b"\n")) == (1, 1)
     assert b"database disk image is malformed" in said
+
+
+@pytest.mark.asyncio
+async def test_a_database_file_that_is_removed_ends_the_store_with_a_copy(tmp_path: Path) -> None:
+    async with store_process(tmp_path) as server:
+        async with client(server) as store:
+            acknowledged = {(await store.proposals.create(proposal())).id for _ in range(3)}
+        for name in os.listdir(tmp_path):
+            if name.startswith("plangate.db"):
+                os.unlink(tmp_path / name)
+        async with asyncio.timeout(20):
+            assert await server.ended() == 1
+        [copy] = [tmp_path / name for name in os.listdir(tmp_path) if name.endswith(".rescued")]
+        [line] = [line for line in server.log().splitlines() if "error" in line]
+        assert f"everything that was acknowledged is in {copy}: mv it to" in line
+        os.rename(copy, tmp_path / "plangate.db")
+        await server.restart()
+        async with client(server) as store:
+            assert await ids_in(store) == acknowledged
+            assert (await store.events.verify()).valid
+
+
+@pytest.mark.asyncio
+async def test_a_backup_on_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    async with store_process(tmp_path) as server, client(server) as store:
+        for _ in range(60):
+            await store.proposals.create(proposal(size=30_000))
+    with small_disk(tmp_path / "disk", megabytes=1) as disk:
+        with pytest.raises(BackupRefused, match="full"):
+            back_up(f"sqlite:///{tmp_path}/plangate.db", disk / "copy.db")
+        assert list(disk.iterdir()) == []

@@ -25,6 +25,18 @@ def small_disk(directory: Path, megabytes: int) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(directory)], check=False)
 
 
+@contextlib.contextmanager
+def mounted_twice(file: Path, other: Path) -> Iterator[Path]:
+    """Another path of the same file, which is no link. Needs the right to mount."""
+    other.touch()
+    if os.getuid() != 0 or subprocess.run(["mount", "--bind", file, other], capture_output=True).returncode != 0:
+        pytest.skip("mounting a file twice needs root")
+    try:
+        yield other
+    finally:
+        subprocess.run(["umount", other], check=True)
+
+
 class FailingSyncs:
     """Makes every fdatasync and fsync of a process fail while it is on (libfiu)."""
 

@@ -71,6 +71,13 @@ class ServerProcess:
         """SIGTERM, then wait for the orderly end; returns the exit status."""
         return await self._end(signal.SIGTERM)
 
+    async def ended(self) -> int:
+        """Waits until it ends by itself; returns the exit status."""
+        assert self._process is not None
+        await self._process.communicate()
+        assert self._process.returncode is not None
+        return self._process.returncode
+
     async def restart(self) -> None:
         """Start again on the address it had, as a supervisor would."""
         setting = (

@@ -60,6 +60,8 @@ def back_up(url: str, destination: Path) -> int:
             if not source.execute("PRAGMA table_info(alembic_version)").fetchall():
                 raise BackupRefused(f"{source_path} is not a store's database: it has no table alembic_version")
             with closing(sqlite3.connect(partial)) as copy:
+                # A copy that fails is thrown away: it needs no journal to be rolled back with.
+                copy.execute("PRAGMA journal_mode = OFF")
                 # In one step: a copy in several starts again whenever the server commits in between. In WAL mode
                 # nobody has to wait for it.
                 source.backup(copy, pages=-1)

@@ -142,7 +142,7 @@ def _difference(snapshot: bytes, entity: Plan | Proposal) -> str:
     try:
         return "" if is_snapshot_of(snapshot, entity) else "its row is not what the log says"
     except Exception:
-        # Whatever protobuf and JSON say to what somebody else wrote into either.
+        # protobuf and JSON raise many types for values that were changed by hand.
         return "its row cannot be read, or what the log says"
 
 

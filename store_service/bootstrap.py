@@ -58,7 +58,7 @@ class StoreServer:
         self._writable: Gauge | None = None
         self._asides: set[asyncio.Task[None]] = set()
         self.failure = ""
-        """Why the server stopped by itself; empty when it was asked to."""
+        """Why the server stopped by itself; empty after a signal."""
         self.grpc: GrpcServer
         """Known after start()."""
 

@@ -1,4 +1,4 @@
-"""Takes back leases that ran out, ends proposals that waited too long, and forgets requests of long ago."""
+"""Expires leases and proposals, and deletes what answers old repeated requests."""
 
 import asyncio
 
@@ -22,8 +22,8 @@ _FORGET_SECONDS = 60.0
 
 
 class Sweeper:
-    """Looks every `interval_seconds`, and acts through the writer like anybody else, at most `limit` things of a kind
-    at a time. Several processes may sweep one database: a command that comes second does nothing."""
+    """Polls every `interval_seconds` and sends commands to the writer, at most `limit` of a kind at a time. Several
+    processes may sweep one database: a command that comes second does nothing."""
 
     def __init__(
         self,

@@ -215,7 +215,7 @@ async def _open_sqlite(url: URL, options: DatabaseOptions) -> Database:
     _set_pragmas(writer, _WRITER_PRAGMAS)
     _set_pragmas(reader, _READER_PRAGMAS)
     # IMMEDIATE takes the write lock before anything is read. A read transaction that turns into a write later fails
-    # at once when somebody wrote in between, whatever the busy timeout.
+    # at once when another connection wrote in between, whatever the busy timeout.
     event.listen(writer.sync_engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
         async with writer.begin() as connection:

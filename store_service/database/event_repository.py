@@ -32,7 +32,7 @@ EVENT_ATTRIBUTES = tuple(
 
 
 class LogHeadUnreadable(Exception):
-    """The head row of the log holds what no head can hold: somebody changed it."""
+    """The head row of the log holds values that no store writes: it was changed by hand."""
 
     def __init__(self) -> None:
         super().__init__("the head row of the log cannot be read: it was changed")

@@ -195,7 +195,7 @@ def is_leased(row: type[LeasedBase]) -> ColumnElement[bool]:
 
 
 def can_expire() -> ColumnElement[bool]:
-    """Proposals that wait for somebody, and not for ever."""
+    """Proposals that are not executed yet and have an expire_time."""
     waiting = (ProposalState.DRAFT, ProposalState.PENDING, ProposalState.APPROVED)
     return and_(
         ProposalRow.expire_time.is_not(None),

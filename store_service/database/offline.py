@@ -25,7 +25,7 @@ from store_service.domain.plan import Plan
 from store_service.domain.proposal import FINAL_STATES, Proposal, ProposalState
 
 _ROWS_AT_ONCE = 500
-# What somebody else wrote into a row may be anything.
+# Rows that were changed by hand may hold anything.
 _UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, RecursionError, LookupError)
 _SCHEMA = table("alembic_version", column("version_num"))
 

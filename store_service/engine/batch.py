@@ -16,7 +16,7 @@ from store_service.domain.events import EntityType, Event, EventKind, LogHead
 from store_service.domain.proposal import Proposal
 from store_service.domain.snapshot import EncodeSnapshot
 
-# Who asked, by which method, with which request_id.
+# The caller's identity, the method, the request_id.
 RequestIdentity: TypeAlias = tuple[str, str, str]
 
 # Changes that take from the client what a plan says.

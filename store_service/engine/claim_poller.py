@@ -28,7 +28,7 @@ _log = structlog.get_logger(__name__)
 
 
 class ClaimPoller:
-    """Looks every `interval_seconds` while anybody waits, and wakes as many as there are things to claim."""
+    """Polls every `interval_seconds` while claims wait, and wakes as many as can be served."""
 
     def __init__(self, database: Database, signals: WorkSignals, *, clock: Clock, interval_seconds: float) -> None:
         self._database = database

@@ -9,7 +9,7 @@ from enum import StrEnum
 class FailPoint(StrEnum):
     # Everything is flushed, the commit is not sent.
     BEFORE_COMMIT = "before_commit"
-    # The commit returned, nobody was answered.
+    # The commit returned, no caller was answered.
     AFTER_COMMIT = "after_commit"
 
 

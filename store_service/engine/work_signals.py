@@ -1,4 +1,4 @@
-"""Waking those who wait for something to claim: one for each thing that can be claimed."""
+"""Wakes waiting claims: one per plan or proposal that became claimable."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
@@ -12,19 +12,19 @@ from store_service.domain.proposal import Proposal
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a waiter could claim: proposals that fit `query`, or queued plans when there is none."""
+    """What a waiting claim asks for: proposals that match `query`, or queued plans when it is None."""
 
     query: ReadyQuery | None
 
     def fits(self, entity: Plan | Proposal) -> bool:
-        """Whether this would do."""
+        """Whether the entity matches."""
         if isinstance(entity, Plan):
             return self.query is None
         return self.query is not None and self.query.matches(entity)
 
 
 class Waiter:
-    """One who waits. Signals that come between two waits are not lost."""
+    """A waiting claim. A signal that comes between two waits is not lost."""
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
@@ -61,7 +61,7 @@ class WorkSignals:
 
     @property
     def awaited(self) -> bool:
-        """Whether anybody waits."""
+        """Whether any claim waits."""
         return bool(self._waiters)
 
     def wanted(self) -> dict[Wanted, int]:
@@ -78,7 +78,7 @@ class WorkSignals:
             self._wake(lambda waiter, entity=entity: waiter.wanted.fits(entity))  # type: ignore[misc]
 
     def wake_all(self) -> None:
-        """Wakes everybody."""
+        """Wakes all waiters."""
         for waiter in self._waiters:
             waiter.signal.set()
 

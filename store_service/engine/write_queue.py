@@ -13,7 +13,7 @@ ENOUGH_BYTES = 4 * 1024 * 1024
 
 
 class Waiting:
-    """A command on its way to a commit, and the call that waits for its answer."""
+    """A queued command, and the call that waits for its answer."""
 
     __slots__ = ("_future", "command", "deadline", "outcome", "size")
 
@@ -22,7 +22,7 @@ class Waiting:
         self.command = command
         self.deadline = deadline
         self.size = command.size
-        # What is to be answered once the batch is committed.
+        # Sent to the caller once the batch is committed.
         self.outcome: Answer | Exception | None = None
         self._future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
@@ -31,7 +31,7 @@ class Waiting:
         return await self._future
 
     def settle(self, outcome: Answer | Exception) -> None:
-        """Answers the call, unless it was answered before or nobody waits any more."""
+        """Answers the call; no effect when it was answered before or was cancelled."""
         if self._future.done():
             return
         if isinstance(outcome, Exception):
@@ -40,7 +40,7 @@ class Waiting:
             self._future.set_result(outcome)
 
     def is_wanted(self, now: float) -> bool:
-        """Whether somebody still waits. A call whose time is over is told so."""
+        """Whether the call still waits. Fails it with DeadlinePassed when its deadline is over."""
         if self._future.done():
             return False
         if self.deadline is not None and self.deadline <= now:
@@ -72,7 +72,7 @@ class WriteQueue:
         self._arrived.set()
 
     def wake(self) -> None:
-        """Lets the one who waits in `arrival` look again."""
+        """Makes `arrival` return."""
         self._arrived.set()
 
     async def arrival(self) -> None:

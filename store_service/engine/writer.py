@@ -1,4 +1,4 @@
-"""The only one who writes: takes everything that waits, applies it, commits once, then answers everybody."""
+"""The single writer: takes all queued commands, applies them, commits once, then answers the callers."""
 
 import asyncio
 from collections import deque
@@ -39,7 +39,7 @@ from store_service.engine.write_queue import Waiting, WriteQueue
 _MISMATCHES_REMEMBERED = 10_000
 _log = structlog.get_logger(__name__)
 
-# Called with every commit of this process, in order, before its callers are answered.
+# Called with the events of each commit of this process, in order, before its callers are answered.
 CommitListener: TypeAlias = Callable[[Sequence[Event]], None]
 
 
@@ -111,7 +111,9 @@ class Writer:
         self._fail_points = fail_points
         self._queue = WriteQueue(self._options.max_waiting, self._options.max_waiting_bytes)
         self._signals = WorkSignals()
-        self._lookout = ClaimPoller(database, self._signals, clock=clock, interval_seconds=self._options.poll_seconds)
+        self._claim_poller = ClaimPoller(
+            database, self._signals, clock=clock, interval_seconds=self._options.poll_seconds
+        )
         self._listeners: list[CommitListener] = []
         self._state_listeners: list[StateListener] = []
         self._set_back_listeners: list[Callable[[LogHead], None]] = []
@@ -135,8 +137,7 @@ class Writer:
         return len(self._queue)
 
     def on_state(self, listener: StateListener) -> None:
-        """`listener` learns of every change of the database's state, and of a file that is gone. It must not block or
-        raise."""
+        """Calls `listener` when the database's state changes. It must not block or raise."""
         self._state_listeners.append(listener)
 
     def on_head_set_back(self, listener: Callable[[LogHead], None]) -> None:
@@ -149,7 +150,7 @@ class Writer:
         self._queue.wake()
 
     def on_commit(self, listener: CommitListener) -> None:
-        """`listener` is told of the events of every commit of this process from now on. It must not block or raise."""
+        """Calls `listener` with the events of every commit of this process from now on. It must not block or raise."""
         self._listeners.append(listener)
 
     async def start(self) -> None:
@@ -161,7 +162,7 @@ class Writer:
             raise DatabaseUnavailable(str(error)) from error
         await self._session.rollback()
         self._task = asyncio.create_task(self._run(), name="writer")
-        self._lookout.start()
+        self._claim_poller.start()
 
     async def stop(self) -> None:
         """Refuses new commands, writes those that wait, and gives the connection back."""
@@ -170,7 +171,7 @@ class Writer:
         self._queue.wake()
         if self._task is not None:
             await asyncio.shield(self._task)
-        await self._lookout.stop()
+        await self._claim_poller.stop()
         await self._session.close()
 
     def end_waits(self) -> None:
@@ -244,7 +245,7 @@ class Writer:
             try:
                 await self._write(batch)
             except Exception as error:
-                # A fault of ours. Nobody may wait for ever because of it.
+                # A bug: the callers must get an answer all the same.
                 _log.exception("the writer failed on a batch", commands=len(batch))
                 await self._give_up_connection()
                 for waiting in batch:
@@ -355,7 +356,7 @@ class Writer:
             raise
         await self._commit(applied)
         self._head = applied.head
-        self._tell(applied)
+        self._notify(applied)
         if self._fail_points is not None:
             try:
                 await self._fail_points.reach(FailPoint.AFTER_COMMIT)
@@ -470,7 +471,7 @@ class Writer:
     async def _give_up_connection(self) -> None:
         await self._session.close()
 
-    def _tell(self, applied: Batch) -> None:
+    def _notify(self, applied: Batch) -> None:
         for listener in self._listeners:
             listener(applied.events)
         if self._signals.awaited:

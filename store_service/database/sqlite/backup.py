@@ -49,7 +49,7 @@ def back_up(url: str, destination: Path) -> int:
     try:
         if destination.exists():
             raise BackupRefused(f"{destination} exists already")
-        # A name of its own, and nobody else's to read while it is made.
+        # A temporary name, readable by its owner only while it is written.
         descriptor, name = tempfile.mkstemp(".partial", f"{destination.name}.", destination.parent)
     except OSError as problem:
         raise BackupRefused(f"{destination} cannot be written: {problem.strerror}") from problem
@@ -63,7 +63,7 @@ def back_up(url: str, destination: Path) -> int:
                 # A copy that fails is thrown away: it needs no journal to be rolled back with.
                 copy.execute("PRAGMA journal_mode = OFF")
                 # In one step: a copy in several starts again whenever the server commits in between. In WAL mode
-                # nobody has to wait for it.
+                # no writer waits for it.
                 source.backup(copy, pages=-1)
                 found = copy.execute("PRAGMA quick_check(1)").fetchone()[0]
             if found != "ok":
@@ -100,7 +100,7 @@ def _name(partial: Path, destination: Path) -> None:
     if failure not in (*_NOT_THERE, errno.EINVAL):
         raise OSError(failure, os.strerror(failure))
     try:
-        # Not rename(), which replaces what somebody made meanwhile. Who is killed in between leaves two names, and the
+        # Not rename(), which replaces a file made meanwhile. A process killed in between leaves two names, and the
         # store serves no file that has two.
         os.link(partial, destination)
     except OSError as problem:

@@ -57,8 +57,8 @@ class FileLock:
 
 
 def _open(path: str) -> int:
-    """A new file is its owner's alone, as SQLite then makes those beside it: all that was ever asked for is in it. One
-    that exists stays as it is."""
+    """A new file is readable by its owner only (it holds prompts and arguments); SQLite copies that mode to the files
+    beside it. An existing file keeps its mode."""
     try:
         # Not through a link whose target does not exist.
         file = Path(os.path.realpath(path))

@@ -18,10 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from bench.postgres import postgres
 from bench.processes import ROOT, cpu_seconds, server
 from bench.report import Row, write_report
 
@@ -29,8 +31,7 @@ LOAD = ROOT / "build" / "load" / "load"
 CLIENTS = (1, 8, 64, 256)
 SCENARIOS = """\
 `create`: one pending proposal a call. `approve`: one approval a call. `cycle`: create, approve, claim and complete, one
-after the other. `batch-create`: 50 proposals a call, counted one by one; latencies are those of calls. `hot`: all
-clients change one proposal, each under the version that its last answer named."""
+after the other. `batch-create`: 50 proposals a call, counted one by one; latencies are those of calls."""
 
 
 def build_load() -> None:
@@ -57,12 +58,33 @@ def load(
     return answer
 
 
+def load_all(scenario: str, targets: Sequence[str], clients: int, seconds: float, prepared: int) -> dict[str, Any]:
+    """`load` on several servers at once, each with its share of the clients: rates added, latencies of the slowest."""
+    with ThreadPoolExecutor(len(targets)) as threads:
+        shares = [
+            threads.submit(load, scenario, target, clients // len(targets), seconds, prepared) for target in targets
+        ]
+        answers = [share.result() for share in shares]
+    summed = {
+        key: sum(answer[key] for answer in answers) for key in ("per_second", "operations", "conflicts", "errors")
+    }
+    slowest = {key: max(answer[key] for answer in answers) for key in ("p50_ms", "p99_ms")}
+    return {**answers[0], **summed, **slowest, "clients": clients}
+
+
 @contextlib.contextmanager
 def store(directory: Path) -> Iterator[tuple[str, int]]:
     """Our store on a fresh durable SQLite file."""
+    with store_on(f"sqlite:///{directory}/store.db") as started:
+        yield started
+
+
+@contextlib.contextmanager
+def store_on(database_url: str) -> Iterator[tuple[str, int]]:
+    """Our store on this database."""
     environment = {
         "PLANGATE_STORE_LISTEN": "127.0.0.1:0",
-        "PLANGATE_DATABASE_URL": f"sqlite+aiosqlite:///{directory}/store.db",
+        "PLANGATE_DATABASE_URL": database_url,
         "PLANGATE_LOG_LEVEL": "warning",
     }
     with server([sys.executable, "-m", "store_service"], environment) as started:
@@ -166,12 +188,10 @@ def measure(seconds: float) -> list[Row]:
                     continue
                 answer = load(scenario, target, clients, seconds, prepared=int(seconds * 6000))
                 note("plangate", answer, None if scenario == "approve" else cpu_seconds(pid) - before)
-    # Right after each other, and each on a fresh database: what was written before is still on its way to the disk.
-    with tempfile.TemporaryDirectory() as directory, store(Path(directory)) as (target, _):
-        note("plangate", load("hot", target, 10, seconds))
-    if shutil.which("etcd"):
-        with tempfile.TemporaryDirectory() as directory, etcd(Path(directory)) as target:
-            note("etcd", load("etcd-hot", target, 10, seconds))
+    with postgres() as url, store_on(url) as (one, _), store_on(url) as (two, _):
+        for targets, system in (([one], "plangate on PostgreSQL"), ([one, two], "two on one PostgreSQL")):
+            for scenario in ("create", "approve", "cycle"):
+                note(system, load_all(scenario, targets, 64, seconds, prepared=int(seconds * 2000)))
     with tempfile.TemporaryDirectory() as directory:
         naive = [sys.executable, "-m", "bench.naive_server", f"{directory}/naive.db"]
         with server(naive) as (target, _):

@@ -23,6 +23,7 @@ from store_service.database.event_repository import (
     LogHeadUnreadable,
     event_from_row,
 )
+from store_service.database.gathered_reads import GatheredReads
 from store_service.database.models import EventRow, GovernanceRow, PlanRow, ProposalRow, is_shown
 from store_service.database.orm import AnyRow, AnySelect
 from store_service.domain.errors import DatabaseUnavailable, PlanNotFound, ProposalNotFound
@@ -59,20 +60,22 @@ class Reader:
         """`timeout_seconds`: how long a list or count may take, all its statements together, before ReadTimedOut."""
         self._sessions = sessions
         self._timeout_seconds = timeout_seconds
+        self._plans = GatheredReads(lambda ids: self._snapshots(PlanRow, ids))
+        self._proposals = GatheredReads(lambda ids: self._snapshots(ProposalRow, ids))
 
     async def plan(self, plan_id: str) -> bytes:
         """Also a soft-deleted one. Raises PlanNotFound."""
-        found = await self._snapshots(PlanRow, [plan_id])
-        if plan_id not in found:
+        plan = await self._plans.get(plan_id)
+        if plan is None:
             raise PlanNotFound(plan_id)
-        return found[plan_id]
+        return plan
 
     async def proposal(self, proposal_id: str) -> bytes:
         """Also a soft-deleted one. Raises ProposalNotFound."""
-        found = await self._snapshots(ProposalRow, [proposal_id])
-        if proposal_id not in found:
+        proposal = await self._proposals.get(proposal_id)
+        if proposal is None:
             raise ProposalNotFound(proposal_id)
-        return found[proposal_id]
+        return proposal
 
     async def proposals(self, proposal_ids: Sequence[str]) -> list[bytes]:
         """In the order of the ids, all as of one moment. Raises ProposalNotFound for the first that is missing."""

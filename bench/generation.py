@@ -247,7 +247,7 @@ async def _run(seconds: float) -> None:
 
 
 def main(seconds: float = 1.2) -> None:
-    """Measure, print, and write bench/results/generation.json and docs/benchmarks-generation.md."""
+    """Measure, print, and write bench/results/generation.json and docs/laboratory/benchmarks-generation.md."""
     asyncio.run(_run(seconds))
 
 

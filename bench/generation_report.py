@@ -1,4 +1,4 @@
-"""What bench.generation measured, as tables: docs/benchmarks-generation.md and bench/results/generation.json."""
+"""What bench.generation measured, as tables: docs/laboratory/benchmarks-generation.md and bench/results/generation.json."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHUNK_MS = 20
 FIRST_JOB_MS = (TEXT.index("}}") // CHUNK + 2) * CHUNK_MS
 """When the model itself has written the first job: the role's chunk, then those up to its last brace."""
 
-PAGE = ROOT / "docs" / "benchmarks-generation.md"
+PAGE = ROOT / "docs" / "laboratory" / "benchmarks-generation.md"
 WRITTEN_BY_HAND = "## Where the time goes"
 """From here on the page is kept as it is."""
 

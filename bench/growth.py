@@ -3,7 +3,7 @@
     python -m bench.growth [MANY]
 
 Fills a SQLite file through the writer (durable, with events), then starts the store on it and asks it over gRPC. Writes
-bench/results/growth.json and docs/benchmarks-growth.md. A million proposals take minutes and some GB of disk.
+bench/results/growth.json and docs/laboratory/benchmarks-growth.md. A million proposals take minutes and some GB of disk.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def measure(proposals: int, directory: Path) -> Growth:
 
 
 def write(results: Sequence[Growth]) -> None:
-    """bench/results/growth.json and docs/benchmarks-growth.md."""
+    """bench/results/growth.json and docs/laboratory/benchmarks-growth.md."""
     few, many = results
     date = datetime.now(UTC).strftime("%Y-%m-%d")
     machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
@@ -119,7 +119,7 @@ def write(results: Sequence[Growth]) -> None:
         f"{many.filling_memory_mib[1]:.0f} MiB after all of them;",
         f"the server held {few.server_memory_mib:.0f} MiB with few and {many.server_memory_mib:.0f} MiB with many.",
     ]
-    (ROOT / "docs" / "benchmarks-growth.md").write_text("\n".join(lines) + "\n")
+    (ROOT / "docs" / "laboratory" / "benchmarks-growth.md").write_text("\n".join(lines) + "\n")
 
 
 def main(many: int = MANY) -> None:

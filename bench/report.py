@@ -57,9 +57,9 @@ def write_report(
         cells += [f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}", ratio, row.remark]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *legend.splitlines()]
-    page = ROOT / "docs" / f"benchmarks-{name}.md"
+    page = ROOT / "docs" / "laboratory" / f"benchmarks-{name}.md"
     page.write_text("\n".join(lines) + "\n" + written_by_hand(page))
-    (ROOT / "docs" / f"benchmarks-{name}.svg").write_text(picture(rows, ours))
+    (ROOT / "docs" / "laboratory" / f"benchmarks-{name}.svg").write_text(picture(rows, ours))
 
 
 def written_by_hand(page: Path) -> str:

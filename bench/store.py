@@ -2,7 +2,7 @@
 
     python -m bench.store [SECONDS [ROUNDS]]
 
-Writes bench/results/store.json, docs/benchmarks-store.md and docs/benchmarks-store.svg.
+Writes bench/results/store.json, docs/laboratory/benchmarks-store.md and docs/laboratory/benchmarks-store.svg.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python -m bench.watch [SECONDS]
 
 The watchers are one compiled process (bench/load/watch.cc); the claimers do nothing but wait, in this one. Writes
-bench/results/watch.json, docs/benchmarks-watch.md and docs/benchmarks-watch.svg.
+bench/results/watch.json, docs/laboratory/benchmarks-watch.md and docs/laboratory/benchmarks-watch.svg.
 """
 
 from __future__ import annotations
@@ -183,13 +183,13 @@ def write(runs: Sequence[Watched], waits: Sequence[Idle]) -> None:
         "| ---: | ---: | ---: |",
     ]
     lines += [f"| {wait.claimers:,} | {wait.action_sets:,} | {wait.cpu_share:.1%} |" for wait in waits]
-    page = ROOT / "docs" / "benchmarks-watch.md"
+    page = ROOT / "docs" / "laboratory" / "benchmarks-watch.md"
     page.write_text("\n".join(lines) + "\n" + written_by_hand(page))
     bars = [
         Row(f"deliveries, {run.scenario}", run.system, WATCHERS, run.deliveries_per_second, run.p50_ms, run.p99_ms)
         for run in runs
     ]
-    (ROOT / "docs" / "benchmarks-watch.svg").write_text(picture(bars, OURS))
+    (ROOT / "docs" / "laboratory" / "benchmarks-watch.svg").write_text(picture(bars, OURS))
 
 
 def main(seconds: float = 5.0) -> None:

@@ -42,7 +42,7 @@ class InboxSettings(LoggingSettings):
     """The key of that certificate."""
 
     notify_file: Path | None = None
-    """Who is notified of what (docs/notifications.md). Absent: no notifications."""
+    """Who is notified of what (docs/how-to/notifications.md). Absent: no notifications."""
     notify_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("plangate") / "notifications")
     """Where it is kept how far each receiver has come."""
     token: SecretStr | None = None

@@ -1,4 +1,4 @@
-"""`python -m planner_service policy test FILE...`: see docs/policy.md."""
+"""`python -m planner_service policy test FILE...`: see docs/reference/policy.md."""
 
 from __future__ import annotations
 

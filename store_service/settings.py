@@ -31,7 +31,7 @@ def _default_database_url() -> str:
 
 
 class StoreSettings(ServerSettings):
-    """PLANGATE_STORE_LISTEN, PLANGATE_DATABASE_URL and so on. docs/settings.md lists them for operators."""
+    """PLANGATE_STORE_LISTEN, PLANGATE_DATABASE_URL and so on. docs/reference/settings.md lists them for operators."""
 
     store_listen: str = "127.0.0.1:50051"
     """host:port; port 0 takes a free one."""

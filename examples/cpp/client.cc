@@ -1,5 +1,5 @@
 // Requester, reviewer and executor in C++: TLS, tokens, deadlines, errors with their details, a resumed watch.
-// `run` generates the stubs; docs/clients.md explains the environment.
+// `run` generates the stubs; docs/how-to/clients.md explains the environment.
 #include <chrono>
 #include <cstdlib>
 #include <fstream>

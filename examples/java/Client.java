@@ -1,5 +1,5 @@
 // Requester, reviewer and executor in Java: TLS, tokens, deadlines, errors with their details, a resumed watch.
-// `run` generates the stubs; docs/clients.md explains the environment.
+// `run` generates the stubs; docs/how-to/clients.md explains the environment.
 import com.google.protobuf.Any;
 import com.google.protobuf.Duration;
 import com.google.protobuf.Message;

@@ -1,5 +1,5 @@
 # Requester, reviewer and executor in Ruby: TLS, tokens, deadlines, errors with their details, a resumed watch.
-# `run` generates the stubs; docs/clients.md explains the environment.
+# `run` generates the stubs; docs/how-to/clients.md explains the environment.
 require "securerandom"
 require "plangate/planner/v1/planner_service_services_pb"
 require "plangate/store/v1/store_service_services_pb"

@@ -1,5 +1,5 @@
 // Requester, reviewer and executor in TypeScript: TLS, tokens, deadlines, errors with their details, a resumed watch.
-// `run` generates the types; docs/clients.md explains the environment.
+// `run` generates the types; docs/how-to/clients.md explains the environment.
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { Code, ConnectError, createClient, type CallOptions, type Client } from "@connectrpc/connect";

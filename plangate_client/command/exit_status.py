@@ -1,4 +1,4 @@
-"""How the command ends. docs/command.md has the table."""
+"""How the command ends. docs/reference/command.md has the table."""
 
 from __future__ import annotations
 

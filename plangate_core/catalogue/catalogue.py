@@ -1,6 +1,6 @@
 """The catalogue: every action that may be planned, with the schema of its arguments. Read from one YAML file.
 
-docs/catalogue.md describes the format for those who write it.
+docs/reference/catalogue.md describes the format for those who write it.
 """
 
 from __future__ import annotations

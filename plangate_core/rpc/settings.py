@@ -47,7 +47,7 @@ class ServerSettings(LoggingSettings):
     tls_client_ca_file: Path | None = None
     """Clients must show a certificate that one of these authorities signed (mutual TLS)."""
     auth_tokens_file: Path | None = None
-    """Tokens, client certificates and issuers of JSON Web Tokens: see docs/identity.md. Without it callers name
+    """Tokens, client certificates and issuers of JSON Web Tokens: see docs/how-to/identity.md. Without it callers name
     themselves, on loopback only."""
     planner_identity: Annotated[str, Field(min_length=1, max_length=128), AfterValidator(_sendable)] = "planner"
     """The identity that models act under. It has the role planner and can never approve."""

@@ -1,4 +1,4 @@
-"""The file that says who is notified of what. docs/notifications.md describes it."""
+"""The file that says who is notified of what. docs/how-to/notifications.md describes it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The policy file: its form, and all that is wrong with one.
 
-docs/policy.md describes the format, for those who write it.
+docs/reference/policy.md describes the format, for those who write it.
 """
 
 from __future__ import annotations

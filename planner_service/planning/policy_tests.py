@@ -1,6 +1,6 @@
 """Tests of a policy in a file: given this job by this requester, expect this decision.
 
-docs/policy.md describes the format, for those who write it.
+docs/reference/policy.md describes the format, for those who write it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`python -m planner_service replay RECORDING`: see docs/models.md."""
+"""`python -m planner_service replay RECORDING`: see docs/how-to/models.md."""
 
 from __future__ import annotations
 

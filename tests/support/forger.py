@@ -22,7 +22,7 @@ _HASHED = (
 
 
 class Forger:
-    """Changes a database behind the store's back, as carefully as somebody who has read docs/event-log.md."""
+    """Changes a database behind the store's back, as carefully as somebody who has read docs/reference/event-log.md."""
 
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection

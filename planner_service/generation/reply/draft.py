@@ -5,7 +5,7 @@ The answer is kept small, because a small model writes a dozen tokens a second:
     {"jobs": [{"action_name": "...", "action_args": {...}}]}
 
 An objective is taken when a model states one, but not requested: a small model that has just summed up the first step
-of a request forgets the others (docs/plan-quality.md).
+of a request forgets the others (docs/laboratory/plan-quality.md).
 
 A request that fits no action is answered with the pseudo-action `no_matching_action` and a reason, so that `jobs` is
 never empty and a model never has to choose between an invention and an empty list.

@@ -1,4 +1,4 @@
-"""The program in docs/api.md does what it says."""
+"""The program in docs/reference/api.md does what it says."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.mark.asyncio
 async def test_the_documented_program(tmp_path: Path) -> None:
-    [program] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.DOTALL)
+    [program] = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     ops = ROOT / "examples" / "ops"
     catalogue, policy = ((ops / name).read_text(encoding="utf-8") for name in ("catalogue.yaml", "policy.yaml"))
     async with running_pair(tmp_path, catalogue, policy=policy) as pair:

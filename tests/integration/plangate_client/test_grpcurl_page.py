@@ -1,4 +1,4 @@
-"""docs/grpcurl.md: every call of the released contract is there, and each line of it works."""
+"""docs/reference/grpcurl.md: every call of the released contract is there, and each line of it works."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.pair import clean_environment, running_pair
 from tests.support.processes import store_process
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "grpcurl.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "reference" / "grpcurl.md").read_text(encoding="utf-8")
 DEMO = ROOT / "examples" / "demo"
 BLOCKS = re.findall(r"^```sh( queue)?\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 # Not in the store yet.

@@ -1,4 +1,4 @@
-"""docs/settings.md has every setting, and no setting that is not there, with the default it really has."""
+"""docs/reference/settings.md has every setting, and no setting that is not there, with the default it really has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.settings import PlannerSettings
 from store_service.settings import StoreSettings
 
-TABLE = Path(__file__).parents[3] / "docs" / "settings.md"
+TABLE = Path(__file__).parents[3] / "docs" / "reference" / "settings.md"
 CLASSES: tuple[type[PlangateSettings], ...] = (
     StoreSettings,
     PlannerSettings,

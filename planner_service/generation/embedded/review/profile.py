@@ -12,7 +12,7 @@ from planner_service.generation.embedded.weights import QWEN_CODER_1_5B, Weights
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewProfile:
-    """Probabilities from which on a reply is corrected. docs/plan-quality.md has the measurements.
+    """Probabilities from which on a reply is corrected. docs/laboratory/plan-quality.md has the measurements.
 
     refusal: of `no_matching_action` where the model wrote an action's name.
     invention: of a name there that the catalogue does not have.

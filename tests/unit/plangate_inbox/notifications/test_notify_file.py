@@ -81,7 +81,7 @@ def test_positions_belong_to_one_process_at_a_time(tmp_path: Path) -> None:
 
 
 def test_the_documented_file_can_be_read(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[4] / "docs" / "notifications.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "docs" / "how-to" / "notifications.md").read_text(encoding="utf-8")
     file = tmp_path / "notify.yaml"
     file.write_text(page.partition("```yaml\n")[2].partition("```")[0])
     assert len(load_notify_file(file).receivers) == 5

@@ -30,7 +30,7 @@ def _event(head: LogHead = LogHead(), **fields: object) -> Event:  # noqa: B008
 
 
 def test_the_bytes_are_the_documented_ones() -> None:
-    # Written out by hand from docs/event-log.md, so that neither can change alone.
+    # Written out by hand from docs/reference/event-log.md, so that neither can change alone.
     expected = (
         b"plangate.event.v1\n"
         + bytes(32)

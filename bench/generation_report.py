@@ -1,4 +1,4 @@
-"""What bench.generation measured, as tables: docs/laboratory/benchmarks-generation.md and bench/results/generation.json."""
+"""What bench.generation measured, as tables: benchmarks-generation.md in docs/laboratory, and bench/results."""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
     python -m bench.growth [MANY]
 
 Fills a SQLite file through the writer (durable, with events), then starts the store on it and asks it over gRPC. Writes
-bench/results/growth.json and docs/laboratory/benchmarks-growth.md. A million proposals take minutes and some GB of disk.
+bench/results/growth.json and docs/laboratory/benchmarks-growth.md. A million proposals take minutes and some GB of
+disk.
 """
 
 from __future__ import annotations

@@ -5,11 +5,11 @@
     python verify_log.py log.jsonl
     python verify_log.py log.jsonl checkpoint.json    # what grpcurl printed for EventService/GetCheckpoint
 
-Each line must follow from the one before it, and have the hash of its own content; docs/reference/event-log.md gives the layout.
+Each line must follow from the one before it, and have the hash of its own content (docs/reference/event-log.md).
 Each must also be one that the rules allow after what the log says of the same proposal before: its state, its writers,
 the approvals it asked for and those it was given. (Only the store's check compares args_digest with the arguments.)
 With a checkpoint that you kept elsewhere, the log must also still contain what it contained then. (The checkpoint's
-signature is Ed25519, which the standard library cannot check; docs/reference/event-log.md shows the one line that does.)
+signature is Ed25519, which the standard library cannot check; event-log.md shows the one line that does.)
 
 Prints one line. Exit status: 0 sound, 1 not sound, 2 not readable.
 """

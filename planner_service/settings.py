@@ -55,7 +55,7 @@ def _provider_keys() -> dict[str, str]:
 
 
 class PlannerSettings(ServerSettings):
-    """PLANGATE_PLANNER_LISTEN, PLANGATE_CATALOGUE_FILE and so on. docs/reference/settings.md lists them for operators."""
+    """PLANGATE_PLANNER_LISTEN, PLANGATE_CATALOGUE_FILE and so on. Listed in docs/reference/settings.md."""
 
     planner_listen: str = "127.0.0.1:50052"
     """host:port; port 0 takes a free one."""

@@ -9,7 +9,8 @@
         return await bank.refund(order_id, amount, key=worker.current_call().proposal_id)
 
 The signature is the action's schema: `plangate catalogue from-worker MODULE` writes it for the planner, and
-`plangate work --worker MODULE` carries the actions out with every guarantee of `plangate work` (docs/how-to/executor.md).
+`plangate work --worker MODULE` carries the actions out with every guarantee of `plangate work`
+(docs/how-to/executor.md).
 Functions that are not coroutines run in threads. `plangate_client.worker.testing` runs one job without servers.
 """
 

@@ -1,4 +1,4 @@
-"""The sizes and forms of the contract's fields, as docs/reference/api.md gives them: one source for planner, store and client.
+"""The sizes and forms of the contract's fields (docs/reference/api.md): one source for planner, store and client.
 
 Imports nothing but the standard library, so that the store's domain may use it too. Texts are counted in characters.
 """

@@ -1,4 +1,4 @@
-"""The log: what an event is, its canonical bytes, and the chain of hashes. docs/reference/event-log.md is the same for others."""
+"""The log: what an event is, its canonical bytes, and the chain of hashes (docs/reference/event-log.md)."""
 
 import hashlib
 import struct

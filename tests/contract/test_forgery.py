@@ -207,7 +207,7 @@ async def test_a_forged_row_is_named_by_check(database_url: str) -> None:
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", FORGERIES)
 async def test_a_forged_log_with_a_row_that_agrees_gets_nothing_executed(name: str, database_url: str) -> None:
-    """What is forged so badly that no rule allows it; see docs/reference/event-log.md for what only a checkpoint finds."""
+    """What is forged so badly that no rule allows it; event-log.md says what only a checkpoint finds."""
     async with running_store(database_url) as store:
         proposal = await pending(store)
     act, _ = FORGERIES[name]

@@ -1,10 +1,10 @@
 """Jobs that a model wrote although it held it possible that no action fits.
 
 A small model seldom refuses: it finds a use for any action. But where it writes an action's name, the probability that
-it gave to `no_matching_action` instead tells wanted refusals from right plans well (docs/laboratory/plan-quality.md has the
-figures), unless the request uses the very words of that name. So does the probability of names that the catalogue does
-not have, `close_port` where there is only `open_port`: the grammar kept the model from writing them. A server that
-tells its tokens' probabilities (`logprobs` of OpenAI's protocol) lets us read both at no cost.
+it gave to `no_matching_action` instead tells wanted refusals from right plans well (docs/laboratory/plan-quality.md),
+unless the request uses the very words of that name. So does the probability of names that the catalogue does not have,
+`close_port` where there is only `open_port`: the grammar kept the model from writing them. Both are read from the
+tokens' probabilities (`logprobs` of OpenAI's protocol) at no cost.
 """
 
 from __future__ import annotations

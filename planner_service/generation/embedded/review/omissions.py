@@ -2,7 +2,7 @@
 
 A small model likes to fill in what an action offers: a ticket gets a label and an assignee, a restart becomes graceful.
 Whether a value is stated cannot tell these from values that are meant ("four-star" is 4), but where the model began to
-write the argument, the probability that it gave to leaving it out can (docs/laboratory/plan-quality.md has the figures).
+write the argument, the probability that it gave to leaving it out can (figures: docs/laboratory/plan-quality.md).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Asks the embedded model once more about jobs whose action it was not sure of: does the request ask for this?
 
 A small model that finds no fitting action takes another one. Asked about the finished job, without the catalogue and
-the examples before its eyes, it tells right from wrong well (docs/laboratory/plan-quality.md). That is one short call for one job
-in six: a few tokens to read and one to write.
+the examples before its eyes, it tells right from wrong well (docs/laboratory/plan-quality.md). That is one
+short call for one job in six: a few tokens to read and one to write.
 """
 
 from __future__ import annotations

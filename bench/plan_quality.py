@@ -30,8 +30,8 @@ from typing import Any
 import yaml
 
 from plangate_core.catalogue.catalogue import parse_catalogue
+from planner_service.generation.embedded.correction.profile import QWEN_CODER_PROFILE
 from planner_service.generation.embedded.engine import EmbeddedEngine
-from planner_service.generation.embedded.review.profile import QWEN_CODER_PROFILE
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import find_weights
 from planner_service.generation.errors import GenerationFailed

@@ -81,7 +81,7 @@ async def _serve(session: Session, wait_seconds: float) -> None:
 
     from mcp.server.stdio import stdio_server
 
-    from plangate_client.mcp_server.server import Gate, build_mcp_server
+    from plangate_client.mcp_gateway.server import Gate, build_mcp_server
 
     async with session.planner() as planner, session.store() as store, stdio_server() as (read, write):
         server = build_mcp_server(Gate(planner, store, wait_seconds), importlib.metadata.version("plangate"))
@@ -91,7 +91,7 @@ async def _serve(session: Session, wait_seconds: float) -> None:
 async def _tools(upstream: Client) -> None:
     import json
 
-    from plangate_client.mcp_server.forwarding import all_tools
+    from plangate_client.mcp_gateway.forwarding import all_tools
 
     async with upstream as client:
         listed = [tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in await all_tools(client)]
@@ -105,7 +105,7 @@ async def _work(session: Session, upstream: Client) -> None:
     from plangate_client.executor.execution import Observer
     from plangate_client.executor.executor import Executor
     from plangate_client.executor.values import ExecutionEnvironment
-    from plangate_client.mcp_server.forwarding import all_tools, bound_tools
+    from plangate_client.mcp_gateway.forwarding import all_tools, bound_tools
     from plangate_core.catalogue.schema_bounds import SchemaRefused
 
     stop = asyncio.Event()

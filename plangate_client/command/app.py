@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from plangate_client.command import agents, catalogue, check, exceptions, logbook, plans, work
+from plangate_client.command import agents, catalogue, check, logbook, plans, work
+from plangate_client.command import overrides as exceptions
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.review import decisions, inbox, lists
 from plangate_client.command.servers import credentials, project, protos, up

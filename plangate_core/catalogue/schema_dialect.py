@@ -1,8 +1,8 @@
-"""Schemas as OpenAPI 3.0, draft 4 and generators write them, made what JSON Schema 2020-12 says the same with.
+"""Rewrites schemas of OpenAPI 3.0, draft 4 and generators as JSON Schema 2020-12.
 
 - `exclusiveMaximum: true` beside `maximum: 250` is `exclusiveMaximum: 250`.
 - `nullable: true` lets null pass.
-- A bound that no number which may be given reaches (an int64's) is none: whole numbers of 2^53 and more are refused.
+- Bounds of 2^53 and more (an int64's) are dropped: such numbers are refused anyway.
 """
 
 from __future__ import annotations

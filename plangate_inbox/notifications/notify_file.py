@@ -13,8 +13,6 @@ from plangate_core.catalogue.document import Document, DocumentInvalid, Form
 from plangate_core.catalogue.duration_text import DurationText, parse_duration
 from plangate_core.catalogue.yaml_document import parse_document, read_text
 
-KINDS = ("waiting", "revised", "expiring", "ended")
-
 
 class NotifyFileInvalid(DocumentInvalid):
     """The file cannot be used; has all faults with their places."""

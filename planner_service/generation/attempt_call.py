@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from planner_service.generation.embedded.review.review import ReplyReview
+from planner_service.generation.embedded.correction.corrector import ReplyCorrector
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.instructor_client import Message, ModelCall, exchange
 from planner_service.generation.providers.model_client import ModelClient
@@ -29,7 +29,7 @@ class AttemptCall:
         self,
         client: ModelClient,
         form: ReplyForm,
-        review: ReplyReview | None,
+        review: ReplyCorrector | None,
         observer: GenerationObserver | None,
     ) -> None:
         self.client = client

@@ -7,8 +7,8 @@ import datetime as dt
 from collections.abc import Callable
 
 from plangate_core.catalogue.catalogue import Catalogue
-from planner_service.generation.embedded.review.profile import ReviewProfile
-from planner_service.generation.embedded.review.review import ReplyReview
+from planner_service.generation.embedded.correction.corrector import ReplyCorrector
+from planner_service.generation.embedded.correction.profile import ReviewProfile
 from planner_service.generation.prompt.conversation import TokenEstimate
 from planner_service.generation.providers.circuit import Circuit, CircuitState
 from planner_service.generation.providers.model_client import ModelClient
@@ -65,11 +65,11 @@ class GenerationContext:
             forms = self._forms[catalogue.digest] = ReplyForms(catalogue)
         return forms.form(shown, asks_for_ties=asks_for_ties)
 
-    def review(self, client: ModelClient, shown: Catalogue, request: str) -> ReplyReview | None:
+    def review(self, client: ModelClient, shown: Catalogue, request: str) -> ReplyCorrector | None:
         """The review of a model's replies; None for models whose replies are taken as they are."""
         if self._review_profile is None or client.prefix != EMBEDDED:
             return None
-        return ReplyReview(self._review_profile, shown, request)
+        return ReplyCorrector(self._review_profile, shown, request)
 
     def estimate(self, model: str) -> TokenEstimate:
         """How a model counts tokens."""

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
 from planner_service.generation.context import GenerationContext
-from planner_service.generation.embedded.review.profile import ReviewProfile
+from planner_service.generation.embedded.correction.profile import ReviewProfile
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.providers.circuit import CircuitState
 from planner_service.generation.providers.providers import ModelClients

@@ -52,7 +52,7 @@ class GenerationObserver(Protocol):
     def job(self, job: JobDraft, index: int) -> None:
         """A job is complete in the reply: well-formed, its meaning not yet checked. index counts the plan's jobs.
 
-        Every job of a plan that succeeds was given once more than it was retracted, as it is in the plan.
+        A job may be reported and retracted repeatedly; the last report is what the plan holds.
         """
 
     def jobs_retracted(self, indexes: Sequence[int], reason: str) -> None:

@@ -31,9 +31,9 @@ from planner_service.generation.errors import (
     ProviderUnavailable,
     RequestRejected,
 )
+from planner_service.generation.prompt.catalogue_budget import catalogue_room
 from planner_service.generation.prompt.conversation import Messages, reask, size
 from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages, request_text
-from planner_service.generation.prompt.rooms import catalogue_room
 from planner_service.generation.prompt.selection import shown_actions
 from planner_service.generation.providers.circuit import Permit
 from planner_service.generation.providers.model_client import ModelClient
@@ -41,7 +41,7 @@ from planner_service.generation.providers.provider_table import EMBEDDED
 from planner_service.generation.reply.draft import PlanDraft
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
 from planner_service.generation.retry_policy import NextAttempt, RetryPolicy
-from planner_service.generation.settings import CatalogueRoom
+from planner_service.generation.settings import CatalogueBudget
 from planner_service.generation.tracing import attempt_span, tell_outcome
 
 _log = structlog.get_logger(__name__)
@@ -63,7 +63,7 @@ class GenerationRun:
         self._observer = observer
         self._models = (request.model, *request.fallback_models)
         self._request_text = request_text(request.prompt, request.context)
-        self._room: CatalogueRoom | None = None
+        self._room: CatalogueBudget | None = None
         self._asks_for_ties = False
         self._show_catalogue_to(request.model)
         self._retry_policy = RetryPolicy(context.settings, len(self._models), context.jitter)

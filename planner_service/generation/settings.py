@@ -36,7 +36,7 @@ class ModelEndpoint:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class CatalogueRoom:
+class CatalogueBudget:
     """How many characters of actions a model is shown: a catalogue of whole_characters as it is, of a larger one
     cut_characters, chosen for each request."""
 

@@ -109,7 +109,9 @@ def _combined(decisions: list[Decision]) -> Decision:
             return decision
     demands = [decision for decision in decisions if decision.effect is Effect.REQUIRE_APPROVAL]
     if not demands:
-        return decisions[0]
+        if all(decision.effect is Effect.ALLOW for decision in decisions):
+            return decisions[0]
+        raise AssertionError("an effect that nothing says how to combine")
     names = joined_names(list(dict.fromkeys(demand.rule for demand in demands)))
     requirements = _together(requirement for demand in demands for requirement in demand.requirements)
     approvals = sum(requirement.count for requirement in requirements)

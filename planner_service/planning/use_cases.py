@@ -283,7 +283,7 @@ class Planning:
         same: Callable[[FirstAnswer], bool],
         deadline: float,
     ) -> StoredPlan:
-        """The call's answer, or that of a twin which stored its own first, between our looking and our writing."""
+        """The call's answer, or the answer of a concurrent call with the same request_id that stored first."""
         try:
             return await call
         except RequestIdReused:

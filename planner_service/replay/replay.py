@@ -18,7 +18,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from planner_service.api.status_mapping import reason_of
-from planner_service.generation.embedded.review.profile import QWEN_CODER_PROFILE
+from planner_service.generation.embedded.correction.profile import QWEN_CODER_PROFILE
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.generator import Generator
 from planner_service.generation.prompt.prompts import TEMPLATE_VERSION

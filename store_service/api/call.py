@@ -20,7 +20,7 @@ Encoded: TypeAlias = Any
 
 
 class Writes(Protocol):
-    """The one who writes. See persistence.writer."""
+    """What servicers need of the writer in store_service.engine."""
 
     async def execute(self, command: Command, *, deadline: float | None = None) -> Answer: ...
 
@@ -30,7 +30,7 @@ class Writes(Protocol):
 
 
 def allowed(method: str) -> tuple[Actor, bool]:
-    """The caller, and whether the RPC is allowed for what the caller made only. Raises RoleMissing."""
+    """The caller, and True if they may act only on resources that they created. Raises RoleMissing."""
     caller = current_caller()
     only_creator = authorize(method, caller.roles)
     return actor_from_caller(caller), only_creator

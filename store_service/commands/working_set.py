@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from store_service.domain import replay
+from store_service.domain import log_audit as replay
 from store_service.domain.actor import Actor
 from store_service.domain.errors import LogMismatch, PlanNotFound, ProposalNotFound
 from store_service.domain.events import Event, EventKind
@@ -182,8 +182,8 @@ class WorkingSet:
         return True
 
     def _has_happened(self, proposal_id: str) -> bool:
-        """Whether what a candidate of a claim depends on has ended: the count of those that have not is no part of the
-        log. What was removed for good had ended."""
+        """Whether this dependency of a claim's candidate has ended. Checked because the log does not hold the count of
+        those that have not. A purged proposal had ended."""
         needed = self.find_proposal(proposal_id)
         return needed is None or (needed.has_ended and self.is_logged(proposal_id))
 

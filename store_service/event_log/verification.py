@@ -12,8 +12,8 @@ from typing import TypeAlias
 
 from store_service.domain.errors import InvalidField
 from store_service.domain.events import GENESIS_HASH, Event, EventKind, EventUnreadable, LogHead, event_hash
+from store_service.domain.log_audit import PlanEntry, ProposalEntry, plan_fault, proposal_fault
 from store_service.domain.plan import PlanState
-from store_service.domain.replay import PlanEntry, ProposalEntry, plan_fault, proposal_fault
 from store_service.event_log.recent_events import LogReader
 
 ReadEntry: TypeAlias = Callable[[Event], ProposalEntry | PlanEntry]

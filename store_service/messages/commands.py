@@ -354,7 +354,8 @@ def _lease_duration(
 
 
 def _claim_key(request: rpc.ClaimProposalsRequest | rpc.ClaimPlansRequest) -> RequestKey | None:
-    """How long it would wait does not count: who was broken off in waiting asks again, without, what was leased."""
+    """wait_duration is no part of the request's identity: a client whose wait was cut off repeats the request without
+    waiting, and gets the same leases."""
     claim: Any = type(request)()
     claim.CopyFrom(request)
     claim.ClearField("wait_duration")

@@ -14,9 +14,9 @@ from store_service.domain.canonical import args_digest
 from store_service.domain.errors import StoreError
 from store_service.domain.events import EntityType, Event
 from store_service.domain.lease import Lease
+from store_service.domain.log_audit import PlanEntry, ProposalEntry
 from store_service.domain.plan import PlanState
 from store_service.domain.proposal import Approval, Proposal, ProposalState
-from store_service.domain.replay import PlanEntry, ProposalEntry
 from store_service.messages.decoding import decision_from_proto, json_from_struct, timestamp_from_proto
 
 _PROPOSAL_STATES = {proposal_pb2.ProposalState.Value(f"PROPOSAL_STATE_{state.value}"): state for state in ProposalState}

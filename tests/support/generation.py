@@ -8,7 +8,7 @@ from typing import Any
 
 from plangate_core.catalogue.catalogue import Catalogue, parse_catalogue
 from planner_service.generation.attempts import Attempt, Finding
-from planner_service.generation.embedded.review.profile import QWEN_CODER_PROFILE
+from planner_service.generation.embedded.correction.profile import QWEN_CODER_PROFILE
 from planner_service.generation.generator import GenerationRequest, Generator
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.reply.draft import JobDraft, PlanDraft

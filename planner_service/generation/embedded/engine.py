@@ -22,9 +22,9 @@ from pathlib import Path
 import structlog
 
 from plangate_core.process.tasks import cancel_and_wait
+from planner_service.generation.embedded.correction.profile import ReviewProfile, profile_of
 from planner_service.generation.embedded.machine import available_memory_bytes, usable_cores
 from planner_service.generation.embedded.prompt_cache import forget_oldest, state_name
-from planner_service.generation.embedded.review.profile import ReviewProfile, profile_of
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import QWEN_CODER_1_5B
 from planner_service.generation.settings import ModelEndpoint

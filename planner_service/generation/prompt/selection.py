@@ -19,7 +19,7 @@ from typing import Any
 
 from plangate_core.catalogue.catalogue import Action, Catalogue
 from planner_service.generation.prompt.catalogue_text import action_text, brief, named, without_descriptions
-from planner_service.generation.settings import CatalogueRoom
+from planner_service.generation.settings import CatalogueBudget
 from planner_service.wording.words import stems
 
 _NAME_WEIGHT = 2.0
@@ -29,7 +29,7 @@ _LEVELS: tuple[Callable[[Action], Action], ...] = (lambda action: action, withou
 _WHOLE, _WITHOUT_DESCRIPTIONS, _BRIEF, _NAMED = range(len(_LEVELS))
 
 
-def shown_actions(catalogue: Catalogue, prompt: str, context: Mapping[str, Any], room: CatalogueRoom) -> Catalogue:
+def shown_actions(catalogue: Catalogue, prompt: str, context: Mapping[str, Any], room: CatalogueBudget) -> Catalogue:
     """The catalogue itself, or one with fewer or shortened actions, in the same order.
 
     The same for the same request, and the same object while it is remembered.
@@ -40,7 +40,7 @@ def shown_actions(catalogue: Catalogue, prompt: str, context: Mapping[str, Any],
     return _cut(catalogue, tuple(_chosen(catalogue, prompt, context, room.cut_characters)))
 
 
-def is_cut(catalogue: Catalogue, room: CatalogueRoom) -> bool:
+def is_cut(catalogue: Catalogue, room: CatalogueBudget) -> bool:
     """Whether a model with this room is shown a part of the catalogue only."""
     return catalogue_characters(catalogue) > room.whole_characters
 

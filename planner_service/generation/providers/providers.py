@@ -80,7 +80,7 @@ class ModelClients:
         options: dict[str, Any] = {"model": endpoint.model_name}
         if row.single_tool_call and mode is instructor.Mode.TOOLS:
             options["parallel_tool_calls"] = False
-        open_sdk = _open_anthropic if row.wire == "anthropic" else _open_openai
+        open_sdk = _OPEN_SDK[row.wire]
         sdk, create, stream_type = open_sdk(endpoint, settings, self._recorder)
         return ModelClient(model, prefix, mode, row, options, sdk, create, stream_type, key=endpoint.api_key)
 
@@ -173,3 +173,7 @@ def _open_anthropic(endpoint: ModelEndpoint, settings: GenerationSettings, recor
 
 def _first_line(error: Exception) -> str:
     return str(error).split("\n", 1)[0][:300]
+
+
+_OPEN_SDK = {"openai": _open_openai, "anthropic": _open_anthropic}
+"""By the protocol that a provider speaks."""

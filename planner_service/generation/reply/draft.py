@@ -153,7 +153,7 @@ def read_draft(reply: PlanReply, corrections: Corrections = NO_CORRECTIONS) -> P
 
 
 def _moved(findings: Sequence[Finding], kept: Mapping[int, int]) -> Iterator[Finding]:
-    """Findings about jobs that are kept, under the positions that these have now; about others, of the plan itself."""
+    """Renumbers findings about kept jobs. A finding about a whole dropped job becomes one about the plan."""
     for finding in findings:
         jobs, position, *rest = finding.path.split(".", 2)
         now = kept.get(int(position))

@@ -40,7 +40,7 @@ def missing(
 def raised(
     before: Sequence[ApprovalRequirement], after: Sequence[ApprovalRequirement]
 ) -> tuple[ApprovalRequirement, ...]:
-    """What asks for no less than either."""
+    """The stricter of both: per role the higher count; approvals of any role fill up to the larger total."""
     old, new = by_role(before), by_role(after)
     counts = {role: max(old.get(role, 0), new.get(role, 0)) for role in sorted(old.keys() | new.keys()) if role}
     anybody = max(sum(old.values()), sum(new.values())) - sum(counts.values())

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from planner_service.generation.embedded.review.profile import QWEN_CODER_PROFILE
-from planner_service.generation.embedded.review.second_look import MAX_QUESTIONS, MAX_REQUEST_CHARACTERS
+from planner_service.generation.embedded.correction.profile import QWEN_CODER_PROFILE
+from planner_service.generation.embedded.correction.second_look import MAX_QUESTIONS, MAX_REQUEST_CHARACTERS
 from planner_service.generation.providers.provider_table import EMBEDDED
 from tests.support.generation import PLAN, Bench, Observed
 from tests.support.model_server import ModelReply, ModelRequest, ModelServer, drops, fails, garbage, says

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from planner_service.generation.embedded.review.doubt import doubts
-from planner_service.generation.embedded.review.profile import QWEN_CODER_PROFILE as PROFILE
+from planner_service.generation.embedded.correction.doubt import doubts
+from planner_service.generation.embedded.correction.profile import QWEN_CODER_PROFILE as PROFILE
 
 ACTIONS = ("restart_service", "notify_team")
 PROMPT = "bounce nginx"

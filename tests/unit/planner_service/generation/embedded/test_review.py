@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from plangate_core.catalogue.catalogue import Catalogue, parse_catalogue
-from planner_service.generation.embedded.review.omissions import is_stated, omission_probabilities
-from planner_service.generation.embedded.review.profile import PROFILES, profile_of
-from planner_service.generation.embedded.review.profile import QWEN_CODER_PROFILE as PROFILE
-from planner_service.generation.embedded.review.review import ReplyReview
+from planner_service.generation.embedded.correction.corrector import ReplyCorrector
+from planner_service.generation.embedded.correction.omissions import is_stated, omission_probabilities
+from planner_service.generation.embedded.correction.profile import PROFILES, profile_of
+from planner_service.generation.embedded.correction.profile import QWEN_CODER_PROFILE as PROFILE
 from planner_service.generation.embedded.weights import QWEN_CODER_1_5B
 from planner_service.generation.reply.draft import NO_CORRECTIONS, Corrections, PlanReply, draft_model, read_draft
 
@@ -57,7 +57,7 @@ def said_by(*tokens: dict[str, Any], catalogue: Catalogue) -> PlanReply:
 
 
 def review(reply: PlanReply, tokens: list[Any], catalogue: Catalogue, request: str) -> Corrections:
-    return ReplyReview(PROFILE, catalogue, request).of_tokens(reply, tokens)
+    return ReplyCorrector(PROFILE, catalogue, request).of_tokens(reply, tokens)
 
 
 def ticket(title: str, label: str, ended: float, another: float = 0.0) -> list[dict[str, Any]]:

@@ -8,11 +8,11 @@ import pytest
 import yaml
 
 from plangate_core.catalogue.catalogue import Catalogue, parse_catalogue
+from planner_service.generation.prompt.catalogue_budget import CPU_ROOM, HOSTED_ROOM, SERVER_ROOM, catalogue_room
 from planner_service.generation.prompt.catalogue_text import action_text, catalogue_text
 from planner_service.generation.prompt.prompts import build_messages
-from planner_service.generation.prompt.rooms import CPU_ROOM, HOSTED_ROOM, SERVER_ROOM, catalogue_room
 from planner_service.generation.prompt.selection import catalogue_characters, is_cut, shown_actions
-from planner_service.generation.settings import CatalogueRoom, GenerationSettings
+from planner_service.generation.settings import CatalogueBudget, GenerationSettings
 
 
 def read(actions: list[dict[str, Any]]) -> Catalogue:
@@ -108,7 +108,7 @@ def many_actions() -> Catalogue:
     [(30_000, 10, 100, 100), (12_000, 5, 15, 100), (6_000, 3, 7, 100), (3_000, 1, 1, 50)],
 )
 def test_the_best_are_whole_and_the_others_shortened(characters: int, whole: int, described: int, shown: int) -> None:
-    many, room = many_actions(), CatalogueRoom(characters, characters)
+    many, room = many_actions(), CatalogueBudget(characters, characters)
     chosen = shown_actions(many, "rename the milestone v2 of octo/hello", {}, room)
     assert chosen.find("rename_milestone_3") is many.find("rename_milestone_3")
     assert len(catalogue_text(chosen.actions)) <= characters
@@ -122,7 +122,7 @@ def test_the_best_are_whole_and_the_others_shortened(characters: int, whole: int
 
 def test_an_action_that_is_shown_by_its_name_may_be_answered_with() -> None:
     many = many_actions()
-    chosen = shown_actions(many, "rename the milestone", {}, CatalogueRoom(6_000, 6_000))
+    chosen = shown_actions(many, "rename the milestone", {}, CatalogueBudget(6_000, 6_000))
     by_name = next(action for action in chosen.actions if not action.description)
     assert action_text(by_name) == by_name.name
     thing = by_name.name.split("_")[1]
@@ -162,14 +162,14 @@ def test_words_of_every_script_choose(prompt: str, name: str) -> None:
 
 
 def test_how_much_a_model_is_shown_is_the_models() -> None:
-    def room(asked: str, **settings: Any) -> CatalogueRoom:
+    def room(asked: str, **settings: Any) -> CatalogueBudget:
         return catalogue_room(asked, GenerationSettings(**settings))
 
     assert room("openai/gpt-4o") == room("anthropic/claude-sonnet-4") == room("bedrock/x") == HOSTED_ROOM
     assert room("embedded") == room("ollama/qwen3") == CPU_ROOM
     assert room("openai/own", model="openai/own", base_url="http://127.0.0.1:9/v1") == SERVER_ROOM
     assert room("google/gemini", model="openai/own", base_url="http://127.0.0.1:9/v1") == HOSTED_ROOM
-    assert room("embedded", catalogue_characters=500) == CatalogueRoom(500, 500)
+    assert room("embedded", catalogue_characters=500) == CatalogueBudget(500, 500)
 
 
 def test_a_hundred_tools_are_shown_whole_to_a_hosted_model() -> None:

@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from plangate_core.catalogue.catalogue import Catalogue
-from planner_service.generation.embedded.review.doubt import named_actions
-from planner_service.generation.embedded.review.profile import ReviewProfile
-from planner_service.generation.embedded.review.tokens import listed_candidates
+from planner_service.generation.embedded.correction.doubt import named_actions
+from planner_service.generation.embedded.correction.profile import ReviewProfile
+from planner_service.generation.embedded.correction.tokens import listed_candidates
 from planner_service.generation.reply.draft import PlanReply
 from planner_service.wording.describing import description_of
 

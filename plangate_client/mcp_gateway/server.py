@@ -17,7 +17,7 @@ from plangate.store.v1 import proposal_pb2
 
 from plangate_client.client import PlannerClient, StoreClient
 from plangate_client.errors import DatabaseUnavailable, PlangateError, Unavailable, WatchTooSlow
-from plangate_client.mcp_server.tools import (
+from plangate_client.mcp_gateway.tools import (
     CANCEL_TOOL,
     RESULT_TOOL,
     denied_result,

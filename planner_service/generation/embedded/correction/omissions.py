@@ -14,8 +14,8 @@ from functools import lru_cache, partial
 from typing import Any
 
 from plangate_core.catalogue.catalogue import Action, Catalogue
-from planner_service.generation.embedded.review.profile import ReviewProfile
-from planner_service.generation.embedded.review.tokens import ARGUMENTS_DEPTH, ReplyTokens, marks
+from planner_service.generation.embedded.correction.profile import ReviewProfile
+from planner_service.generation.embedded.correction.tokens import ARGUMENTS_DEPTH, ReplyTokens, marks
 from planner_service.generation.reply.draft import PlanReply
 from planner_service.wording.words import stems
 

@@ -54,7 +54,7 @@ class ReplyTokens:
         self.text = "".join(token["token"] for token in self._tokens)
 
     def share(self, offset: int, counts: Callable[[str], bool]) -> float:
-        """How probable those are that count, of what might have stood in the text from there to the end of a token."""
+        """The probability share of those continuations that `counts` accepts, of all that were possible at `offset`."""
         total = matching = 0.0
         for rest, probability in self._candidates(offset):
             total += probability

@@ -13,8 +13,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from planner_service.generation.embedded.review.profile import ReviewProfile
-from planner_service.generation.embedded.review.tokens import JOB_DEPTH, listed_candidates, marks
+from planner_service.generation.embedded.correction.profile import ReviewProfile
+from planner_service.generation.embedded.correction.tokens import JOB_DEPTH, listed_candidates, marks
 from planner_service.generation.reply.draft import NO_MATCHING_ACTION
 from planner_service.wording.words import stems, words
 

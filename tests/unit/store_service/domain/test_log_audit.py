@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from store_service.domain.events import EventKind
+from store_service.domain.log_audit import outcomes_of
 from store_service.domain.proposal import ProposalState
-from store_service.domain.replay import outcomes_of
 
 STEPS: dict[str, str] = runpy.run_path(str(Path(__file__).parents[4] / "docs" / "verify_log.py"))["STEPS"]
 KINDS = [kind for kind in EventKind if kind.value.startswith("proposal.")]

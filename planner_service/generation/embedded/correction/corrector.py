@@ -15,10 +15,10 @@ from typing import Any
 
 from plangate_core.catalogue.catalogue import Catalogue
 from plangate_core.catalogue.finding import Finding
-from planner_service.generation.embedded.review.doubt import doubts
-from planner_service.generation.embedded.review.omissions import made_up_arguments
-from planner_service.generation.embedded.review.profile import ReviewProfile
-from planner_service.generation.embedded.review.second_look import unasked_jobs
+from planner_service.generation.embedded.correction.doubt import doubts
+from planner_service.generation.embedded.correction.omissions import made_up_arguments
+from planner_service.generation.embedded.correction.profile import ReviewProfile
+from planner_service.generation.embedded.correction.second_look import unasked_jobs
 from planner_service.generation.reply.draft import LEFT_OUT, NO_MATCHING_ACTION, Corrections, PlanReply
 
 AskBack = Callable[[list[dict[str, str]]], Awaitable[Sequence[Any]]]
@@ -26,7 +26,7 @@ AskBack = Callable[[list[dict[str, str]]], Awaitable[Sequence[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyReview:
+class ReplyCorrector:
     """Reviews the replies to one request.
 
     catalogue: what the model was shown. request: all that the requester says.

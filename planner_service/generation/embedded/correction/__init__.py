@@ -1,0 +1,1 @@
+"""Corrections of one small model's replies; `review.ReplyCorrector` is the interface."""

@@ -1,1 +1,0 @@
-"""Corrections of one small model's replies; `review.ReplyReview` is the interface."""

@@ -74,7 +74,7 @@ Global___EventView: _TypeAlias = EventView  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
-    """One entry of the log. Its hash covers every other field but `resource`; docs/event-log.md gives the byte layout."""
+    """One entry of the log. Its hash covers every other field but `resource`; docs/reference/event-log.md gives the byte layout."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -103,7 +103,7 @@ class Event(_message.Message):
     version: _builtins.int
     """The thing's version after the change."""
     kind: _builtins.str
-    """What happened, for example "proposal.approved". docs/event-log.md lists all kinds."""
+    """What happened, for example "proposal.approved". docs/reference/event-log.md lists all kinds."""
     actor: _builtins.str
     """Identity of the one who acted, taken from credentials; "system:sweeper" for the store's own acts."""
     authenticated: _builtins.bool

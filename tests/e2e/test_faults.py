@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -143,8 +145,13 @@ async def test_a_damaged_file_is_told_of_where_it_is_met(tmp_path: Path) -> None
         for _ in range(50):
             await store.proposals.create(proposal(size=2000))
     file = tmp_path / "plangate.db"
+    with contextlib.closing(sqlite3.connect(file)) as database:
+        pages = [
+            page for (page,) in database.execute("SELECT rootpage FROM sqlite_master WHERE tbl_name = 'proposals'")
+        ]
     content = bytearray(file.read_bytes())
-    content[4096 * 2 : 4096 * 6] = b"\xff" * 4096 * 4
+    for page in pages:
+        content[4096 * (page - 1) : 4096 * page] = b"\xff" * 4096
     file.write_bytes(content)
     # SQLite reads pages when they are needed: the store can start, and meets the damage later.
     async with store_process(tmp_path) as server, client(server) as store:

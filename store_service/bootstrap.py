@@ -15,7 +15,6 @@ from plangate.store.v1 import (
     store_service_pb2,
     store_service_pb2_grpc,
 )
-from prometheus_client import CollectorRegistry, Gauge
 
 from plangate_core.process.clock import Clock, SystemClock
 from plangate_core.rpc.server import GrpcServer
@@ -32,6 +31,7 @@ from store_service.engine.writer import DatabaseState, Writer
 from store_service.event_log.checkpoints import CheckpointKey
 from store_service.event_log.recent_events import RecentEvents
 from store_service.messages.log_rules import log_rules
+from store_service.metrics import StoreMetrics
 from store_service.settings import StoreSettings
 from store_service.sweeper import Sweeper
 
@@ -55,7 +55,7 @@ class StoreServer:
         self._clock = clock
         self._fail_points = fail_points
         self._started = AsyncExitStack()
-        self._writable: Gauge | None = None
+        self._metrics: StoreMetrics | None = None
         self._asides: set[asyncio.Task[None]] = set()
         self.failure = ""
         """Why the server stopped by itself; empty after a signal."""
@@ -146,7 +146,9 @@ class StoreServer:
         )
         self.grpc.on_drain(writer.end_waits)
         if self.grpc.metrics is not None:
-            self._writable = writable_gauge(self.grpc.metrics.registry)
+            self._metrics = StoreMetrics(self.grpc.metrics.registry, self._clock)
+            writer.on_commit(self._metrics.committed)
+            sweeper.on_backlog(self._metrics.set_backlog)
         self._database_changed(DatabaseState.WRITABLE, "")
         writer.on_state(self._database_changed)
         stack.push_async_callback(self._stop_serving)
@@ -162,8 +164,8 @@ class StoreServer:
 
     def _database_changed(self, state: DatabaseState, problem: str) -> None:
         writable = state is DatabaseState.WRITABLE
-        if self._writable is not None:
-            self._writable.set(writable)
+        if self._metrics is not None:
+            self._metrics.set_writable(writable)
         if problem:
             _log.error("the database takes no writes", problem=problem)
         if state is DatabaseState.FILE_GONE:
@@ -188,11 +190,6 @@ class StoreServer:
             facts["schema"] = await schema_revision(session)
             facts["version"] = await database_version(session)
         _log.info("serving", **facts)
-
-
-def writable_gauge(registry: CollectorRegistry) -> Gauge:
-    """1 while the database takes writes, else 0."""
-    return Gauge("plangate_store_database_writable", "Whether the database takes writes", registry=registry)
 
 
 def build_server(

@@ -1,6 +1,8 @@
 """Expires leases and proposals, and deletes what answers old repeated requests."""
 
 import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import structlog
 
@@ -9,7 +11,7 @@ from plangate_core.process.tasks import stop_task
 from store_service.commands import Command, ExpireLease, ExpirePlanLease, ExpireProposal
 from store_service.database.database import Database
 from store_service.database.plan_repository import PlanRepository
-from store_service.database.proposal_repository import ProposalRepository
+from store_service.database.proposal_repository import Backlog, ProposalRepository
 from store_service.domain.actor import SWEEPER
 from store_service.domain.errors import StoreError
 from store_service.domain.instant import Micros, instant_of
@@ -19,6 +21,10 @@ _log = structlog.get_logger(__name__)
 
 # Requests are remembered for days.
 _FORGET_SECONDS = 60.0
+# Counting the backlog takes at most this part of the time, however long the backlog is.
+_COUNTING_SHARE = 0.05
+
+BacklogListener: TypeAlias = Callable[[Sequence[Backlog]], None]
 
 
 class Sweeper:
@@ -42,7 +48,12 @@ class Sweeper:
         self._interval_seconds = interval_seconds
         self._limit = limit
         self._request_retention = request_retention
+        self._backlog_listener: BacklogListener | None = None
         self._task: asyncio.Task[None] | None = None
+
+    def on_backlog(self, listener: BacklogListener) -> None:
+        """Has every sweep count the proposals that have not ended, for `listener`. It must not block or raise."""
+        self._backlog_listener = listener
 
     def start(self) -> None:
         """Begins to sweep, in a task of its own."""
@@ -88,6 +99,7 @@ class Sweeper:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         forgot_at = -_FORGET_SECONDS
+        count_at = 0.0
         while True:
             self._writer.look_at_file()
             try:
@@ -95,11 +107,19 @@ class Sweeper:
                 if loop.time() - forgot_at >= _FORGET_SECONDS:
                     forgot_at = loop.time()
                     await self.forget_requests()
+                if self._backlog_listener is not None and loop.time() >= count_at:
+                    started = loop.time()
+                    self._backlog_listener(await self._backlog())
+                    count_at = loop.time() + (loop.time() - started) / _COUNTING_SHARE
             except StoreError as error:
                 _log.warning("the sweep was put off", problem=str(error))
             except Exception:
                 _log.exception("the sweep failed")
             await asyncio.sleep(self._interval_seconds)
+
+    async def _backlog(self) -> Sequence[Backlog]:
+        async with self._database.reading.read() as session:
+            return await ProposalRepository(session).backlog()
 
     async def _due(self) -> list[Command]:
         """What to do now; those that are longest overdue first. The commands look again before they act."""

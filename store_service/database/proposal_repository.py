@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,14 +24,24 @@ from store_service.database.models import (
     is_leased,
     is_present,
     is_ready,
+    is_shown,
 )
 from store_service.database.orm import AnySelect
 from store_service.database.rows import PROPOSALS
 from store_service.domain.instant import Instant
-from store_service.domain.proposal import EFFECTIVE_STATES, IN_WORK_STATES, Proposal, ProposalState
+from store_service.domain.proposal import EFFECTIVE_STATES, FINAL_STATES, IN_WORK_STATES, Proposal, ProposalState
 
 # More action names than this are first reduced to those that have a ready proposal: each costs a statement.
 _MANY_ACTIONS = 4
+
+
+class Backlog(NamedTuple):
+    """How many proposals of one state wait for one role, and when the first of them was submitted."""
+
+    state: ProposalState
+    reviewer_role: str
+    proposals: int
+    earliest_submit_time: Instant | None
 
 
 class ProposalRepository:
@@ -162,7 +172,16 @@ class ProposalRepository:
         )
         return (await self._session.scalars(statement.order_by(ProposalRow.lease_expire_time).limit(limit))).all()
 
+    async def backlog(self) -> list[Backlog]:
+        """The proposals that have not ended, counted; soft-deleted ones are not."""
+        return [Backlog(*row) for row in await self._session.execute(_BACKLOG)]
 
+
+_BACKLOG = (
+    select(ProposalRow.state, ProposalRow.reviewer_role, func.count(), func.min(ProposalRow.submit_time))
+    .where(ProposalRow.state.in_(sorted(set(ProposalState) - FINAL_STATES)), is_shown(ProposalRow))
+    .group_by(ProposalRow.state, ProposalRow.reviewer_role)
+)
 _BY_ID = select(*PROPOSALS.attributes).where(one_of(ProposalRow.id, "ids"))
 _WITH_SNAPSHOT = (
     select(*PROPOSALS.attributes, EventRow.snapshot)

@@ -34,6 +34,11 @@ def actor_from_caller(caller: Caller) -> Actor:
     return Actor(caller.identity, caller.roles, caller.authenticated, caller.via)
 
 
+def is_cancel_requested(snapshot: bytes) -> bool:
+    """Whether a cancel of this proposal was requested while it was in work."""
+    return proposal_pb2.Proposal.FromString(snapshot).cancel_requested
+
+
 def request_id_from_proto(request_id: str, path: str = "request_id") -> str:
     """A UUID in lower case, or "" when none was given. Raises InvalidField."""
     if request_id and not _UUID.fullmatch(request_id):

@@ -23,6 +23,7 @@ from plangate_core.rpc.settings import SettingsRefused, read_settings
 from plangate_core.rpc.telemetry import TracingRefused, configure_logging, configure_tracing
 from store_service import administration
 from store_service.bootstrap import build_server
+from store_service.database.copying import CopyRefused
 from store_service.database.sqlite.backup import BackupRefused, back_up
 from store_service.domain.errors import DatabaseUnavailable, StartRefused
 from store_service.domain.events import EventUnreadable
@@ -34,6 +35,7 @@ _REFUSALS = (
     TokensFileInvalid,
     TracingRefused,
     BackupRefused,
+    CopyRefused,
     EventUnreadable,
     OutputRefused,
 )
@@ -106,6 +108,16 @@ def _back_up(settings: StoreSettings, chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _copy(settings: StoreSettings, chosen: argparse.Namespace) -> int:
+    health = asyncio.run(administration.copy(settings.database_url, chosen.to, settings.planner_identity))
+    with written("the answer"):
+        print(
+            f"copied {health.events_checked} events up to revision {health.head_revision} and "
+            f"{health.resources_checked} plans and proposals; the copy is sound, its log has the same head hash"
+        )
+    return 0
+
+
 def _check(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
     health = asyncio.run(administration.check(settings.database_url, settings.planner_identity))
     with written("the answer"):
@@ -135,6 +147,7 @@ _COMMANDS: dict[str, Callable[[StoreSettings, argparse.Namespace], int]] = {
     "serve": _serve,
     "migrate": _migrate,
     "backup": _back_up,
+    "copy": _copy,
     "check": _check,
     "export": _export,
 }
@@ -149,6 +162,8 @@ def _arguments() -> argparse.ArgumentParser:
     commands.add_parser("migrate", help="bring the database's schema up to date and exit")
     backup = commands.add_parser("backup", help="copy a SQLite database, while it may be in use")
     backup.add_argument("destination", type=Path, metavar="DEST", help="a file that does not exist yet")
+    copy = commands.add_parser("copy", help="copy a stopped store's database to an empty one, SQLite or PostgreSQL")
+    copy.add_argument("--to", required=True, metavar="URL", help="sqlite:///path or postgresql://user@host/name")
     commands.add_parser("check", help="check the file, the schema, the chain of hashes and the rows")
     commands.add_parser("export", help="write the log to standard output as JSON lines (see docs/verify_log.py)")
     return parser

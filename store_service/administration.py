@@ -1,6 +1,6 @@
-"""What an operator does to a store's database beside serving it: migrate, back up, check, export.
+"""What an operator does to a store's database beside serving it: migrate, copy, check, export.
 
-All but migrate only read, and may run while a server serves the same database.
+Check and export only read, and may run while a server serves the same database.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TextIO
 
-from store_service.database.database import open_database
+from store_service.database.copying import CopyRefused, copied
+from store_service.database.database import ReadSessions, open_database
 from store_service.database.offline import (
     head_is_readable,
     integrity_problems,
@@ -60,7 +61,32 @@ async def check(url: str, planner_identity: str = "planner") -> Health:
 
     Raises StartRefused, DatabaseUnavailable.
     """
-    async with open_for_reading(url) as sessions, sessions.read() as session:
+    async with open_for_reading(url) as sessions:
+        return await _health(sessions, planner_identity)
+
+
+async def copy(source_url: str, target_url: str, planner_identity: str = "planner") -> Health:
+    """Copy the database of a stopped store to another one that holds nothing yet; returns what `check` says of the
+    copy, which has no problems.
+
+    Raises CopyRefused, StartRefused, DatabaseUnavailable. The target has a store's schema then, perhaps, and no rows.
+    """
+    async with open_for_reading(source_url) as sessions, sessions.read() as session:
+        schema = await schema_revision(session)
+    if schema != known_schema_revision():
+        raise CopyRefused(
+            f"the source's schema is {schema}, this version knows {known_schema_revision()}: plangate store migrate "
+            "brings it up to date"
+        )
+    async with copied(source_url, target_url) as copy_sessions:
+        health = await _health(copy_sessions, planner_identity)
+        if health.problems:
+            raise CopyRefused(f"nothing was copied, as the copy would not be sound: {health.problems[0]}")
+    return health
+
+
+async def _health(sessions: ReadSessions, planner_identity: str) -> Health:
+    async with sessions.read() as session:
         schema = await schema_revision(session)
         problems = [f"the file: {problem}" for problem in await integrity_problems(session)]
         if schema != known_schema_revision():

@@ -82,10 +82,11 @@ class DatabaseOptions:
 class ReadSessions:
     """Sessions that cannot write. Each statement sees one moment, and never waits for the writer."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self.kind: Kind = "sqlite" if engine.dialect.name == "sqlite" else "postgresql"
-        self._engine = engine
-        self._sessions = async_sessionmaker(engine, autoflush=False)
+    def __init__(self, bind: AsyncEngine | AsyncConnection) -> None:
+        """`bind`: a connection when the sessions are to see what its transaction has written so far."""
+        self.kind: Kind = "sqlite" if bind.dialect.name == "sqlite" else "postgresql"
+        self._bind = bind
+        self._sessions = async_sessionmaker(bind, autoflush=False)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -102,8 +103,9 @@ class ReadSessions:
             raise DatabaseUnavailable(f"{type(error).__name__}: {error}") from error
 
     async def close(self) -> None:
-        """Closes all connections."""
-        await self._engine.dispose()
+        """Closes all connections of an engine; a connection stays open."""
+        if isinstance(self._bind, AsyncEngine):
+            await self._bind.dispose()
 
 
 class Database:
@@ -119,6 +121,13 @@ class Database:
     def write_session(self) -> WriteSession:
         """The session of the one writer."""
         return WriteSession(self._writer, lock=self._lock)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """The writer's connection while there is no writer, in a transaction that is committed at the end of the
+        block, unless that raises. Raises Conflict, ConnectionLost and Unwritable."""
+        async with self._writer.begin() as connection:
+            yield connection
 
     async def close(self) -> None:
         """Closes all connections and releases the file."""

@@ -26,7 +26,7 @@ from store_service.domain.proposal import FINAL_STATES, Proposal, ProposalState
 
 _ROWS_AT_ONCE = 500
 # Rows that were changed by hand may hold anything.
-_UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, RecursionError, LookupError)
+UNREADABLE = (KeyError, TypeError, ValueError, AttributeError, RecursionError, LookupError)
 _SCHEMA = table("alembic_version", column("version_num"))
 
 
@@ -199,7 +199,7 @@ async def _readable(
     try:
         found = (await session.execute(select(*rows.attributes).where(one_of_these(model.id, ids)))).all()
         return {entity.id: entity for entity in map(rows.entity, found)}
-    except _UNREADABLE:
+    except UNREADABLE:
         if len(ids) == 1:
             return {}
     middle = len(ids) // 2

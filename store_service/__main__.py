@@ -23,7 +23,7 @@ from plangate_core.rpc.settings import SettingsRefused, read_settings
 from plangate_core.rpc.telemetry import TracingRefused, configure_logging, configure_tracing
 from store_service import administration
 from store_service.bootstrap import build_server
-from store_service.database.copying import CopyRefused
+from store_service.database.maintenance.copying import CopyRefused
 from store_service.database.sqlite.backup import BackupRefused, back_up
 from store_service.domain.errors import DatabaseUnavailable, StartRefused
 from store_service.domain.events import EventUnreadable

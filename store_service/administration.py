@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TextIO
 
-from store_service.database.copying import CopyRefused, copied
 from store_service.database.database import ReadSessions, open_database
-from store_service.database.offline import (
+from store_service.database.maintenance.copying import CopyRefused, copied
+from store_service.database.maintenance.offline import (
     head_is_readable,
     integrity_problems,
     known_schema_revision,

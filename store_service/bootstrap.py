@@ -24,7 +24,7 @@ from store_service.api.plan_servicer import PlanServicer
 from store_service.api.proposal_servicer import ProposalServicer
 from store_service.api.status_mapping import map_error
 from store_service.database.database import Database, open_database
-from store_service.database.offline import database_version, schema_revision
+from store_service.database.maintenance.offline import database_version, schema_revision
 from store_service.database.reader import Reader
 from store_service.engine.failpoints import FailPoints
 from store_service.engine.writer import DatabaseState, Writer

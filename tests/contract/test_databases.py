@@ -22,9 +22,9 @@ from sqlalchemy.orm.exc import StaleDataError
 from plangate_client.calls import new_request_id
 from store_service.commands import ClaimProposals, CreateProposal, RequestKey, UpdateProposal
 from store_service.database.database import DatabaseOptions, open_database
+from store_service.database.maintenance.offline import open_for_reading
 from store_service.database.migrate import migrate
 from store_service.database.models import EventRow, ProposalRow
-from store_service.database.offline import open_for_reading
 from store_service.database.reader import Reader
 from store_service.domain.actor import Actor
 from store_service.domain.errors import (

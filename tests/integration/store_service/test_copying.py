@@ -19,7 +19,7 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from store_service import administration
-from store_service.database.copying import CopyRefused
+from store_service.database.maintenance.copying import CopyRefused
 from store_service.database.orm import Base
 from store_service.domain.errors import DatabaseInUse, StartRefused
 from tests.support.polling import eventually

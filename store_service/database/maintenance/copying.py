@@ -17,8 +17,8 @@ from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixe
 from store_service.database.database import Database, ReadSessions, open_database
 from store_service.database.event_repository import EventRepository, LogHeadUnreadable
 from store_service.database.failures import Conflict, ConnectionLost, Unwritable
+from store_service.database.maintenance.offline import UNREADABLE
 from store_service.database.models import LogHeadRow
-from store_service.database.offline import UNREADABLE
 from store_service.database.orm import Base
 from store_service.domain.errors import DatabaseUnavailable
 from store_service.domain.events import LogHead

@@ -1,0 +1,1 @@
+"""Offline work on a whole database: check, copy, export."""

@@ -86,7 +86,7 @@ async def test_a_watcher_and_a_waiting_claimer_that_went_silent_are_let_go(store
 async def test_the_lease_of_an_executor_that_went_silent_comes_back(store: RunningStore) -> None:
     async with silent_network(store.target) as network:
         executor = behind(network, "gone")
-        ready = await approved(store, max_attempts=3)
+        ready = await approved(store, max_attempts=3, idempotent=True)
         [held] = await executor.claim(lease_duration={"seconds": 1})
         assert held.id == ready.id
         # It waits for more, and the silence begins before anybody can tell it: what it is given then is lost.
@@ -95,7 +95,7 @@ async def test_the_lease_of_an_executor_that_went_silent_comes_back(store: Runni
         )
         await until(lambda: in_flight(store, "unary") == 1)
         network.silence()
-        second = await approved(store, max_attempts=3)
+        second = await approved(store, max_attempts=3, idempotent=True)
         # Both come back when their leases have run out, and are given to the one who is there.
         claimed: dict[str, int] = {}
         async with asyncio.timeout(30):

@@ -45,7 +45,7 @@ def token(
     key: Any = RSA_KEY, *, algorithm: str = "RS256", key_id: str | None = "first", leave_out: str = "", **claims: Any
 ) -> str:
     now = int(time.time())
-    payload = {"iss": ISSUER, "aud": "plangate", "exp": now + 300, "email": "alice@example.org", "groups": ["leads"]}
+    payload = {"iss": ISSUER, "aud": "plangate", "exp": now + 86_400, "email": "alice@example.org", "groups": ["leads"]}
     payload |= claims
     payload.pop(leave_out, None)
     return jwt.encode(payload, key, algorithm=algorithm, headers={"kid": key_id} if key_id else None)
@@ -123,7 +123,7 @@ async def test_a_good_token_gives_identity_and_mapped_roles(issuer: Issuer) -> N
 
 
 CONFUSED = {"alg": "HS256", "typ": "JWT", "kid": "first"}
-PAYLOAD = {"iss": ISSUER, "aud": "plangate", "exp": int(time.time()) + 3_600, "email": "mallory@example.org"}
+PAYLOAD = {"iss": ISSUER, "aud": "plangate", "exp": int(time.time()) + 86_400, "email": "mallory@example.org"}
 
 
 def signed_with_the_public_key() -> str:
@@ -138,7 +138,7 @@ OTHERS_PAYLOAD = ".".join([HEADER, token(email="eve@example.org").split(".")[1],
 LOOKS_LIKE = "the token's identity looks like another one that is known here"
 REFUSED = {
     "expired": (token(exp=int(time.time()) - 60), "the token has expired"),
-    "not valid yet": (token(nbf=int(time.time()) + 300), "the token is not valid yet"),
+    "not valid yet": (token(nbf=int(time.time()) + 43_200), "the token is not valid yet"),
     "wrong audience": (token(aud="billing"), "the token is meant for another audience"),
     "no audience": (token(leave_out="aud"), "the token lacks the claim 'aud'"),
     "no expiry": (token(leave_out="exp"), "the token lacks the claim 'exp'"),

@@ -12,11 +12,10 @@ from plangate_client.command.options import (
     JsonOption,
     RequestIdOption,
     VersionOption,
-    checked_request_id,
 )
-from plangate_client.command.review.confirmation import YesOption, confirm, require_answer
+from plangate_client.command.review.confirmation import YesOption, begin_change, confirm
 from plangate_client.command.review.decisions import print_changed, seen_version, show_seen
-from plangate_client.command.session import run_async, session_of
+from plangate_client.command.session import run_async
 
 if TYPE_CHECKING:
     from plangate.store.v1 import proposal_pb2
@@ -39,9 +38,7 @@ def resolve(
     """Say whether an UNRESOLVED proposal's action was carried out."""
     if done == not_done or (retry and done):
         raise CommandFailed("give either --done, or --not-done with or without --retry", ExitStatus.USAGE)
-    session = session_of(context)
-    repeated = checked_request_id(request_id)
-    require_answer(yes)
+    session, repeated = begin_change(context, request_id, yes=yes)
 
     async def resolved() -> proposal_pb2.Proposal:
         async with session.store() as store:
@@ -71,9 +68,7 @@ def break_glass(
     as_json: JsonOption = False,
 ) -> None:
     """Have a proposal executed without its review, as one of two admins. Every view and the log show it."""
-    session = session_of(context)
-    repeated = checked_request_id(request_id)
-    require_answer(yes)
+    session, repeated = begin_change(context, request_id, yes=yes)
 
     async def broken() -> proposal_pb2.Proposal:
         async with session.store() as store:

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
+from plangate_client.command.options import checked_request_id
+from plangate_client.command.session import Session, session_of
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Required where there is no terminal.")]
 
@@ -33,3 +35,11 @@ def confirm(question: str, *, yes: bool) -> None:
     """Ask, unless --yes was given. Raises CommandFailed when the answer is no."""
     if not yes and not typer.confirm(question, err=True):
         raise CommandFailed("nothing was changed")
+
+
+def begin_change(context: typer.Context, request_id: str | None, *, yes: bool) -> tuple[Session, str | None]:
+    """The session and the checked request_id of a command that changes something. Ends it where nobody could answer."""
+    session = session_of(context)
+    repeated = checked_request_id(request_id)
+    require_answer(yes)
+    return session, repeated

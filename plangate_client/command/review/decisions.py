@@ -17,7 +17,7 @@ from plangate_client.command.options import (
     checked_request_id,
     whole_number,
 )
-from plangate_client.command.review.confirmation import YesOption, confirm, require_answer
+from plangate_client.command.review.confirmation import YesOption, begin_change, confirm, require_answer
 from plangate_client.command.session import Session, run_async, session_of
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def approve(
     as_json: JsonOption = False,
 ) -> None:
     """Approve exactly what is shown: this version with these arguments."""
-    session = session_of(context)
-    repeated = checked_request_id(request_id)
-    require_answer(yes)
+    session, repeated = begin_change(context, request_id, yes=yes)
 
     async def approved() -> proposal_pb2.Proposal:
         from plangate_client.command.review.related import reviewer_of
@@ -69,9 +67,7 @@ def withdraw(
     as_json: JsonOption = False,
 ) -> None:
     """Take your own approval back, while the proposal waits for more of them."""
-    session = session_of(context)
-    repeated = checked_request_id(request_id)
-    require_answer(yes)
+    session, repeated = begin_change(context, request_id, yes=yes)
 
     async def withdrawn() -> proposal_pb2.Proposal:
         async with session.store() as store:
@@ -97,9 +93,7 @@ def reject(
     as_json: JsonOption = False,
 ) -> None:
     """Say no; final."""
-    session = session_of(context)
-    repeated = checked_request_id(request_id)
-    require_answer(yes)
+    session, repeated = begin_change(context, request_id, yes=yes)
 
     async def rejected() -> proposal_pb2.Proposal:
         async with session.store() as store:
@@ -126,9 +120,7 @@ def cancel(
     as_json: JsonOption = False,
 ) -> None:
     """Cancel a proposal, or a plan with all its proposals; what runs gets a request to stop."""
-    session = session_of(context)
-    repeated = checked_request_id(request_id)
-    require_answer(yes)
+    session, repeated = begin_change(context, request_id, yes=yes)
 
     async def cancelled() -> Any:
         from plangate.plan.v1 import plan_pb2

@@ -104,9 +104,10 @@ class RawConnection:
         return [value for key, value in self.answers.get(stream, []) if key == "grpc-status"]
 
     async def close(self) -> None:
+        # First what needs no waiting: whoever waits may be cancelled.
+        self._writer.transport.abort()
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        self._writer.transport.abort()
 
     async def _read(self) -> None:
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):

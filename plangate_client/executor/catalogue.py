@@ -11,7 +11,7 @@ from plangate.store.v1 import proposal_pb2
 
 from plangate_client.executor.command_binding import CommandBinding
 from plangate_client.executor.http_binding import HttpBinding
-from plangate_client.executor.outcome import Outcome
+from plangate_client.executor.outcome import Answer, Outcome
 from plangate_client.executor.template import TemplateInvalid
 from plangate_core.catalogue.argument_schema import ArgumentSchema
 from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
@@ -30,6 +30,17 @@ class Function(Protocol):
         """Carry a proposal out; `begin` is called when there may be an effect from now on."""
 
 
+class LookUp(Protocol):
+    """A Python function that looks up whether an action was carried out."""
+
+    @property
+    def referenced_environment(self) -> frozenset[str]:
+        """Variables that it needs."""
+
+    async def look_up(self, proposal: proposal_pb2.Proposal, args: JsonObject) -> Answer:
+        """Find out whether a proposal was carried out."""
+
+
 @dataclass(frozen=True, slots=True)
 class BoundAction:
     """An action that the executor can carry out."""
@@ -37,7 +48,7 @@ class BoundAction:
     name: str
     arguments: ArgumentSchema
     binding: CommandBinding | HttpBinding | Function
-    reconcile: CommandBinding | HttpBinding | None = None
+    reconcile: CommandBinding | HttpBinding | LookUp | None = None
     """Looks up whether the action was carried out."""
 
 

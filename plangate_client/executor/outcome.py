@@ -1,4 +1,4 @@
-"""What came of carrying one proposal out."""
+"""What came of carrying one proposal out, or of looking up whether that was done."""
 
 from __future__ import annotations
 
@@ -26,3 +26,12 @@ class Outcome:
     def succeeded(self) -> bool:
         """True when the proposal becomes EXECUTED."""
         return not self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a look-up found: whether the action was carried out (None: not known), and how that is known."""
+
+    done: bool | None
+    how: str
+    result: JsonObject = field(default_factory=dict)

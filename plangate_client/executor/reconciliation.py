@@ -1,4 +1,4 @@
-"""Looks up whether actions were carried out whose executors never reported: the catalogue's `reconcile:`."""
+"""Looks up whether actions were carried out whose executors never reported: `reconcile` of a catalogue or a worker."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from plangate_client.errors import PlangateError
 from plangate_client.executor.catalogue import BoundAction
 from plangate_client.executor.command_binding import CommandBinding
 from plangate_client.executor.command_run import run_command
+from plangate_client.executor.http_binding import HttpBinding
 from plangate_client.executor.http_run import run_http
-from plangate_client.executor.outcome import Outcome
+from plangate_client.executor.outcome import Answer, Outcome
 from plangate_client.executor.template import ArgumentMissing, ArgumentRefused
 from plangate_client.executor.values import ExecutionEnvironment, values_of
 from plangate_core.contract.struct_codec import StructRefused, json_to_struct, struct_to_json
@@ -62,10 +63,10 @@ class Reconciler:
             _log.warning("unresolved proposals cannot be looked up now", exc_info=error)
 
     async def _resolve(self, proposal: proposal_pb2.Proposal) -> None:
-        outcome = await self._look_up(proposal)
-        done, how = answer_of(outcome)
+        answer = await self._look_up(proposal)
+        done = answer.done
         if done is None:
-            _log.warning("the look-up of %s does not say whether it was carried out: %s", proposal.id, how)
+            _log.warning("the look-up of %s does not say whether it was carried out: %s", proposal.id, answer.how)
             return
         ended_at = proposal.lease.expire_time.ToMicroseconds() / 1_000_000
         if not done and time.time() < ended_at + self._grace_seconds:
@@ -76,33 +77,39 @@ class Reconciler:
                 expected_version=proposal.version,
                 done=done,
                 retry=not done and proposal.attempt < max(_MAX_TRIES, proposal.max_attempts),
-                reason=f"looked up: {how}",
-                result=json_to_struct(outcome.result, "result") if done else None,
+                reason=f"looked up: {answer.how}",
+                result=json_to_struct(answer.result, "result") if done else None,
             )
         except PlangateError as error:
             # Somebody else was faster, in most cases.
             _log.info("%s was not resolved", proposal.id, exc_info=error)
 
-    async def _look_up(self, proposal: proposal_pb2.Proposal) -> Outcome:
+    async def _look_up(self, proposal: proposal_pb2.Proposal) -> Answer:
         binding = self._actions[proposal.action_name].reconcile
         assert binding is not None
         try:
             args = struct_to_json(proposal.action_args, "action_args")
             values = values_of(proposal, args, self._environment)
-            if isinstance(binding, CommandBinding):
-                line = binding.render(values, self._environment.environment, self._environment.directory)
-                return await run_command(line, binding.form)
-            return await run_http(binding.render(values, self._environment.environment), binding.form)
+            match binding:
+                case CommandBinding():
+                    line = binding.render(values, self._environment.environment, self._environment.directory)
+                    return answer_of(await run_command(line, binding.form))
+                case HttpBinding():
+                    return answer_of(
+                        await run_http(binding.render(values, self._environment.environment), binding.form)
+                    )
+                case function:
+                    return await function.look_up(proposal, args)
         except (StructRefused, ArgumentMissing, ArgumentRefused) as error:
-            return Outcome(reason="ARGUMENTS_REFUSED", message=str(error))
+            return Answer(None, str(error))
 
 
-def answer_of(outcome: Outcome) -> tuple[bool | None, str]:
-    """Whether it was carried out (None: not known), and how that is known."""
+def answer_of(outcome: Outcome) -> Answer:
+    """What the outcome of a command or request means."""
     exit_status, status = outcome.result.get("exit_status"), outcome.result.get("status")
     if isinstance(exit_status, int):
-        return {0: True, 1: False}.get(exit_status), f"exit status {exit_status}"
+        return Answer({0: True, 1: False}.get(exit_status), f"exit status {exit_status}", outcome.result)
     if isinstance(status, int):
         done = True if 200 <= status <= 299 else False if status in _NOT_FOUND else None
-        return done, f"HTTP status {status}"
-    return None, outcome.message or outcome.reason
+        return Answer(done, f"HTTP status {status}", outcome.result)
+    return Answer(None, outcome.message or outcome.reason)

@@ -10,11 +10,11 @@
 
 The signature is the action's schema: `plangate catalogue from-worker MODULE` writes it for the planner, and
 `plangate work --worker MODULE` carries the actions out with every guarantee of `plangate work`
-(docs/how-to/executor.md).
+(docs/how-to/workers.md).
 Functions that are not coroutines run in threads. `plangate_client.worker.testing` runs one job without servers.
 """
 
-from plangate_client.worker.action import ActionFailed, WorkerAction, action
+from plangate_client.worker.action import ActionFailed, NotCarriedOut, WorkerAction, action
 from plangate_client.worker.call import Call, current_call
 from plangate_client.worker.catalogue_text import catalogue_yaml
 from plangate_client.worker.loading import WorkerNotFound, load_actions
@@ -23,6 +23,7 @@ from plangate_client.worker.running import run
 __all__ = [
     "ActionFailed",
     "Call",
+    "NotCarriedOut",
     "WorkerAction",
     "WorkerNotFound",
     "action",

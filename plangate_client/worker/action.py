@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, PydanticUserError, TypeAdapter, Vali
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticSerializationError, SchemaError, core_schema
 
-from plangate_client.executor.outcome import Outcome
+from plangate_client.executor.outcome import Answer, Outcome
 from plangate_client.worker.call import Call, current
 from plangate_core.catalogue.catalogue import ACTION_NAME
 from plangate_core.contract.struct_codec import JsonObject
@@ -51,6 +51,10 @@ class ActionFailed(Exception):
         )
 
 
+class NotCarriedOut(Exception):
+    """Raised by a `reconcile` function: the action had no effect, and may be executed again."""
+
+
 class WorkerAction(Generic[P, R]):
     """A function as an action. Calling it calls the function, so that it is tested like any other."""
 
@@ -62,6 +66,9 @@ class WorkerAction(Generic[P, R]):
         description: str,
         risk: Literal["low", "medium", "high"] | None,
         retry_on: tuple[type[Exception], ...],
+        idempotent: bool,
+        effect_key: str,
+        reconcile: Callable[P, R] | None,
     ) -> None:
         """Raises TypeError for a name or a signature that cannot be an action's."""
         if not ACTION_NAME.fullmatch(name):
@@ -73,10 +80,15 @@ class WorkerAction(Generic[P, R]):
             raise TypeError(f"the action {name} needs a description: a docstring or description=")
         self.risk = risk
         self.retry_on = retry_on
+        self.idempotent = idempotent
+        self.effect_key = effect_key
+        self.reconcile = reconcile
         self._arguments = _arguments_model(function, name)
         hints = get_type_hints(function, include_extras=True)
         self._result: TypeAdapter[Any] = TypeAdapter(hints.get("return", Any))
         self.parameters: Mapping[str, Any] = self._arguments.model_json_schema(schema_generator=_Schema)
+        if reconcile is not None:
+            _require_arguments(reconcile, self._arguments, name)
         update_wrapper(self, function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -93,11 +105,10 @@ class WorkerAction(Generic[P, R]):
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
             return Outcome(reason="ARGUMENTS_REFUSED", message=f"{place}: {first['msg']}")
-        given = {name: getattr(model, name) for name in type(model).model_fields}
         current.set(call)
         begin()
         try:
-            value = await self._called(given)
+            value = await _called(self.function, model)
             return Outcome(result=_as_object(self._result.dump_python(value, mode="json")))
         except ActionFailed as failure:
             return failure.outcome
@@ -113,17 +124,19 @@ class WorkerAction(Generic[P, R]):
                 retryable=isinstance(error, self.retry_on),
             )
 
-    async def _called(self, given: dict[str, Any]) -> Any:
-        function: Callable[..., Any] = self.function
-        if inspect.iscoroutinefunction(function):
-            coroutine: Awaitable[Any] = function(**given)
-            return await coroutine
-        thread = asyncio.ensure_future(asyncio.to_thread(function, **given))
+    async def look_up(self, args: JsonObject, call: Call) -> Answer:
+        """Find out by `reconcile` whether the action was carried out."""
+        assert self.reconcile is not None
+        current.set(call)
         try:
-            return await asyncio.shield(thread)
-        except asyncio.CancelledError:
-            # A thread cannot be stopped. What it did is reported as what it is.
-            return await thread
+            value = await _called(self.reconcile, self._arguments.model_validate(args))
+            result = _as_object(self._result.dump_python(value, mode="json"))
+        except NotCarriedOut as error:
+            return Answer(False, str(error) or "the worker found nothing")
+        except Exception as error:
+            _log.error("the look-up of %s failed", self.name, exc_info=error)
+            return Answer(None, f"{type(error).__name__} was raised")
+        return Answer(True, "the worker found it done", result)
 
 
 def action(
@@ -132,6 +145,9 @@ def action(
     description: str = "",
     risk: Literal["low", "medium", "high"] | None = None,
     retry_on: tuple[type[Exception], ...] = (),
+    idempotent: bool = False,
+    effect_key: str = "",
+    reconcile: Callable[P, R] | None = None,
 ) -> Callable[[Callable[P, R]], WorkerAction[P, R]]:
     """Make an action of a function.
 
@@ -139,10 +155,24 @@ def action(
     :param description: what it does, for models and reviewers; by default the docstring's first paragraph.
     :param risk: policy takes none for high.
     :param retry_on: exceptions after which another attempt may help.
+    :param idempotent: doing it twice has the same effect as doing it once: an execution of unknown outcome is repeated.
+    :param effect_key: names the effect in the world: "refund:{args.order_id}". One is executed at a time.
+    :param reconcile: a function with the same arguments that looks up whether an execution of unknown outcome was
+        carried out. It returns what the action would have returned, or raises NotCarriedOut; whatever else it raises
+        leaves the outcome unknown.
     """
 
     def decorate(function: Callable[P, R]) -> WorkerAction[P, R]:
-        return WorkerAction(function, name, description=description, risk=risk, retry_on=retry_on)
+        return WorkerAction(
+            function,
+            name,
+            description=description,
+            risk=risk,
+            retry_on=retry_on,
+            idempotent=idempotent,
+            effect_key=effect_key,
+            reconcile=reconcile,
+        )
 
     return decorate
 
@@ -164,6 +194,26 @@ def _arguments_model(function: Callable[..., Any], name: str) -> type[BaseModel]
         return create_model(name, __config__=ConfigDict(extra="forbid", arbitrary_types_allowed=False), **fields)
     except (PydanticUserError, SchemaError, NameError) as error:
         raise TypeError(f"the action {name}: {' '.join(str(error).split())}") from error
+
+
+def _require_arguments(reconcile: Callable[..., Any], arguments: type[BaseModel], name: str) -> None:
+    try:
+        inspect.signature(reconcile).bind(**dict.fromkeys(arguments.model_fields))
+    except TypeError as error:
+        raise TypeError(f"the action {name}: reconcile takes other arguments: {error}") from error
+
+
+async def _called(function: Callable[..., Any], arguments: BaseModel) -> Any:
+    given = {name: getattr(arguments, name) for name in type(arguments).model_fields}
+    if inspect.iscoroutinefunction(function):
+        coroutine: Awaitable[Any] = function(**given)
+        return await coroutine
+    thread = asyncio.ensure_future(asyncio.to_thread(function, **given))
+    try:
+        return await asyncio.shield(thread)
+    except asyncio.CancelledError:
+        # A thread cannot be stopped. What it did is reported as what it is.
+        return await thread
 
 
 def _as_object(value: Any) -> JsonObject:

@@ -25,6 +25,10 @@ def _entry(action: WorkerAction[..., Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": action.name, "description": " ".join(action.description.split())}
     if action.risk:
         entry["risk"] = action.risk
+    if action.idempotent:
+        entry["idempotent"] = True
+    if action.effect_key:
+        entry["effect_key"] = action.effect_key
     parameters = _without(action.parameters, ("type", "title", "additionalProperties"))
     if parameters.get("properties"):
         entry["parameters"] = parameters

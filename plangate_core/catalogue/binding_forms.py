@@ -1,6 +1,6 @@
 """How an action of the catalogue binds a command or an HTTP request: the fields a person writes.
 
-docs/how-to/executor.md describes them. What a form says is checked for meaning in command_binding and http_binding.
+docs/reference/bindings.md describes them. What a form says is checked for meaning in command_binding and http_binding.
 """
 
 from __future__ import annotations

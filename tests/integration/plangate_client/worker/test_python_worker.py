@@ -8,12 +8,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from plangate.store.v1 import proposal_pb2
 
 from plangate_client import worker
 from plangate_client.executor.execution import Ending, Execution, Observer
 from plangate_client.leased_queue import WorkerOptions
 from tests.support.pair import running_pair
-from tests.support.polling import until
+from tests.support.polling import eventually, until
 
 MODULE = '''
 from decimal import Decimal
@@ -67,6 +68,31 @@ async def test_from_a_signature_to_what_was_done(tmp_path: Path) -> None:
         assert approved.status == 0
         assert (await pair.command("work", "--worker", "shop", "--once")).status == 0
     assert (tmp_path / "ledger").read_text() == "4711 Decimal('10')\n4712 Decimal('500')\n"
+
+
+@pytest.mark.asyncio
+async def test_what_a_dead_worker_did_is_looked_up_by_the_next(tmp_path: Path) -> None:
+    def look_up(order_id: str) -> str:
+        return f"r-{order_id}"
+
+    @worker.action("pay", reconcile=look_up)
+    def pay(order_id: str) -> str:
+        """Pay."""
+        raise AssertionError("it was done already")
+
+    catalogue = worker.catalogue_yaml([pay]) + "  policy: allow\n"
+    async with running_pair(tmp_path, catalogue) as pair, pair.store("worker") as store:
+        [proposal] = await pair.submit(("pay", {"order_id": "4711"}))
+        await store.proposals.claim(action_names=["pay"], lease_seconds=1)
+
+        async def unresolved() -> bool:
+            return (await store.proposals.get(proposal.id)).state == proposal_pb2.PROPOSAL_STATE_UNRESOLVED
+
+        await eventually(unresolved)
+        await worker.run(store, {"pay": pay}, asyncio.Event(), until_idle=True)
+        resolved = await store.proposals.get(proposal.id)
+    assert resolved.state == proposal_pb2.PROPOSAL_STATE_EXECUTED
+    assert dict(resolved.result) == {"value": "r-4711"}
 
 
 @pytest.mark.asyncio

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[4]
 
 
 def test_the_documented_examples(tmp_path: Path) -> None:
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "how-to" / "executor.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "reference" / "bindings.md").read_text(), re.DOTALL)
     file = tmp_path / "catalogue.yaml"
     file.write_text("version: 1\nactions:\n" + "".join(blocks))
     actions = load_bound_catalogue(file).actions

@@ -40,7 +40,7 @@ actions:
     ],
 )
 def test_only_a_clear_answer_counts(result: JsonObject, done: bool | None) -> None:
-    assert answer_of(Outcome(result=result, reason="" if done else "X"))[0] is done
+    assert answer_of(Outcome(result=result, reason="" if done else "X")).done is done
 
 
 @pytest.mark.parametrize(

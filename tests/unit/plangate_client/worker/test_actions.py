@@ -66,6 +66,44 @@ def test_the_signature_is_the_schema() -> None:
     }
 
 
+def pay_look_up(order_id: str) -> str:
+    if order_id == "done":
+        return f"r-{worker.current_call().proposal_id}"
+    raise worker.NotCarriedOut if order_id == "missing" else OSError("the bank is away")
+
+
+@worker.action("pay", idempotent=True, effect_key="pay:{args.order_id}", reconcile=pay_look_up)
+def pay(order_id: str) -> str:
+    """Pay an order."""
+    return order_id
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(("order_id", "done"), [("done", True), ("missing", False), ("unclear", None)])
+async def test_a_look_up_says_whether_it_was_done(order_id: str, done: bool | None) -> None:
+    answer = await pay.look_up({"order_id": order_id}, worker.Call("p", "", 1, "alice"))
+    assert answer.done is done
+    assert answer.result == ({"value": "r-p"} if done else {})
+    assert "away" not in answer.how
+
+
+def test_what_the_decorator_says_of_repeating_is_in_the_catalogue() -> None:
+    action = parse_catalogue(worker.catalogue_yaml([pay])).find("pay")
+    assert action is not None
+    assert (action.idempotent, action.effect_of({"order_id": "7"})) == (True, "pay:7")
+    plain = parse_catalogue(worker.catalogue_yaml([refund])).find("refund_order")
+    assert plain is not None
+    assert (plain.idempotent, plain.effect_key) == (False, "")
+
+
+def test_a_look_up_takes_the_arguments_of_its_action() -> None:
+    other: Any = lambda number: None  # noqa: E731
+    with pytest.raises(TypeError, match="reconcile takes other arguments"):
+        worker.action("pay", description="Pay.", reconcile=other)(pay.function)
+    with pytest.raises(CatalogueInvalid, match="no argument 'nothing'"):
+        worker.catalogue_yaml([worker.action("pay", effect_key="{args.nothing}")(pay.function)])
+
+
 @pytest.mark.asyncio
 async def test_numbers_arrive_as_the_schema_says() -> None:
     outcome = await testing.run_job(refund, {"order_id": "4711", "amount": 10}, attempt=2)

@@ -7,16 +7,18 @@ import contextlib
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from types import FrameType
 
 import structlog
 import uvicorn
+from prometheus_client import CollectorRegistry
 
 from plangate_client.client import StoreClient
 from plangate_core.process.standard_output import written
 from plangate_core.rpc.address import split_host_port
 from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.telemetry import MetricsEndpoint
 from plangate_inbox.app import build_app
 from plangate_inbox.settings import InboxSettings
 
@@ -55,25 +57,44 @@ async def serve(settings: InboxSettings) -> None:
         # uvicorn raises a signal again once it has stopped: that is to be no other end than this one.
         signal.signal(number, server.handle_exit)
     scheme = "https" if settings.tls_cert_file else "http"
-    with listening:
-        async with _notifications(settings, settings.inbox_url or f"{scheme}://{address}"):
+    with listening, _metrics(settings) as registry:
+        async with _notifications(settings, settings.inbox_url or f"{scheme}://{address}", registry):
             await server.serve(sockets=[listening])
 
 
+@contextlib.contextmanager
+def _metrics(settings: InboxSettings) -> Iterator[CollectorRegistry]:
+    """A registry that is served where the settings ask for it. Raises StartRefused."""
+    registry = CollectorRegistry()
+    if settings.metrics_listen is None:
+        yield registry
+        return
+    try:
+        endpoint = MetricsEndpoint(settings.metrics_listen, registry)
+    except (OSError, ValueError) as error:
+        raise StartRefused(f"cannot serve metrics on {settings.metrics_listen}: {error}") from error
+    try:
+        yield registry
+    finally:
+        endpoint.close()
+
+
 @contextlib.asynccontextmanager
-async def _notifications(settings: InboxSettings, url: str) -> AsyncIterator[None]:
+async def _notifications(settings: InboxSettings, url: str, registry: CollectorRegistry) -> AsyncIterator[None]:
     """Deliver notifications until the end of the block, where there is a notify file."""
     if settings.notify_file is None:
         yield
         return
     # Its HTTP client takes a while to load.
+    from plangate_inbox.notifications.metrics import NotificationMetrics
     from plangate_inbox.notifications.notify_file import load_notify_file
     from plangate_inbox.notifications.service import notifying
 
     form = load_notify_file(settings.notify_file)
     reach = settings.reach.model_copy(update={"token": settings.token, "token_file": settings.token_file})
     channel = open_channel(settings.store_target, reach, actor=settings.actor or "notifier")
-    async with StoreClient(channel) as store, notifying(form, settings.notify_dir, store, url):
+    metrics = NotificationMetrics(registry)
+    async with StoreClient(channel) as store, notifying(form, settings.notify_dir, store, url, metrics):
         yield
 
 

@@ -41,6 +41,8 @@ class InboxSettings(LoggingSettings):
     tls_client_key_file: Path | None = None
     """The key of that certificate."""
 
+    metrics_listen: str | None = None
+    """host:port of a Prometheus endpoint. Absent: none."""
     notify_file: Path | None = None
     """Who is notified of what (docs/how-to/notifications.md). Absent: no notifications."""
     notify_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("plangate") / "notifications")

@@ -136,7 +136,7 @@ async def _serve(settings: PlannerSettings) -> int:
     from plangate_core.process.open_files import allow_many_open_files
     from plangate_core.rpc.identity.tokens_file import TokensFileInvalid
     from plangate_core.rpc.server import ServerRefused, run_until_signal
-    from plangate_core.rpc.telemetry import TracingRefused, configure_tracing
+    from plangate_core.rpc.telemetry import TelemetryRefused, configure_tracing, sending_metrics
     from planner_service.bootstrap import PlannerRefused, build_server
     from planner_service.generation.embedded.settings import EmbeddedSettings
 
@@ -151,7 +151,7 @@ async def _serve(settings: PlannerSettings) -> int:
         await planner.start()
     except SettingsRefused as error:
         return _refused(str(error), status=2)
-    except (PlannerRefused, ServerRefused, TokensFileInvalid, TracingRefused) as error:
+    except (PlannerRefused, ServerRefused, TokensFileInvalid, TelemetryRefused) as error:
         return _refused(str(error))
     # What was made so far stays. Looking it all through again, as the collector would every few hundred plans, stalled
     # all plans in flight for up to 0.4 s and was a third of a plan's CPU.
@@ -163,7 +163,8 @@ async def _serve(settings: PlannerSettings) -> int:
     try:
         with written("the address"):
             print(f"plangate-planner listening on {planner.grpc.address}")
-        await run_until_signal(planner.grpc)
+        with sending_metrics(settings, "plangate-planner", planner.grpc.metrics):
+            await run_until_signal(planner.grpc)
     finally:
         await planner.close()
     return 0

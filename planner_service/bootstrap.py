@@ -105,7 +105,7 @@ class PlannerServer:
             service_names=[SERVICE_NAME],
             map_error=map_error,
             listen=settings.planner_listen,
-            metrics=metrics if settings.metrics_listen else None,
+            metrics=metrics if settings.has_metrics else None,
         )
         [self._server] = servers
         self.grpc.on_drain(self._begin_draining)

@@ -20,7 +20,7 @@ from plangate_core.process.standard_output import READER_GONE_STATUS, OutputRefu
 from plangate_core.rpc.identity.tokens_file import TokensFileInvalid
 from plangate_core.rpc.server import ServerRefused, run_until_signal
 from plangate_core.rpc.settings import SettingsRefused, read_settings
-from plangate_core.rpc.telemetry import TracingRefused, configure_logging, configure_tracing
+from plangate_core.rpc.telemetry import TelemetryRefused, configure_logging, configure_tracing, sending_metrics
 from store_service import administration
 from store_service.bootstrap import build_server
 from store_service.database.maintenance.copying import CopyRefused
@@ -33,7 +33,7 @@ _REFUSALS = (
     StartRefused,
     ServerRefused,
     TokensFileInvalid,
-    TracingRefused,
+    TelemetryRefused,
     BackupRefused,
     CopyRefused,
     EventUnreadable,
@@ -86,7 +86,8 @@ def _serve(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
         try:
             with written("the address"):
                 print(f"plangate-store listening on {server.address}")
-            await run_until_signal(server.grpc, server.stop)
+            with sending_metrics(settings, "plangate-store", server.grpc.metrics):
+                await run_until_signal(server.grpc, server.stop)
         finally:
             await server.stop()
         return 1 if server.failure else 0

@@ -1,7 +1,7 @@
 """Expires leases and proposals, and deletes what answers old repeated requests."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import structlog
@@ -15,6 +15,7 @@ from store_service.database.proposal_repository import Backlog, ProposalReposito
 from store_service.domain.actor import SWEEPER
 from store_service.domain.errors import StoreError
 from store_service.domain.instant import Micros, instant_of
+from store_service.domain.plan import PlanState
 from store_service.engine.writer import Writer
 
 _log = structlog.get_logger(__name__)
@@ -24,7 +25,7 @@ _FORGET_SECONDS = 60.0
 # Counting the backlog takes at most this part of the time, however long the backlog is.
 _COUNTING_SHARE = 0.05
 
-BacklogListener: TypeAlias = Callable[[Sequence[Backlog]], None]
+BacklogListener: TypeAlias = Callable[[Sequence[Backlog], Mapping[PlanState, int]], None]
 
 
 class Sweeper:
@@ -52,7 +53,7 @@ class Sweeper:
         self._task: asyncio.Task[None] | None = None
 
     def on_backlog(self, listener: BacklogListener) -> None:
-        """Has every sweep count the proposals that have not ended, for `listener`. It must not block or raise."""
+        """Has every sweep count what has not ended, for `listener`. It must not block or raise."""
         self._backlog_listener = listener
 
     def start(self) -> None:
@@ -109,7 +110,7 @@ class Sweeper:
                     await self.forget_requests()
                 if self._backlog_listener is not None and loop.time() >= count_at:
                     started = loop.time()
-                    self._backlog_listener(await self._backlog())
+                    self._backlog_listener(*await self._backlog())
                     count_at = loop.time() + (loop.time() - started) / _COUNTING_SHARE
             except StoreError as error:
                 _log.warning("the sweep was put off", problem=str(error))
@@ -117,9 +118,9 @@ class Sweeper:
                 _log.exception("the sweep failed")
             await asyncio.sleep(self._interval_seconds)
 
-    async def _backlog(self) -> Sequence[Backlog]:
+    async def _backlog(self) -> tuple[Sequence[Backlog], Mapping[PlanState, int]]:
         async with self._database.reading.read() as session:
-            return await ProposalRepository(session).backlog()
+            return await ProposalRepository(session).backlog(), await PlanRepository(session).unfinished()
 
     async def _due(self) -> list[Command]:
         """What to do now; those that are longest overdue first. The commands look again before they act."""

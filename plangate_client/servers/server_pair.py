@@ -50,16 +50,16 @@ class Addresses:
 
 
 def metrics_addresses(listen: str) -> dict[str, dict[str, str]]:
-    """Server -> the variable that gives it an address for its metrics: two processes cannot share one port, so the
-    planner takes the next. Empty where there are none, or the address is none: the server says what is wrong."""
+    """Server -> the variable that gives it an address for its metrics: processes cannot share one port, so the planner
+    takes the next, and the review page the one after it. Empty where there are none, or the address is none: the server
+    says what is wrong."""
     try:
         _, port = split_host_port(listen)
     except AddressInvalid:
         return {}
-    following = port + 1 if 0 < port < _LAST_PORT else 0
     return {
-        name: {"PLANGATE_METRICS_LISTEN": with_port(listen, number)}
-        for name, number in (("store", port), ("planner", following))
+        name: {"PLANGATE_METRICS_LISTEN": with_port(listen, port + place if 0 < port <= _LAST_PORT - place else 0)}
+        for place, name in enumerate(("store", "planner", "inbox"))
     }
 
 
@@ -145,7 +145,8 @@ class ServerPair:
         if not self._inbox:
             return Addresses(store, planner)
         targets["PLANGATE_PLANNER_TARGET"] = dial_target(planner, names)
-        return Addresses(store, planner, await self._listening("inbox", "plangate_inbox", targets))
+        inbox = await self._listening("inbox", "plangate_inbox", targets | metrics.get("inbox", {}))
+        return Addresses(store, planner, inbox)
 
     async def first_end(self) -> ServerEnded:
         """Wait until one of them ends by itself."""

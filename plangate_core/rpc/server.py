@@ -54,7 +54,7 @@ class GrpcServer:
         """`register` adds the servicers; `service_names` are their full names, for health and reflection.
 
         `endless_methods` ("/package.Service/Method") are streams that never end by themselves: draining ends them at
-        once, while other calls get drain_seconds. `metrics` default to new ones when settings ask for an endpoint.
+        once, while other calls get drain_seconds. `metrics` default to new ones when settings ask for any.
         Raises ServerRefused, TokensFileInvalid.
         """
         self._settings = settings
@@ -62,7 +62,7 @@ class GrpcServer:
         self._service_names = tuple(service_names)
         authenticator = Authenticator(settings)
         _check_listen_address(listen, safe=bool(settings.tls_cert_file) and authenticator.authenticates)
-        self._metrics = metrics or (RpcMetrics() if settings.metrics_listen else None)
+        self._metrics = metrics or (RpcMetrics() if settings.has_metrics else None)
         self._metrics_endpoint: MetricsEndpoint | None = None
         self._calls = CallsInFlight(
             max_unary=settings.max_concurrent_calls, max_streams=settings.max_concurrent_streams, metrics=self._metrics

@@ -56,8 +56,10 @@ class ServerSettings(LoggingSettings):
     metrics_listen: str | None = None
     """host:port of a Prometheus endpoint. Absent: none."""
     otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/@?#]+:[0-9]+/?$")
-    """http(s)://host:port of an OpenTelemetry collector that takes OTLP over gRPC. Absent: no traces. Needs the extra
-    otlp."""
+    """http(s)://host:port of an OpenTelemetry collector that takes OTLP over gRPC: traces and metrics. Absent: neither
+    is sent. Needs the extra otlp."""
+    otlp_metrics_seconds: float = Field(default=60.0, ge=0, le=86_400)
+    """How often metrics are sent there. 0: never, for collectors that take traces only."""
     max_concurrent_calls: int = Field(default=1024, ge=1)
     """Unary calls in flight at once; more are refused with OVERLOADED."""
     max_concurrent_streams: int = Field(default=1024, ge=1)
@@ -72,6 +74,16 @@ class ServerSettings(LoggingSettings):
     """Larger requests are refused with INVALID_ARGUMENT; from twice that size gRPC does so, with RESOURCE_EXHAUSTED."""
     channelz: bool = False
     """Also serve grpc.channelz.v1, which shows what the process's connections do."""
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether somebody reads them."""
+        return self.metrics_listen is not None or self.sends_metrics
+
+    @property
+    def sends_metrics(self) -> bool:
+        """Whether they are sent to a collector."""
+        return self.otlp_endpoint is not None and self.otlp_metrics_seconds > 0
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> ServerSettings:

@@ -18,7 +18,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from plangate_core.rpc.address import split_host_port
 from plangate_core.rpc.correlation import current_request_id, tracing_is_configured
-from plangate_core.rpc.settings import LoggingSettings
+from plangate_core.rpc.settings import LoggingSettings, ServerSettings
 
 
 def configure_logging(settings: LoggingSettings) -> None:
@@ -148,14 +148,14 @@ class MetricsEndpoint:
         self._thread.join()
 
 
-class TracingRefused(Exception):
-    """Traces cannot be exported as the settings ask; the message says why, on one line."""
+class TelemetryRefused(Exception):
+    """Traces and metrics cannot be exported as the settings ask; the message says why, on one line."""
 
 
 def configure_tracing(otlp_endpoint: str | None, service_name: str) -> None:
     """Export spans by OTLP over gRPC to "http(s)://host:port"; without an endpoint there are no spans and no cost.
 
-    Process-wide: call it once, in a main function, before servers are made. Raises TracingRefused.
+    Process-wide: call it once, in a main function, before servers are made. Raises TelemetryRefused.
     """
     if otlp_endpoint is None:
         return
@@ -165,7 +165,7 @@ def configure_tracing(otlp_endpoint: str | None, service_name: str) -> None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as missing:
-        raise TracingRefused("PLANGATE_OTLP_ENDPOINT needs the extra: pip install 'plangate[otlp]'") from missing
+        raise TelemetryRefused("PLANGATE_OTLP_ENDPOINT needs the extra: pip install 'plangate[otlp]'") from missing
     provider = TracerProvider(resource=Resource.create({"service.name": service_name}))
     exporter = OTLPSpanExporter(endpoint=otlp_endpoint, insecure=not otlp_endpoint.startswith("https://"))
     provider.add_span_processor(BatchSpanProcessor(exporter))
@@ -173,8 +173,30 @@ def configure_tracing(otlp_endpoint: str | None, service_name: str) -> None:
 
 
 @contextmanager
-def client_span(name: str, attributes: Mapping[str, str | int]) -> Iterator[trace.Span]:
-    """A span around a call to somebody else's server, a child of the current one. Nothing without a tracer.
+def sending_metrics(settings: ServerSettings, service_name: str, metrics: RpcMetrics | None) -> Iterator[None]:
+    """Send the registry of `metrics` by OTLP until the end of the block, where the settings ask for it.
+
+    Call configure_tracing before: it raises where the extra is missing.
+    """
+    if metrics is None or settings.otlp_endpoint is None or not settings.sends_metrics:
+        yield
+        return
+    from plangate_core.rpc.otlp_metrics import OtlpMetrics
+
+    sending = OtlpMetrics(
+        settings.otlp_endpoint, service_name, metrics.registry, interval_seconds=settings.otlp_metrics_seconds
+    )
+    try:
+        yield
+    finally:
+        sending.close()
+
+
+@contextmanager
+def child_span(
+    name: str, attributes: Mapping[str, str | int], kind: trace.SpanKind = trace.SpanKind.INTERNAL
+) -> Iterator[trace.Span]:
+    """A child of the current span until the end of the block. Nothing without a tracer.
 
     Exceptions leave no trace in it: their texts may hold what no trace may see.
     """
@@ -183,7 +205,7 @@ def client_span(name: str, attributes: Mapping[str, str | int]) -> Iterator[trac
         return
     with trace.get_tracer("plangate.rpckit").start_as_current_span(
         name,
-        kind=trace.SpanKind.CLIENT,
+        kind=kind,
         attributes=dict(attributes),
         record_exception=False,
         set_status_on_exception=False,

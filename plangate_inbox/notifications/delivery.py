@@ -22,6 +22,7 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_af
 from plangate_client.client import StoreClient
 from plangate_client.errors import NotFound, PlangateError
 from plangate_inbox.notifications.channels import Channel, PermanentFailure, TemporaryFailure
+from plangate_inbox.notifications.metrics import NotificationMetrics
 from plangate_inbox.notifications.notification import (
     WATCHED_KINDS,
     Notification,
@@ -60,6 +61,7 @@ class Delivery:
     position: Position
     store: StoreClient
     rules: Rules
+    metrics: NotificationMetrics
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     """Replaceable in tests."""
     _expiring: list[tuple[datetime, str]] = field(default_factory=list)
@@ -133,6 +135,12 @@ class Delivery:
         return True
 
     async def _deliver(self, notification: Notification) -> None:
+        with self.metrics.delivering(self.receiver.name):
+            outcome = await self._try(notification)
+        self.metrics.ended(self.receiver.name, outcome)
+
+    async def _try(self, notification: Notification) -> str:
+        """How it ended, for the metrics."""
         log = _log.bind(receiver=self.receiver.name, notification=notification.id, kind=notification.event)
         try:
             subject, text = worded(notification, self.receiver)
@@ -152,10 +160,12 @@ class Delivery:
                         raise
         except RetryError:
             log.error("given up: it was not delivered in time")
+            return "given_up"
         except (PermanentFailure, TemplateError) as error:
             log.error("not delivered, and not tried again", fault=str(error))
-        else:
-            log.info("delivered")
+            return "refused"
+        log.info("delivered")
+        return "delivered"
 
     async def _list_expiring(self) -> None:
         if "expiring" not in self.receiver.events:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from opentelemetry.trace import Span, Status, StatusCode
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
-from plangate_core.rpc.telemetry import client_span
+from plangate_core.rpc.telemetry import child_span
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.providers.model_client import ModelClient
 from planner_service.generation.reply.reply import Reply
@@ -14,7 +14,7 @@ from planner_service.generation.reply.reply import Reply
 
 def attempt_span(client: ModelClient, number: int) -> AbstractContextManager[Span]:
     """The span of one attempt, a child of the call's. `number` counts from 1."""
-    return client_span(
+    return child_span(
         f"chat {client.model}",
         {
             "gen_ai.operation.name": "chat",
@@ -22,6 +22,7 @@ def attempt_span(client: ModelClient, number: int) -> AbstractContextManager[Spa
             "gen_ai.request.model": client.model.partition("/")[2] or client.model,
             "plangate.attempt": number,
         },
+        SpanKind.CLIENT,
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 
 from plangate_core.catalogue.catalogue import load_catalogue
 from plangate_core.catalogue.document import DocumentInvalid
@@ -82,6 +82,9 @@ class GovernanceMetrics:
             registry=registry,
         )
         self.usable.set(1)
+        self.in_force = Info(
+            "plangate_governance", "Digests of the catalogue and the policy in force", registry=registry
+        )
         self.warnings = Gauge("plangate_catalogue_warnings", "Warnings about the catalogue in force", registry=registry)
         self.policy_warnings = Gauge(
             "plangate_policy_warnings", "Warnings about the policy in force", registry=registry
@@ -108,7 +111,7 @@ class GovernanceFiles:
         self._seen: Stamps = ()
         self.current = self._read()
         self.fault = ""
-        self._count_warnings()
+        self._measure()
 
     def log_warnings(self) -> None:
         """Log the warnings of the catalogue and the policy in force."""
@@ -147,7 +150,7 @@ class GovernanceFiles:
             catalogue_digest=fresh.catalogue.digest,
             policy_digest=fresh.policy.digest,
         )
-        self._count_warnings()
+        self._measure()
         self.log_warnings()
         return True
 
@@ -188,8 +191,11 @@ class GovernanceFiles:
             self._metrics.reloads.labels(outcome).inc()
             self._metrics.usable.set(1 if usable else 0)
 
-    def _count_warnings(self) -> None:
+    def _measure(self) -> None:
         if self._metrics is not None:
+            self._metrics.in_force.info(
+                {"catalogue": self.current.catalogue.digest, "policy": self.current.policy.digest}
+            )
             self._metrics.warnings.set(len(self.current.catalogue.warnings))
             self._metrics.policy_warnings.set(len(self.current.policy.warnings))
 

@@ -13,11 +13,11 @@ from sqlalchemy.orm import aliased
 
 from store_service.database.bulk_writes import delete_rows, insert_rows, update_rows
 from store_service.database.dialects import one_of, using
-from store_service.database.models import QUEUE_INDEX, PlanRow, is_being_planned, is_leased, is_queued
+from store_service.database.models import QUEUE_INDEX, PlanRow, is_being_planned, is_leased, is_queued, is_shown
 from store_service.database.orm import AnySelect
 from store_service.database.rows import PLANS
 from store_service.domain.instant import Instant
-from store_service.domain.plan import Plan
+from store_service.domain.plan import Plan, PlanState
 
 # A priority that none has.
 _ABOVE_ALL = 1_000_000
@@ -95,12 +95,21 @@ class PlanRepository:
         statement = select(PlanRow.id).where(is_queued(), _is_due(PlanRow))
         return [Plan.of(id=plan_id) for plan_id in await self._session.scalars(statement.limit(limit), {"now": now})]
 
+    async def unfinished(self) -> dict[PlanState, int]:
+        """How many plans wait to be planned, and how many are being planned; soft-deleted ones are not counted."""
+        return {PlanState(state): number for state, number in await self._session.execute(_UNFINISHED)}
+
     async def with_lapsed_lease(self, now: Instant, limit: int) -> Sequence[str]:
         """Ids of plans whose lease ran out; the longest overdue first."""
         statement = select(PlanRow.id).where(is_leased(PlanRow), PlanRow.lease_expire_time <= now)
         return (await self._session.scalars(statement.order_by(PlanRow.lease_expire_time).limit(limit))).all()
 
 
+_UNFINISHED = (
+    select(PlanRow.state, func.count())
+    .where(PlanRow.state.in_([PlanState.QUEUED, PlanState.PLANNING]), is_shown(PlanRow))
+    .group_by(PlanRow.state)
+)
 _BY_ID = select(*PLANS.attributes).where(one_of(PlanRow.id, "ids"))
 _IN_WORK = select(PlanRow.created_by, func.count()).where(is_being_planned()).group_by(PlanRow.created_by)
 

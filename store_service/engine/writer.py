@@ -11,6 +11,7 @@ import structlog
 import uuid6
 
 from plangate_core.process.clock import Clock
+from plangate_core.rpc.telemetry import child_span
 from store_service.commands import ClaimPlans, ClaimProposals, Command
 from store_service.commands.answer import Answer
 from store_service.commands.working_set import Needs, WorkingSet
@@ -193,7 +194,8 @@ class Writer:
         command.check()
         waiting = Waiting(command, deadline)
         self._queue.put(waiting, self._seconds_per_command)
-        return await waiting.answer()
+        with child_span("write", {"plangate.method": command.method}):
+            return await waiting.answer()
 
     async def execute_waiting(
         self, command: ClaimProposals | ClaimPlans, *, wait_seconds: float, deadline: float | None = None

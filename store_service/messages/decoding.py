@@ -34,9 +34,10 @@ def actor_from_caller(caller: Caller) -> Actor:
     return Actor(caller.identity, caller.roles, caller.authenticated, caller.via)
 
 
-def is_cancel_requested(snapshot: bytes) -> bool:
-    """Whether a cancel of this proposal was requested while it was in work."""
-    return proposal_pb2.Proposal.FromString(snapshot).cancel_requested
+def executed_action(snapshot: bytes) -> tuple[str, bool]:
+    """A proposal's action, and whether a cancel was requested while it was in work."""
+    proposal = proposal_pb2.Proposal.FromString(snapshot)
+    return proposal.action_name, proposal.cancel_requested
 
 
 def request_id_from_proto(request_id: str, path: str = "request_id") -> str:

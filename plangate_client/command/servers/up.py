@@ -177,7 +177,7 @@ async def _up(environment: dict[str, str], verbose: bool, *, inbox: bool) -> Non
                 out.print(f"inbox    {scheme}://{addresses.inbox}/")
             for name, variables in metrics_addresses(environment.get("PLANGATE_METRICS_LISTEN", "")).items():
                 address = variables["PLANGATE_METRICS_LISTEN"]
-                if not address.endswith(":0"):
+                if not address.endswith(":0") and (name != "inbox" or addresses.inbox):
                     out.print(f"metrics  http://{address}/metrics of {_NAMES[name]}")
             ended = asyncio.create_task(pair.first_end())
             await asyncio.wait({ended, stopping}, return_when=asyncio.FIRST_COMPLETED)

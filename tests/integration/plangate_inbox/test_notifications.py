@@ -15,10 +15,12 @@ from typing import Any
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from plangate.store.v1 import store_service_pb2 as rpc
+from prometheus_client import CollectorRegistry
 
 from plangate_client.client import StoreClient
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
+from plangate_inbox.notifications.metrics import NotificationMetrics
 from plangate_inbox.notifications.notify_file import NotifyForm
 from plangate_inbox.notifications.service import notifying
 from tests.support.polling import until
@@ -45,6 +47,16 @@ def client(store: RunningStore) -> StoreClient:
 def kept(directory: Path, name: str) -> Any:
     """What a receiver's position is on disk."""
     return json.loads((directory / f"{name}.json").read_text())
+
+
+def ended(registry: CollectorRegistry, receiver: str, outcome: str) -> float | None:
+    return registry.get_sample_value("plangate_notifications_total", {"receiver": receiver, "outcome": outcome})
+
+
+def waiting_seconds(registry: CollectorRegistry, receiver: str) -> float:
+    seconds = registry.get_sample_value("plangate_notifications_waiting_seconds", {"receiver": receiver})
+    assert seconds is not None
+    return seconds
 
 
 async def delivering(directory: Path, name: str) -> None:
@@ -97,13 +109,16 @@ async def test_a_receiver_that_is_down_gets_everything_later_and_delays_nobody(s
             {"name": "quick", "events": ["waiting"], "webhook": {"url": quick.url}},
         )
         actions = [f"act_{number}" for number in range(5)]
-        async with notifying(form, tmp_path, reader, URL):
+        registry = CollectorRegistry()
+        async with notifying(form, tmp_path, reader, URL, NotificationMetrics(registry)):
             await delivering(tmp_path, "slow")
             await delivering(tmp_path, "quick")
             for action in actions:
                 await store.planner.propose(action)
             await until(lambda: len(quick.posts) == 5 and kept(tmp_path, "quick")["revision"] == 5)
             assert (slow.posts, kept(tmp_path, "slow")["revision"]) == ([], 0)
+            assert waiting_seconds(registry, "slow") > 0 == waiting_seconds(registry, "quick")
+            assert (ended(registry, "slow", "delivered"), ended(registry, "quick", "delivered")) == (0, 5)
         # The process ended while one receiver had taken nothing. The next one begins where that one is.
         slow.held.set()
         slow.statuses = [503, 429]
@@ -123,11 +138,13 @@ async def test_what_a_receiver_refuses_for_good_does_not_hold_up_the_rest(sqlite
     async with running_store(sqlite_url) as store, running_hook() as hook, client(store) as reader:
         hook.statuses = [400]
         form = notify({"name": "room", "events": ["waiting"], "webhook": {"url": hook.url}})
-        async with notifying(form, tmp_path, reader, URL):
+        registry = CollectorRegistry()
+        async with notifying(form, tmp_path, reader, URL, NotificationMetrics(registry)):
             await delivering(tmp_path, "room")
             await store.planner.propose("first")
             await store.planner.propose("second")
-            await until(lambda: len(hook.taken()) == 1)
+            await until(lambda: ended(registry, "room", "delivered") == 1)
+        assert ended(registry, "room", "refused") == 1
         assert [post.json["action"] for post in hook.posts] == ["first", "second"]
 
 

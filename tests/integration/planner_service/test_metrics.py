@@ -120,3 +120,19 @@ async def test_queued_plans_that_fail_are_counted_too(measured: Measured) -> Non
     async with asyncio.timeout(10):
         while await measured.samples("plangate_plans_total") != {("MODEL_REFUSED",): 1.0}:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.asyncio
+async def test_the_catalogue_and_the_policy_in_force_are_named_by_their_digests(measured: Measured) -> None:
+    house = measured.house
+    governance = house.planners[0].governance
+    before = (governance.current.catalogue.digest, governance.current.policy.digest)
+    assert await measured.samples("plangate_governance_info") == {before: 1}
+    house.policy_file.write_text("version: 1\nrules: [{name: frozen, effect: deny, reason: code freeze}]\n")
+    async with asyncio.timeout(10):
+        while governance.current.policy.digest == before[1]:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    after = (before[0], governance.current.policy.digest)
+    async with asyncio.timeout(10):
+        while await measured.samples("plangate_governance_info") != {after: 1}:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

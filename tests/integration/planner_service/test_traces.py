@@ -28,5 +28,11 @@ async def test_each_attempt_at_a_model_is_a_span_within_its_call_and_holds_no_te
     assert "error.type" not in valid
     assert (valid["gen_ai.provider.name"], valid["gen_ai.request.model"]) == ("openai", "test-model")
     assert rejected["error.type"] == "credentials_rejected"
+    assert not any(span["events"] for span in spans)
+    # From a client's call to the commit: one tree.
+    [client] = (span for span in spans if span["name"] == "client")
+    [stored] = (span for span in spans if span["name"] == "plangate.store.v1.PlanService/CreatePlan")
+    [written] = (span for span in spans if span["name"] == "write" and span["plangate.method"] == "CreatePlan")
+    assert (planned["parent"], stored["parent"], written["parent"]) == (client["id"], planned["id"], stored["id"])
     for secret in (b"secret", b"sk-", b"look"):
         assert secret not in printed + logged

@@ -106,7 +106,7 @@ async def test_roles_beyond_the_first_fifty_are_summed(measured: Measured) -> No
 
 
 @pytest.mark.asyncio
-async def test_executions_are_counted_by_how_they_ended(measured: Measured) -> None:
+async def test_executions_are_counted_by_action_and_how_they_ended(measured: Measured) -> None:
     worker, planner = measured.store.worker.proposals, measured.store.planner.proposals
     done = await measured.claimed("done")
     await worker.CompleteProposal(rpc.CompleteProposalRequest(id=done.id, attempt=1))
@@ -121,7 +121,7 @@ async def test_executions_are_counted_by_how_they_ended(measured: Measured) -> N
     # Cancelled before it was executed.
     pending = await measured.store.planner.propose("pending")
     await planner.CancelProposal(rpc.CancelProposalRequest(id=pending.id))
-    expected = {("executed",): 1.0, ("failed",): 1.0, ("cancelled",): 1.0}
+    expected = {("done", "executed"): 1.0, ("failed", "failed"): 1.0, ("stopped", "cancelled"): 1.0}
     assert await measured.samples("plangate_store_executions_total") == expected
     assert await measured.samples("plangate_store_leases_lost_total") == {}
 
@@ -133,12 +133,15 @@ async def test_lost_leases_and_unknown_outcomes_are_counted(measured: Measured) 
     await measured.until("plangate_store_unresolved", {(): 1})
     await measured.claimed("again", idempotent=True, max_attempts=2)
     measured.clock.advance(LEASE_SECONDS)
-    await measured.until("plangate_store_executions_total", {("unresolved",): 1, ("retried",): 1})
+    await measured.until("plangate_store_executions_total", {("lost", "unresolved"): 1, ("again", "retried"): 1})
     await measured.until("plangate_store_proposals", {("", "UNRESOLVED"): 1, ("", "APPROVED"): 1})
     planner = measured.store.planner.plans
     await planner.CreatePlan(rpc.CreatePlanRequest(plan={"prompt": "look", "state": plan_pb2.PLAN_STATE_QUEUED}))
+    await planner.CreatePlan(rpc.CreatePlanRequest(plan={"prompt": "wait", "state": plan_pb2.PLAN_STATE_QUEUED}))
+    await measured.until("plangate_store_plans", {("QUEUED",): 2})
     claim = rpc.ClaimPlansRequest(max_plans=1, lease_duration={"seconds": LEASE_SECONDS})
     assert len((await planner.ClaimPlans(claim)).plans) == 1
+    await measured.until("plangate_store_plans", {("QUEUED",): 1, ("PLANNING",): 1})
     measured.clock.advance(LEASE_SECONDS)
     await measured.until("plangate_store_leases_lost_total", {(): 3})
     unresolved = await measured.store.alice.get(lost)
@@ -149,4 +152,4 @@ async def test_lost_leases_and_unknown_outcomes_are_counted(measured: Measured) 
     )
     await measured.until("plangate_store_unresolved", {})
     counted = await measured.samples("plangate_store_executions_total")
-    assert counted == {("unresolved",): 1, ("retried",): 1, ("resolved",): 1}
+    assert counted == {("lost", "unresolved"): 1, ("again", "retried"): 1, ("lost", "resolved"): 1}

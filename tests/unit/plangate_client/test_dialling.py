@@ -28,10 +28,12 @@ def test_a_name_that_the_certificate_is_good_for(listening: str, names: list[str
     assert dial_target(listening, names) == target
 
 
-def test_two_servers_do_not_share_a_port_for_metrics() -> None:
+def test_no_two_servers_share_a_port_for_metrics() -> None:
     assert metrics_addresses("127.0.0.1:9464") == {
         "store": {"PLANGATE_METRICS_LISTEN": "127.0.0.1:9464"},
         "planner": {"PLANGATE_METRICS_LISTEN": "127.0.0.1:9465"},
+        "inbox": {"PLANGATE_METRICS_LISTEN": "127.0.0.1:9466"},
     }
+    assert metrics_addresses("127.0.0.1:65534")["inbox"] == {"PLANGATE_METRICS_LISTEN": "127.0.0.1:0"}
     assert metrics_addresses("127.0.0.1:0")["planner"] == {"PLANGATE_METRICS_LISTEN": "127.0.0.1:0"}
     assert metrics_addresses("") == {}

@@ -126,6 +126,7 @@ def metrics() -> set[str]:
                 suffixes = {
                     "Counter": ("_total",),
                     "Gauge": ("",),
+                    "Info": ("_info",),
                     "Histogram": ("_bucket", "_sum", "_count"),
                     "GaugeMetricFamily": ("",),
                     "CounterMetricFamily": ("_total",),

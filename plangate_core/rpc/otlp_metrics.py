@@ -1,0 +1,113 @@
+"""A Prometheus registry, sent to a collector by OTLP: the counters stay prometheus_client's, this only sends them.
+
+Needs the extra otlp.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Gauge,
+    Histogram,
+    HistogramDataPoint,
+    Metric,
+    MetricsData,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+)
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.samples import Sample
+
+_CUMULATIVE = AggregationTemporality.CUMULATIVE
+_TIMEOUT_SECONDS = 5.0
+
+
+class OtlpMetrics:
+    """Sends a registry every `interval_seconds`, in a thread of its own, and once more when it is closed."""
+
+    def __init__(
+        self, endpoint: str, service_name: str, registry: CollectorRegistry, *, interval_seconds: float
+    ) -> None:
+        """`endpoint` is http(s)://host:port. A collector that is away is logged by the exporter, and tried again."""
+        self._registry = registry
+        self._interval_seconds = interval_seconds
+        self._resource = Resource.create({"service.name": service_name})
+        self._started = time.time_ns()
+        self._exporter = OTLPMetricExporter(
+            endpoint=endpoint, insecure=not endpoint.startswith("https://"), timeout=_TIMEOUT_SECONDS
+        )
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="otlp-metrics", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Send what was counted last; waits for a collector that is away for five seconds at most."""
+        self._closed.set()
+        self._thread.join(_TIMEOUT_SECONDS)
+        self._exporter.shutdown()
+
+    def _run(self) -> None:
+        while not self._closed.wait(self._interval_seconds):
+            self._export()
+        self._export()
+
+    def _export(self) -> None:
+        now = time.time_ns()
+        metrics = [metric for family in self._registry.collect() for metric in _metrics(family, self._started, now)]
+        scope = ScopeMetrics(InstrumentationScope("plangate"), metrics, "")
+        self._exporter.export(MetricsData([ResourceMetrics(self._resource, [scope], "")]))
+
+
+def _metrics(family: Family, start: int, now: int) -> Iterator[Metric]:
+    """Families of counters and histograms keep their name, which receivers end with _total and _bucket again."""
+    if family.type == "histogram":
+        histograms = list(_histogram_points(family.samples, start, now))
+        yield Metric(family.name, family.documentation, "", Histogram(histograms, _CUMULATIVE))
+        return
+    numbers = [
+        NumberDataPoint(sample.labels, start, now, sample.value)
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    ]
+    if family.type == "counter":
+        yield Metric(family.name, family.documentation, "", Sum(numbers, _CUMULATIVE, is_monotonic=True))
+    elif numbers:
+        yield Metric(family.samples[0].name, family.documentation, "", Gauge(numbers))
+
+
+def _histogram_points(samples: Iterable[Sample], start: int, now: int) -> Iterator[HistogramDataPoint]:
+    for labels, series in _by_labels(samples):
+        cumulative = [(float(sample.labels["le"]), int(sample.value)) for sample in series if "le" in sample.labels]
+        total = next(sample.value for sample in series if sample.name.endswith("_sum"))
+        counts = [count for _, count in cumulative]
+        yield HistogramDataPoint(
+            labels,
+            start,
+            now,
+            count=counts[-1],
+            sum=total,
+            bucket_counts=[count - before for before, count in zip([0, *counts], counts, strict=False)],
+            # The last bucket, +Inf, has no bound.
+            explicit_bounds=[bound for bound, _ in cumulative[:-1]],
+            # Not kept by prometheus_client; the protocol may leave them out, though the types do not say so.
+            min=None,  # type: ignore[arg-type]
+            max=None,  # type: ignore[arg-type]
+        )
+
+
+def _by_labels(samples: Iterable[Sample]) -> Iterable[tuple[Mapping[str, str], list[Sample]]]:
+    grouped: dict[tuple[tuple[str, str], ...], list[Sample]] = {}
+    for sample in samples:
+        labels = tuple((name, value) for name, value in sample.labels.items() if name != "le")
+        grouped.setdefault(labels, []).append(sample)
+    return [(dict(labels), series) for labels, series in grouped.items()]

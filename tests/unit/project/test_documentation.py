@@ -1,4 +1,4 @@
-"""Every link between pages leads somewhere, also to a heading."""
+"""Every link between pages leads somewhere, also to a heading; every reason of the contract is explained."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from plangate.errors.v1.error_reason_pb2 import ErrorReason
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("docs/**/*.md"))
@@ -31,3 +32,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         if not file.exists() or (anchor and anchor not in headings(file)):
             broken.append(target)
     assert broken == []
+
+
+def test_every_reason_is_explained() -> None:
+    page = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    reasons = [
+        name.removeprefix("ERROR_REASON_")
+        for name in ErrorReason.DESCRIPTOR.values_by_name
+        if not name.endswith("_UNSPECIFIED")
+    ]
+    assert [reason for reason in reasons if f"`{reason}`" not in page] == []

@@ -20,6 +20,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class _PlanState:
@@ -427,8 +432,20 @@ class Job(_message.Message):
     """What this step does, for the person who reviews it. At most 2,000 characters."""
     evidence: _builtins.str
     """What in the prompt or context calls for this step. At most 4,000 characters."""
-    role: _builtins.str
-    """Who or what should carry the step out, when the plan says so. At most 128 characters."""
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def role(self) -> _builtins.str:
+        """Stored and returned, without any effect: action_name says who can carry the step out, and decision.reviewer_role who
+        reviews it. At most 128 characters.
+        """
+
+    @role.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def role(self, value: _builtins.str) -> None:
+        """Stored and returned, without any effect: action_name says who can carry the step out, and decision.reviewer_role who
+        reviews it. At most 128 characters.
+        """
+
     priority: _builtins.int
     """Approved proposals with a higher number are claimed first. -1000 to 1000."""
     proposal_id: _builtins.str
@@ -452,8 +469,11 @@ class Job(_message.Message):
         """
 
     @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
     def input_context(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of context keys or earlier jobs whose results this step needs. At most 64."""
+        """Stored and returned, without any effect: depends_on says which steps this one needs. No argument is filled from a
+        result after its approval. At most 64.
+        """
 
     @_builtins.property
     def depends_on(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

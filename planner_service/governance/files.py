@@ -76,6 +76,9 @@ class GovernanceMetrics:
         self.reloads = Counter(
             "plangate_governance_reloads", "Reloads of catalogue and policy", ("outcome",), registry=registry
         )
+        # A scraper sees them at 0 from the start: an increase from nothing is none.
+        for outcome in ("changed", "unchanged", "refused"):
+            self.reloads.labels(outcome)
         self.usable = Gauge(
             "plangate_governance_files_usable",
             "1 while the catalogue and policy files are those in force, 0 while a bad file is ignored",

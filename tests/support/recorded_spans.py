@@ -41,12 +41,12 @@ def _as_json(span: ReadableSpan) -> str:
 
 async def _plans(directory: Path) -> None:
     async with open_house(directory) as house:
+        house.model.script(fails(401, body="not-a-secret"))
+        with contextlib.suppress(PlangateError):
+            await house.planner().create_plan(asking("look"))
         house.model.script(says("sk-said-by-the-model"), says(draft(("read_status", {"service": "web"}))))
         with trace.get_tracer("client").start_as_current_span("client"):
             await house.planner().create_plan(asking("look at the secret-prompt"))
-        house.model.script(fails(401, body="not-a-secret"))
-        with contextlib.suppress(PlangateError):
-            await house.planner().create_plan(asking("look again"))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ async def test_each_attempt_at_a_model_is_a_span_within_its_call_and_holds_no_te
     printed, logged = await process.communicate()
     assert process.returncode == 0, logged
     spans = [json.loads(line) for line in printed.splitlines()]
-    planned, refused = (span for span in spans if span["name"] == "plangate.planner.v1.PlannerService/CreatePlan")
-    invalid, valid, rejected = (span for span in spans if span["name"] == "chat openai/test-model")
+    refused, planned = (span for span in spans if span["name"] == "plangate.planner.v1.PlannerService/CreatePlan")
+    rejected, invalid, valid = (span for span in spans if span["name"] == "chat openai/test-model")
     assert [span["parent"] for span in (invalid, valid, rejected)] == [planned["id"], planned["id"], refused["id"]]
     assert [span["plangate.attempt"] for span in (invalid, valid, rejected)] == [1, 2, 1]
     assert (invalid["error.type"], invalid["status"]) == ("json_invalid", "json_invalid")

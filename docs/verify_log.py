@@ -65,6 +65,7 @@ STEPS = {
     "approved_by_break_glass": "PENDING>APPROVED",
     "notice_added": "DRAFT>DRAFT PENDING>PENDING APPROVED>APPROVED",
     "returned_to_review": "APPROVED>PENDING",
+    "fact_recorded": "DRAFT>DRAFT PENDING>PENDING",
     "reconsidered": "DRAFT>DRAFT PENDING>PENDING APPROVED>APPROVED",
     "rejected": "PENDING>REJECTED",
     "cancel_requested": "EXECUTING>EXECUTING UNRESOLVED>UNRESOLVED",
@@ -136,6 +137,8 @@ def facts(snapshot: bytes) -> dict:
         "effect": decision.get(1, [0])[0],
         "required": of.get(13, [0])[0],
         "roles": roles or {of.get(14, [b""])[0]: of.get(13, [0])[0]},
+        "facts": of.get(48, []),
+        "facts_missing": any(7 not in fields(each) for each in of.get(48, [])),
         "writers": {person(each) for number in (22, 35, 37) for each in of.get(number, [])},
         "approvals": [(each[1][0], each.get(2), each.get(3), each.get(6, []), 7 in each) for each in approvals],
     }
@@ -171,6 +174,8 @@ def step_fault(before: dict | None, now: dict, event: dict) -> str:
     if before and kind != "updated":
         if (now["says"], now["writers"]) != (before["says"], before["writers"]):
             return f"{kind} does not change what it says"
+        if now["facts"] != before["facts"] and kind != "fact_recorded":
+            return f"{kind} does not change what reviewers are shown"
         if now["asks"] != before["asks"] and kind not in MAY_ASK_MORE:
             return f"{kind} does not change what its review asks for"
         if any(now["roles"].get(role, 0) < count for role, count in before["roles"].items() if role):
@@ -185,6 +190,8 @@ def step_fault(before: dict | None, now: dict, event: dict) -> str:
             return "the approval is not the actor's own"
         if version != [before["version"]] or digest != before["args_digest"]:
             return "the approval is for another version"
+        if before["facts_missing"] and not broke:
+            return "the approval came before what reviewers are shown"
         if person(who) in before["writers"] | {person(each[0]) for each in had}:
             return "the approval is by a writer, or a second one"
     elif kind == "approval_withdrawn":

@@ -32,6 +32,7 @@ _BY_REASON: dict[str, type[PlangateError]] = {
     "CHECKPOINT_KEY_MISSING": errors.CheckpointKeyMissing,
     "MODEL_APPROVAL": errors.ModelApproval,
     "REQUIREMENT_LOWERED": errors.RequirementLowered,
+    "FACTS_OUTSTANDING": errors.FactsOutstanding,
     "ROLE_MISSING": errors.RoleMissing,
     "REVIEWER_ROLE_MISSING": errors.ReviewerRoleMissing,
     "POLICY_DENIED": errors.PolicyDenied,

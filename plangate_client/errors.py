@@ -12,6 +12,7 @@
     ├── PreconditionFailed        FAILED_PRECONDITION: not in this state, not by this person
     │   ├── IllegalTransition  SelfApproval  AlreadyApproved  ArgsDigestMismatch  NotApprovedByCaller
     │   ├── RequirementLowered  ModelRefused  ProviderRejected  ModelApproval  CheckpointKeyMissing
+    │   ├── FactsOutstanding
     ├── PermissionDenied
     │   ├── RoleMissing  ReviewerRoleMissing  PolicyDenied  ModelNotAllowed
     ├── Unauthenticated
@@ -208,6 +209,10 @@ class ModelApproval(PreconditionFailed):
 
 class RequirementLowered(PreconditionFailed):
     """Only the planner, for policy, may lower what the review of a proposal asks for."""
+
+
+class FactsOutstanding(PreconditionFailed):
+    """What reviewers are to see before they decide is still being fetched."""
 
 
 class CheckpointKeyMissing(PreconditionFailed):

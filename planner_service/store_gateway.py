@@ -37,6 +37,7 @@ from planner_service.messages.decoding import (
 from planner_service.messages.encoding import (
     ON_REFUSAL,
     decision_to_proto,
+    fact_to_proto,
     json_to_proto,
     plan_to_proto,
     queued_plan_to_proto,
@@ -125,7 +126,8 @@ class StoreGateway:
             mask = ["decision", "required_approvals", "reviewer_role"]
         if revision.action_args is not None:
             proposal.action_args.CopyFrom(json_to_proto(revision.action_args, "action_args"))
-            mask.append("action_args")
+            proposal.facts.extend(map(fact_to_proto, revision.facts))
+            mask += ["action_args", "facts"]
         if revision.description is not None:
             proposal.description = revision.description
             mask.append("description")

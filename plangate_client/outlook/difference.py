@@ -11,7 +11,8 @@ from typing import TypeAlias
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
-from plangate_core.contract.struct_codec import JsonValue, StructRefused, struct_to_json
+from plangate_client.outlook.facts import fact_values, json_of, why_no_fact
+from plangate_core.contract.struct_codec import JsonValue
 
 Facts: TypeAlias = dict[str, JsonValue]
 
@@ -48,16 +49,15 @@ def decisive_facts(proposal: proposal_pb2.Proposal) -> Facts:
         "decision.rule": proposal.decision.rule,
         "decision.reason": proposal.decision.reason,
     }
+    for number, fact in enumerate(proposal.facts, start=1):
+        facts[f"facts.{number} {fact.action_name}"] = why_no_fact(fact) or fact_values(fact)
     facts.update({f"action_args.{name}": value for name, value in arguments_of(proposal).items()})
     return facts
 
 
 def arguments_of(proposal: proposal_pb2.Proposal) -> dict[str, JsonValue]:
     """The arguments as JSON. A Struct that cannot be read as exact JSON becomes one entry that says so."""
-    try:
-        return struct_to_json(proposal.action_args, "action_args", byte_limit=1 << 20, depth_limit=100)
-    except StructRefused as error:
-        return {"": f"<{error}>"}
+    return json_of(proposal.action_args)
 
 
 def fingerprint(proposal: proposal_pb2.Proposal) -> str:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
+from plangate_client.outlook.facts import facts_outstanding
+
 
 @dataclass(frozen=True, slots=True)
 class Reviewer:
@@ -52,6 +54,8 @@ def why_not_mine(proposal: proposal_pb2.Proposal, reviewer: Reviewer, now: datet
         return reason
     if has_approved(proposal, reviewer.identity):
         return "You approved it already."
+    if outstanding := facts_outstanding(proposal):
+        return f"What {' and '.join(dict.fromkeys(outstanding))} says is being fetched for you first."
     return ""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
@@ -26,6 +26,7 @@ from plangate_core.catalogue.finding import Finding
 from plangate_core.catalogue.schema_bounds import SchemaRefused
 from plangate_core.catalogue.schema_dialect import rewritten
 from plangate_core.catalogue.schema_lint import oddities
+from plangate_core.catalogue.shown_facts import ReviewForm, ShownFact, ShownForm, shown_fact
 from plangate_core.catalogue.yaml_document import parse_document, read_text
 from plangate_core.contract.limits import LABEL_KEY, MAX_LABEL_VALUE_CHARACTERS
 
@@ -72,6 +73,8 @@ class Action:
     order: whether its steps keep their place among the others; None: not stated.
     on_refusal: what becomes of its steps when one that they wait for ends without success; None: not stated.
     idempotent: whether doing it twice has the same effect as doing it once.
+    read_only: whether it changes nothing.
+    shown: what is looked up for its reviewers before they decide. shown_timeout: how long that may take.
     reconcile: a look-up that says whether it was carried out, for executions that nobody reported; None: there is none.
     effect_key: names the effect in the world, with arguments in it: "refund:{args.order_id}"; empty: none.
     binding: how the bundled executor carries it out, in the author's words; None waits for a worker in any language.
@@ -88,6 +91,9 @@ class Action:
     idempotent: bool = False
     effect_key: str = ""
     reconcile: CommandForm | HttpForm | None = None
+    read_only: bool = False
+    shown: tuple[ShownFact, ...] = ()
+    shown_timeout: timedelta = timedelta(minutes=1)
 
     def effect_of(self, args: Mapping[str, Any]) -> str:
         """The name of the effect with these arguments; empty where the catalogue gives none. At most 256 characters."""
@@ -222,6 +228,8 @@ class _ActionForm(Form):
     command: CommandForm | None = None
     http: HttpForm | None = None
     reconcile: ReconcileForm | None = None
+    read_only: bool = False
+    review: ReviewForm | None = None
 
 
 _LabelKey = Annotated[str, StringConstraints(pattern=rf"^{LABEL_KEY.pattern}$")]
@@ -241,6 +249,7 @@ def _build(document: Document, source: str) -> Catalogue:
     actions: dict[str, Action] = {}
     schemas: dict[str, ArgumentSchema] = {}
     warnings: list[str] = []
+    reviews: dict[str, tuple[ReviewForm, YamlPath]] = {}
     for index, entry in enumerate(entries[:MAX_ACTIONS] if isinstance(entries, list) else ()):
         path: YamlPath = ("actions", index)
         action = document.fit(_ActionForm, path)
@@ -272,14 +281,30 @@ def _build(document: Document, source: str) -> Catalogue:
             binding=action.command or action.http,
             order=StepOrder(action.order) if action.order else None,
             on_refusal=OnRefusal(action.on_refusal) if action.on_refusal else None,
-            idempotent=action.idempotent,
+            idempotent=action.idempotent or action.read_only,
+            read_only=action.read_only,
             effect_key=action.effect_key or "",
             reconcile=None if look_up is None else look_up.command or look_up.http,
         )
+        if action.review is not None:
+            reviews[action.name] = (action.review, (*path, "review", "show"))
+    for name, (review, path) in reviews.items():
+        reviewed = actions[name]
+        shown = tuple(_shown(entry, reviewed, actions, document, (*path, at)) for at, entry in enumerate(review.show))
+        actions[name] = replace(reviewed, shown=shown, shown_timeout=parse_duration(review.timeout))
     document.raise_faults()
     assert form is not None
     labels = None if form.labels is None else {key: tuple(values or ()) for key, values in form.labels.items()}
     return Catalogue(tuple(actions.values()), digest_of(document.value), schemas, tuple(warnings), document, labels)
+
+
+def _shown(
+    form: ShownForm, reviewed: Action, actions: Mapping[str, Action], document: Document, path: YamlPath
+) -> ShownFact:
+    shown = actions.get(form.action)
+    parameters = None if shown is None else shown.parameters
+    read_only = shown is not None and shown.read_only
+    return shown_fact(form, reviewed.parameters, parameters, document, path, read_only=read_only)
 
 
 def _schema(

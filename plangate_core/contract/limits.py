@@ -14,6 +14,10 @@ MAX_NOTICES = 100
 MAX_ASSUMED = 100
 MAX_EFFECT_KEY_CHARACTERS = 256
 MAX_JOBS = 100
+MAX_FACTS = 5
+"""Of one proposal."""
+MAX_FACT_BYTES = 16 * 1024
+"""Of the compact JSON of what was fetched: larger results are not shown to reviewers."""
 MAX_LABELS = 64
 MAX_DEPENDENCIES = 64
 MAX_WARNINGS = 100

@@ -10,6 +10,7 @@ from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import event_pb2, proposal_pb2
 
 from plangate_client.outlook.dependencies import next_step
+from plangate_client.outlook.facts import facts_outstanding
 from plangate_client.outlook.waiting import approvals_missing, approvals_text
 from plangate_core.text.printable import visible
 from plangate_core.text.truncation import truncate
@@ -26,7 +27,14 @@ _ENDED = {
     "proposal.expired": "expired",
     "proposal.unresolved": "ended with an unknown outcome",
 }
-WATCHED_KINDS = ("proposal.created", "proposal.submitted", "proposal.updated", *_ENDED, "plan.failed")
+WATCHED_KINDS = (
+    "proposal.created",
+    "proposal.submitted",
+    "proposal.updated",
+    "proposal.fact_recorded",
+    *_ENDED,
+    "plan.failed",
+)
 """Kinds of events that notifications are made of."""
 
 
@@ -85,13 +93,13 @@ def from_event(event: event_pb2.Event, receiver: str, url: str) -> Notification 
     """The notification of an event (RESOURCE view); None for events that notify of nothing."""
     if event.kind == "plan.failed":
         return _of_plan(event, receiver, url)
-    if not event.HasField("proposal"):
+    if not event.HasField("proposal") or event.proposal.fact_for:
         return None
     proposal = event.proposal
     if event.kind in _ENDED:
         sentence = f"It {_ENDED[event.kind]}. {next_step(proposal)}"
         return _of_proposal("ended", event, proposal, receiver, url, sentence)
-    if proposal.state != proposal_pb2.PROPOSAL_STATE_PENDING:
+    if proposal.state != proposal_pb2.PROPOSAL_STATE_PENDING or facts_outstanding(proposal):
         return None
     wanted = f"It waits for {approvals_text(approvals_missing(proposal))}."
     if event.kind == "proposal.updated":

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,6 +13,7 @@ from starlette.responses import Response
 from plangate_client.calls import new_request_id
 from plangate_client.outlook.dependencies import FINAL_STATES, after_approval, falls_with, next_step, waits_for
 from plangate_client.outlook.difference import arguments_of, fingerprint
+from plangate_client.outlook.facts import fact_values, facts_outstanding, json_of, why_no_fact
 from plangate_client.outlook.waiting import (
     approvals_missing,
     approvals_text,
@@ -24,11 +25,12 @@ from plangate_client.outlook.waiting import (
 )
 from plangate_inbox.pages.reading import Review, id_of, read_review
 from plangate_inbox.pages.waiting import read_waiting
-from plangate_inbox.views.arguments import arguments, value_text
+from plangate_inbox.views.arguments import Argument, arguments, value_text
 from plangate_inbox.views.history import in_words, revisions
 from plangate_inbox.views.steps import state_name, steps
 from plangate_inbox.web.sessions import Session
 
+_NONE: frozenset[str] = frozenset()
 NOTICES = {
     "approved": "You approved it.",
     "rejected": "You rejected it.",
@@ -75,7 +77,12 @@ def review_context(session: Session, review: Review, *, notice: str = "", error:
         "state": "EXPIRED" if _waits_too_long(proposal, now) else state_name(proposal),
         "sentence": next_step(proposal, siblings),
         "arguments": arguments(arguments_of(proposal), review.schema, frozenset(proposal.assumed)),
-        "result": _struct_text(proposal) if proposal.HasField("result") else "",
+        "facts": [
+            (fact, why_no_fact(fact), arguments(json_of(fact.action_args), None, _NONE), _values(fact))
+            for fact in proposal.facts
+        ],
+        "facts_outstanding": facts_outstanding(proposal),
+        "result": value_text(json_of(proposal.result)) if proposal.HasField("result") else "",
         "steps": steps(review.plan, siblings) if review.plan is not None else [],
         "blockers": waits_for(proposal, siblings),
         "falls": falls,
@@ -109,11 +116,5 @@ def _waits_too_long(proposal: proposal_pb2.Proposal, now: datetime) -> bool:
     return proposal.state == proposal_pb2.PROPOSAL_STATE_PENDING and has_expired(proposal, now)
 
 
-def _struct_text(proposal: proposal_pb2.Proposal) -> str:
-    from plangate_core.contract.struct_codec import StructRefused, struct_to_json
-
-    try:
-        result: Mapping[str, Any] = struct_to_json(proposal.result, "result", byte_limit=1 << 20, depth_limit=100)
-    except StructRefused as error:
-        return f"<{error}>"
-    return value_text(dict(result))
+def _values(fact: plan_pb2.Fact) -> list[Argument]:
+    return arguments(fact_values(fact), None, _NONE)

@@ -27,6 +27,10 @@ _WORDS = {
     "proposal.approval_given": "approved it; more approvals are needed",
     "proposal.approval_withdrawn": "took the approval back",
     "proposal.approved": "approved it",
+    "proposal.notice_added": "added a notice for its reviewers",
+    "proposal.fact_recorded": "reported what was looked up for its reviewers",
+    "proposal.reconsidered": "looked at it again under the policy in force now",
+    "proposal.returned_to_review": "sent it back to review",
     "proposal.rejected": "rejected it",
     "proposal.cancel_requested": "asked to stop it",
     "proposal.cancelled": "cancelled it",
@@ -77,7 +81,7 @@ def revisions(events: Iterable[event_pb2.Event]) -> list[Revision]:
         if not event.HasField("proposal"):
             continue
         if before is not None and event.kind == "proposal.updated":
-            changed = changes(before, event.proposal)
+            changed = [each for each in changes(before, event.proposal) if not each.path.startswith("facts.")]
             if changed:
                 found.append(Revision(event, tuple(changed)))
         before = event.proposal

@@ -20,7 +20,7 @@ from plangate_core.contract.struct_codec import json_to_struct
 from planner_service.generation.attempts import Attempt, GenerationReport
 from planner_service.governance.decision import Decision
 from planner_service.planning.observer import AttemptStarted, JobsRetracted, PlanUpdate
-from planner_service.planning.plan import Job, Options, Plan, PlanRequest
+from planner_service.planning.plan import Fact, Job, Options, Plan, PlanRequest
 from planner_service.planning.store_port import Queueing
 
 EFFECTS = {
@@ -111,10 +111,21 @@ def job_to_proto(job: Job) -> plan_pb2.Job:
         on_refusal=plan_pb2.ON_REFUSAL_UNSPECIFIED if job.on_refusal is None else ON_REFUSAL[job.on_refusal],
         idempotent=job.idempotent,
         effect_key=job.effect_key,
+        facts=map(fact_to_proto, job.facts),
     )
     if job.decision is not None:
         message.decision.CopyFrom(decision_to_proto(job.decision))
     return message
+
+
+def fact_to_proto(fact: Fact) -> plan_pb2.Fact:
+    """What is to be looked up for reviewers."""
+    return plan_pb2.Fact(
+        action_name=fact.action_name,
+        action_args=json_to_proto(fact.action_args, "facts.action_args"),
+        decision=None if fact.decision is None else decision_to_proto(fact.decision),
+        failure=None if fact.failure is None else plan_pb2.Failure(reason=fact.failure[0], message=fact.failure[1]),
+    )
 
 
 def decision_to_proto(decision: Decision) -> plan_pb2.Decision:
@@ -197,6 +208,7 @@ def action_to_proto(action: Action) -> action_pb2.Action:
         parameters=json_to_proto(action.parameters, "parameters"),
         risk=_RISKS[action.risk],
         binding=_BINDINGS[type(action.binding)],
+        read_only=action.read_only,
     )
 
 

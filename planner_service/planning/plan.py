@@ -12,6 +12,16 @@ from planner_service.generation.attempts import GenerationReport
 from planner_service.governance.decision import Decision
 
 
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What is looked up for reviewers before they decide. `failure`: reason and message, why it cannot be."""
+
+    action_name: str
+    action_args: Mapping[str, Any]
+    decision: Decision | None = None
+    failure: tuple[str, str] | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One step of a plan.
@@ -37,6 +47,7 @@ class Job:
     idempotent: bool = False
     effect_key: str = ""
     decision: Decision | None = None
+    facts: tuple[Fact, ...] = ()
 
 
 def with_decisions(jobs: Sequence[Job], decisions: Sequence[Decision]) -> tuple[Job, ...]:

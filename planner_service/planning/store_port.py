@@ -9,7 +9,7 @@ from typing import Protocol
 
 from plangate_core.catalogue.effect import OnRefusal
 from planner_service.governance.decision import Decision
-from planner_service.planning.plan import Plan, PlanRequest, Proposal, StoredPlan
+from planner_service.planning.plan import Fact, Plan, PlanRequest, Proposal, StoredPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Queueing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """An edit of a proposal. What is None stays as it is. `assumed` and `effect_key` go with new arguments."""
+    """An edit of a proposal. What is None stays as it is. `assumed`, `effect_key` and `facts` go with new arguments."""
 
     proposal_id: str
     expected_version: int
@@ -74,6 +74,7 @@ class Revision:
     on_refusal: OnRefusal | None = None
     assumed: tuple[str, ...] | None = None
     effect_key: str | None = None
+    facts: tuple[Fact, ...] = ()
     comment: str = ""
     request_id: str = ""
     validate_only: bool = False

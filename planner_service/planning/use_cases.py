@@ -15,12 +15,14 @@ from planner_service.governance.policy import most_severe
 from planner_service.planning.checking.assumptions import filled_in
 from planner_service.planning.checking.checks import check_args, check_jobs
 from planner_service.planning.checking.draft_governance import described
+from planner_service.planning.checking.facts import facts_for, with_facts
 from planner_service.planning.checking.ties import all_tied
 from planner_service.planning.errors import JobsInvalid, PolicyDenied, RequestIdReused, RoleMissing, TooManyPlans
 from planner_service.planning.idempotency import asks_the_same, identified, revises_the_same, says_the_same
 from planner_service.planning.metrics import PlanningMetrics
 from planner_service.planning.observer import PlanObserver
 from planner_service.planning.plan import (
+    Fact,
     Job,
     Plan,
     PlanRequest,
@@ -148,9 +150,11 @@ class Planning:
         complete, errors = check_jobs(identified(jobs), governance.catalogue)
         if errors:
             return Evaluation((), tuple(errors), governance)
-        decisions = await governance.decide_all(complete, labels, requester, self._clock.now())
+        now = self._clock.now()
+        decisions = await governance.decide_all(complete, labels, requester, now)
+        decided = with_facts(with_decisions(complete, decisions), governance, labels, requester, now)
         # Jobs that a client brings wait for those that they name, and for no others unless the request sets an order.
-        governed = all_tied(with_decisions(complete, decisions), governance.catalogue, order or StepOrder.INDEPENDENT)
+        governed = all_tied(decided, governance.catalogue, order or StepOrder.INDEPENDENT)
         return Evaluation(governed, (), governance)
 
     async def submit(
@@ -213,6 +217,7 @@ class Planning:
                 raise JobsInvalid(errors)
         now = self._clock.now()
         decision, description = None, revision.description
+        facts: tuple[Fact, ...] = ()
         action = governance.catalogue.find(proposal.action_name)
         if action is not None:
             before = Job(
@@ -230,19 +235,17 @@ class Planning:
             ):
                 # It was made of the arguments that were there before.
                 description = described(job, governance)
-            decision = most_severe(
-                [
-                    governance.decide(job, proposal.labels, identity, now)
-                    for identity in dict.fromkeys((proposal.created_by, requester))
-                ]
-            )
+            writers = [*dict.fromkeys((proposal.created_by, requester))]
+            decision = most_severe([governance.decide(job, proposal.labels, identity, now) for identity in writers])
             if decision.effect is Effect.DENY:
                 raise PolicyDenied(decision)
+            if revision.action_args is not None:
+                facts = facts_for(job, governance, proposal.labels, writers, now)
         changed = replace(revision, description=description)
         if revision.action_args is not None:
             effect_key = None if action is None else action.effect_of(args)
             assumed = filled_in(revision.action_args, args)
-            changed = replace(changed, action_args=args, assumed=assumed, effect_key=effect_key)
+            changed = replace(changed, action_args=args, assumed=assumed, effect_key=effect_key, facts=facts)
         return await self._store.update_proposal(changed, decision, requester=requester, now=now, deadline=deadline)
 
     async def _earlier(

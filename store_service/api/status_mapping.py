@@ -36,6 +36,7 @@ STATUS_OF: Mapping[type[Exception], tuple[grpc.StatusCode, reasons.ErrorReason.V
     errors.NotApprovedByCaller: (_Code.FAILED_PRECONDITION, reasons.ERROR_REASON_NOT_APPROVED_BY_CALLER),
     errors.ArgsDigestMismatch: (_Code.FAILED_PRECONDITION, reasons.ERROR_REASON_ARGS_DIGEST_MISMATCH),
     errors.RequirementLowered: (_Code.FAILED_PRECONDITION, reasons.ERROR_REASON_REQUIREMENT_LOWERED),
+    errors.FactsOutstanding: (_Code.FAILED_PRECONDITION, reasons.ERROR_REASON_FACTS_OUTSTANDING),
     CheckpointKeyMissing: (_Code.FAILED_PRECONDITION, reasons.ERROR_REASON_CHECKPOINT_KEY_MISSING),
     RoleMissing: (_Code.PERMISSION_DENIED, reasons.ERROR_REASON_ROLE_MISSING),
     errors.NotTheCreator: (_Code.PERMISSION_DENIED, reasons.ERROR_REASON_ROLE_MISSING),
@@ -119,6 +120,8 @@ def _facts(error: Exception) -> tuple[dict[str, str], list[Message]]:
             return {"current_args_digest": digest}, []
         case RoleMissing(role=role) | errors.ReviewerRoleMissing(role=role) | errors.RequirementLowered(role=role):
             return {"role": role}, []
+        case errors.FactsOutstanding(actions=actions):
+            return {"actions": actions}, []
         case errors.PolicyDenied(rule=rule):
             return {"rule": rule}, []
         case errors.NotTheCreator():

@@ -11,10 +11,11 @@ from store_service.commands.validation import check_new_proposal, check_proposal
 from store_service.commands.working_set import Needs, Transaction
 from store_service.domain import limits
 from store_service.domain.errors import InvalidField, NotTheCreator, StoreError
+from store_service.domain.events import EventKind
 from store_service.domain.lease import Failure
 from store_service.domain.proposal import UPDATABLE_FIELDS, Notice, Proposal, ProposalDraft, ProposalState
 from store_service.domain.sizes import struct_weight
-from store_service.domain.transitions import review
+from store_service.domain.transitions import facts, review
 from store_service.domain.transitions.dependencies import same_effect_notice
 
 
@@ -134,7 +135,16 @@ class UpdateProposal(OnProposal):
             waiting_for=waiting_for,
             notices=tuple(notices),
         )
+        fetches: list[tuple[Proposal, EventKind]] = []
+        if "facts" in self._changed:
+            revised, kind = change
+            revised, fetches = facts.with_fetches(
+                revised, self.draft.facts, self.actor, transaction.now, transaction.rules, transaction.new_id
+            )
+            change = revised, kind
         transaction.save(change, comment=self.comment, answers=True)
+        for fetch in fetches:
+            transaction.save(fetch)
 
 
 @dataclass(frozen=True, kw_only=True)

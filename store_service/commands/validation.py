@@ -10,6 +10,7 @@ from plangate_core.contract.limits import (
     MAX_DESCRIPTION_CHARACTERS,
     MAX_EFFECT_KEY_CHARACTERS,
     MAX_EVIDENCE_CHARACTERS,
+    MAX_FACTS,
     MAX_GENERATION_BYTES,
     MAX_JOBS,
     MAX_MODEL_CALLS,
@@ -23,7 +24,7 @@ from plangate_core.contract.limits import (
 from store_service.domain import limits
 from store_service.domain.errors import InvalidField
 from store_service.domain.plan import GeneratedPlan, GenerationOptions, Job, PlanDraft, PlanState
-from store_service.domain.proposal import UPDATABLE_FIELDS, Decision, Effect, ProposalDraft
+from store_service.domain.proposal import UPDATABLE_FIELDS, Decision, Effect, Fact, ProposalDraft
 
 
 def check_proposal(draft: ProposalDraft, path: str, fields: frozenset[str] = UPDATABLE_FIELDS) -> None:
@@ -48,6 +49,8 @@ def check_proposal(draft: ProposalDraft, path: str, fields: frozenset[str] = UPD
         limits.text(f"{path}.effect_key", draft.effect_key, MAX_EFFECT_KEY_CHARACTERS)
     if "depends_on" in fields:
         _check_depends_on(draft.depends_on, f"{path}.depends_on")
+    if "facts" in fields:
+        check_facts(draft.facts, f"{path}.facts")
     if "decision" in fields and draft.decision is not None:
         check_decision(draft.decision, f"{path}.decision")
         if draft.decision.effect is Effect.DENY:
@@ -65,6 +68,18 @@ def check_assumed(assumed: Sequence[str], path: str) -> None:
     limits.count(path, assumed, MAX_ASSUMED)
     for position, name in enumerate(assumed):
         limits.text(f"{path}[{position}]", name, MAX_EFFECT_KEY_CHARACTERS)
+
+
+def check_facts(facts: Sequence[Fact], path: str) -> None:
+    """What is to be looked up. Raises InvalidField."""
+    limits.count(path, facts, MAX_FACTS)
+    for position, fact in enumerate(facts):
+        where = f"{path}[{position}]"
+        limits.text(f"{where}.action_name", fact.action_name, MAX_NAME_CHARACTERS, required=True)
+        if fact.decision is not None:
+            check_decision(fact.decision, f"{where}.decision")
+        if fact.failure is not None:
+            limits.failure(f"{where}.failure", fact.failure.reason, fact.failure.message)
 
 
 def _check_depends_on(depends_on: Sequence[str], path: str) -> None:
@@ -167,6 +182,7 @@ def _check_job(job: Job, path: str) -> None:
     if job.decision is None:
         raise InvalidField(f"{path}.decision", "is required")
     check_decision(job.decision, f"{path}.decision")
+    check_facts(job.facts, f"{path}.facts")
 
 
 def _check_acyclic(jobs: Sequence[Job]) -> None:

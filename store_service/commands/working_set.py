@@ -15,10 +15,18 @@ from store_service.domain.errors import LogMismatch, PlanNotFound, ProposalNotFo
 from store_service.domain.events import Event, EventKind
 from store_service.domain.instant import Instant
 from store_service.domain.plan import Plan, PlanState
-from store_service.domain.proposal import EFFECTIVE_STATES, IN_WORK_STATES, OnRefusal, Proposal, ProposalState
+from store_service.domain.proposal import (
+    EFFECTIVE_STATES,
+    IN_REVIEW_STATES,
+    IN_WORK_STATES,
+    OnRefusal,
+    Proposal,
+    ProposalState,
+)
 from store_service.domain.rules import Rules
 from store_service.domain.snapshot import LogRules
 from store_service.domain.transitions.dependencies import dependency_failure, notice_of
+from store_service.domain.transitions.facts import record
 from store_service.domain.transitions.review import add_notice, cancel, return_to_review
 
 # Of the proposals with the effect of a new one, so many are named to its reviewers: the newest.
@@ -209,7 +217,7 @@ class WorkingSet:
             self.plans_in_work[requester] = self.plans_in_work.get(requester, 0) + difference
 
     def _depend(self, proposal: Proposal) -> None:
-        for needed in proposal.depends_on:
+        for needed in proposal.awaited:
             self.dependents.setdefault(needed, set()).add(proposal.id)
 
 
@@ -384,7 +392,15 @@ class Transaction:
             failure = None if ended.state is ProposalState.EXECUTED else dependency_failure(ended)
             for dependent_id in sorted(self._base.dependents[ended.id]):
                 dependent = self.find_proposal(dependent_id)
-                if dependent is None or dependent.has_ended or ended.id not in dependent.depends_on:
+                if dependent is None or dependent.has_ended:
+                    continue
+                if any(fact.proposal_id == ended.id for fact in dependent.facts_outstanding):
+                    if dependent.state in IN_REVIEW_STATES and self._base.is_logged(dependent_id):
+                        dependent, kind = record(dependent, ended, self.actor, self.now)
+                        self.proposals[dependent_id] = dependent
+                        self._log(dependent, kind, "", answers=False, purged=False)
+                    continue
+                if ended.id not in dependent.depends_on:
                     continue
                 if failure is None:
                     # Bookkeeping, not a new version: a reviewer who reads the dependent now must not be disturbed.

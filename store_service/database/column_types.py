@@ -18,7 +18,7 @@ from sqlalchemy.types import TypeDecorator
 from store_service.domain.instant import Instant
 from store_service.domain.lease import Failure
 from store_service.domain.plan import GenerationOptions, Job
-from store_service.domain.proposal import Approval, ApprovalRequirement, Decision, Effect, Notice, OnRefusal
+from store_service.domain.proposal import Approval, ApprovalRequirement, Decision, Effect, Fact, Notice, OnRefusal
 
 V = TypeVar("V")
 E = TypeVar("E", bound=StrEnum)
@@ -126,6 +126,30 @@ class Notices(_JsonText[tuple[Notice, ...]]):
         return tuple(Notice(*each) for each in value)
 
 
+class Facts(_JsonText[tuple[Fact, ...]]):
+    """Without decisions: the proposals that fetch them have those."""
+
+    empty = ()
+    empty_text = "[]"
+    cache_ok = True
+
+    def to_json(self, value: tuple[Fact, ...]) -> list[dict[str, Any]]:
+        return [
+            {
+                "action_name": fact.action_name,
+                "args_json": fact.args_json,
+                "proposal_id": fact.proposal_id,
+                "result_json": fact.result_json,
+                "failure": fact.failure and [fact.failure.reason, fact.failure.message],
+                "end_time": fact.end_time,
+            }
+            for fact in value
+        ]
+
+    def from_json(self, value: list[dict[str, Any]]) -> tuple[Fact, ...]:
+        return tuple(Fact(**{**fact, "failure": fact["failure"] and Failure(*fact["failure"])}) for fact in value)
+
+
 class OptionalDecision(_JsonText[Decision | None]):
     empty = None
     empty_text = None
@@ -158,7 +182,7 @@ class Jobs(_JsonText[tuple[Job, ...]]):
     def to_json(self, value: tuple[Job, ...]) -> list[dict[str, Any]]:
         return [
             {
-                **vars(job),
+                **{name: value for name, value in vars(job).items() if name != "facts"},
                 "decision": _decision_to_json(job.decision),
                 "will_not_run": job.will_not_run and [job.will_not_run.reason, job.will_not_run.message],
             }

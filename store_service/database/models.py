@@ -18,6 +18,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 from store_service.database.column_types import (
     Approvals,
     EnumValue,
+    Facts,
     Jobs,
     Labels,
     Microseconds,
@@ -29,7 +30,7 @@ from store_service.database.column_types import (
 from store_service.database.orm import Base, VersionedBase
 from store_service.domain.instant import Instant
 from store_service.domain.plan import GenerationOptions, Job, PlanState
-from store_service.domain.proposal import Approval, Decision, Notice, OnRefusal, ProposalState
+from store_service.domain.proposal import Approval, Decision, Fact, Notice, OnRefusal, ProposalState
 
 
 class LeasedBase(VersionedBase):
@@ -82,6 +83,8 @@ class ProposalRow(LeasedBase):
     effect_key: Mapped[str] = mapped_column(server_default="")
     notices: Mapped[tuple[Notice, ...]] = mapped_column(Notices, server_default="[]")
     earlier_approvals: Mapped[tuple[Approval, ...]] = mapped_column(Approvals, server_default="[]")
+    facts: Mapped[tuple[Fact, ...]] = mapped_column(Facts, server_default="[]")
+    fact_for: Mapped[str] = mapped_column(server_default="")
 
 
 class PlanRow(LeasedBase):
@@ -103,7 +106,8 @@ class PlanRow(LeasedBase):
 
 
 class DependencyRow(Base):
-    """`proposal_id` waits for `depends_on_id`. Written once with the dependent, removed when either is purged."""
+    """`proposal_id` waits for `depends_on_id`, or for a fact that it fetches. Written with the dependent, removed when
+    either is purged or the fact is there."""
 
     __tablename__ = "dependencies"
     __table_args__ = ({"sqlite_with_rowid": False},)

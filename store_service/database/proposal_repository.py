@@ -92,12 +92,12 @@ class ProposalRepository:
         needed: list[dict[str, Any]] = []
         not_needed: list[tuple[str, str]] = []
         for before, after in changes:
-            old = () if before is None else before.depends_on
-            new = old if after is None else after.depends_on
+            old = () if before is None else before.awaited
+            new = old if after is None else after.awaited
             if old is not new and after is not None:
                 needed += [{"depends_on_id": each, "proposal_id": after.id} for each in new if each not in old]
                 not_needed += [(each, after.id) for each in old if each not in new]
-        not_needed += [(needed_id, each.id) for each in purged for needed_id in each.depends_on]
+        not_needed += [(needed_id, each.id) for each in purged for needed_id in each.awaited]
         if needed:
             await insert_rows(self._session, DependencyRow, needed)
         if purged:

@@ -151,6 +151,14 @@ class ReviewerRoleMissing(Refusal):
         self.role = role
 
 
+class FactsOutstanding(Refusal):
+    """What reviewers are to see before they decide is not there yet."""
+
+    def __init__(self, action_names: Sequence[str]) -> None:
+        self.actions = ", ".join(dict.fromkeys(action_names))
+        super().__init__(f"what {self.actions} says is to be seen first, and is being fetched")
+
+
 class RequirementLowered(Refusal):
     """The review would ask for less than before. `role` is empty when it is fewer people altogether."""
 

@@ -46,6 +46,7 @@ class EventKind(StrEnum):
     PROPOSAL_BREAK_GLASS_REQUESTED = "proposal.break_glass_requested"
     PROPOSAL_APPROVED_BY_BREAK_GLASS = "proposal.approved_by_break_glass"
     PROPOSAL_NOTICE_ADDED = "proposal.notice_added"
+    PROPOSAL_FACT_RECORDED = "proposal.fact_recorded"
     PROPOSAL_RECONSIDERED = "proposal.reconsidered"
     PROPOSAL_RETURNED_TO_REVIEW = "proposal.returned_to_review"
     PROPOSAL_REJECTED = "proposal.rejected"

@@ -29,6 +29,7 @@ class ProposalCommand(StrEnum):
     ADD_NOTICE = "add_notice"
     RETURN_TO_REVIEW = "return_to_review"
     RECONSIDER = "reconsider"
+    RECORD_FACT = "record_fact"
 
 
 class PlanCommand(StrEnum):
@@ -83,6 +84,7 @@ PROPOSAL_LIFECYCLE: Lifecycle[ProposalState, ProposalCommand] = Lifecycle(
             _C.CANCEL: _to(_P.CANCELLED),
             _C.DELETE: _to(_P.DRAFT),
             _C.ADD_NOTICE: _to(_P.DRAFT),
+            _C.RECORD_FACT: _to(_P.DRAFT),
             _C.RECONSIDER: _to(_P.DRAFT),
             _C.EXPIRE: _to(_P.EXPIRED),
         },
@@ -93,6 +95,7 @@ PROPOSAL_LIFECYCLE: Lifecycle[ProposalState, ProposalCommand] = Lifecycle(
             _C.WITHDRAW_APPROVAL: _to(_P.PENDING),
             _C.REJECT: _to(_P.REJECTED),
             _C.ADD_NOTICE: _to(_P.PENDING),
+            _C.RECORD_FACT: _to(_P.PENDING),
             _C.RECONSIDER: _to(_P.PENDING),
             _C.CANCEL: _to(_P.CANCELLED),
             _C.EXPIRE: _to(_P.EXPIRED),
@@ -125,7 +128,7 @@ PROPOSAL_LIFECYCLE: Lifecycle[ProposalState, ProposalCommand] = Lifecycle(
         _P.CANCELLED: {_C.DELETE: _to(_P.CANCELLED)},
         _P.EXPIRED: {_C.DELETE: _to(_P.EXPIRED)},
     },
-    internal=frozenset({_C.EXPIRE, _C.EXPIRE_LEASE, _C.ADD_NOTICE, _C.RETURN_TO_REVIEW, _C.RECONSIDER}),
+    internal=frozenset({_C.EXPIRE, _C.EXPIRE_LEASE, _C.ADD_NOTICE, _C.RETURN_TO_REVIEW, _C.RECONSIDER, _C.RECORD_FACT}),
 )
 
 _L = PlanState

@@ -30,6 +30,7 @@ class ProposalEntry:
 
     args: the arguments, encoded so that the same ones give the same bytes.
     args_fit: whether args_digest is that of the arguments.
+    facts: what reviewers see besides, encoded likewise. facts_outstanding: whether some are still being fetched.
     """
 
     kind: str
@@ -38,6 +39,8 @@ class ProposalEntry:
     proposal: Proposal
     args: bytes
     args_fit: bool
+    facts: bytes = b""
+    facts_outstanding: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ _STEPS: Mapping[str, tuple[tuple[ProposalCommand, ...], frozenset[ProposalState]
     _K.PROPOSAL_APPROVAL_WITHDRAWN: ((_C.WITHDRAW_APPROVAL,), None),
     _K.PROPOSAL_NOTICE_ADDED: ((_C.ADD_NOTICE,), None),
     _K.PROPOSAL_RECONSIDERED: ((_C.RECONSIDER,), None),
+    _K.PROPOSAL_FACT_RECORDED: ((_C.RECORD_FACT,), None),
     _K.PROPOSAL_RETURNED_TO_REVIEW: ((_C.RETURN_TO_REVIEW,), None),
     _K.PROPOSAL_REJECTED: ((_C.REJECT,), None),
     _K.PROPOSAL_CANCEL_REQUESTED: ((_C.CANCEL,), frozenset({_P.EXECUTING, _P.UNRESOLVED})),
@@ -144,6 +148,8 @@ def consent_fault(proposal: Proposal) -> str:
         )
     if not requirements_of(proposal):
         return f"it is {proposal.state.value} without an approval"
+    if proposal.facts_outstanding:
+        return f"it is {proposal.state.value} before its facts were there"
     missing = approvals_missing(proposal)
     if missing:
         count, role = missing[0].count, missing[0].role
@@ -211,6 +217,7 @@ def _step_fault(before: ProposalEntry, after: ProposalEntry, planner_identity: s
         ("requirements", decided or requirements_of(was) == requirements_of(now)),
         ("decision", decided or was.decision == now.decision),
         ("writers", was.writers == now.writers),
+        ("facts", before.facts == after.facts or kind == _K.PROPOSAL_FACT_RECORDED),
     ):
         if not unchanged:
             return f"its {name} changed, which {kind} does not do"
@@ -225,6 +232,8 @@ def _step_fault(before: ProposalEntry, after: ProposalEntry, planner_identity: s
             return "it went back to review with approvals"
         return "" if requirements_of(now) else "it went back to review and requires no approval"
     if kind in _APPROVALS:
+        if before.facts_outstanding and kind not in _BREAK_GLASS:
+            return "it was approved before its facts were there"
         return _approval_fault(was, now, after)
     if kind == _K.PROPOSAL_APPROVAL_WITHDRAWN:
         kept = tuple(each for each in was.approvals if each.reviewer != after.actor)

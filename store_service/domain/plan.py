@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from store_service.domain.lease import Failure, Leased
-from store_service.domain.proposal import Decision, OnRefusal
+from store_service.domain.proposal import Decision, Fact, OnRefusal
 
 
 class PlanState(StrEnum):
@@ -37,6 +37,8 @@ class Job:
     on_refusal: OnRefusal = OnRefusal.UNSPECIFIED
     idempotent: bool = False
     effect_key: str = ""
+    # To be looked up for its reviewers. Its proposal has them: a stored plan's jobs have none.
+    facts: tuple[Fact, ...] = ()
     # Why it will not run although policy did not deny it, known when the plan was stored.
     will_not_run: Failure | None = None
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from store_service.domain.instant import Instant, Micros
-from store_service.domain.lease import Leased
+from store_service.domain.lease import Failure, Leased
 
 
 class ProposalState(StrEnum):
@@ -53,6 +53,10 @@ class OnRefusal(StrEnum):
 
 # States in which an executor has, or had, the work in hand.
 IN_WORK_STATES = frozenset({ProposalState.EXECUTING, ProposalState.UNRESOLVED})
+
+
+# States in which it may still be edited, and waits for a decision.
+IN_REVIEW_STATES = frozenset({ProposalState.DRAFT, ProposalState.PENDING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,22 @@ class Notice:
     job_id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What is looked up for reviewers before they decide. Canonical JSON; ended with `end_time`: a result or a failure.
+
+    decision: what policy decided about looking it up; None once the proposal that fetches it was made.
+    """
+
+    action_name: str
+    args_json: str = "{}"
+    decision: Decision | None = None
+    proposal_id: str = ""
+    result_json: str | None = None
+    failure: Failure | None = None
+    end_time: Instant | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Proposal(Leased):
     """A job on its way to being executed. Times are None until they happened."""
@@ -154,6 +174,20 @@ class Proposal(Leased):
     notices: tuple[Notice, ...] = ()
     # Approvals that do not count any more, because it went back to review.
     earlier_approvals: tuple[Approval, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    # Of a proposal that fetches a fact: the one that it is fetched for.
+    fact_for: str = ""
+
+    @property
+    def facts_outstanding(self) -> tuple[Fact, ...]:
+        """Those that are still being fetched."""
+        return tuple(fact for fact in self.facts if fact.end_time is None)
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """Ids of the proposals whose end concerns it: those that it depends on, and those that fetch facts for it."""
+        outstanding = self.facts_outstanding if self.facts else ()
+        return (*self.depends_on, *(fact.proposal_id for fact in outstanding)) if outstanding else self.depends_on
 
     @property
     def approval_requirements(self) -> tuple[ApprovalRequirement, ...]:
@@ -212,6 +246,7 @@ class ProposalDraft:
     on_refusal: OnRefusal = OnRefusal.UNSPECIFIED
     idempotent: bool = False
     effect_key: str = ""
+    facts: tuple[Fact, ...] = ()
 
 
 # What an update may change, by the names of the update mask.
@@ -232,5 +267,6 @@ UPDATABLE_FIELDS = frozenset(
         "on_refusal",
         "idempotent",
         "effect_key",
+        "facts",
     }
 )

@@ -20,6 +20,7 @@ def proposal_weight(proposal: Proposal) -> int:
         + sum(4 * (len(key) + len(value)) for key, value in proposal.labels.items())
         + sum(4 * len(needed) for needed in proposal.depends_on)
         + sum(4 * len(who) for who in proposal.earlier_revisers)
+        + sum(struct_weight(fact.args_json) + struct_weight(fact.result_json or "") for fact in proposal.facts)
         + comments
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
 from plangate.plan.v1 import plan_pb2
@@ -18,7 +19,7 @@ from store_service.domain.errors import InvalidField, NumberNotExact
 from store_service.domain.instant import SECOND, Instant, Micros
 from store_service.domain.lease import Failure
 from store_service.domain.plan import GeneratedPlan, GenerationOptions, Job, PlanDraft, PlanState
-from store_service.domain.proposal import ApprovalRequirement, Decision, Effect, OnRefusal, ProposalDraft
+from store_service.domain.proposal import ApprovalRequirement, Decision, Effect, Fact, OnRefusal, ProposalDraft
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -139,6 +140,7 @@ def proposal_draft_from_proto(proposal: proposal_pb2.Proposal, path: str) -> Pro
         on_refusal=_on_refusal_from_proto(proposal.on_refusal, f"{path}.on_refusal"),
         idempotent=proposal.idempotent,
         effect_key=proposal.effect_key,
+        facts=_facts_from_proto(proposal.facts, f"{path}.facts"),
     )
 
 
@@ -210,6 +212,21 @@ def _job_from_proto(job: plan_pb2.Job, path: str) -> Job:
         on_refusal=_on_refusal_from_proto(job.on_refusal, f"{path}.on_refusal"),
         idempotent=job.idempotent,
         effect_key=job.effect_key,
+        facts=_facts_from_proto(job.facts, f"{path}.facts"),
+    )
+
+
+def _facts_from_proto(facts: Iterable[plan_pb2.Fact], path: str) -> tuple[Fact, ...]:
+    return tuple(_fact_from_proto(fact, f"{path}[{position}]") for position, fact in enumerate(facts))
+
+
+def _fact_from_proto(fact: plan_pb2.Fact, path: str) -> Fact:
+    """What is to be looked up; what comes of it is the store's own word."""
+    return Fact(
+        action_name=fact.action_name,
+        args_json=json_from_struct(fact.action_args, f"{path}.action_args"),
+        decision=decision_from_proto(fact.decision, f"{path}.decision") if fact.HasField("decision") else None,
+        failure=failure_from_proto(fact.failure) if fact.HasField("failure") else None,
     )
 
 

@@ -19,10 +19,12 @@ from store_service.domain.instant import SECOND, Instant
 from store_service.domain.lease import Failure, Lease
 from store_service.domain.plan import Job, Plan, PlanState
 from store_service.domain.proposal import (
+    IN_REVIEW_STATES,
     Approval,
     ApprovalRequirement,
     Decision,
     Effect,
+    Fact,
     Notice,
     OnRefusal,
     Proposal,
@@ -33,7 +35,6 @@ from store_service.domain.transitions.requirements import approvals_missing, is_
 PROPOSAL_STATES = {state: proposal_pb2.ProposalState.Value(f"PROPOSAL_STATE_{state.value}") for state in ProposalState}
 _PLAN_STATES = {state: plan_pb2.PlanState.Value(f"PLAN_STATE_{state.value}") for state in PlanState}
 _ON_REFUSAL = {choice: plan_pb2.OnRefusal.Value(f"ON_REFUSAL_{choice.value or 'UNSPECIFIED'}") for choice in OnRefusal}
-_IN_REVIEW = frozenset({ProposalState.DRAFT, ProposalState.PENDING})
 _EFFECTS = {effect: plan_pb2.Effect.Value(f"EFFECT_{effect.value}") for effect in Effect}
 
 
@@ -99,9 +100,11 @@ def proposal_to_bytes(proposal: Proposal) -> bytes:
         message.notices.extend(_notice_to_proto(notice) for notice in proposal.notices)
     if proposal.earlier_approvals:
         message.earlier_approvals.extend(map(_approval_to_proto, proposal.earlier_approvals))
+    if proposal.fact_for:
+        message.fact_for = proposal.fact_for
     if proposal.approval_requirements:
         message.approval_requirements.extend(_requirements_to_proto(proposal.approval_requirements))
-    if proposal.state in _IN_REVIEW:
+    if proposal.state in IN_REVIEW_STATES:
         message.approvals_missing.extend(_requirements_to_proto(approvals_missing(proposal)))
     if is_broken_glass(proposal.approvals):
         message.break_glass = True
@@ -125,6 +128,8 @@ def proposal_to_bytes(proposal: Proposal) -> bytes:
         if instant is not None:
             _set_timestamp(field, instant)
     encoded = message.SerializeToString() + _struct_field(_PROPOSAL_ARGS, proposal.args_json)
+    if proposal.facts:
+        encoded += b"".join(framed(_PROPOSAL_FACTS, _fact_to_bytes(fact)) for fact in proposal.facts)
     return encoded if proposal.result_json is None else encoded + _struct_field(_PROPOSAL_RESULT, proposal.result_json)
 
 
@@ -183,6 +188,20 @@ def _approval_to_proto(approval: Approval) -> proposal_pb2.Approval:
         roles=approval.roles,
         break_glass=approval.break_glass,
     )
+
+
+def _fact_to_bytes(fact: Fact) -> bytes:
+    """The same bytes for the same fact: checks of the log compare them from entry to entry."""
+    message = plan_pb2.Fact(
+        action_name=fact.action_name,
+        action_args=json_to_struct(json.loads(fact.args_json)),
+        proposal_id=fact.proposal_id,
+        result=None if fact.result_json is None else json_to_struct(json.loads(fact.result_json)),
+        failure=None if fact.failure is None else _failure_to_proto(fact.failure),
+    )
+    if fact.end_time is not None:
+        _set_timestamp(message.end_time, fact.end_time)
+    return message.SerializeToString(deterministic=True)
 
 
 def _notice_to_proto(notice: Notice) -> proposal_pb2.Notice:
@@ -304,6 +323,7 @@ def field_key(field_number: int) -> bytes:
 
 _PROPOSAL_ARGS = field_key(proposal_pb2.Proposal.ACTION_ARGS_FIELD_NUMBER)
 _PROPOSAL_RESULT = field_key(proposal_pb2.Proposal.RESULT_FIELD_NUMBER)
+_PROPOSAL_FACTS = field_key(proposal_pb2.Proposal.FACTS_FIELD_NUMBER)
 _PLAN_JOBS = field_key(plan_pb2.Plan.JOBS_FIELD_NUMBER)
 _PLAN_GENERATION = field_key(plan_pb2.Plan.GENERATION_FIELD_NUMBER)
 _PLAN_CONTEXT = field_key(plan_pb2.Plan.CONTEXT_FIELD_NUMBER)

@@ -18,6 +18,7 @@ from store_service.domain.log_audit import PlanEntry, ProposalEntry
 from store_service.domain.plan import PlanState
 from store_service.domain.proposal import Approval, Proposal, ProposalState
 from store_service.messages.decoding import decision_from_proto, json_from_struct, timestamp_from_proto
+from store_service.messages.encoding import framed
 
 _PROPOSAL_STATES = {proposal_pb2.ProposalState.Value(f"PROPOSAL_STATE_{state.value}"): state for state in ProposalState}
 _PLAN_STATES = {plan_pb2.PlanState.Value(f"PLAN_STATE_{state.value}"): state for state in PlanState}
@@ -63,7 +64,9 @@ def _proposal_entry(event: Event, message: proposal_pb2.Proposal) -> ProposalEnt
         earlier_revisers=tuple(message.earlier_revisers),
     )
     fits = _digest(args) == message.args_digest
-    return ProposalEntry(event.kind, event.actor, event.via, proposal, args, fits)
+    facts = b"".join(framed(b"", each.SerializeToString(deterministic=True)) for each in message.facts)
+    outstanding = any(not each.HasField("end_time") for each in message.facts)
+    return ProposalEntry(event.kind, event.actor, event.via, proposal, args, fits, facts, outstanding)
 
 
 def _plan_entry(event: Event, message: plan_pb2.Plan) -> PlanEntry:

@@ -24,6 +24,7 @@ actions:
   - name: get_order
     description: Look an order up. Nothing changes.
     risk: low
+    read_only: true
     policy: allow
     parameters:
       properties: {order_id: {type: string, pattern: "^[0-9]{4,10}$", description: The number on the receipt.}}
@@ -99,6 +100,11 @@ rules:
     reason: a restart interrupts people
 """
 
+SHOWING_ORDERS = CATALOGUE.replace(
+    "customer.\n    risk: high\n", "customer.\n    risk: high\n    review: {show: [get_order]}\n"
+)
+"""The same catalogue, with the order looked up for who reviews a refund."""
+
 PEOPLE: Mapping[str, tuple[str, ...]] = {
     "planner": ("planner",),
     "ria": (),
@@ -148,10 +154,10 @@ class Desk:
 
 @contextlib.asynccontextmanager
 async def open_desk(
-    directory: Path, environment: Mapping[str, str] | None = None, **settings: Any
+    directory: Path, environment: Mapping[str, str] | None = None, *, catalogue: str = CATALOGUE, **settings: Any
 ) -> AsyncIterator[Desk]:
     """Servers without authentication, and the review page as a process of its own."""
-    async with open_house(directory, catalogue=CATALOGUE, policy=POLICY, **settings) as house:
+    async with open_house(directory, catalogue=catalogue, policy=POLICY, **settings) as house:
         page = ServerProcess(
             "plangate_inbox",
             {

@@ -24,6 +24,7 @@ from plangate_client.command.output.times import Times
 from plangate_client.command.review.related import ProposalContext
 from plangate_client.outlook.dependencies import falls_with, listed, step_name
 from plangate_client.outlook.difference import Change, changes
+from plangate_client.outlook.facts import why_no_fact
 from plangate_client.outlook.waiting import approvals_missing, approvals_text
 from plangate_core.contract.struct_codec import JsonValue
 from plangate_core.text.printable import visible
@@ -53,6 +54,7 @@ def proposal_view(
         fields.add_row("", Text("executed by two admins without the approvals that policy asks for", "bold red"))
     _add_warnings(fields, proposal, around)
     _add_action(fields, proposal, around)
+    _add_facts(fields, proposal, times)
     _add_request(fields, proposal, around, times)
     _add_review(fields, proposal, times)
     _add_steps(fields, proposal, around)
@@ -83,6 +85,20 @@ def _add_action(fields: Table, proposal: proposal_pb2.Proposal, around: Proposal
         fields.add_row("what", visible(proposal.description, newlines=True))
     if proposal.effect_key:
         fields.add_row("effect", visible(proposal.effect_key))
+
+
+def _add_facts(fields: Table, proposal: proposal_pb2.Proposal, times: Times) -> None:
+    """What was looked up for the decision, or why it was not."""
+    if proposal.fact_for:
+        fields.add_row("fetched for", Text(proposal.fact_for))
+    for fact in proposal.facts:
+        asked = Text.assemble((visible(fact.action_name), "bold"), f" {struct_text(fact.action_args)}")
+        if problem := why_no_fact(fact):
+            fields.add_row("fact", Text.assemble(asked, "  ", (visible(problem), "yellow")))
+            continue
+        asked.append(f"  {times.text(fact.end_time)}", style="dim")
+        fields.add_row("fact", asked)
+        fields.add_row("", struct_text(fact.result, indent=2))
 
 
 def _add_request(fields: Table, proposal: proposal_pb2.Proposal, around: ProposalContext, times: Times) -> None:
@@ -134,7 +150,7 @@ def _add_steps(fields: Table, proposal: proposal_pb2.Proposal, around: ProposalC
         names = listed([step_name(sibling) for sibling in fallen])
         fields.add_row("if it fails", visible(f"{names} will not run"))
     for sibling in others.values():
-        if sibling.id not in proposal.depends_on:
+        if sibling.id not in proposal.depends_on and not sibling.fact_for:
             fields.add_row("beside it", _step(sibling))
 
 

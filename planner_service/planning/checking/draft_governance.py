@@ -16,6 +16,7 @@ from planner_service.planning.checking.assumptions import assumed_arguments, fil
 from planner_service.planning.checking.checks import check_args, check_jobs, job_of_draft, jobs_of_draft
 from planner_service.planning.checking.completeness import evidence_for
 from planner_service.planning.checking.doubts import NO_DOUBTS, Doubts, doubts_about
+from planner_service.planning.checking.facts import with_facts
 from planner_service.planning.checking.ties import all_tied, tied
 from planner_service.planning.plan import Job, PlanRequest, with_decisions
 from planner_service.wording.describing import description_of
@@ -55,7 +56,8 @@ class DraftGovernance:
         decisions = await self._governance.decide_all(explained, labels, self._requester, self._now)
         doubts = doubts_about(self._request.prompt, explained, self._governance.catalogue, draft.corrections)
         governed = [doubts.raised(job, policy) for job in with_decisions(explained, decisions)]
-        return GovernedDraft(all_tied(governed, self._governance.catalogue, self._request.options.order), doubts)
+        shown = with_facts(governed, self._governance, labels, self._requester, self._now)
+        return GovernedDraft(all_tied(shown, self._governance.catalogue, self._request.options.order), doubts)
 
     def govern_alone(self, index: int, draft: JobDraft) -> Job | None:
         """A job before the rest of its plan is there; None when it fails the checks."""

@@ -19,6 +19,7 @@ from store_service.domain.transitions.dependencies import (
     same_effect_notice,
     unreachable_failure,
 )
+from store_service.domain.transitions.facts import with_fetches
 from store_service.domain.transitions.review import attributed
 
 
@@ -175,7 +176,9 @@ def with_proposals(
     born: list[tuple[Proposal, EventKind, str]] = []
     for job in plan.jobs:
         proposal_id = proposal_ids.get(job.id, "")
-        jobs.append(replace(job, proposal_id=proposal_id, will_not_run=refused.get(job.id) if proposal_id else None))
+        jobs.append(
+            replace(job, proposal_id=proposal_id, facts=(), will_not_run=refused.get(job.id) if proposal_id else None)
+        )
         if not proposal_id:
             continue
         notices = [
@@ -195,7 +198,12 @@ def with_proposals(
         needed_ids = [needed for needed in job.depends_on if needed in proposal_ids]
         unfinished = sum(needed not in refused for needed in dict.fromkeys(needed_ids))
         first = _Birth(refused.get(job.id), (*notices, *same), waits, unfinished)
-        born.append(_proposal_of(job, plan, proposal_ids, first, actor, now, rules))
+        proposal, kind, comment = _proposal_of(job, plan, proposal_ids, first, actor, now, rules)
+        fetches: list[tuple[Proposal, EventKind]] = []
+        if job.facts and proposal.state is ProposalState.PENDING:
+            proposal, fetches = with_fetches(proposal, job.facts, actor, now, rules, new_id)
+        born.append((proposal, kind, comment))
+        born += [(fetch, fetch_kind, "") for fetch, fetch_kind in fetches]
     return plan.evolve(jobs=tuple(jobs)), born
 
 

@@ -11,6 +11,7 @@ from store_service.domain.canonical import args_digest
 from store_service.domain.errors import (
     AlreadyApproved,
     ArgsDigestMismatch,
+    FactsOutstanding,
     InvalidField,
     ModelApproval,
     NotApprovedByCaller,
@@ -137,16 +138,19 @@ def update(
 ) -> tuple[Proposal, EventKind]:
     """With the named fields of `draft`, and without approvals. It needs at least one approval from now on.
 
-    `waiting_for`: dependencies that have not ended, when those are changed; `notices`: to be added.
+    `waiting_for`: dependencies that have not ended, when those are changed; `notices`: to be added. Facts about other
+    arguments are left out; new ones are the caller's to add.
 
     Only the planner decides for policy: of others `decision` is not taken, what they write is not decided any more, and
     they may raise what the review asks for, never lower it. Raises RequirementLowered.
     """
     _require(proposal, ProposalCommand.UPDATE, now)
-    changes: dict[str, object] = {name: getattr(draft, name) for name in fields if name != "action_args"}
+    changes: dict[str, object] = {name: getattr(draft, name) for name in fields if name not in ("action_args", "facts")}
     if "action_args" in fields:
         changes["args_json"] = draft.args_json
         changes["args_digest"] = args_digest(draft.args_json)
+        # They are about other arguments.
+        changes["facts"] = ()
     if "required_approvals" in fields:
         changes["required_approvals"] = max(1, draft.required_approvals)
     if "max_attempts" in fields:
@@ -186,6 +190,8 @@ def approve(
     _require(proposal, ProposalCommand.APPROVE, now)
     _require_reviewer(proposal, actor, rules, expected_args_digest)
     _require_reviewer_role(proposal, actor)
+    if outstanding := proposal.facts_outstanding:
+        raise FactsOutstanding([fact.action_name for fact in outstanding])
     required = {requirement.role for requirement in requirements_of(proposal) if requirement.role}
     approval = Approval(
         reviewer=actor.identity,

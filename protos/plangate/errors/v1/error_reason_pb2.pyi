@@ -126,6 +126,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     is no use. The message has the provider's reason and what to change; the GenerationReport is a detail.
         {"reason": "PROVIDER_REJECTED", "domain": "plangate", "metadata": {"model": "openai/gpt-4o"}}
     """
+    ERROR_REASON_FACTS_OUTSTANDING: _ErrorReason.ValueType  # 55
+    """FAILED_PRECONDITION. What reviewers are to see before they decide is still being fetched; `actions` fetch it.
+        {"reason": "FACTS_OUTSTANDING", "domain": "plangate", "metadata": {"actions": "get_order"}}
+    """
     ERROR_REASON_ROLE_MISSING: _ErrorReason.ValueType  # 50
     """PERMISSION_DENIED. The caller lacks a role.
         {"reason": "ROLE_MISSING", "domain": "plangate", "metadata": {"role": "planner"}}
@@ -311,6 +315,10 @@ ERROR_REASON_PROVIDER_REJECTED: ErrorReason.ValueType  # 49
 """FAILED_PRECONDITION. The model's provider rejected the key, the account, the model's name or a parameter: asking again
 is no use. The message has the provider's reason and what to change; the GenerationReport is a detail.
     {"reason": "PROVIDER_REJECTED", "domain": "plangate", "metadata": {"model": "openai/gpt-4o"}}
+"""
+ERROR_REASON_FACTS_OUTSTANDING: ErrorReason.ValueType  # 55
+"""FAILED_PRECONDITION. What reviewers are to see before they decide is still being fetched; `actions` fetch it.
+    {"reason": "FACTS_OUTSTANDING", "domain": "plangate", "metadata": {"actions": "get_order"}}
 """
 ERROR_REASON_ROLE_MISSING: ErrorReason.ValueType  # 50
 """PERMISSION_DENIED. The caller lacks a role.

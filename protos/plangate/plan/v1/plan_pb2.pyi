@@ -424,6 +424,7 @@ class Job(_message.Message):
     IDEMPOTENT_FIELD_NUMBER: _builtins.int
     EFFECT_KEY_FIELD_NUMBER: _builtins.int
     WILL_NOT_RUN_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Unique in the plan; matches [A-Za-z0-9][A-Za-z0-9_.-]{0,63}."""
     action_name: _builtins.str
@@ -493,6 +494,12 @@ class Job(_message.Message):
     def will_not_run(self) -> Global___Failure:
         """Why the job will not run although policy did not deny it, known when the plan was stored. Output only."""
 
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fact]:
+        """What is looked up for its reviewers before they decide. Input only: the store looks it up, and the job's proposal has
+        it. At most 5.
+        """
+
     def __init__(
         self,
         *,
@@ -513,14 +520,71 @@ class Job(_message.Message):
         idempotent: _builtins.bool = ...,
         effect_key: _builtins.str = ...,
         will_not_run: Global___Failure | None = ...,
+        facts: _abc.Iterable[Global___Fact] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "decision", b"decision", "will_not_run", b"will_not_run"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "action_name", b"action_name", "assumed", b"assumed", "decision", b"decision", "depends_on", b"depends_on", "description", b"description", "effect_key", b"effect_key", "evidence", b"evidence", "id", b"id", "idempotent", b"idempotent", "input_context", b"input_context", "max_attempts", b"max_attempts", "on_refusal", b"on_refusal", "priority", b"priority", "proposal_id", b"proposal_id", "role", b"role", "will_not_run", b"will_not_run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "action_name", b"action_name", "assumed", b"assumed", "decision", b"decision", "depends_on", b"depends_on", "description", b"description", "effect_key", b"effect_key", "evidence", b"evidence", "facts", b"facts", "id", b"id", "idempotent", b"idempotent", "input_context", b"input_context", "max_attempts", b"max_attempts", "on_refusal", b"on_refusal", "priority", b"priority", "proposal_id", b"proposal_id", "role", b"role", "will_not_run", b"will_not_run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class Fact(_message.Message):
+    """Something that is looked up for the reviewers of a proposal before they decide. A proposal of its own, allowed by
+    policy, fetches it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTION_NAME_FIELD_NUMBER: _builtins.int
+    ACTION_ARGS_FIELD_NUMBER: _builtins.int
+    DECISION_FIELD_NUMBER: _builtins.int
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    action_name: _builtins.str
+    """A read-only action of the catalogue."""
+    proposal_id: _builtins.str
+    """The proposal that fetches it; empty where none could be made. Output only."""
+    @_builtins.property
+    def action_args(self) -> _struct_pb2.Struct: ...
+    @_builtins.property
+    def decision(self) -> Global___Decision:
+        """What policy decided about looking it up. Input only: the proposal that fetches it has it."""
+
+    @_builtins.property
+    def result(self) -> _struct_pb2.Struct:
+        """What it reported, of at most 16 KiB as JSON. Absent while it is not there, and when it could not be fetched. Output only."""
+
+    @_builtins.property
+    def failure(self) -> Global___Failure:
+        """Why it could not be fetched: NOT_ALLOWED, ARGUMENTS_INVALID, TOO_LARGE, EXPIRED, or what the executor reported."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was there, or could not be fetched. While a fact has none, the proposal cannot be approved. Output only."""
+
+    def __init__(
+        self,
+        *,
+        action_name: _builtins.str = ...,
+        action_args: _struct_pb2.Struct | None = ...,
+        decision: Global___Decision | None = ...,
+        proposal_id: _builtins.str = ...,
+        result: _struct_pb2.Struct | None = ...,
+        failure: Global___Failure | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "decision", b"decision", "end_time", b"end_time", "failure", b"failure", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "action_name", b"action_name", "decision", b"decision", "end_time", b"end_time", "failure", b"failure", "proposal_id", b"proposal_id", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Fact: _TypeAlias = Fact  # noqa: Y015
 
 @_typing.final
 class Decision(_message.Message):

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n plangate/planner/v1/action.proto\x12\x13plangate.planner.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xb0\x01\n\x06\x41\x63tion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\'\n\x04risk\x18\x04 \x01(\x0e\x32\x19.plangate.planner.v1.Risk\x12-\n\x07\x62inding\x18\x05 \x01(\x0e\x32\x1c.plangate.planner.v1.Binding*J\n\x04Risk\x12\x14\n\x10RISK_UNSPECIFIED\x10\x00\x12\x0c\n\x08RISK_LOW\x10\x01\x12\x0f\n\x0bRISK_MEDIUM\x10\x02\x12\r\n\tRISK_HIGH\x10\x03*I\n\x07\x42inding\x12\x17\n\x13\x42INDING_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42INDING_COMMAND\x10\x01\x12\x10\n\x0c\x42INDING_HTTP\x10\x02\x42\xd8\x01\n\x17\x63om.plangate.planner.v1B\x0b\x41\x63tionProtoP\x01ZAgithub.com/plangate/plangate/gen/go/plangate/planner/v1;plannerv1\xa2\x02\x04PGPN\xaa\x02\x13Plangate.Planner.V1\xca\x02\x13Plangate\\Planner\\V1\xe2\x02\x1fPlangate\\Planner\\V1\\GPBMetadata\xea\x02\x15Plangate::Planner::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n plangate/planner/v1/action.proto\x12\x13plangate.planner.v1\x1a\x1cgoogle/protobuf/struct.proto\"\xc3\x01\n\x06\x41\x63tion\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\nparameters\x18\x03 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\'\n\x04risk\x18\x04 \x01(\x0e\x32\x19.plangate.planner.v1.Risk\x12-\n\x07\x62inding\x18\x05 \x01(\x0e\x32\x1c.plangate.planner.v1.Binding\x12\x11\n\tread_only\x18\x06 \x01(\x08*J\n\x04Risk\x12\x14\n\x10RISK_UNSPECIFIED\x10\x00\x12\x0c\n\x08RISK_LOW\x10\x01\x12\x0f\n\x0bRISK_MEDIUM\x10\x02\x12\r\n\tRISK_HIGH\x10\x03*I\n\x07\x42inding\x12\x17\n\x13\x42INDING_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x42INDING_COMMAND\x10\x01\x12\x10\n\x0c\x42INDING_HTTP\x10\x02\x42\xd8\x01\n\x17\x63om.plangate.planner.v1B\x0b\x41\x63tionProtoP\x01ZAgithub.com/plangate/plangate/gen/go/plangate/planner/v1;plannerv1\xa2\x02\x04PGPN\xaa\x02\x13Plangate.Planner.V1\xca\x02\x13Plangate\\Planner\\V1\xe2\x02\x1fPlangate\\Planner\\V1\\GPBMetadata\xea\x02\x15Plangate::Planner::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'plangate.planner.v1.action_
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\027com.plangate.planner.v1B\013ActionProtoP\001ZAgithub.com/plangate/plangate/gen/go/plangate/planner/v1;plannerv1\242\002\004PGPN\252\002\023Plangate.Planner.V1\312\002\023Plangate\\Planner\\V1\342\002\037Plangate\\Planner\\V1\\GPBMetadata\352\002\025Plangate::Planner::V1'
-  _globals['_RISK']._serialized_start=266
-  _globals['_RISK']._serialized_end=340
-  _globals['_BINDING']._serialized_start=342
-  _globals['_BINDING']._serialized_end=415
+  _globals['_RISK']._serialized_start=285
+  _globals['_RISK']._serialized_end=359
+  _globals['_BINDING']._serialized_start=361
+  _globals['_BINDING']._serialized_end=434
   _globals['_ACTION']._serialized_start=88
-  _globals['_ACTION']._serialized_end=264
+  _globals['_ACTION']._serialized_end=283
 # @@protoc_insertion_point(module_scope)

@@ -81,6 +81,7 @@ class Action(_message.Message):
     PARAMETERS_FIELD_NUMBER: _builtins.int
     RISK_FIELD_NUMBER: _builtins.int
     BINDING_FIELD_NUMBER: _builtins.int
+    READ_ONLY_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Matches [A-Za-z_][A-Za-z0-9_.-]{0,127}."""
     description: _builtins.str
@@ -89,6 +90,8 @@ class Action(_message.Message):
     """How much harm it can do."""
     binding: Global___Binding.ValueType
     """How the bundled executor carries it out."""
+    read_only: _builtins.bool
+    """It changes nothing."""
     @_builtins.property
     def parameters(self) -> _struct_pb2.Struct:
         """JSON Schema of the arguments."""
@@ -101,10 +104,11 @@ class Action(_message.Message):
         parameters: _struct_pb2.Struct | None = ...,
         risk: Global___Risk.ValueType = ...,
         binding: Global___Binding.ValueType = ...,
+        read_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["parameters", b"parameters"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "description", b"description", "name", b"name", "parameters", b"parameters", "risk", b"risk"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["binding", b"binding", "description", b"description", "name", b"name", "parameters", b"parameters", "read_only", b"read_only", "risk", b"risk"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

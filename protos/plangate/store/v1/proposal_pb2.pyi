@@ -155,12 +155,14 @@ class Proposal(_message.Message):
     EARLIER_APPROVALS_FIELD_NUMBER: _builtins.int
     BREAK_GLASS_FIELD_NUMBER: _builtins.int
     CONSEQUENCES_FIELD_NUMBER: _builtins.int
+    FACTS_FIELD_NUMBER: _builtins.int
+    FACT_FOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7, given by the store."""
     plan_id: _builtins.str
     """The plan it belongs to. Empty for proposals made one by one."""
     job_id: _builtins.str
-    """The job of that plan."""
+    """The job of that plan. Empty for one that fetches a fact."""
     action_name: _builtins.str
     """What is to be done."""
     description: _builtins.str
@@ -201,6 +203,8 @@ class Proposal(_message.Message):
     """As on the job: names the effect in the world. At most 256 characters."""
     break_glass: _builtins.bool
     """True when two admins had it executed without the approvals that policy asks for. Output only."""
+    fact_for: _builtins.str
+    """Of a proposal that fetches a fact: the proposal whose reviewers see it. Output only."""
     @_builtins.property
     def action_args(self) -> _struct_pb2.Struct:
         """With what. At most 64 KiB of JSON, nested at most 32 deep; whole numbers of 2^53 or more are refused."""
@@ -301,6 +305,12 @@ class Proposal(_message.Message):
         action_args, evidence and result.
         """
 
+    @_builtins.property
+    def facts(self) -> _containers.RepeatedCompositeFieldContainer[_plan_pb2.Fact]:
+        """What is looked up for its reviewers before they decide. A fact that arrives makes a new version. Written by planners;
+        an update of the arguments without them leaves none.
+        """
+
     def __init__(
         self,
         *,
@@ -351,10 +361,12 @@ class Proposal(_message.Message):
         earlier_approvals: _abc.Iterable[Global___Approval] | None = ...,
         break_glass: _builtins.bool = ...,
         consequences: _abc.Iterable[Global___Proposal] | None = ...,
+        facts: _abc.Iterable[_plan_pb2.Fact] | None = ...,
+        fact_for: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "create_time", b"create_time", "decision", b"decision", "delete_time", b"delete_time", "end_time", b"end_time", "execute_time", b"execute_time", "expire_time", b"expire_time", "failure", b"failure", "lease", b"lease", "not_before_time", b"not_before_time", "result", b"result", "review_time", b"review_time", "submit_time", b"submit_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "action_name", b"action_name", "approval_requirements", b"approval_requirements", "approvals", b"approvals", "approvals_missing", b"approvals_missing", "args_digest", b"args_digest", "assumed", b"assumed", "attempt", b"attempt", "break_glass", b"break_glass", "cancel_requested", b"cancel_requested", "consequences", b"consequences", "create_time", b"create_time", "created_by", b"created_by", "decision", b"decision", "delete_time", b"delete_time", "depends_on", b"depends_on", "description", b"description", "earlier_approvals", b"earlier_approvals", "earlier_revisers", b"earlier_revisers", "effect_key", b"effect_key", "end_time", b"end_time", "evidence", b"evidence", "execute_time", b"execute_time", "expire_time", b"expire_time", "failure", b"failure", "id", b"id", "idempotent", b"idempotent", "job_id", b"job_id", "labels", b"labels", "lease", b"lease", "max_attempts", b"max_attempts", "not_before_time", b"not_before_time", "notices", b"notices", "on_refusal", b"on_refusal", "plan_id", b"plan_id", "priority", b"priority", "required_approvals", b"required_approvals", "result", b"result", "returned_attempts", b"returned_attempts", "review_time", b"review_time", "reviewer_role", b"reviewer_role", "revised_by", b"revised_by", "state", b"state", "submit_time", b"submit_time", "update_time", b"update_time", "updated_by", b"updated_by", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_args", b"action_args", "action_name", b"action_name", "approval_requirements", b"approval_requirements", "approvals", b"approvals", "approvals_missing", b"approvals_missing", "args_digest", b"args_digest", "assumed", b"assumed", "attempt", b"attempt", "break_glass", b"break_glass", "cancel_requested", b"cancel_requested", "consequences", b"consequences", "create_time", b"create_time", "created_by", b"created_by", "decision", b"decision", "delete_time", b"delete_time", "depends_on", b"depends_on", "description", b"description", "earlier_approvals", b"earlier_approvals", "earlier_revisers", b"earlier_revisers", "effect_key", b"effect_key", "end_time", b"end_time", "evidence", b"evidence", "execute_time", b"execute_time", "expire_time", b"expire_time", "fact_for", b"fact_for", "facts", b"facts", "failure", b"failure", "id", b"id", "idempotent", b"idempotent", "job_id", b"job_id", "labels", b"labels", "lease", b"lease", "max_attempts", b"max_attempts", "not_before_time", b"not_before_time", "notices", b"notices", "on_refusal", b"on_refusal", "plan_id", b"plan_id", "priority", b"priority", "required_approvals", b"required_approvals", "result", b"result", "returned_attempts", b"returned_attempts", "review_time", b"review_time", "reviewer_role", b"reviewer_role", "revised_by", b"revised_by", "state", b"state", "submit_time", b"submit_time", "update_time", b"update_time", "updated_by", b"updated_by", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -185,3 +185,62 @@ def test_a_file_is_named_in_its_faults(tmp_path: Path) -> None:
 def test_the_example_is_good() -> None:
     catalogue = load_catalogue("examples/ops/catalogue.yaml")
     assert len(catalogue.actions) >= 12
+
+
+SHOWN = """
+version: 1
+actions:
+  - name: get_order
+    description: Look up.
+    read_only: true
+    parameters: {properties: {order_id: {type: string}, full: {type: boolean}}, required: [order_id]}
+  - {name: notify, description: Tell., parameters: {properties: {order_id: {type: string}}}}
+  - name: refund
+    description: Refund.
+    parameters: {properties: {order_id: {type: string}, order: {properties: {id: {type: string}}}}}
+    review: SHOW
+"""
+
+
+@pytest.mark.parametrize(
+    ("review", "args", "timeout_seconds"),
+    [
+        ("{show: [get_order]}", {"order_id": "a"}, 60),
+        ("{show: [{action: get_order, args: {order_id: order.id}}], timeout: 10s}", {"order_id": "b"}, 10),
+    ],
+)
+def test_a_fact_takes_its_arguments_from_those_of_the_reviewed_action(
+    review: str, args: dict[str, str], timeout_seconds: int
+) -> None:
+    catalogue = parse_catalogue(SHOWN.replace("SHOW", review))
+    look_up, _, refund = catalogue.actions
+    assert (look_up.read_only, look_up.idempotent, refund.read_only) == (True, True, False)
+    assert refund.shown_timeout == timedelta(seconds=timeout_seconds)
+    [fact] = refund.shown
+    assert fact.args_of({"order_id": "a", "order": {"id": "b"}}) == args
+    assert fact.args_of({}) == {}
+
+
+@pytest.mark.parametrize(
+    ("review", "message"),
+    [
+        ("{show: [get_ordre]}", "there is no action 'get_ordre'"),
+        ("{show: [notify]}", "notify is not marked read_only: true"),
+        ("{show: [{action: get_order, args: {id: order_id}}]}", "get_order has no argument 'id'"),
+        ("{show: [{action: get_order, args: {order_id: bill.id}}]}", "the action has no argument 'bill.id'"),
+        ("{show: []}", "at least 1 item"),
+        ("{show: [get_order], timeout: soon}", "a duration is"),
+    ],
+)
+def test_a_fact_that_cannot_be_looked_up_is_refused(review: str, message: str) -> None:
+    with pytest.raises(CatalogueInvalid) as caught:
+        parse_catalogue(SHOWN.replace("SHOW", review))
+    [line] = caught.value.lines()
+    assert "actions.2.review" in line
+    assert message in line
+
+
+def test_a_fact_needs_its_arguments() -> None:
+    text = SHOWN.replace("order_id: {type: string}, order: ", "order: ").replace("SHOW", "{show: [get_order]}")
+    with pytest.raises(CatalogueInvalid, match="get_order needs 'order_id', which is no argument of the action"):
+        parse_catalogue(text)

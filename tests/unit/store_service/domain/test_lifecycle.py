@@ -18,7 +18,7 @@ from store_service.domain.lifecycle import (
 from store_service.domain.plan import GeneratedPlan, Plan, PlanState
 from store_service.domain.proposal import FINAL_STATES, Decision, Effect, Notice, Proposal, ProposalDraft, ProposalState
 from store_service.domain.rules import Rules
-from store_service.domain.transitions import execution, planning, review
+from store_service.domain.transitions import execution, facts, planning, review
 from tests.support.proposals import ALICE, BOB, FAILURE, NOW, WORKER, plan, proposal
 
 RULES = Rules()
@@ -42,6 +42,7 @@ PROPOSAL_COMMANDS: dict[ProposalCommand, Callable[[Proposal], tuple[Proposal, Ev
     ProposalCommand.EXPIRE_LEASE: lambda p: execution.expire_lease(p, ALICE, NOW),
     ProposalCommand.ADD_NOTICE: lambda p: review.add_notice(p, Notice("SAME_EFFECT", "m", NOW), ALICE, NOW),
     ProposalCommand.RETURN_TO_REVIEW: lambda p: review.return_to_review(p, Notice("N", "m", NOW), ALICE, NOW),
+    ProposalCommand.RECORD_FACT: lambda p: facts.record(p, p, WORKER, NOW),
     ProposalCommand.RECONSIDER: lambda p: review.reconsider(p, Decision(Effect.DENY), ALICE, NOW, RULES, reason="no"),
     ProposalCommand.RESOLVE: lambda p: execution.resolve(
         p, BOB, NOW, RULES, done=True, retry=False, result_json=None, reason="seen at the bank"

@@ -21,6 +21,7 @@ from store_service.domain.proposal import (
     ApprovalRequirement,
     Decision,
     Effect,
+    Fact,
     Notice,
     OnRefusal,
     Proposal,
@@ -104,6 +105,11 @@ def test_a_proposal_with_everything() -> None:
         effect_key="refund:4711",
         notices=(Notice("SAME_EFFECT", "another one", 11 * SECOND, "p9", "j9"),),
         earlier_approvals=(Approval("bob", 1, "d", "before", SECOND, ("sre",)),),
+        facts=(
+            Fact("get_order", '{"order_id":"4711"}', None, "p8", '{"total":12}', None, 12 * SECOND),
+            Fact("get_customer", failure=Failure("EXPIRED", "no executor fetched it in time"), end_time=SECOND),
+        ),
+        fact_for="p7",
         returned_attempts=1,
     )
     values = PROPOSALS.values(proposal)
@@ -121,6 +127,9 @@ def test_a_proposal_with_everything() -> None:
     assert as_json["lease"] == {"worker": "worker", "attempt": 2, "expire_time": "1970-01-01T00:00:09.000001Z"}
     assert as_json["state"] == "PROPOSAL_STATE_EXECUTED"
     assert as_json["approvals"][0]["create_time"] == "1970-01-01T00:00:05Z"
+    assert _set_fields(message.facts[0]) | _set_fields(message.facts[1]) | {"decision"} == set(
+        plan_pb2.Fact.DESCRIPTOR.fields_by_name
+    )
     assert as_json["end_time"] == "1970-01-01T00:00:10Z"
     draft = decoding.proposal_draft_from_proto(message, "proposal")
     assert draft.args_json == proposal.args_json
@@ -187,7 +196,7 @@ def test_a_plan_with_everything() -> None:
     )
     message = plan_pb2.Plan.FromString(encoding.plan_to_bytes(plan))
     assert _set_fields(message) == set(plan_pb2.Plan.DESCRIPTOR.fields_by_name)
-    assert _set_fields(message.jobs[0]) == set(plan_pb2.Job.DESCRIPTOR.fields_by_name)
+    assert _set_fields(message.jobs[0]) == set(plan_pb2.Job.DESCRIPTOR.fields_by_name) - {"facts"}
     message.state = plan_pb2.PLAN_STATE_PLANNED
     draft = decoding.plan_draft_from_proto(message, "plan")
     assert draft.generation == report

@@ -119,7 +119,7 @@ class StoreServer:
         sweeper.start()
         stack.push_async_callback(sweeper.stop)
 
-        plans, proposals = PlanServicer(writer, reader), ProposalServicer(writer, reader)
+        plans, proposals = PlanServicer(writer, reader, self._clock), ProposalServicer(writer, reader, self._clock)
         events = EventServicer(
             reader,
             recent,

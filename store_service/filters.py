@@ -5,12 +5,14 @@
     or          = not { "OR" not }
     not         = "NOT" not | "(" and ")" | comparison
     comparison  = field operator value
-    operator    = "=" | "!=" | "<" | "<=" | ">" | ">="
+    operator    = "=" | "!=" | "<" | "<=" | ">" | ">=" | ":"
     field       = name | map "." key          keys with other characters than a name has are quoted
     value       = 'text' | "text" | text without blanks, quotes, parentheses and operators
 
 Times are RFC 3339, enum values are written by name, with or without the enum's prefix. A label that is not there
-equals "". What a field is called, what it holds and which columns that is, is not known here: see `queries`.
+equals "". ":" searches for a part of a text. An argument that is not there equals nothing; a value without quotes may
+be a number, true or false, or the text of the same characters. What a field is called, what it holds and which columns
+that is, is not known here: see `queries`.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from enum import Enum
 from typing import TypeAlias
 
 from plangate_core.contract.limits import LABEL_KEY
+from store_service.domain.canonical import canonical_object
+from store_service.domain.errors import StoreError
 from store_service.domain.instant import instant_of
 from store_service.domain.limits import INT64
 
@@ -44,6 +48,8 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 # More digits than microseconds are cut by the parser; fewer than a date and a time are not RFC 3339.
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:[Zz]|[+-]\d\d:\d\d)")
 
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,19})(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,3})?")
+
 
 class InvalidFilter(Exception):
     """The filter cannot be read. `position` counts characters from 0."""
@@ -60,10 +66,16 @@ class Kind(Enum):
     TEXT = "text"
     INTEGER = "integer"
     TIME = "time"
+    EXACT = "exact"
+    """A text that is compared by = and != only."""
     NAME = "name"
     """One of a fixed set of names; compared by = and != only."""
     LABELS = "labels"
     """A map of texts; its members are compared by = and != only."""
+    ARGUMENTS = "arguments"
+    """Canonical JSON (RFC 8785); its members are compared by = and != only."""
+    SEARCH = "search"
+    """Texts in which `:` finds a part, whatever the case of its ASCII letters."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,7 @@ class Operator(Enum):
     LESS_OR_EQUAL = "<="
     GREATER = ">"
     GREATER_OR_EQUAL = ">="
+    HAS = ":"
 
 
 Value: TypeAlias = "str | int"
@@ -88,7 +101,11 @@ Value: TypeAlias = "str | int"
 
 @dataclass(frozen=True)
 class Comparison:
-    """`field operator value`; times are microseconds, names are stored values. `key` is set for maps."""
+    """`field operator value`; times are microseconds, names are stored values. `key` is set for labels.
+
+    Arguments are compared by HAS, the value being a member as it stands in canonical JSON, with what is before it: that
+    cannot be in there as anything else, since a quote inside a text is escaped.
+    """
 
     field: str
     operator: Operator
@@ -140,8 +157,11 @@ _COMPARE: dict[Operator, Callable[[Value, Value], bool]] = {
     Operator.LESS_OR_EQUAL: lambda left, right: left <= right,  # type: ignore[operator]
     Operator.GREATER: lambda left, right: left > right,  # type: ignore[operator]
     Operator.GREATER_OR_EQUAL: lambda left, right: left >= right,  # type: ignore[operator]
+    Operator.HAS: lambda left, right: right in left,  # type: ignore[operator]
 }
 _EQUALITY = (Operator.EQUAL, Operator.NOT_EQUAL)
+_MAPS = (Kind.LABELS, Kind.ARGUMENTS)
+_EQUAL_OR_NOT = (Kind.EXACT, Kind.NAME, *_MAPS)
 
 
 @dataclass(frozen=True)
@@ -195,29 +215,52 @@ class _Parser:
         self._comparisons += 1
         if self._comparisons > MAX_COMPARISONS:
             raise InvalidFilter(name.position, f"more than {MAX_COMPARISONS} comparisons")
+        if ":" in name.text:
+            return self._search(name)
         field_name, field, key = self._field(name)
+        if field.kind is Kind.SEARCH:
+            return self._search(name)
         operator_token = self._next("one of = != < <= > >=", "operator")
         operator = Operator(operator_token.text)
-        if field.kind in (Kind.NAME, Kind.LABELS) and operator not in _EQUALITY:
+        if field.kind in _EQUAL_OR_NOT and operator not in _EQUALITY:
             raise InvalidFilter(operator_token.position, f"{name.text} is compared by = and != only")
         value = self._next("a value", "word", "text")
-        return Comparison(field_name, operator, _value(value, field), key)
+        if field.kind is not Kind.ARGUMENTS:
+            return Comparison(field_name, operator, _value(value, field), key)
+        found = Or(tuple(Comparison(field_name, Operator.HAS, text) for text in _members(key or "", value)))
+        return Not(found) if operator is Operator.NOT_EQUAL else found
+
+    def _search(self, name: _Token) -> Expression:
+        """field:value; a colon belongs to the word that it touches, on either side."""
+        text, colon, value = name.text.partition(":")
+        field = self._fields.get(text)
+        if field is None or field.kind is not Kind.SEARCH:
+            searched = ", ".join(known for known, field in self._fields.items() if field.kind is Kind.SEARCH)
+            raise InvalidFilter(name.position, f"{text!r} is not searched by :{f'; {searched} is' if searched else ''}")
+        if not colon:
+            token = self._next("a colon", "word")
+            if not token.text.startswith(":"):
+                raise InvalidFilter(token.position, f"expected a colon, found {token.text!r}")
+            value = token.text[1:]
+        if not value:
+            return Comparison(text, Operator.HAS, _value(self._next("a value", "word", "text"), field))
+        return Comparison(text, Operator.HAS, _value(_Token("word", value, name.position), field))
 
     def _field(self, name: _Token) -> tuple[str, Field, str | None]:
         base, dot, key = name.text.partition(".")
         field = self._fields.get(base)
-        if field is None or (bool(dot) != (field.kind is Kind.LABELS)):
-            known = ", ".join(f"{n}.KEY" if f.kind is Kind.LABELS else n for n, f in self._fields.items())
+        if field is None or (bool(dot) != (field.kind in _MAPS)):
+            known = ", ".join(f"{n}.KEY" if f.kind in _MAPS else n for n, f in self._fields.items())
             raise InvalidFilter(name.position, f"no such field: {name.text!r}; there are {known}")
-        if field.kind is not Kind.LABELS:
+        if field.kind not in _MAPS:
             return base, field, None
         if not key:
             # labels."any key": the quoted part is a token of its own, right behind the dot.
-            quoted = self._next("a label's key", "text")
+            quoted = self._next("a key", "text")
             if quoted.position != name.position + len(name.text):
-                raise InvalidFilter(quoted.position, "expected a label's key right behind the dot")
+                raise InvalidFilter(quoted.position, "expected a key right behind the dot")
             key = _unquoted(quoted.text)
-        if not LABEL_KEY.fullmatch(key):
+        if field.kind is Kind.LABELS and not LABEL_KEY.fullmatch(key):
             raise InvalidFilter(name.position, "a label's key is like [a-z][a-z0-9_.-]{0,62}")
         return base, field, key
 
@@ -280,3 +323,26 @@ def _value(token: _Token, field: Field) -> Value:
     if "\x00" in text:
         raise InvalidFilter(token.position, "a text holds no null characters")
     return text
+
+
+def _members(key: str, token: _Token) -> list[str]:
+    """What canonical JSON holds where an argument has this value."""
+    text = _unquoted(token.text) if token.kind == "text" else token.text
+    values: list[str | float | bool] = [text]
+    if token.kind == "word" and text in ("true", "false"):
+        values.append(text == "true")
+    elif token.kind == "word" and _NUMBER.fullmatch(text):
+        values.append(float(text))
+    members: list[str] = []
+    for value in values:
+        try:
+            member = canonical_object({key: value}, "filter")[1:-1]
+        except StoreError:
+            # No argument can hold it: a number that is not exact.
+            continue
+        # A number goes on until something else comes.
+        ends = ",}" if isinstance(value, float) else ("",)
+        members += [f"{begin}{member}{end}" for begin in "{," for end in ends]
+    if not members or "\x00" in key + text:
+        raise InvalidFilter(token.position, "no argument can have this name or value")
+    return members

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from store_service.domain.errors import InvalidField
 from store_service.domain.events import EntityType
+from store_service.domain.instant import Instant
 from store_service.domain.plan import PlanState
 from store_service.domain.proposal import ProposalState
 from store_service.filters import Expression, Field, Kind
@@ -57,6 +58,9 @@ def _names(prefix: str, states: type[StrEnum]) -> dict[str, str | int]:
     return {**short, **{f"{prefix}{name}": value for name, value in short.items()}}
 
 
+WAITING_FOR_ME = "waiting_for_me"
+"""Whether the caller may approve it now."""
+
 PROPOSAL_FIELDS: Mapping[str, Field] = {
     "id": Field(Kind.TEXT),
     "plan_id": Field(Kind.TEXT),
@@ -71,6 +75,9 @@ PROPOSAL_FIELDS: Mapping[str, Field] = {
     "create_time": Field(Kind.TIME),
     "update_time": Field(Kind.TIME),
     "labels": Field(Kind.LABELS),
+    "args": Field(Kind.ARGUMENTS),
+    "text": Field(Kind.SEARCH),
+    WAITING_FOR_ME: Field(Kind.NAME, {"true": 1, "false": 0}),
 }
 PLAN_FIELDS: Mapping[str, Field] = {
     "id": Field(Kind.TEXT),
@@ -81,8 +88,9 @@ PLAN_FIELDS: Mapping[str, Field] = {
     "priority": Field(Kind.INTEGER),
     "objective": Field(Kind.TEXT),
     "labels": Field(Kind.LABELS),
+    "text": Field(Kind.SEARCH),
 }
-EVENT_FIELDS: Mapping[str, Field] = {
+WATCH_FIELDS: Mapping[str, Field] = {
     "revision": Field(Kind.INTEGER),
     "entity_type": Field(
         Kind.NAME,
@@ -101,7 +109,12 @@ EVENT_FIELDS: Mapping[str, Field] = {
     "request_id": Field(Kind.TEXT),
     "plan_id": Field(Kind.TEXT),
     "version": Field(Kind.INTEGER),
+    "action_name": Field(Kind.EXACT),
+    "args": Field(Kind.ARGUMENTS),
+    "labels": Field(Kind.LABELS),
 }
+# A watch looks at each event alone, not at the request of its plan.
+EVENT_FIELDS: Mapping[str, Field] = {**WATCH_FIELDS, "text": Field(Kind.SEARCH)}
 
 RESOURCE_ORDERS = ("create_time", "update_time", "priority")
 
@@ -115,6 +128,20 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Viewer:
+    """Who reads, and when. `may_approve`: whether their roles allow that at all."""
+
+    identity: str = ""
+    roles: frozenset[str] = frozenset()
+    may_approve: bool = False
+    now: Instant = 0
+
+
+NO_VIEWER = Viewer()
+"""For what the store reads for itself."""
+
+
+@dataclass(frozen=True)
 class PageQuery:
     """One page. `after` is where the page before ended: (value of the order's field, id), or (revision,)."""
 
@@ -123,6 +150,7 @@ class PageQuery:
     size: int
     after: Position | None
     show_deleted: bool = False
+    viewer: Viewer = NO_VIEWER
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""Which proposals wait for one person, and why one that waits is not theirs to decide."""
+"""Whether a proposal waits for one person, and why one that waits is not theirs to decide.
+
+ListProposals finds all of them by the filter `waiting_for_me = true`.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +26,6 @@ class Reviewer:
     def reviews(self) -> bool:
         """Whether the caller may approve and reject at all."""
         return not self.roles.isdisjoint({"reviewer", "admin"})
-
-
-def waiting_filter(reviewer: Reviewer) -> str:
-    """A filter for ListProposals and CountProposals: PENDING, not the reviewer's own request, one of their roles.
-
-    What the filter language cannot say (edited or approved by them, several required roles) `why_not_mine` finds.
-    """
-    roles = ["", *sorted(reviewer.roles)]
-    wanted = " OR ".join(f"reviewer_role = {_quoted(role)}" for role in roles)
-    return f"state = PENDING AND created_by != {_quoted(reviewer.identity)} AND ({wanted})"
 
 
 def why_not_mine(proposal: proposal_pb2.Proposal, reviewer: Reviewer, now: datetime) -> str:
@@ -109,8 +102,3 @@ def _role_lacking(proposal: proposal_pb2.Proposal, reviewer: Reviewer) -> str:
     if any(not role or role in reviewer.roles for role in wanted):
         return ""
     return f"You do not have the role {' or '.join(wanted)}."
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

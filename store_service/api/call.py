@@ -7,12 +7,15 @@ from typing import Any, Protocol, TypeAlias
 
 import grpc
 
+from plangate_core.process.clock import Clock
 from plangate_core.rpc.identity.caller import current_caller
-from store_service.api.permissions import authorize
+from store_service.api.permissions import authorize, may_call
 from store_service.commands import ClaimPlans, ClaimProposals, Command
 from store_service.commands.answer import Answer
 from store_service.domain.actor import Actor
+from store_service.domain.instant import instant_of
 from store_service.messages.decoding import actor_from_caller
+from store_service.queries import Viewer
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 Encoded: TypeAlias = Any
@@ -34,6 +37,18 @@ def allowed(method: str) -> tuple[Actor, bool]:
     caller = current_caller()
     only_creator = authorize(method, caller.roles)
     return actor_from_caller(caller), only_creator
+
+
+def viewing(method: str, clock: Clock) -> Viewer:
+    """The caller of an RPC that reads. Raises RoleMissing."""
+    caller = current_caller()
+    authorize(method, caller.roles)
+    return Viewer(
+        caller.identity,
+        caller.roles,
+        may_approve=may_call("ApproveProposal", caller.roles),
+        now=instant_of(clock.now()),
+    )
 
 
 def deadline_of(context: Context) -> float | None:

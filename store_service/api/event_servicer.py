@@ -10,7 +10,7 @@ from plangate.store.v1 import event_pb2, store_service_pb2_grpc
 from plangate.store.v1 import store_service_pb2 as rpc
 
 from plangate_core.process.clock import Clock
-from store_service.api.call import Context, Encoded, allowed
+from store_service.api.call import Context, Encoded, allowed, viewing
 from store_service.database.reader import Reader
 from store_service.domain.errors import InvalidField
 from store_service.domain.events import Event
@@ -28,9 +28,9 @@ from store_service.messages.answers import (
     finding_to_proto,
     progress_update_to_bytes,
 )
-from store_service.messages.log_entries import entry_of
+from store_service.messages.log_entries import entry_of, subject_of
 from store_service.messages.queries import event_listing, event_view, max_events, progress_seconds
-from store_service.queries import EVENT_FIELDS, CheckpointKeyMissing, WatchTooSlow
+from store_service.queries import WATCH_FIELDS, CheckpointKeyMissing, WatchTooSlow
 
 WATCH_METHOD = "/plangate.store.v1.EventService/WatchEvents"
 
@@ -60,8 +60,7 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
         self._max_lag_events = max_lag_events
 
     async def ListEvents(self, request: rpc.ListEventsRequest, context: Context) -> Encoded:
-        allowed("ListEvents")
-        listing, view = event_listing(request), event_view(request)
+        listing, view = event_listing(request, viewing("ListEvents", self._clock)), event_view(request)
         events, next_after = await self._reader.list_events(listing.query)
         return event_page_to_bytes(events, view, listing.token(next_after))
 
@@ -74,7 +73,8 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
             self._recent,
             self._reader,
             start_revision=request.start_revision,
-            where=parse(request.filter, EVENT_FIELDS),
+            where=parse(request.filter, WATCH_FIELDS),
+            subject_of=subject_of,
             progress_seconds=progress_seconds(request),
             max_lag_events=self._max_lag_events,
         )

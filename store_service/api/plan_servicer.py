@@ -5,7 +5,8 @@ from __future__ import annotations
 from plangate.store.v1 import store_service_pb2 as rpc
 from plangate.store.v1 import store_service_pb2_grpc
 
-from store_service.api.call import Context, Encoded, Writes, allowed, deadline_of, waiting_time
+from plangate_core.process.clock import Clock
+from store_service.api.call import Context, Encoded, Writes, allowed, deadline_of, viewing, waiting_time
 from store_service.database.reader import Reader
 from store_service.messages import commands as decode
 from store_service.messages.answers import plan_page_to_bytes, repeated_to_bytes
@@ -17,9 +18,10 @@ from store_service.queries import PLAN_FIELDS
 class PlanServicer(store_service_pb2_grpc.PlanServiceServicer):
     """Plans, and the durable queue that planners take them from."""
 
-    def __init__(self, writer: Writes, reader: Reader) -> None:
+    def __init__(self, writer: Writes, reader: Reader, clock: Clock) -> None:
         self._writer = writer
         self._reader = reader
+        self._clock = clock
 
     async def CreatePlan(self, request: rpc.CreatePlanRequest, context: Context) -> Encoded:
         actor, _ = allowed("CreatePlan")
@@ -31,8 +33,7 @@ class PlanServicer(store_service_pb2_grpc.PlanServiceServicer):
         return await self._reader.plan(resource_id_from_proto(request.id))
 
     async def ListPlans(self, request: rpc.ListPlansRequest, context: Context) -> Encoded:
-        allowed("ListPlans")
-        listing = resource_listing(request, PLAN_FIELDS)
+        listing = resource_listing(request, PLAN_FIELDS, viewing("ListPlans", self._clock))
         page = await self._reader.list_plans(listing.query)
         return plan_page_to_bytes(page, listing.token(page.next_after))
 

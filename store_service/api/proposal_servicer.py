@@ -6,7 +6,8 @@ from plangate.store.v1 import proposal_pb2, store_service_pb2_grpc
 from plangate.store.v1 import store_service_pb2 as rpc
 
 from plangate_core.contract.limits import MAX_BATCH
-from store_service.api.call import Context, Encoded, Writes, allowed, deadline_of, waiting_time
+from plangate_core.process.clock import Clock
+from store_service.api.call import Context, Encoded, Writes, allowed, deadline_of, viewing, waiting_time
 from store_service.commands import Command
 from store_service.database.reader import Reader
 from store_service.domain.errors import InvalidField
@@ -21,9 +22,10 @@ from store_service.queries import PROPOSAL_FIELDS
 class ProposalServicer(store_service_pb2_grpc.ProposalServiceServicer):
     """Proposals: written by the planner, reviewed by people, run by executors."""
 
-    def __init__(self, writer: Writes, reader: Reader) -> None:
+    def __init__(self, writer: Writes, reader: Reader, clock: Clock) -> None:
         self._writer = writer
         self._reader = reader
+        self._clock = clock
 
     async def CreateProposal(self, request: rpc.CreateProposalRequest, context: Context) -> Encoded:
         actor, _ = allowed("CreateProposal")
@@ -48,14 +50,13 @@ class ProposalServicer(store_service_pb2_grpc.ProposalServiceServicer):
         return repeated_to_bytes(rpc.BatchGetProposalsResponse.PROPOSALS_FIELD_NUMBER, proposals)
 
     async def ListProposals(self, request: rpc.ListProposalsRequest, context: Context) -> Encoded:
-        allowed("ListProposals")
-        listing = resource_listing(request, PROPOSAL_FIELDS)
+        listing = resource_listing(request, PROPOSAL_FIELDS, viewing("ListProposals", self._clock))
         page = await self._reader.list_proposals(listing.query)
         return proposal_page_to_bytes(page, listing.token(page.next_after))
 
     async def CountProposals(self, request: rpc.CountProposalsRequest, context: Context) -> rpc.CountProposalsResponse:
-        allowed("CountProposals")
-        return counts_to_proto(await self._reader.count_proposals(parse(request.filter, PROPOSAL_FIELDS)))
+        viewer = viewing("CountProposals", self._clock)
+        return counts_to_proto(await self._reader.count_proposals(parse(request.filter, PROPOSAL_FIELDS), viewer))
 
     async def UpdateProposal(self, request: rpc.UpdateProposalRequest, context: Context) -> Encoded:
         actor, _ = allowed("UpdateProposal")

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, SQLColumnExpression, Text, and_, literal, not_, or_, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    SQLColumnExpression,
+    Text,
+    and_,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    tuple_,
+    type_coerce,
+)
 from sqlalchemy.orm import InstrumentedAttribute
 
-from store_service.database.dialects import by_code_point, label, number
-from store_service.database.models import is_present
+from store_service.database.dialects import by_code_point, has_part, has_words, label, number
+from store_service.database.models import EventRow, PlanRow, ProposalRow, is_present, is_shown
 from store_service.database.orm import Base
+from store_service.domain.proposal import ProposalState
 from store_service.filters import And, Comparison, Expression, Operator, Or
 from store_service.page_tokens import Position
+from store_service.queries import NO_VIEWER, WAITING_FOR_ME, Viewer
 
 _COMPARE: dict[Operator, Callable[[Any, Any], ColumnElement[bool]]] = {
     Operator.EQUAL: operator.eq,
@@ -24,20 +40,23 @@ _COMPARE: dict[Operator, Callable[[Any, Any], ColumnElement[bool]]] = {
     Operator.GREATER_OR_EQUAL: operator.ge,
 }
 _EQUALITY = (Operator.EQUAL, Operator.NOT_EQUAL)
-_LABELS = "labels"
+_LABELS, _ARGUMENTS, _SEARCH = "labels", "args", "text"
 # Fields whose index leaves out what has none.
 _PARTLY_INDEXED = frozenset({"plan_id", "request_id"})
+# What a filter over events may say of the plan or proposal that an event is about.
+_OF_PROPOSALS = frozenset({"action_name", _ARGUMENTS, _LABELS})
+_OF_PLANS = frozenset({_LABELS})
 
 
-def condition(expression: Expression, model: type[Base]) -> ColumnElement[bool]:
+def condition(expression: Expression, model: type[Base], viewer: Viewer = NO_VIEWER) -> ColumnElement[bool]:
     """A filter over the model's attributes, which have the names of its fields."""
     if isinstance(expression, Comparison):
-        return _comparison(expression, model)
+        return _comparison(expression, model, viewer)
     if isinstance(expression, And):
-        return and_(*(condition(term, model) for term in expression.terms))
+        return and_(*(condition(term, model, viewer) for term in expression.terms))
     if isinstance(expression, Or):
-        return or_(*(condition(term, model) for term in expression.terms))
-    return not_(condition(expression.term, model))
+        return or_(*(condition(term, model, viewer) for term in expression.terms))
+    return not_(condition(expression.term, model, viewer))
 
 
 def beyond(
@@ -53,7 +72,16 @@ def ordered(columns: Sequence[SQLColumnExpression[Any]], *, descending: bool) ->
     return [column.desc() if descending else column.asc() for column in columns]
 
 
-def _comparison(comparison: Comparison, model: type[Base]) -> ColumnElement[bool]:
+def _comparison(comparison: Comparison, model: type[Base], viewer: Viewer) -> ColumnElement[bool]:
+    if comparison.field == _SEARCH:
+        return _search(str(comparison.value), model)
+    if comparison.field == WAITING_FOR_ME:
+        waits = _waits_for(viewer)
+        return waits if (comparison.operator is Operator.EQUAL) == bool(comparison.value) else not_(waits)
+    if model is EventRow and comparison.field in _OF_PROPOSALS:
+        return _of_subject(comparison)
+    if comparison.field == _ARGUMENTS:
+        return has_part(ProposalRow.args_json, str(comparison.value))
     attribute: InstrumentedAttribute[Any] = getattr(model, comparison.field)
     column: Any = attribute
     if comparison.field == _LABELS:
@@ -65,6 +93,66 @@ def _comparison(comparison: Comparison, model: type[Base]) -> ColumnElement[bool
         # Adds nothing, but is the condition of the partial index, which is not used without it.
         return and_(compared, is_present(attribute))
     return compared
+
+
+def _search(words: str, model: type[Base]) -> ColumnElement[bool]:
+    """What a plan was requested by, and what else people read of a plan, proposal or event."""
+    plans = or_(has_words(PlanRow.prompt, words), has_words(PlanRow.objective, words))
+    if model is PlanRow:
+        return plans
+    proposals = or_(
+        has_words(ProposalRow.description, words),
+        has_words(ProposalRow.evidence, words),
+        ProposalRow.plan_id.in_(select(PlanRow.id).where(plans)),
+    )
+    return proposals if model is ProposalRow else or_(has_words(EventRow.comment, words), _about(proposals, plans))
+
+
+def _of_subject(comparison: Comparison) -> ColumnElement[bool]:
+    """What the plan or proposal that an event is about says now. Of one that was purged nothing is known."""
+    found = comparison
+    if comparison.operator is not Operator.HAS:
+        # What is about nothing of the kind has the value "": what differs from it is looked up, the rest is not that.
+        looked_up = Operator.EQUAL if comparison.value else Operator.NOT_EQUAL
+        found = Comparison(comparison.field, looked_up, comparison.value, comparison.key)
+    plans = condition(found, PlanRow) if comparison.field in _OF_PLANS else None
+    about = _about(condition(found, ProposalRow), plans)
+    return about if comparison.operator is found.operator else not_(about)
+
+
+def _about(proposals: ColumnElement[bool], plans: ColumnElement[bool] | None) -> ColumnElement[bool]:
+    """Events about proposals and plans of which this is true."""
+    of_proposals = EventRow.entity_id.in_(select(ProposalRow.id).where(proposals))
+    return of_proposals if plans is None else or_(of_proposals, EventRow.entity_id.in_(select(PlanRow.id).where(plans)))
+
+
+def _waits_for(viewer: Viewer) -> ColumnElement[bool]:
+    """Proposals that the viewer may approve now, as `domain.transitions.review` decides."""
+    if not viewer.may_approve:
+        return false()
+    roles = sorted({"", *viewer.roles})
+    decision = func.coalesce(type_coerce(ProposalRow.decision, Text), "")
+    by_role = has_part(decision, '"approval_requirements":[[')
+    writers = literal("\n", Text).concat(ProposalRow.revised_by).concat("\n")
+    return and_(
+        ProposalRow.state == ProposalState.PENDING,
+        is_shown(ProposalRow),
+        or_(ProposalRow.expire_time.is_(None), ProposalRow.expire_time > viewer.now),
+        ProposalRow.created_by != viewer.identity,
+        not_(has_part(writers, f"\n{viewer.identity}\n")),
+        not_(_has_list(type_coerce(ProposalRow.approvals, Text), viewer.identity)),
+        not_(has_part(decision, '"effect":"DENY"')),
+        or_(
+            and_(not_(by_role), ProposalRow.reviewer_role.in_(roles)),
+            and_(by_role, or_(*(_has_list(decision, role) for role in roles))),
+        ),
+    )
+
+
+def _has_list(column: ColumnElement[Any] | Any, first: str) -> ColumnElement[bool]:
+    """JSON text (column_types) has a list of lists one of which begins so: no other list there follows a bracket."""
+    text = json.dumps(first, ensure_ascii=False)
+    return or_(has_part(column, f"[[{text},"), has_part(column, f"],[{text},"))
 
 
 def _value(value: str | int) -> ColumnElement[Any]:

@@ -67,6 +67,18 @@ class _Label(FunctionElement[str]):
     name = "label"
 
 
+class _Position(FunctionElement[int]):
+    type = BigInteger()
+    inherit_cache = True
+    name = "position_of"
+
+
+class _AnyCase(FunctionElement[str]):
+    type = Text()
+    inherit_cache = True
+    name = "any_case"
+
+
 class TextItems(FunctionElement[str]):
     """The items of a JSON list of texts, as a table with the column `value`."""
 
@@ -93,6 +105,16 @@ def by_code_point(column: ColumnElement[str] | Any) -> ColumnElement[str]:
 def label(column: ColumnElement[Any] | Any, key: str) -> ColumnElement[str]:
     """The value of one label; empty when there is none."""
     return _Label(column, literal(key, Text))
+
+
+def has_part(column: ColumnElement[str] | Any, part: str) -> ColumnElement[bool]:
+    """The text has this part, exactly."""
+    return _Position(column, literal(part, Text)) > 0
+
+
+def has_words(column: ColumnElement[str] | Any, words: str) -> ColumnElement[bool]:
+    """The text has this part, whatever the case of its ASCII letters."""
+    return _AnyCase(column).contains(words.encode().lower().decode(), autoescape=True)
 
 
 def number(value: int) -> ColumnElement[int]:
@@ -126,6 +148,27 @@ def _as_it_is(element: _CodePoints, compiler: SQLCompiler, **options: Any) -> st
 @compiles(_CodePoints, "postgresql")
 def _collated(element: _CodePoints, compiler: SQLCompiler, **options: Any) -> str:
     return compiler.process(next(iter(element.clauses)).collate("C"), **options)
+
+
+@compiles(_Position, "sqlite")
+def _instr(element: _Position, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(func.instr(*element.clauses), **options)
+
+
+@compiles(_Position, "postgresql")
+def _strpos(element: _Position, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(func.strpos(*element.clauses), **options)
+
+
+@compiles(_AnyCase, "sqlite")
+def _like_ignores_case(element: _AnyCase, compiler: SQLCompiler, **options: Any) -> str:
+    return compiler.process(next(iter(element.clauses)), **options)
+
+
+@compiles(_AnyCase, "postgresql")
+def _lower_ascii(element: _AnyCase, compiler: SQLCompiler, **options: Any) -> str:
+    # By the language of the database it would lower other letters too, as SQLite does not.
+    return compiler.process(func.lower(next(iter(element.clauses)).collate("C")), **options)
 
 
 @compiles(_Label, "sqlite")

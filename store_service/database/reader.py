@@ -30,7 +30,7 @@ from store_service.domain.errors import DatabaseUnavailable, PlanNotFound, Propo
 from store_service.domain.events import Event, EventUnreadable, LogHead
 from store_service.filters import Expression
 from store_service.page_tokens import Position
-from store_service.queries import MAX_PAGE_BYTES, Page, PageQuery, ReadTimedOut
+from store_service.queries import MAX_PAGE_BYTES, NO_VIEWER, Page, PageQuery, ReadTimedOut, Viewer
 
 # A page is read in pieces of this many rows.
 _ROWS_AT_ONCE = 50
@@ -97,11 +97,11 @@ class Reader:
         async with self._limited():
             return await self._page(ProposalRow, query)
 
-    async def count_proposals(self, where: Expression | None) -> dict[str, int]:
+    async def count_proposals(self, where: Expression | None, viewer: Viewer = NO_VIEWER) -> dict[str, int]:
         """How many are in each state that occurs; soft-deleted ones are not counted. Raises ReadTimedOut."""
         statement = select(ProposalRow.state, func.count()).where(is_shown(ProposalRow)).group_by(ProposalRow.state)
         if where:
-            statement = statement.where(condition(where, ProposalRow))
+            statement = statement.where(condition(where, ProposalRow, viewer))
         async with self._limited():
             return {state.value: count for state, count in await self._fetch(statement)}
 
@@ -234,7 +234,7 @@ def _piece(model: type[PlanRow | ProposalRow], query: PageQuery, position: Posit
     if not query.show_deleted:
         inner = inner.where(is_shown(model))
     if query.where:
-        inner = inner.where(condition(query.where, model))
+        inner = inner.where(condition(query.where, model, query.viewer))
     if position:
         inner = inner.where(beyond(keys, position, descending=descending))
     page = inner.order_by(*ordered(keys, descending=descending)).limit(limit).subquery("page")

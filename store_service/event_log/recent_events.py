@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -39,12 +39,26 @@ class LogReader(Protocol):
     async def events_from(self, revision: int, limit: int, max_bytes: int) -> list[Event]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What the plan or proposal that an event is about said then; empty where that cannot be read.
+
+    action_name, args: of proposals; the arguments as canonical JSON.
+    """
+
+    created_by: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    action_name: str = ""
+    args: str = ""
+
+
 @dataclass(slots=True, weakref_slot=True)
 class RecentEvent:
-    """An event and what was made of it so far, by view."""
+    """An event and what was made of it so far: encoded by view, and its subject for those who filter by it."""
 
     event: Event
     encoded: dict[int, bytes] = field(default_factory=dict)
+    subject: Subject | None = None
 
     @property
     def size(self) -> int:

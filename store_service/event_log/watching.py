@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import fields
 from typing import Self, TypeAlias
 
 from store_service.domain.events import Event
-from store_service.event_log.recent_events import LogReader, RecentEvent, RecentEvents
+from store_service.event_log.recent_events import LogReader, RecentEvent, RecentEvents, Subject
 from store_service.filters import Expression, Value, predicate
 from store_service.queries import RevisionOutOfRange, WatchTooSlow
 
 _AT_ONCE = 200
 # What one watcher may hold in hand, and so what hundreds of them hold at most.
 _BYTES_AT_ONCE = 64 * 1024
+_OF_SUBJECT = frozenset(field.name for field in fields(Subject))
 
 Run: TypeAlias = "Sequence[RecentEvent]"
 
@@ -24,13 +26,14 @@ async def watch(
     *,
     start_revision: int,
     where: Expression | None,
+    subject_of: Callable[[Event], Subject],
     progress_seconds: float,
     max_lag_events: int,
 ) -> AsyncGenerator[Run | int, None]:
     """Yield runs of events that match, and revisions up to which everything was yielded or did not match.
 
     The first thing yielded is such a revision. `start_revision` 0 means only what is still to come. Once it has reached
-    the head, the watch must not fall behind by more than max_lag_events.
+    the head, the watch must not fall behind by more than max_lag_events. `subject_of` reads an event's snapshot.
     Raises RevisionOutOfRange, WatchTooSlow, DatabaseUnavailable.
     """
     loop = asyncio.get_running_loop()
@@ -56,7 +59,7 @@ async def watch(
                 if has_been_at_the_head and recent.head_revision - seen > max_lag_events:
                     raise WatchTooSlow(seen + 1)
                 seen = run[-1].event.revision
-                wanted = run if where is None else [each for each in run if matches(where, each.event)]
+                wanted = run if where is None else [each for each in run if _matches(where, each, subject_of)]
                 if wanted:
                     yield wanted
                     marked_at = loop.time()
@@ -137,11 +140,13 @@ class _Stored:
         return [RecentEvent(event) for event in events]
 
 
-def matches(where: Expression, event: Event) -> bool:
-    """Whether an event fits a filter, as a query of the database decides."""
+def _matches(where: Expression, recent: RecentEvent, subject_of: Callable[[Event], Subject]) -> bool:
+    """Whether an event fits a filter; of its subject, as that was then."""
 
-    def value_of(field: str, _key: str | None) -> Value:
-        value: Value = getattr(event, field)
-        return value
+    def value_of(field: str, key: str | None) -> Value:
+        if field in _OF_SUBJECT and recent.subject is None:
+            recent.subject = subject_of(recent.event)
+        value: Value | Mapping[str, str] = getattr(recent.subject if field in _OF_SUBJECT else recent.event, field)
+        return value.get(key or "", "") if isinstance(value, Mapping) else value
 
     return predicate(where, value_of)

@@ -1,4 +1,4 @@
-"""Entries of the log as what the rules of `domain.replay` look at."""
+"""Entries of the log as what the rules of `domain.log_audit`, and filters of watches, look at."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 from functools import lru_cache
 
 from google.protobuf import struct_pb2
+from google.protobuf.message import DecodeError
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
@@ -17,6 +18,7 @@ from store_service.domain.lease import Lease
 from store_service.domain.log_audit import PlanEntry, ProposalEntry
 from store_service.domain.plan import PlanState
 from store_service.domain.proposal import Approval, Proposal, ProposalState
+from store_service.event_log.recent_events import Subject
 from store_service.messages.decoding import decision_from_proto, json_from_struct, timestamp_from_proto
 from store_service.messages.encoding import framed
 
@@ -35,6 +37,19 @@ def entry_of(event: Event) -> ProposalEntry | PlanEntry:
     except Exception as problem:
         # Protobuf's DecodeError among others.
         raise ValueError("its snapshot cannot be read") from problem
+
+
+def subject_of(event: Event) -> Subject:
+    """What the plan or proposal said then; nothing when its snapshot cannot be read."""
+    try:
+        if event.entity_type is EntityType.PLAN:
+            plan = plan_pb2.Plan.FromString(event.snapshot)
+            return Subject(plan.created_by, dict(plan.labels))
+        proposal = proposal_pb2.Proposal.FromString(event.snapshot)
+        args = json_from_struct(proposal.action_args, "action_args")
+    except (DecodeError, StoreError):
+        return Subject()
+    return Subject(proposal.created_by, dict(proposal.labels), proposal.action_name, args)
 
 
 def _proposal_entry(event: Event, message: proposal_pb2.Proposal) -> ProposalEntry:

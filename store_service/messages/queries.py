@@ -14,7 +14,16 @@ from store_service.domain.instant import SECOND
 from store_service.filters import Field, parse
 from store_service.messages.decoding import duration_from_proto
 from store_service.page_tokens import Position
-from store_service.queries import EVENT_FIELDS, MAX_PAGE_SIZE, Order, PageQuery, event_order, page_size, resource_order
+from store_service.queries import (
+    EVENT_FIELDS,
+    MAX_PAGE_SIZE,
+    Order,
+    PageQuery,
+    Viewer,
+    event_order,
+    page_size,
+    resource_order,
+)
 
 _PROGRESS_SECONDS = 10.0
 
@@ -31,17 +40,19 @@ class Listing:
         return page_tokens.encode(position, self.bound_to) if position else ""
 
 
-def resource_listing(request: rpc.ListPlansRequest | rpc.ListProposalsRequest, fields: Mapping[str, Field]) -> Listing:
+def resource_listing(
+    request: rpc.ListPlansRequest | rpc.ListProposalsRequest, fields: Mapping[str, Field], viewer: Viewer
+) -> Listing:
     """Raises InvalidField, InvalidFilter, InvalidPageToken."""
     order = resource_order(request.order_by)
     bound_to = (type(request).__name__, request.filter, order, request.show_deleted)
-    return _listing(request, fields, order, bound_to, (int, str), show_deleted=request.show_deleted)
+    return _listing(request, fields, order, bound_to, (int, str), viewer, show_deleted=request.show_deleted)
 
 
-def event_listing(request: rpc.ListEventsRequest) -> Listing:
+def event_listing(request: rpc.ListEventsRequest, viewer: Viewer) -> Listing:
     """Raises InvalidField, InvalidFilter, InvalidPageToken."""
     order = event_order(request.order_by)
-    return _listing(request, EVENT_FIELDS, order, ("ListEventsRequest", request.filter, order), (int,))
+    return _listing(request, EVENT_FIELDS, order, ("ListEventsRequest", request.filter, order), (int,), viewer)
 
 
 def progress_seconds(request: rpc.WatchEventsRequest) -> float:
@@ -75,6 +86,7 @@ def _listing(
     order: Order,
     bound_to: tuple[object, ...],
     shape: tuple[type, ...],
+    viewer: Viewer,
     *,
     show_deleted: bool = False,
 ) -> Listing:
@@ -84,5 +96,6 @@ def _listing(
         size=page_size(request.page_size),
         after=page_tokens.decode(request.page_token, bound_to, shape) if request.page_token else None,
         show_deleted=show_deleted,
+        viewer=viewer,
     )
     return Listing(query, bound_to)

@@ -6,7 +6,6 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -46,23 +45,20 @@ async def _inbox(session: Session, limit: int, watch: bool, as_json: bool) -> No
         reviewer = await reviewer_of(store)
         shown: list[tuple[str, int]] | None = None
         async for _ in _changes(store) if watch else _once():
-            found = await _waiting(store, reviewer, limit)
+            found = await _waiting(store, limit)
             now = [(proposal.id, proposal.version) for proposal in found]
             if now != shown:
                 _print_inbox(session, reviewer, found, as_json, again=shown is not None)
             shown = now
 
 
-async def _waiting(store: StoreClient, reviewer: Any, limit: int) -> list[proposal_pb2.Proposal]:
-    from plangate_client.outlook.waiting import waiting_filter, why_not_mine
-
+async def _waiting(store: StoreClient, limit: int) -> list[proposal_pb2.Proposal]:
     found: list[proposal_pb2.Proposal] = []
-    pages = store.proposals.list_all(filter=waiting_filter(reviewer), order_by="create_time", page_size=min(limit, 500))
+    pages = store.proposals.list_all(filter="waiting_for_me = true", order_by="create_time", page_size=min(limit, 500))
     async for proposal in pages:
-        if not why_not_mine(proposal, reviewer, datetime.now(UTC)):
-            found.append(proposal)
-            if len(found) == limit:
-                break
+        found.append(proposal)
+        if len(found) == limit:
+            break
     return found
 
 

@@ -30,11 +30,21 @@ FIELDS: Mapping[str, Field] = {
     "create_time": Field(Kind.TIME),
     "state": Field(Kind.NAME, {"PENDING": "PENDING", "STATE_PENDING": "PENDING", "DRAFT": "DRAFT"}),
     "labels": Field(Kind.LABELS),
+    "args": Field(Kind.ARGUMENTS),
+    "text": Field(Kind.SEARCH),
 }
 
 
 def equal(field: str, value: str | int, key: str | None = None) -> Comparison:
     return Comparison(field, Operator.EQUAL, value, key)
+
+
+def has(field: str, *values: str) -> Or:
+    return Or(tuple(Comparison(field, Operator.HAS, value) for value in values))
+
+
+def members(member: str, ends: str = "") -> list[str]:
+    return [f"{begin}{member}{end}" for begin in "{," for end in ends or [""]]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +63,12 @@ def equal(field: str, value: str | int, key: str | None = None) -> Comparison:
         ('labels.team = "ops"', equal("labels", "ops", "team")),
         ("labels.a.b-c=x", equal("labels", "x", "a.b-c")),
         ('labels."a.b" = x', equal("labels", "x", "a.b")),
+        ('args.x = "1"', has("args", '{"x":"1"', ',"x":"1"')),
+        ("args.x != true", Not(has("args", '{"x":"true"', ',"x":"true"', '{"x":true', ',"x":true'))),
+        ('args."a.b" = 1e2', has("args", *members('"a.b":"1e2"'), *members('"a.b":100', ",}"))),
+        ("args.x = 9007199254740993", has("args", *members('"x":"9007199254740993"'))),
+        ("text:a", Comparison("text", Operator.HAS, "a")),
+        ("text : 'a b'", Comparison("text", Operator.HAS, "a b")),
         ("NOT id = a", Not(equal("id", "a"))),
         ("id = a AND id = b OR id = c", And((equal("id", "a"), Or((equal("id", "b"), equal("id", "c")))))),
         ("(id = a AND id = b) OR id = c", Or((And((equal("id", "a"), equal("id", "b"))), equal("id", "c")))),
@@ -87,6 +103,12 @@ def test_what_is_read(text: str, expected: Expression | None) -> None:
         ("id.x = a", 0, "no such field"),
         ("labels.UPPER = a", 0, "a label's key"),
         ("labels. 'x' = a", 8, "right behind the dot"),
+        ("args.x > 1", 7, "by = and != only"),
+        ("args = 1", 0, "no such field"),
+        ("args.'a\x00' = 1", 12, "no argument can have"),
+        ("text = a", 5, "expected a colon"),
+        ("text:", 5, "expected a value"),
+        ("id:a", 0, "not searched by :; text is"),
         ("id = 'a\x00'", 5, "null"),
         ("id = a" + " " * 5000, 4096, "at most 4096 characters"),
     ],
@@ -109,7 +131,7 @@ def test_depth_and_length_are_bounded() -> None:
         parse(" OR ".join(["id = a"] * (MAX_COMPARISONS + 1)), FIELDS)
 
 
-@given(st.text(alphabet=st.sampled_from("id= ()\"'\\<>!ANDORT.labelsx1\x00é"), max_size=60))
+@given(st.text(alphabet=st.sampled_from("id= ()\"'\\<>!ANDORT.labelsargtext:1\x00é"), max_size=60))
 def test_nothing_but_the_typed_error_comes_out(text: str) -> None:
     refused = None
     try:

@@ -134,7 +134,9 @@ class ListPlansRequest(_message.Message):
     page_token: _builtins.str
     """next_page_token of the previous page; the other fields must be as they were."""
     filter: _builtins.str
-    """AIP-160 subset over id, state, created_by, create_time, update_time, priority, objective, labels.KEY."""
+    """AIP-160 subset over id, state, created_by, create_time, update_time, priority, objective, labels.KEY, and text:WORDS,
+    which finds a part of the prompt or objective, whatever the case of ASCII letters.
+    """
     order_by: _builtins.str
     """One of "create_time", "update_time", "priority", each with an optional " desc". Default "create_time desc"."""
     show_deleted: _builtins.bool
@@ -637,6 +639,9 @@ class ListProposalsRequest(_message.Message):
     filter: _builtins.str
     """AIP-160 subset over id, plan_id, job_id, action_name, state, created_by, updated_by, priority, attempt,
     reviewer_role, create_time, update_time, labels.KEY. Example: state = PENDING AND labels.team = "ops".
+    args.KEY is an argument of this name, also inside of others; by = and != only. A number, true or false without quotes
+    is also found as a text. text:WORDS finds a part of description, evidence, and the plan's prompt or objective, whatever
+    the case of ASCII letters. waiting_for_me = true finds what the caller may approve now.
     """
     order_by: _builtins.str
     """One of "create_time", "update_time", "priority", each with an optional " desc". Default "create_time desc"."""
@@ -1577,7 +1582,10 @@ class ListEventsRequest(_message.Message):
     page_token: _builtins.str
     """next_page_token of the previous page; the other fields must be as they were."""
     filter: _builtins.str
-    """AIP-160 subset over revision, entity_type, entity_id, kind, actor, via, time, request_id, plan_id, version."""
+    """AIP-160 subset over revision, entity_type, entity_id, kind, actor, via, time, request_id, plan_id, version; and over what
+    the event's plan or proposal says now: action_name (= and != only), args.KEY, labels.KEY, text:WORDS (of the comment
+    too). What was purged is not found by these.
+    """
     order_by: _builtins.str
     """"revision" (default) or "revision desc"."""
     view: _event_pb2.EventView.ValueType
@@ -1641,7 +1649,7 @@ class WatchEventsRequest(_message.Message):
     start_revision: _builtins.int
     """First revision wanted; 0 means only what is still to come. Beyond the head + 1 is OUT_OF_RANGE."""
     filter: _builtins.str
-    """As in ListEventsRequest."""
+    """As in ListEventsRequest, without text; action_name, args.KEY and labels.KEY are those of the event's snapshot."""
     view: _event_pb2.EventView.ValueType
     """How much of each event."""
     max_events: _builtins.int

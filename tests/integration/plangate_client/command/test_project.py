@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.pair import clean_environment, running_pair
+from tests.support.documentation import ROOT, shell_blocks
+from tests.support.model_server import ModelServer, says
+from tests.support.pair import clean_environment
 
 FILES = ("--catalogue", "catalogue.yaml", "--policy", "policy.yaml")
 
@@ -26,35 +30,89 @@ def plangate(directory: Path, *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
+def tutorial() -> list[str]:
+    """The commands of docs/tutorial.md, as they are typed."""
+    return [line for block in shell_blocks(ROOT / "docs" / "tutorial.md") for line in block.commands]
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
 @pytest.mark.asyncio
-async def test_from_nothing_to_an_own_action_after_an_own_approval(tmp_path: Path) -> None:
+@pytest.mark.timeout(180)
+async def test_the_tutorial_is_typed(tmp_path: Path) -> None:
+    """From a clone to an own action, carried out by an own Python worker after an own approval, in ten commands."""
+    [demo, activate, *commands] = tutorial()
+    assert (demo, activate) == ("make demo", ". .venv/bin/activate"), "CI runs the one, this process did the other"
+    path = commands[: commands.index("cat refunds.txt")]
+    assert len([demo, activate, *path]) <= 10
+    store, planner, inbox = (f"127.0.0.1:{free_port()}" for _ in range(3))
+    refund = {"action_name": "refund_order", "action_args": {"order_id": "4711", "amount": 89.9}, "depends_on": []}
+    typed = []
+    for command in commands:
+        if command.startswith(("plangate up ", "plangate work ")):
+            typed.append(f"{command} & children+=($!)")
+        elif command.startswith("plangate plan "):
+            typed += ["until plangate actions; do sleep 0.5; done", command]
+        elif command.startswith("plangate approve ID"):
+            typed += [
+                'ID=$(plangate inbox --as bob | awk "NR == 2 {print \\$1}")',
+                f"{command.replace('ID', '$ID')} --yes",
+                "until [ -s refunds.txt ]; do sleep 0.1; done",
+            ]
+        else:
+            typed.append(command.replace(" ID", " $ID"))
+    script = "\n".join(["children=()", "trap 'kill ${children[@]}; wait' EXIT", *typed])
+    async with ModelServer() as model:
+        model.script(says({"objective": "Refund.", "jobs": [refund]}))
+        process = await asyncio.create_subprocess_exec(
+            *("bash", "-euxo", "pipefail", "-c", script),
+            cwd=tmp_path,
+            env={
+                **clean_environment(),
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "PLANGATE_STORE_LISTEN": store,
+                "PLANGATE_PLANNER_LISTEN": planner,
+                "PLANGATE_INBOX_LISTEN": inbox,
+                "PLANGATE_STORE_TARGET": store,
+                "PLANGATE_PLANNER_TARGET": planner,
+                "PLANGATE_DATABASE_URL": f"sqlite:///{tmp_path}/plangate.db",
+                "PLANGATE_MODEL": "openai/test-model",
+                "PLANGATE_MODEL_BASE_URL": model.openai_url,
+                "PLANGATE_MODEL_API_KEY": "not-a-secret",
+                "PLANGATE_ACTOR": "alice",
+            },
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output = (await process.communicate())[0].decode()
+    assert process.returncode == 0, output[-4000:]
+    assert "needs 1 approval" in output
+    assert "4 passed, 0 failed" in output
+    assert (tmp_path / "desk" / "refunds.txt").read_text().startswith("4711 89.9 ")
+
+
+@pytest.mark.asyncio
+async def test_what_init_writes_is_sound(tmp_path: Path) -> None:
     made = await asyncio.to_thread(plangate, tmp_path, "init", "shop")
     assert (made.returncode, made.stderr) == (0, "")
     assert made.stdout.count("plangate up") == made.stdout.count("plangate work") == 1
     project = tmp_path / "shop"
-    checked, tested, written = await asyncio.gather(
+    checked, written, again = await asyncio.gather(
         asyncio.to_thread(plangate, project, "check", "--strict", *FILES),
-        asyncio.to_thread(plangate, project, "policy", "test", "policy_tests.yaml", *FILES),
         asyncio.to_thread(plangate, project, "catalogue", "from-worker", "actions"),
+        asyncio.to_thread(plangate, tmp_path, "init", "shop"),
     )
     assert (checked.returncode, checked.stderr) == (0, "")
-    assert (tested.returncode, tested.stdout.splitlines()[-1]) == (0, "4 passed, 0 failed")
-    catalogue, policy = ((project / name).read_text() for name in ("catalogue.yaml", "policy.yaml"))
     # What the catalogue says of the Python action is what its signature says.
     [own] = yaml.safe_load(written.stdout)["actions"]
-    [listed] = [action for action in yaml.safe_load(catalogue)["actions"] if action["name"] == own["name"]]
-    assert listed == own
-    async with running_pair(project, catalogue, policy=policy) as pair:
-        pair.script(("refund_order", {"order_id": "4711", "amount": 89.9}))
-        planned = await pair.command("plan", "refund order 4711 with 89.90 euros")
-        assert "needs 1 approval" in planned.stdout
-        [proposal] = (await pair.command("inbox", actor="bob")).stdout.splitlines()[1:2]
-        approved = await pair.command("approve", proposal.split()[0], "--yes", actor="bob")
-        assert approved.status == 0, approved.stderr
-        worked = await pair.command("work", "--catalogue", "catalogue.yaml", "--worker", "actions", "--once")
-        assert worked.status == 0, worked.stderr
-    assert (project / "refunds.txt").read_text().startswith("4711 89.9 ")
-    again = await asyncio.to_thread(plangate, tmp_path, "init", "shop")
+    catalogue = yaml.safe_load((project / "catalogue.yaml").read_text())
+    assert own in catalogue["actions"]
     assert again.returncode == 4
     assert "nothing is overwritten" in again.stderr
 

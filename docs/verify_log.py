@@ -4,18 +4,21 @@
     python -m store_service export > log.jsonl
     python verify_log.py log.jsonl
     python verify_log.py log.jsonl checkpoint.json    # what grpcurl printed for EventService/GetCheckpoint
+    python verify_log.py --key plangate-log.key log.jsonl
 
 Each line must follow from the one before it, and have the hash of its own content (docs/reference/event-log.md).
 Each must also be one that the rules allow after what the log says of the same proposal before: its state, its writers,
 the approvals it asked for and those it was given. (Only the store's check compares args_digest with the arguments.)
 With a checkpoint that you kept elsewhere, the log must also still contain what it contained then. (The checkpoint's
 signature is Ed25519, which the standard library cannot check; event-log.md shows the one line that does.)
+With the key that the log is sealed with, every line must have its seal.
 
 Prints one line. Exit status: 0 sound, 1 not sound, 2 not readable.
 """
 
 import base64
 import hashlib
+import hmac
 import json
 import struct
 import sys
@@ -206,7 +209,12 @@ def step_fault(before: dict | None, now: dict, event: dict) -> str:
     return "approvals that it asks for are missing" if not any(now["roles"].values()) or lacks(now) else ""
 
 
-def verify(lines, checkpoint: dict | None = None) -> tuple[bool, str]:
+def seal(key: bytes, revision: int, digest: bytes) -> bytes:
+    """HMAC-SHA256 over a tag, the revision and the hash."""
+    return hmac.digest(key, b"plangate.seal.v1\n" + revision.to_bytes(8, "big") + digest, "sha256")
+
+
+def verify(lines, checkpoint: dict | None = None, key: bytes | None = None) -> tuple[bool, str]:
     """Whether the log is sound, and one sentence about it."""
     last: dict[str, dict] = {}
     revision, previous, kept_revision, kept_hash = 0, bytes(32), 0, bytes(32)
@@ -225,6 +233,8 @@ def verify(lines, checkpoint: dict | None = None) -> tuple[bool, str]:
         previous = event_hash(event)
         if bytes.fromhex(event["hash"]) != previous:
             return False, f"revision {revision} was changed"
+        if key is not None and bytes.fromhex(event.get("seal", "")) != seal(key, revision, previous):
+            return False, f"revision {revision} has no seal of this key: it was written without the store"
         if event["entity_type"] == PROPOSAL:
             now = facts(base64.b64decode(event["snapshot"], validate=True))
             fault = step_fault(last.get(event["entity_id"]), now, event)
@@ -239,16 +249,21 @@ def verify(lines, checkpoint: dict | None = None) -> tuple[bool, str]:
 
 
 def main(arguments: list[str]) -> int:
+    key_file = arguments[1] if arguments[:1] == ["--key"] and len(arguments) > 1 else ""
+    arguments = arguments[2:] if key_file else arguments
     if len(arguments) not in (1, 2):
-        print("usage: verify_log.py LOG.jsonl [CHECKPOINT.json]", file=sys.stderr)
+        print("usage: verify_log.py [--key KEY] LOG.jsonl [CHECKPOINT.json]", file=sys.stderr)
         return 2
     try:
-        checkpoint = None
+        checkpoint = key = None
+        if key_file:
+            with open(key_file, encoding="ascii") as file:
+                key = bytes.fromhex(file.read())
         if len(arguments) == 2:
             with open(arguments[1], encoding="utf-8") as file:
                 checkpoint = json.load(file)
         with open(arguments[0], encoding="utf-8") as log:
-            sound, sentence = verify(log, checkpoint)
+            sound, sentence = verify(log, checkpoint, key)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error) as problem:
         print(f"not readable as a log: {type(problem).__name__}: {problem}", file=sys.stderr)
         return 2

@@ -110,7 +110,9 @@ def _back_up(settings: StoreSettings, chosen: argparse.Namespace) -> int:
 
 
 def _copy(settings: StoreSettings, chosen: argparse.Namespace) -> int:
-    health = asyncio.run(administration.copy(settings.database_url, chosen.to, settings.planner_identity))
+    health = asyncio.run(
+        administration.copy(settings.database_url, chosen.to, settings.planner_identity, settings.log_key_file)
+    )
     with written("the answer"):
         print(
             f"copied {health.events_checked} events up to revision {health.head_revision} and "
@@ -120,7 +122,7 @@ def _copy(settings: StoreSettings, chosen: argparse.Namespace) -> int:
 
 
 def _check(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
-    health = asyncio.run(administration.check(settings.database_url, settings.planner_identity))
+    health = asyncio.run(administration.check(settings.database_url, settings.planner_identity, settings.log_key_file))
     with written("the answer"):
         print(
             f"schema {health.schema}, {health.events_checked} events up to revision {health.head_revision}, "
@@ -128,8 +130,24 @@ def _check(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
         )
         for problem in health.problems:
             print(problem, file=sys.stderr)
-        print("sound" if not health.problems else "NOT SOUND")
+        if health.problems:
+            print("NOT SOUND")
+        else:
+            print("sound" if health.seal_checked else "sound; seals were not checked, as the log's key is not here")
     return 1 if health.problems else 0
+
+
+def _seal(settings: StoreSettings, chosen: argparse.Namespace) -> int:
+    if not chosen.yes:
+        return _refuse("sealing takes what the log says now as true, whoever wrote it: --yes says that you want this")
+    health, key_id = asyncio.run(
+        administration.seal(settings.database_url, settings.planner_identity, settings.log_key_file)
+    )
+    if health.problems:
+        return _refuse(f"nothing was sealed, as the database is not sound: {health.problems[0]}")
+    with written("the answer"):
+        print(f"sealed {health.events_checked} events up to revision {health.head_revision} with the key {key_id}")
+    return 0
 
 
 def _export(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
@@ -150,6 +168,7 @@ _COMMANDS: dict[str, Callable[[StoreSettings, argparse.Namespace], int]] = {
     "backup": _back_up,
     "copy": _copy,
     "check": _check,
+    "seal": _seal,
     "export": _export,
 }
 
@@ -166,6 +185,8 @@ def _arguments() -> argparse.ArgumentParser:
     copy = commands.add_parser("copy", help="copy a stopped store's database to an empty one, SQLite or PostgreSQL")
     copy.add_argument("--to", required=True, metavar="URL", help="sqlite:///path or postgresql://user@host/name")
     commands.add_parser("check", help="check the file, the schema, the chain of hashes and the rows")
+    seal = commands.add_parser("seal", help="seal a stopped store's log anew, after its key was lost or exchanged")
+    seal.add_argument("--yes", action="store_true", help="take what the log says now as true")
     commands.add_parser("export", help="write the log to standard output as JSON lines (see docs/verify_log.py)")
     return parser
 

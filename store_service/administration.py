@@ -1,4 +1,4 @@
-"""What an operator does to a store's database beside serving it: migrate, copy, check, export.
+"""What an operator does to a store's database beside serving it: migrate, copy, check, seal, export.
 
 Check and export only read, and may run while a server serves the same database.
 """
@@ -9,6 +9,7 @@ import base64
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TextIO
 
 from store_service.database.database import ReadSessions, open_database
@@ -25,10 +26,13 @@ from store_service.database.maintenance.offline import (
     resources,
     schema_revision,
 )
+from store_service.database.maintenance.sealing import key_path, locked_head, make_key, read_key, reseal
 from store_service.database.reader import Reader
+from store_service.domain.errors import StartRefused
 from store_service.domain.events import Event, LogHead
 from store_service.domain.plan import Plan
 from store_service.domain.proposal import Proposal
+from store_service.domain.seals import LogKey
 from store_service.event_log.verification import Finding, verify_log
 from store_service.messages.encoding import is_snapshot_of
 from store_service.messages.log_entries import entry_of
@@ -46,6 +50,7 @@ class Health:
     events_checked: int
     resources_checked: int
     problems: tuple[str, ...]
+    seal_checked: bool = False
 
 
 async def migrate(url: str) -> str:
@@ -55,17 +60,43 @@ async def migrate(url: str) -> str:
     return known_schema_revision()
 
 
-async def check(url: str, planner_identity: str = "planner") -> Health:
+async def check(url: str, planner_identity: str = "planner", log_key_file: Path | None = None) -> Health:
     """Check file, schema and hashes, that the rules allow every entry of the log, and that every row says what the log
-    says.
+    says. With the log's key (see `key_path`) also that all entries are sealed with it.
 
     Raises StartRefused, DatabaseUnavailable.
     """
+    log_key = read_key(key_path(url, log_key_file))
     async with open_for_reading(url) as sessions:
-        return await _health(sessions, planner_identity)
+        return await _health(sessions, planner_identity, log_key)
 
 
-async def copy(source_url: str, target_url: str, planner_identity: str = "planner") -> Health:
+async def seal(url: str, planner_identity: str = "planner", log_key_file: Path | None = None) -> tuple[Health, str]:
+    """Seal the whole log with the key in the file, or with a new one when there is no file, whatever seals it has.
+
+    Returns what `check` says of the database, and the id of the key; with problems, nothing was sealed and the id is
+    empty. Raises StartRefused, DatabaseUnavailable.
+    """
+    path = key_path(url, log_key_file)
+    if path is None:
+        raise StartRefused("PLANGATE_LOG_KEY_FILE names no file for the key")
+    database = await open_database(url)
+    try:
+        async with database.transaction() as connection:
+            await locked_head(connection)
+            health = await _health(ReadSessions(connection), planner_identity, None)
+            if health.problems:
+                return health, ""
+            key = read_key(path) or make_key(path)
+            await reseal(connection, key)
+        return health, key.key_id
+    finally:
+        await database.close()
+
+
+async def copy(
+    source_url: str, target_url: str, planner_identity: str = "planner", log_key_file: Path | None = None
+) -> Health:
     """Copy the database of a stopped store to another one that holds nothing yet; returns what `check` says of the
     copy, which has no problems.
 
@@ -78,14 +109,15 @@ async def copy(source_url: str, target_url: str, planner_identity: str = "planne
             f"the source's schema is {schema}, this version knows {known_schema_revision()}: plangate store migrate "
             "brings it up to date"
         )
-    async with copied(source_url, target_url) as copy_sessions:
-        health = await _health(copy_sessions, planner_identity)
+    log_key = read_key(key_path(source_url, log_key_file))
+    async with copied(source_url, target_url, key_path(target_url, log_key_file)) as copy_sessions:
+        health = await _health(copy_sessions, planner_identity, log_key)
         if health.problems:
             raise CopyRefused(f"nothing was copied, as the copy would not be sound: {health.problems[0]}")
     return health
 
 
-async def _health(sessions: ReadSessions, planner_identity: str) -> Health:
+async def _health(sessions: ReadSessions, planner_identity: str, log_key: LogKey | None) -> Health:
     async with sessions.read() as session:
         schema = await schema_revision(session)
         problems = [f"the file: {problem}" for problem in await integrity_problems(session)]
@@ -100,7 +132,9 @@ async def _health(sessions: ReadSessions, planner_identity: str) -> Health:
             problems.append(f"the schema lacks the indexes {', '.join(indexes)}")
         finding = Finding(0, LogHead())
         if await head_is_readable(session):
-            finding = await verify_log(Reader(sessions), read_entry=entry_of, planner_identity=planner_identity)
+            finding = await verify_log(
+                Reader(sessions), read_entry=entry_of, planner_identity=planner_identity, log_key=log_key
+            )
         else:
             problems.append("the head row of the log cannot be read, so the log was not checked")
         if finding.problem:
@@ -124,7 +158,8 @@ async def _health(sessions: ReadSessions, planner_identity: str) -> Health:
                 problems.append(f"{proposal_id}: its row and the table of dependencies differ over {other_id}")
             for proposal_id in await miscounted_proposals(session, _PROBLEMS_SHOWN):
                 problems.append(f"{proposal_id}: its row's count of unfinished dependencies is wrong")
-        return Health(schema, finding.head.revision, finding.events_checked, count, tuple(problems))
+        seal_checked = log_key is not None
+        return Health(schema, finding.head.revision, finding.events_checked, count, tuple(problems), seal_checked)
 
 
 async def export(url: str, output: TextIO) -> int:
@@ -157,6 +192,7 @@ def event_to_json(event: Event) -> str:
             "snapshot": base64.b64encode(event.snapshot).decode(),
             "prev_hash": event.prev_hash.hex(),
             "hash": event.hash.hex(),
+            "seal": (event.seal or b"").hex(),
         },
         ensure_ascii=False,
         separators=(",", ":"),

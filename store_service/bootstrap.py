@@ -25,6 +25,7 @@ from store_service.api.proposal_servicer import ProposalServicer
 from store_service.api.status_mapping import map_error
 from store_service.database.database import Database, open_database
 from store_service.database.maintenance.offline import database_version, schema_revision
+from store_service.database.maintenance.sealing import key_of_log, key_path
 from store_service.database.reader import Reader
 from store_service.engine.failpoints import FailPoints
 from store_service.engine.writer import DatabaseState, Writer
@@ -87,13 +88,15 @@ class StoreServer:
         key = CheckpointKey.read(settings.checkpoint_key_file) if settings.checkpoint_key_file else None
         database = await open_database(settings.database_url, settings.database_options())
         stack.push_async_callback(database.close)
+        log_key = await key_of_log(database, key_path(settings.database_url, settings.log_key_file))
         writer = Writer(
             database,
             clock=self._clock,
-            log_rules=log_rules(settings.planner_identity),
+            log_rules=log_rules(settings.planner_identity, log_key),
             rules=settings.rules(),
             options=settings.writer_options(),
             fail_points=self._fail_points,
+            log_key=log_key,
         )
         reader = Reader(database.reading, timeout_seconds=settings.read_timeout_seconds)
         await writer.start()
@@ -126,6 +129,7 @@ class StoreServer:
             clock=self._clock,
             checkpoint_key=key,
             planner_identity=settings.planner_identity,
+            log_key=log_key,
             stall_seconds=settings.watch_stall_seconds,
             max_lag_events=settings.watch_max_lag_events,
         )

@@ -43,6 +43,9 @@ class StoreSettings(ServerSettings):
     """How long a list or count may take; then it ends with READ_TIMED_OUT. The call's own deadline may come first."""
     checkpoint_key_file: Path | None = None
     """Ed25519 private key (unencrypted PKCS #8 PEM) that checkpoints are signed with. Absent: no checkpoints."""
+    log_key_file: Path | None = None
+    """Key that the log is sealed with: 64 hexadecimal digits or more, the same for all stores of a database. Made
+    when it is not there. Absent: `plangate-log.key` beside a SQLite database; on PostgreSQL the log is not sealed."""
 
     lease_seconds: float = Field(default=60.0, ge=1, le=3600)
     """How long a lease holds when a claim does not say."""

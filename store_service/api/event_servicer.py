@@ -15,6 +15,7 @@ from store_service.database.reader import Reader
 from store_service.domain.errors import InvalidField
 from store_service.domain.events import Event
 from store_service.domain.instant import instant_of
+from store_service.domain.seals import LogKey
 from store_service.event_log.checkpoints import CheckpointKey
 from store_service.event_log.recent_events import RecentEvents
 from store_service.event_log.verification import verify_log
@@ -46,6 +47,7 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
         clock: Clock,
         checkpoint_key: CheckpointKey | None,
         planner_identity: str,
+        log_key: LogKey | None,
         stall_seconds: float,
         max_lag_events: int,
     ) -> None:
@@ -56,6 +58,7 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
         self._clock = clock
         self._checkpoint_key = checkpoint_key
         self._planner_identity = planner_identity
+        self._log_key = log_key
         self._stall_seconds = stall_seconds
         self._max_lag_events = max_lag_events
 
@@ -127,6 +130,7 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
             request.end_revision,
             read_entry=entry_of,
             planner_identity=self._planner_identity,
+            log_key=self._log_key,
         )
         return finding_to_proto(finding)
 

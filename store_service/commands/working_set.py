@@ -134,7 +134,7 @@ class WorkingSet:
         # What the log says of the proposals loaded, and those whose row says something else.
         self.snapshots: dict[str, bytes | None] = {}
         self.mismatched: set[str] = set()
-        # All events of the candidates of claims.
+        # All events of the candidates of claims, plans and proposals.
         self.histories: dict[str, list[Event]] = {}
         self._log_rules = log_rules
         self.changed_plans: dict[str, Plan | None] = {}
@@ -186,6 +186,17 @@ class WorkingSet:
         fault = self._log_rules.history_fault(self.histories.get(proposal_id, ()))
         if fault or not all(map(self._has_happened, loaded.depends_on)):
             self.mismatched.add(proposal_id)
+            return False
+        return True
+
+    def is_requested(self, plan_id: str) -> bool:
+        """Whether the log says of a candidate of a claim, a queued plan, what its row says."""
+        loaded = self.plans.get(plan_id)
+        if loaded is None or self._log_rules is None:
+            return True
+        history = self.histories.get(plan_id, [])
+        if self._log_rules.history_fault(history) or not self._log_rules.is_snapshot_of(history[-1].snapshot, loaded):
+            self.mismatched.add(plan_id)
             return False
         return True
 
@@ -350,6 +361,7 @@ class Transaction:
                 and plan.state is PlanState.QUEUED
                 and plan.delete_time is None
                 and plan.is_due(self.now)
+                and self._base.is_requested(plan_id)
             ):
                 return plan
         return None

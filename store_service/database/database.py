@@ -34,6 +34,7 @@ from store_service.domain.errors import (
     StartRefused,
     WalImpossible,
 )
+from store_service.domain.seals import LogKey
 
 Kind = Literal["sqlite", "postgresql"]
 
@@ -118,9 +119,9 @@ class Database:
         self._lock = lock
         translate_failures(writer)
 
-    def write_session(self) -> WriteSession:
-        """The session of the one writer."""
-        return WriteSession(self._writer, lock=self._lock)
+    def write_session(self, log_key: LogKey | None = None) -> WriteSession:
+        """The session of the one writer. `log_key`: seals the log."""
+        return WriteSession(self._writer, lock=self._lock, log_key=log_key)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:

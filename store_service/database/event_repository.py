@@ -15,11 +15,14 @@ from store_service.database.models import REQUEST_INDEX, EventRow, LogHeadRow, a
 from store_service.database.orm import AnyRow, AnySelect
 from store_service.domain.events import GENESIS_HASH, EntityType, Event, EventUnreadable, LogHead
 from store_service.domain.instant import Instant
+from store_service.domain.seals import LogKey
 
 _ENTITY_TYPES = {int(entity_type): entity_type for entity_type in EntityType}
 # SQLite lets a column hold any type, and has no truth values of its own.
 _EVENT_TYPES = frozenset(
-    (int, int, str, int, str, str, truth, str, int, str, str, bytes, bytes, bytes, str) for truth in (bool, int)
+    (int, int, str, int, str, str, truth, str, int, str, str, bytes, bytes, bytes, str, seal)
+    for truth in (bool, int)
+    for seal in (bytes, type(None))
 )
 _HEAD = LogHeadRow.id == 1
 
@@ -63,8 +66,10 @@ class Part(NamedTuple):
 class EventRepository:
     """The log as one session sees it."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, log_key: LogKey | None = None) -> None:
+        """`log_key`: seals what is appended."""
         self._session = session
+        self._log_key = log_key
 
     async def head(self, *, for_update: bool = False) -> LogHead | None:
         """Where the log ends; None when there is no head row. `for_update` locks it on PostgreSQL. Raises
@@ -75,17 +80,32 @@ class EventRepository:
     async def append(self, entries: Sequence[Entry], before: LogHead, head: LogHead) -> None:
         """Appends the events and moves the head. Raises Conflict when the head is not where it was."""
         rows = [
-            {**entry.event._asdict(), "method": entry.method, "fingerprint": entry.fingerprint, "answer": entry.answer}
+            {
+                **entry.event._asdict(),
+                "method": entry.method,
+                "fingerprint": entry.fingerprint,
+                "answer": entry.answer,
+                "seal": self._seal(entry.event.revision, entry.event.hash),
+            }
             for entry in entries
         ]
         await insert_rows(self._session, EventRow, rows)
         connection = await self._session.connection()
         moved = await connection.execute(
             _MOVE_HEAD,
-            {"old_revision": before.revision, "old_hash": before.hash, "revision": head.revision, "hash": head.hash},
+            {
+                "old_revision": before.revision,
+                "old_hash": before.hash,
+                "revision": head.revision,
+                "hash": head.hash,
+                "seal": self._seal(head.revision, head.hash),
+            },
         )
         if moved.rowcount != 1:
             raise Conflict("the head of the log moved under the writer")
+
+    def _seal(self, revision: int, digest: bytes) -> bytes | None:
+        return None if self._log_key is None else self._log_key.seal(revision, digest)
 
     async def hash_of(self, revision: int) -> bytes | None:
         """The hash of the event with this revision, if it exists."""
@@ -139,11 +159,13 @@ def event_from_row(row: AnyRow | Sequence[Any]) -> Event:
 
 
 def head_from_row(row: AnyRow | Sequence[Any]) -> LogHead:
-    """From (revision, hash). Raises LogHeadUnreadable."""
-    revision, digest = row
+    """From (revision, hash, seal). Raises LogHeadUnreadable."""
+    revision, digest, seal = row
     if type(revision) is not int or revision < 0 or type(digest) is not bytes or len(digest) != len(GENESIS_HASH):
         raise LogHeadUnreadable
-    return LogHead(revision, digest)
+    if type(seal) not in (bytes, type(None)):
+        raise LogHeadUnreadable
+    return LogHead(revision, digest, seal)
 
 
 def _answers() -> AnySelect:
@@ -165,7 +187,7 @@ _OF_ENTITIES = select(*EVENT_ATTRIBUTES).where(one_of(EventRow.entity_id, "ids")
 _MOVE_HEAD = update(LogHeadRow).where(
     _HEAD, LogHeadRow.revision == bindparam("old_revision"), LogHeadRow.hash == bindparam("old_hash")
 )
-_SELECT_HEAD = select(LogHeadRow.revision, LogHeadRow.hash).where(_HEAD)
+_SELECT_HEAD = select(LogHeadRow.revision, LogHeadRow.hash, LogHeadRow.seal).where(_HEAD)
 _LOCK_HEAD = _SELECT_HEAD.with_for_update()
 
 

@@ -121,6 +121,7 @@ class EventRow(Base):
 
     An event whose snapshot is (the answer's `answer`-th resource of) what the client was answered carries `method`,
     `fingerprint` and `answer`; together with actor and request_id they find the answer again. They are not hashed.
+    `seal`: see domain.seals.
     """
 
     __tablename__ = "events"
@@ -146,6 +147,7 @@ class EventRow(Base):
     method: Mapped[str] = mapped_column(default="")
     fingerprint: Mapped[bytes | None] = mapped_column(default=None)
     answer: Mapped[int | None] = mapped_column(Integer, default=None)
+    seal: Mapped[bytes | None] = mapped_column(default=None)
 
 
 class LogHeadRow(Base):
@@ -160,6 +162,7 @@ class LogHeadRow(Base):
     revision: Mapped[int]
     hash: Mapped[bytes]
     forgotten_revision: Mapped[int] = mapped_column(default=0, server_default="0")
+    seal: Mapped[bytes | None] = mapped_column(default=None)
 
 
 class GovernanceRow(Base):

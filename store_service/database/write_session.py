@@ -15,6 +15,7 @@ from store_service.database.proposal_repository import ProposalRepository
 from store_service.database.sqlite.file_lock import FileLock
 from store_service.database.sqlite.rescue import RescueFailed, rescue
 from store_service.domain.events import LogHead
+from store_service.domain.seals import LogKey, head_fault
 
 
 class WriteSession:
@@ -31,8 +32,9 @@ class WriteSession:
     events: EventRepository
     governance: GovernanceRepository
 
-    def __init__(self, engine: AsyncEngine, *, lock: FileLock | None) -> None:
-        """`lock`: of the SQLite file; None when other processes can write."""
+    def __init__(self, engine: AsyncEngine, *, lock: FileLock | None, log_key: LogKey | None = None) -> None:
+        """`lock`: of the SQLite file; None when other processes can write. `log_key`: seals the log."""
+        self._log_key = log_key
         self.exclusive = lock is not None
         self._lock = lock
         self._engine = engine
@@ -53,7 +55,7 @@ class WriteSession:
             raise await self._file_gone(self._connection, self._lock.path)
         self._session = session = self._sessions(bind=self._connection)
         self.proposals, self.plans = ProposalRepository(session), PlanRepository(session)
-        self.events, self.governance = EventRepository(session), GovernanceRepository(session)
+        self.events, self.governance = EventRepository(session, self._log_key), GovernanceRepository(session)
         if self._head is not None:
             return self._head
         try:
@@ -65,6 +67,8 @@ class WriteSession:
             raise Unwritable(str(error.orig)) from error
         if head is None:
             raise Unwritable("the log has no head row")
+        if fault := head_fault(self._log_key, head):
+            raise Unwritable(fault)
         return head
 
     async def commit(self, head: LogHead) -> None:

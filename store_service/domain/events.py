@@ -2,7 +2,7 @@
 
 import hashlib
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
 
@@ -66,7 +66,8 @@ class EventKind(StrEnum):
 
 
 class Event(NamedTuple):
-    """One entry of the log. `plan_id` is for finding it; it is in the snapshot, so the hash need not cover it."""
+    """One entry of the log. `plan_id` is for finding it; it is in the snapshot, so the hash need not cover it.
+    `seal`: see domain.seals."""
 
     revision: int
     entity_type: EntityType
@@ -83,6 +84,7 @@ class Event(NamedTuple):
     prev_hash: bytes
     hash: bytes
     plan_id: str = ""
+    seal: bytes | None = None
 
 
 class EventUnreadable(Exception):
@@ -95,10 +97,11 @@ class EventUnreadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LogHead:
-    """The last revision and its hash."""
+    """The last revision, its hash, and the seal that the head row has."""
 
     revision: int = 0
     hash: bytes = GENESIS_HASH
+    seal: bytes | None = field(default=None, compare=False)
 
 
 def hashed_bytes(

@@ -22,8 +22,7 @@ async def load(session: WriteSession, needs: Needs, working_set: WorkingSet) -> 
             working_set.ready[query] = deque(ready)
             proposal_ids.update(ready)
         ready_ids = {proposal_id for ready in working_set.ready.values() for proposal_id in ready}
-        for event in await session.events.of_entities(sorted(ready_ids)) if ready_ids else ():
-            working_set.histories.setdefault(event.entity_id, []).append(event)
+        await _load_histories(session, ready_ids, working_set)
     for ids, transitive in ((needs.completing, False), (ending, True)):
         if ids:
             for proposal_id in ids:
@@ -41,7 +40,9 @@ async def load(session: WriteSession, needs: Needs, working_set: WorkingSet) -> 
             working_set.of_effect.setdefault(effect_key, []).append(proposal_id)
             proposal_ids.add(proposal_id)
     if needs.queued_plans:
-        plan_ids.update(await _likely_plans(session, needs.queued_plans + needs.plan_spoilers, working_set))
+        likely = await _likely_plans(session, needs.queued_plans + needs.plan_spoilers, working_set)
+        await _load_histories(session, set(likely), working_set)
+        plan_ids.update(likely)
     if proposal_ids:
         await _load_proposals(session, proposal_ids, working_set)
         candidates = [working_set.proposals.get(id_) for ready in working_set.ready.values() for id_ in ready]
@@ -50,6 +51,11 @@ async def load(session: WriteSession, needs: Needs, working_set: WorkingSet) -> 
             await _load_proposals(session, missing, working_set)
     if plan_ids:
         working_set.plans.update((each.id, each) for each in await session.plans.get(list(plan_ids)))
+
+
+async def _load_histories(session: WriteSession, ids: set[str], working_set: WorkingSet) -> None:
+    for event in await session.events.of_entities(sorted(ids)) if ids else ():
+        working_set.histories.setdefault(event.entity_id, []).append(event)
 
 
 async def _load_proposals(session: WriteSession, ids: set[str], working_set: WorkingSet) -> None:

@@ -29,6 +29,7 @@ from store_service.domain.instant import Instant, instant_of
 from store_service.domain.plan import Plan, PlanState
 from store_service.domain.proposal import Proposal
 from store_service.domain.rules import Rules
+from store_service.domain.seals import LogKey
 from store_service.domain.snapshot import LogRules
 from store_service.engine.batch import Answered, Batch, RequestIdentity
 from store_service.engine.claim_poller import ClaimPoller
@@ -102,8 +103,10 @@ class Writer:
         rules: Rules | None = None,
         options: WriterOptions | None = None,
         fail_points: FailPoints | None = None,
+        log_key: LogKey | None = None,
     ) -> None:
-        self._session = database.write_session()
+        """`log_key`: seals the log."""
+        self._session = database.write_session(log_key)
         self._clock = clock
         self._log_rules = log_rules
         self._mismatched: set[str] = set()
@@ -416,15 +419,15 @@ class Writer:
         self._report_mismatches(working_set.mismatched)
         return applied
 
-    def _report_mismatches(self, proposal_ids: set[str]) -> None:
+    def _report_mismatches(self, ids: set[str]) -> None:
         """Each once: claims come upon the same ones again and again."""
-        for proposal_id in sorted(proposal_ids - self._mismatched):
+        for mismatched_id in sorted(ids - self._mismatched):
             _log.error(
-                "a proposal is not what the log says of it, and is neither approved nor executed: run store check",
-                proposal_id=proposal_id,
+                "a plan or proposal is not what the log says of it, and is not carried out: run store check",
+                id=mismatched_id,
             )
         if len(self._mismatched) < _MISMATCHES_REMEMBERED:
-            self._mismatched |= proposal_ids
+            self._mismatched |= ids
 
     async def _answered(self, request_ids: set[str]) -> dict[RequestIdentity, Answered]:
         parts: dict[RequestIdentity, list[Part]] = {}

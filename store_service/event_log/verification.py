@@ -14,6 +14,7 @@ from store_service.domain.errors import InvalidField
 from store_service.domain.events import GENESIS_HASH, Event, EventKind, EventUnreadable, LogHead, event_hash
 from store_service.domain.log_audit import PlanEntry, ProposalEntry, plan_fault, proposal_fault
 from store_service.domain.plan import PlanState
+from store_service.domain.seals import LogKey, head_fault
 from store_service.event_log.recent_events import LogReader
 
 ReadEntry: TypeAlias = Callable[[Event], ProposalEntry | PlanEntry]
@@ -98,12 +99,14 @@ async def verify_log(
     *,
     read_entry: ReadEntry,
     planner_identity: str,
+    log_key: LogKey | None = None,
 ) -> Finding:
     """Check the events from start (0: the first) to end (0: the head). When the walk gets to the head, check the head
     row too, and that nothing is beyond it.
 
     read_entry: what an event says; raises ValueError.
     planner_identity: whose word is policy's when an entry does not say who decided.
+    log_key: must have sealed every entry and the head; None: seals are not looked at.
 
     The log may grow meanwhile: the head is the one at the beginning. Raises InvalidField, DatabaseUnavailable.
     """
@@ -133,7 +136,7 @@ async def verify_log(
         if not events:
             return Finding(expected - start, head, expected, "it is missing")
         # Hashing lets go of the interpreter's lock, and reading a piece of the log does so too.
-        bad = await asyncio.to_thread(first_bad, events, expected, previous, replay)
+        bad = await asyncio.to_thread(first_bad, events, expected, previous, replay, log_key)
         if bad:
             return Finding(bad[0] - start, head, *bad)
         expected, previous = events[-1].revision + 1, events[-1].hash
@@ -141,6 +144,8 @@ async def verify_log(
         return Finding(
             expected - start, head, max(head.revision, 1), "the head row has another hash than the last event"
         )
+    if log_key is not None and (fault := head_fault(log_key, head)):
+        return Finding(expected - start, head, max(head.revision, 1), fault)
     if end == head.revision and await _is_beyond_the_head(reader, head.revision + 1):
         return Finding(expected - start, head, head.revision + 1, "it is beyond what the head row says")
     return Finding(expected - start, head)
@@ -171,15 +176,21 @@ async def _is_beyond_the_head(reader: LogReader, revision: int) -> bool:
 
 
 def first_bad(
-    events: Sequence[Event], expected_revision: int, previous_hash: bytes, replay: Replay
+    events: Sequence[Event],
+    expected_revision: int,
+    previous_hash: bytes,
+    replay: Replay,
+    log_key: LogKey | None,
 ) -> tuple[int, str] | None:
     """The first revision that does not follow from what is before it, and what is wrong; None when all do."""
-    broken = _first_broken(events, expected_revision, previous_hash)
+    broken = _first_broken(events, expected_revision, previous_hash, log_key)
     sound = events if broken is None else events[: broken[0] - expected_revision]
     return replay.first_fault(sound) or broken
 
 
-def _first_broken(events: Sequence[Event], expected_revision: int, previous_hash: bytes) -> tuple[int, str] | None:
+def _first_broken(
+    events: Sequence[Event], expected_revision: int, previous_hash: bytes, log_key: LogKey | None
+) -> tuple[int, str] | None:
     for event in events:
         if event.revision != expected_revision:
             return expected_revision, "it is missing"
@@ -192,5 +203,7 @@ def _first_broken(events: Sequence[Event], expected_revision: int, previous_hash
             return event.revision, _UNREADABLE
         if not fits:
             return event.revision, "its hash is not that of its content"
+        if log_key is not None and not log_key.has_sealed(event):
+            return event.revision, "it has no seal of the log's key: it was written without the store"
         expected_revision, previous_hash = event.revision + 1, event.hash
     return None

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from store_service.domain.events import Event, event_hash
+from store_service.domain.seals import LogKey
 from store_service.domain.snapshot import LogRules
 from store_service.event_log.verification import Replay
 from store_service.messages.encoding import is_snapshot_of, snapshot_to_bytes
 from store_service.messages.log_entries import entry_of
 
 
-def log_rules(planner_identity: str = "planner") -> LogRules:
-    """planner_identity: whose word is policy's where an entry does not say who decided."""
+def log_rules(planner_identity: str = "planner", log_key: LogKey | None = None) -> LogRules:
+    """planner_identity: whose word is policy's where an entry does not say who decided.
+    log_key: must have sealed every entry.
+    """
 
     def history_fault(events: Sequence[Event]) -> str:
         if not events:
             return "the log does not know it"
         if any(event_hash(event) != event.hash for event in events):
             return "an entry was changed"
+        if log_key is not None and not all(map(log_key.has_sealed, events)):
+            return "an entry was written without the store"
         fault = Replay(entry_of, planner_identity, from_the_beginning=True).first_fault(events)
         return fault[1] if fault else ""
 

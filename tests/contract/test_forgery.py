@@ -1,25 +1,34 @@
-"""A forger with write access to the database: rows, events and head. What they wrote is named, on every database."""
+"""A forger with write access to the database: rows, events and head. What they wrote is named, on every database.
+
+Who has the log's key too is found by the rules alone; who has not, by the seals."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import runpy
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 from plangate.store.v1 import store_service_pb2 as rpc
 
 from store_service import administration
+from store_service.bootstrap import DATABASE_HEALTH, build_server
+from store_service.domain.errors import StartRefused
+from store_service.settings import StoreSettings
 from tests.support.forger import Forger, forge
 from tests.support.served_store import RunningStore, failure_of, planned, running_store
 
 VERIFY_LOG = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "verify_log.py"))["verify"]
 APPROVED = proposal_pb2.PROPOSAL_STATE_APPROVED
+TABLES = ("events", "log_head")
 
 
 async def pending(store: RunningStore) -> proposal_pb2.Proposal:
@@ -214,6 +223,117 @@ async def test_a_forged_log_with_a_row_that_agrees_gets_nothing_executed(name: s
     await forge(database_url, lambda forger: act(forger, proposal.id), lambda forger: forger.agree(proposal.id))
     async with running_store(database_url) as store:
         assert await store.worker.claim(max_proposals=10) == []
+
+
+def honest_history(proposal_id: str, **place: int) -> tuple[Callable[[Forger], Any], ...]:
+    """The second approval, as the store would have written it, in rows, events and head."""
+
+    def approve(proposal: proposal_pb2.Proposal) -> None:
+        approved_by("fay", 2, roles=["finance"])(proposal)
+        proposal.approvals[-1].create_time.FromMicroseconds(0)
+
+    return (
+        lambda forger: forger.append(proposal_id, "proposal.approved", "fay", approve, **place),
+        lambda forger: forger.agree(proposal_id),
+    )
+
+
+@pytest.mark.asyncio
+async def test_a_history_that_breaks_no_rule_needs_the_key(database_url: str, tmp_path: Path) -> None:
+    key = tmp_path / "log.key"
+    async with running_store(database_url, log_key_file=key) as store:
+        proposal = await pending(store)
+    assert (await administration.check(database_url, log_key_file=key)).problems == ()
+    await forge(database_url, *honest_history(proposal.id), with_key=False)
+    assert (await administration.check(database_url, log_key_file=key)).problems == (
+        "the log at revision 4: it has no seal of the log's key: it was written without the store",
+    )
+    exported = io.StringIO()
+    await administration.export(database_url, exported)
+    lines = exported.getvalue().splitlines()
+    assert VERIFY_LOG(lines)[0]
+    assert VERIFY_LOG(lines, None, bytes.fromhex(key.read_text())) == (
+        False,
+        "revision 4 has no seal of this key: it was written without the store",
+    )
+    with pytest.raises(StartRefused, match="were written without the store"):
+        await build_server(StoreSettings(database_url=database_url, log_key_file=key)).start()
+    # Somebody who takes the log as it is gets what it says: nothing but its seal was wrong with it.
+    await administration.seal(database_url, log_key_file=key)
+    async with running_store(database_url, log_key_file=key) as store:
+        assert [each.id for each in await store.worker.claim()] == [proposal.id]
+
+
+@pytest.mark.asyncio
+async def test_a_store_that_runs_hands_out_nothing_that_it_did_not_write(database_url: str, tmp_path: Path) -> None:
+    key = tmp_path / "log.key"
+    async with running_store(database_url, log_key_file=key) as store:
+        proposal = await pending(store)
+        health = health_pb2_grpc.HealthStub(store.bob.channel)
+        await forge(database_url, *honest_history(proposal.id), with_key=False)
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            assert await store.worker.claim() == []
+        failure = await failure_of(store.planner.propose())
+        assert failure.code is grpc.StatusCode.UNAVAILABLE
+        checked = await health.Check(health_pb2.HealthCheckRequest(service=DATABASE_HEALTH))
+        assert checked.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        verified = await store.bob.events.VerifyEvents(rpc.VerifyEventsRequest())
+        assert (verified.valid, verified.first_bad_revision) == (False, 4)
+
+
+@pytest.mark.asyncio
+async def test_an_entry_in_the_place_of_another_one_is_not_believed(database_url: str, tmp_path: Path) -> None:
+    """The head stays what it was, so the store goes on; what was forged does not."""
+    key = tmp_path / "log.key"
+    async with running_store(database_url, log_key_file=key) as store:
+        proposal = await pending(store)
+        await store.planner.propose("gives_way")
+        await store.planner.propose("stays")
+        await forge(database_url, *honest_history(proposal.id, in_place_of=4), with_key=False)
+        assert await store.worker.claim() == []
+    async with running_store(database_url, log_key_file=key) as store:
+        assert await store.worker.claim() == []
+    problems = (await administration.check(database_url, log_key_file=key)).problems
+    assert problems[0].startswith("the log at revision 4: ")
+
+
+@pytest.mark.asyncio
+async def test_a_request_that_nobody_made_is_not_planned(database_url: str, tmp_path: Path) -> None:
+    async with running_store(database_url, log_key_file=tmp_path / "log.key") as store:
+        queued = plan_pb2.Plan(prompt="tidy up", state=plan_pb2.PLAN_STATE_QUEUED)
+        on_behalf = (("x-plangate-on-behalf-of", "alice"),)
+        await store.planner.plans.CreatePlan(rpc.CreatePlanRequest(plan=queued), metadata=on_behalf)
+        await forge(
+            database_url, lambda forger: forger.execute("UPDATE plans SET prompt = 'pay mallory'"), with_key=False
+        )
+        assert not (await store.planner.plans.ClaimPlans(rpc.ClaimPlansRequest())).plans
+        await forge(database_url, lambda forger: forger.execute("UPDATE plans SET prompt = 'tidy up'"), with_key=False)
+        assert len((await store.planner.plans.ClaimPlans(rpc.ClaimPlansRequest())).plans) == 1
+
+
+@pytest.mark.asyncio
+async def test_seals_are_made_once_and_missed_afterwards(database_url: str, tmp_path: Path) -> None:
+    key = tmp_path / "log.key"
+    no_seals = [lambda forger, table=table: forger.execute(f"UPDATE {table} SET seal = NULL") for table in TABLES]
+    async with running_store(database_url, log_key_file=key) as store:
+        await pending(store)
+    # As a database of an older version, which had none.
+    await forge(database_url, *no_seals, with_key=False)
+    key.unlink()
+    async with running_store(database_url, log_key_file=key):
+        pass
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    health = await administration.check(database_url, log_key_file=key)
+    assert (health.problems, health.seal_checked) == ((), True)
+    settings = StoreSettings(database_url=database_url, log_key_file=key)
+    lost = key.rename(tmp_path / "lost.key")
+    with pytest.raises(StartRefused, match="the log is sealed, and its key is not here"):
+        await build_server(settings).start()
+    assert not key.exists()
+    lost.rename(key)
+    await forge(database_url, *no_seals, with_key=False)
+    with pytest.raises(StartRefused, match="the log has no seal, though there is a key for it"):
+        await build_server(settings).start()
 
 
 @pytest.mark.asyncio

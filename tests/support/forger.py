@@ -12,6 +12,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from store_service.database.column_types import OptionalDecision
+from store_service.database.maintenance.sealing import key_path, read_key, reseal
 from store_service.domain.events import GENESIS_HASH, EntityType, Event, event_hash
 from store_service.messages.decoding import decision_from_proto, json_from_struct
 
@@ -35,11 +36,22 @@ class Forger:
         )
 
     async def append(
-        self, proposal_id: str, kind: str, actor: str, change: Callable[[proposal_pb2.Proposal], None], via: str = ""
+        self,
+        proposal_id: str,
+        kind: str,
+        actor: str,
+        change: Callable[[proposal_pb2.Proposal], None],
+        via: str = "",
+        *,
+        in_place_of: int = 0,
     ) -> None:
-        """One more event of a proposal, with its next version as `change` makes it, and the head moved on."""
+        """One more event of a proposal, with its next version as `change` makes it, and the head moved on.
+        `in_place_of`: the revision of another event that gives way; the head stays where it is."""
         events = await self._events()
         last = next(event for event in reversed(events) if event.entity_id == proposal_id)
+        if in_place_of:
+            await self._connection.execute(text("DELETE FROM events WHERE revision = :at"), {"at": in_place_of})
+            events = events[: in_place_of - 1]
         snapshot = proposal_pb2.Proposal.FromString(last.snapshot)
         snapshot.version = last.version + 1
         snapshot.updated_by = actor
@@ -61,7 +73,12 @@ class Forger:
             text(f"INSERT INTO events ({names}, method) VALUES ({', '.join(f':{name}' for name in values)}, '')"),
             values,
         )
-        await self._head(event)
+        if not in_place_of:
+            await self._head(event)
+
+    async def execute(self, statement: str) -> None:
+        """Any statement."""
+        await self._connection.execute(text(statement))
 
     async def rewrite(
         self, proposal_id: str, version: int, change: Callable[[proposal_pb2.Proposal], None], **fields: Any
@@ -102,7 +119,15 @@ class Forger:
             decision=OptionalDecision().process_bind_param(decision, self._connection.dialect),
             approvals=json.dumps(
                 [
-                    [each.reviewer, each.version, each.args_digest, each.comment, 0, list(each.roles), each.break_glass]
+                    [
+                        each.reviewer,
+                        each.version,
+                        each.args_digest,
+                        each.comment,
+                        each.create_time.ToMicroseconds(),
+                        list(each.roles),
+                        each.break_glass,
+                    ]
                     for each in said.approvals
                 ]
             ),
@@ -121,8 +146,8 @@ class Forger:
         )
 
 
-async def forge(database_url: str, *acts: Callable[[Forger], Any]) -> None:
-    """Each act in turn, in one transaction."""
+async def forge(database_url: str, *acts: Callable[[Forger], Any], with_key: bool = True) -> None:
+    """Each act in turn, in one transaction. `with_key`: the forger can read the log's key beside a SQLite file, too."""
     url = make_url(database_url)
     driver = "sqlite+aiosqlite" if url.get_backend_name() == "sqlite" else "postgresql+asyncpg"
     engine = create_async_engine(url.set(drivername=driver))
@@ -130,4 +155,6 @@ async def forge(database_url: str, *acts: Callable[[Forger], Any]) -> None:
         forger = Forger(connection)
         for act in acts:
             await act(forger)
+        if with_key and (key := read_key(key_path(database_url, None))):
+            await reseal(connection, key)
     await engine.dispose()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from sqlalchemy import Table, column, delete, func, insert, select, table, tuple_
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -15,12 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from store_service.database.database import Database, ReadSessions, open_database
-from store_service.database.event_repository import EventRepository, LogHeadUnreadable
 from store_service.database.failures import Conflict, ConnectionLost, Unwritable
 from store_service.database.maintenance.offline import UNREADABLE
+from store_service.database.maintenance.sealing import locked_head, make_key, read_key, reseal
 from store_service.database.models import LogHeadRow
 from store_service.database.orm import Base
-from store_service.domain.errors import DatabaseUnavailable
+from store_service.domain.errors import DatabaseUnavailable, StartRefused
 from store_service.domain.events import LogHead
 
 _ROWS_AT_ONCE = 200
@@ -32,9 +33,11 @@ class CopyRefused(Exception):
 
 
 @asynccontextmanager
-async def copied(source_url: str, target_url: str) -> AsyncIterator[ReadSessions]:
-    """Sessions that see the copy in the target. It is committed at the end of the block, unless that raises.
+async def copied(source_url: str, target_url: str, target_key: Path | None) -> AsyncIterator[ReadSessions]:
+    """Sessions that see the copy in the target, with the seals of the source. It is sealed with the target's key and
+    committed at the end of the block, unless that raises.
 
+    target_key: where that key is, or will be; None: the target will have no seals.
     Both schemas are brought up to date first. Raises CopyRefused, StartRefused, DatabaseUnavailable.
     """
     async with AsyncExitStack() as stack:
@@ -57,6 +60,7 @@ async def copied(source_url: str, target_url: str) -> AsyncIterator[ReadSessions
                 if await _row_counts(reading) != await _row_counts(writing) or head != await _locked_head(writing):
                     raise CopyRefused("the target does not hold the rows that it was given")
                 yield ReadSessions(writing)
+                await reseal(writing, None if target_key is None else read_key(target_key) or make_key(target_key))
         except (Conflict, ConnectionLost, Unwritable) as error:
             raise DatabaseUnavailable(str(error)) from error
         except (SQLAlchemyError, OSError) as error:
@@ -86,14 +90,10 @@ async def _locked_head(connection: AsyncConnection) -> LogHead:
     """Where the log ends, until the transaction's end."""
     if connection.dialect.name == "postgresql":
         await connection.execute(select(func.set_config("idle_in_transaction_session_timeout", "0", True)))
-    async with ReadSessions(connection).read() as session:
-        try:
-            head = await EventRepository(session).head(for_update=True)
-        except LogHeadUnreadable as error:
-            raise CopyRefused(str(error)) from error
-    if head is None:
-        raise CopyRefused("the log has no head row")
-    return head
+    try:
+        return await locked_head(connection)
+    except StartRefused as error:
+        raise CopyRefused(str(error)) from error
 
 
 async def _row_counts(connection: AsyncConnection) -> dict[str, int]:

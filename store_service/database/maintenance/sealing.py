@@ -1,0 +1,114 @@
+"""The key that the log is sealed with, and sealing a log that was written without it or with another one."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import structlog
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from store_service.database.database import Database, ReadSessions, parse_url
+from store_service.database.event_repository import EventRepository, LogHeadUnreadable
+from store_service.database.models import EventRow, LogHeadRow
+from store_service.database.sqlite.file_lock import sqlite_file
+from store_service.domain.errors import StartRefused
+from store_service.domain.events import LogHead
+from store_service.domain.seals import MIN_KEY_BYTES, LogKey, head_fault
+
+KEY_FILE_NAME = "plangate-log.key"
+_EVENTS_AT_ONCE = 2000
+_log = structlog.get_logger("store")
+
+
+def key_path(url: str, configured: Path | None) -> Path | None:
+    """Where the key of this database's log is: as configured; else beside a SQLite file. None: nowhere. Raises
+    StartRefused."""
+    parsed = parse_url(url)
+    if configured is not None or parsed.get_backend_name() != "sqlite":
+        return configured
+    return Path(sqlite_file(parsed)).with_name(KEY_FILE_NAME)
+
+
+def read_key(path: Path | None) -> LogKey | None:
+    """The key in a file of at least 64 hexadecimal digits; None when there is no file. Raises StartRefused."""
+    if path is None:
+        return None
+    try:
+        secret = bytes.fromhex(path.read_text("ascii"))
+    except FileNotFoundError:
+        return None
+    except OSError as problem:
+        raise StartRefused(f"the log's key cannot be read: {problem.strerror}: {path}") from problem
+    except ValueError as problem:
+        raise StartRefused(f"the log's key is not hexadecimal digits: {path}") from problem
+    if len(secret) < MIN_KEY_BYTES:
+        raise StartRefused(f"the log's key has less than {2 * MIN_KEY_BYTES} hexadecimal digits: {path}")
+    return LogKey(secret)
+
+
+def make_key(path: Path) -> LogKey:
+    """A new key in a new file that its owner alone may read. Raises StartRefused."""
+    secret = secrets.token_bytes(MIN_KEY_BYTES)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(secret.hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as problem:
+        raise StartRefused(f"the log's key cannot be written: {problem.strerror}: {path}") from problem
+    return LogKey(secret)
+
+
+async def key_of_log(database: Database, path: Path | None) -> LogKey | None:
+    """The key of the log that a store is about to serve; None: this log is not sealed.
+
+    Without a key file, a log that has no seal is sealed with a new key. Raises StartRefused when the seal of the log is
+    not of the key in the file.
+    """
+    async with database.transaction() as connection:
+        head = await locked_head(connection)
+        # After the lock: another store may have just made it.
+        key = read_key(path)
+        if key is None and path is not None and head.seal is None:
+            key = make_key(path)
+            await reseal(connection, key)
+            _log.warning("the log had no seal and is sealed now", key_file=str(path), events=head.revision)
+        elif fault := head_fault(key, head):
+            file = path or "PLANGATE_LOG_KEY_FILE names none"
+            raise StartRefused(f"{fault} (key file: {file}; see plangate store seal)")
+    return key
+
+
+async def reseal(connection: AsyncConnection, key: LogKey | None) -> LogHead:
+    """Seal every entry and the head, whatever seals they have; without a key, remove the seals. Returns the head."""
+    head = await locked_head(connection)
+    last = 0
+    pieces = select(EventRow.revision, EventRow.hash).order_by(EventRow.revision).limit(_EVENTS_AT_ONCE)
+    if key is None:
+        await connection.execute(update(EventRow).values(seal=None))
+    while key is not None and (rows := (await connection.execute(pieces.where(EventRow.revision > last))).all()):
+        await connection.execute(_SEAL, [{"at": row[0], "sealed": key.seal(row[0], row[1])} for row in rows])
+        last = rows[-1][0]
+    await connection.execute(
+        update(LogHeadRow).values(seal=None if key is None else key.seal(head.revision, head.hash))
+    )
+    return head
+
+
+_SEAL = update(EventRow).where(EventRow.revision == bindparam("at")).values(seal=bindparam("sealed"))
+
+
+async def locked_head(connection: AsyncConnection) -> LogHead:
+    """Where the log ends, until the transaction's end. Raises StartRefused."""
+    async with ReadSessions(connection).read() as session:
+        try:
+            head = await EventRepository(session).head(for_update=True)
+        except LogHeadUnreadable as error:
+            raise StartRefused(str(error)) from error
+    if head is None:
+        raise StartRefused("the log has no head row")
+    return head

@@ -48,8 +48,8 @@ up: $(RUN_STAMP) ## run both servers with the embedded defaults and the example 
 	@PLANGATE_CATALOGUE_FILE="$${PLANGATE_CATALOGUE_FILE:-examples/ops/catalogue.yaml}" \
 	  PLANGATE_POLICY_FILE="$${PLANGATE_POLICY_FILE:-examples/ops/policy.yaml}" $(BIN)/plangate up
 
-test: $(STAMP) ## run all tests
-	@$(BIN)/python -m pytest
+test: $(STAMP) ## run all tests, WORKERS=3 files at a time
+	@$(BIN)/python -m pytest --numprocesses=$(or $(WORKERS),3) --dist=loadfile
 
 clients: $(STAMP) ## run the examples in other languages against both servers, those whose tools are installed
 	@$(BIN)/python -m pytest -m 'clients or not clients' -rs tests/integration/plangate_client/test_language_examples.py

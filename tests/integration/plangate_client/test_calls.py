@@ -98,7 +98,9 @@ async def test_repeats_with_one_request_id_while_nothing_was_done(moody: tuple[M
 
 
 @pytest.mark.asyncio
-@pytest.mark.parametrize(("request_id", "said_new"), [("", [True, False]), (new_request_id(), [False, False])])
+@pytest.mark.parametrize(
+    ("request_id", "said_new"), [("", [True, False]), ("01a227eb-7c2f-729c-9e6e-d7197f10be78", [False, False])]
+)
 async def test_says_which_request_ids_nobody_sent_before(request_id: str, said_new: list[bool]) -> None:
     server = grpc.aio.server()
     servicer = Drained()

@@ -22,6 +22,7 @@ from plangate_core.rpc.address import split_host_port
 from plangate_inbox.pages import decisions, listing, live, plans, policy, proposal, revising, signing_in, waiting
 from plangate_inbox.settings import InboxSettings
 from plangate_inbox.web.failures import failed_call, failed_request
+from plangate_inbox.web.openid import OpenIdProvider
 from plangate_inbox.web.protection import ProtectiveHeaders, hosts_allowed
 from plangate_inbox.web.rendering import Templates
 from plangate_inbox.web.sessions import Servers, Sessions
@@ -35,6 +36,8 @@ def build_app(settings: InboxSettings) -> Starlette:
         routes=[
             Route("/sign-in", signing_in.show_sign_in, methods=["GET"]),
             Route("/sign-in", signing_in.sign_in, methods=["POST"]),
+            Route("/sign-in/provider", signing_in.go_to_provider, methods=["GET"]),
+            Route("/sign-in/callback", signing_in.come_back, methods=["GET"]),
             Route("/healthz", _healthz, methods=["GET"]),
             *_signed_in_routes(),
             Mount("/static", StaticFiles(packages=[("plangate_inbox", "static")])),
@@ -55,6 +58,7 @@ def build_app(settings: InboxSettings) -> Starlette:
     app.state.settings = settings
     app.state.servers = Servers(settings)
     app.state.sessions = Sessions(app.state.servers, settings.inbox_session_seconds)
+    app.state.provider = OpenIdProvider(settings) if settings.signs_in_at_a_provider else None
     app.state.templates = Templates()
     app.state.stopping = asyncio.Event()
     return app

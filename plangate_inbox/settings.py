@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -22,6 +22,18 @@ class InboxSettings(LoggingSettings):
     """The address that people use, for links and behind a proxy that ends TLS: https://plangate.example.org."""
     inbox_session_seconds: float = Field(default=43_200.0, ge=60, le=2_592_000)
     """Who does nothing for so long is signed out."""
+    inbox_oidc_issuer: str = ""
+    """People sign in at this OpenID provider, as an issuer of the servers' tokens file. Needs inbox_oidc_client_id."""
+    inbox_oidc_client_id: str = ""
+    """What the provider knows the page as."""
+    inbox_oidc_client_secret: SecretStr | None = None
+    """The page's secret for the provider; none for a public client."""
+    inbox_oidc_client_secret_file: Path | None = None
+    """A file that holds that secret."""
+    inbox_oidc_scopes: str = "openid profile email"
+    """What is asked of the provider."""
+    inbox_oidc_token: Literal["id_token", "access_token"] = "id_token"  # noqa: S105 - a name
+    """Which of the provider's tokens the servers are called with."""
     store_target: str = "127.0.0.1:50051"
     """Where the store is, as gRPC names it."""
     planner_target: str = "127.0.0.1:50052"
@@ -66,12 +78,23 @@ class InboxSettings(LoggingSettings):
             parts = urlsplit(self.inbox_url)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
                 raise ValueError("PLANGATE_INBOX_URL: must be http(s)://host[:port] without a path")
+        if bool(self.inbox_oidc_issuer) != bool(self.inbox_oidc_client_id):
+            raise ValueError("PLANGATE_INBOX_OIDC_ISSUER and PLANGATE_INBOX_OIDC_CLIENT_ID go together")
+        if self.inbox_oidc_issuer and not may_be_called(self.inbox_oidc_issuer):
+            raise ValueError("PLANGATE_INBOX_OIDC_ISSUER: must be https://... (http://... on this machine only)")
+        if self.inbox_oidc_issuer and not (self.inbox_url or self.is_loopback):
+            raise ValueError("PLANGATE_INBOX_OIDC_ISSUER needs PLANGATE_INBOX_URL: people are sent back there")
         if not (self.is_loopback or self.is_secure):
             raise ValueError(
                 "PLANGATE_INBOX_LISTEN: only loopback without TLS: give PLANGATE_TLS_CERT_FILE and"
                 " PLANGATE_TLS_KEY_FILE, or PLANGATE_INBOX_URL=https://... when a proxy ends TLS in front of it"
             )
         return self
+
+    @property
+    def signs_in_at_a_provider(self) -> bool:
+        """Whether people can sign in at an OpenID provider."""
+        return bool(self.inbox_oidc_issuer)
 
     @property
     def reach(self) -> ChannelSettings:
@@ -95,3 +118,12 @@ class InboxSettings(LoggingSettings):
     def is_secure(self) -> bool:
         """Whether people reach it over TLS."""
         return self.tls_cert_file is not None or self.inbox_url.startswith("https://")
+
+
+def may_be_called(url: str) -> bool:
+    """Whether secrets may be sent there: over TLS, or on this machine."""
+    parts = urlsplit(url)
+    if not parts.hostname or parts.username is not None:
+        return False
+    address = parts.netloc if parts.port else f"{parts.netloc}:80"
+    return parts.scheme == "https" or (parts.scheme == "http" and is_local(address))

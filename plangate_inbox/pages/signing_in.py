@@ -5,11 +5,13 @@ from __future__ import annotations
 import getpass
 import re
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from plangate_client.errors import PlangateError, Unauthenticated
 from plangate_core.rpc.channel import ChannelRefused
+from plangate_inbox.web.openid import OpenIdProvider, OpenIdRefused
 from plangate_inbox.web.protection import read_form
 from plangate_inbox.web.sessions import Credentials
 
@@ -44,8 +46,60 @@ async def sign_in(request: Request) -> Response:
         if not _NAME.fullmatch(name) or not roles.isascii():
             return await _form(request, target=target, error="Enter a name in ASCII characters.", status=422)
         credentials = Credentials(name=name, roles=names)
+    return await _open(request, credentials, target)
+
+
+async def go_to_provider(request: Request) -> Response:
+    """Send the browser to the OpenID provider."""
+    target = _local(request.query_params.get("next", "/"))
     try:
-        key, _ = await state.sessions.open(credentials)
+        key, location = await _provider(request).begin(_callback(request), target)
+    except OpenIdRefused as error:
+        return await _form(request, target=target, error=str(error), status=502)
+    response = RedirectResponse(location, status_code=303)
+    _set_cookie(request, response, _sign_in_cookie(request), key)
+    return response
+
+
+async def come_back(request: Request) -> Response:
+    """Back from the OpenID provider, with a code for a token."""
+    key = request.cookies.get(_sign_in_cookie(request))
+    try:
+        token, target = await _provider(request).finish(key, request.query_params)
+    except OpenIdRefused as error:
+        return await _form(request, target="/", error=str(error), status=403)
+    response = await _open(request, Credentials(token=token), target)
+    secure = request.app.state.settings.is_secure
+    response.delete_cookie(_sign_in_cookie(request), path="/", secure=secure, httponly=True, samesite="lax")
+    return response
+
+
+def _provider(request: Request) -> OpenIdProvider:
+    provider = request.app.state.provider
+    if not isinstance(provider, OpenIdProvider):
+        raise HTTPException(404, "There is no such page.")
+    return provider
+
+
+def _callback(request: Request) -> str:
+    # Without a URL of its own the page is on loopback, where it answers to no other name.
+    base = request.app.state.settings.inbox_url or f"{request.url.scheme}://{request.url.netloc}"
+    return f"{base.rstrip('/')}/sign-in/callback"
+
+
+def _sign_in_cookie(request: Request) -> str:
+    return f"{cookie_name(secure=request.app.state.settings.is_secure)}_sign_in"
+
+
+def _set_cookie(request: Request, response: Response, name: str, value: str) -> None:
+    secure = request.app.state.settings.is_secure
+    response.set_cookie(name, value, path="/", httponly=True, secure=secure, samesite="lax")
+
+
+async def _open(request: Request, credentials: Credentials, target: str) -> Response:
+    """Begin a session, if the store knows the credentials."""
+    try:
+        key, _ = await request.app.state.sessions.open(credentials)
     except Unauthenticated:
         return await _form(request, target=target, error="The store does not know this token.", status=403)
     except ChannelRefused as error:
@@ -53,8 +107,7 @@ async def sign_in(request: Request) -> Response:
     except PlangateError as error:
         return await _form(request, target=target, error=error.message, status=422)
     response = RedirectResponse(target, status_code=303)
-    secure = state.settings.is_secure
-    response.set_cookie(cookie_name(secure=secure), key, path="/", httponly=True, secure=secure, samesite="lax")
+    _set_cookie(request, response, cookie_name(secure=request.app.state.settings.is_secure), key)
     return response
 
 
@@ -74,7 +127,14 @@ async def _form(request: Request, *, target: str, error: str = "", status: int =
     authenticates = await state.servers.authenticate()
     if not authenticates and not state.settings.is_loopback:
         error = "The store does not authenticate its callers: this page then serves loopback only."
-    context = {"authenticates": authenticates, "error": error, "target": target, "login": _login()}
+    provider = state.provider.name if state.provider is not None and authenticates else ""
+    context = {
+        "authenticates": authenticates,
+        "error": error,
+        "target": target,
+        "login": _login(),
+        "provider": provider,
+    }
     return state.templates.page(request, "sign_in.html", context, status=status)  # type: ignore[no-any-return]
 
 

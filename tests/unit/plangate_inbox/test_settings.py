@@ -36,6 +36,17 @@ def test_it_listens_on_loopback_or_behind_tls(given: dict[str, Any], secure: boo
         ({"tls_cert_file": Path("cert.pem")}, "go together"),
         ({"inbox_url": "ftp://x"}, "PLANGATE_INBOX_URL: must be"),
         ({"inbox_url": "https://x/path"}, "PLANGATE_INBOX_URL: must be"),
+        ({"inbox_oidc_issuer": "https://login.example.org"}, "go together"),
+        ({"inbox_oidc_issuer": "http://login.example.org", "inbox_oidc_client_id": "page"}, "must be https://"),
+        (
+            {
+                "inbox_listen": "0.0.0.0:8443",
+                **CERTIFICATE,
+                "inbox_oidc_issuer": "https://x",
+                "inbox_oidc_client_id": "p",
+            },
+            "needs PLANGATE_INBOX_URL",
+        ),
     ],
 )
 def test_what_would_be_open_to_listeners_is_refused(given: dict[str, Any], fault: str) -> None:

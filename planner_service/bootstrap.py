@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from plangate_core.rpc.channel import ChannelRefused, open_channel
 from plangate_core.rpc.server import GrpcServer
 from plangate_core.rpc.settings import ChannelSettings
 from plangate_core.rpc.telemetry import RpcMetrics
+from plangate_core.rpc.tls_diagnosis import diagnose
 from planner_service.api.servicer import PlannerServicer
 from planner_service.api.status_mapping import map_error, reason_of
 from planner_service.generation.embedded.engine import EmbeddedEngine, EngineFailed
@@ -115,6 +117,7 @@ class PlannerServer:
             raise PlannerRefused(str(error)) from error
         # Two to three seconds, which a store's restart takes: callers wait meanwhile.
         self._store_client = StoreClient(channel, call_policy=CallPolicy(attempts=8))
+        self._channel_settings = channel_settings
         self._engine: EmbeddedEngine | None = None
         self._generator: Generator | None = None
         self._kernel: Kernel | None = None
@@ -145,7 +148,11 @@ class PlannerServer:
             self._engine = await EmbeddedEngine.start(self._weights, self._embedded_settings)
             await self._warm_up()
         self._generator = self._make_generator()
-        store = StoreGateway(self._store_client, planner_identity=settings.planner_identity)
+        store = StoreGateway(
+            self._store_client,
+            planner_identity=settings.planner_identity,
+            diagnose=partial(asyncio.to_thread, diagnose, settings.store_target, self._channel_settings),
+        )
         generation = self._make_generation(self._generator)
         planning = Planning(
             governance=self.governance,

@@ -27,18 +27,18 @@ class GovernanceGateway:
 
     async def governance_in_force(self) -> str:
         """The digest that a planner of this identity put in force last; empty when none did."""
-        with translated():
+        async with translated():
             return (await self._proposals.get_governance()).digest
 
     async def put_in_force(self, digest: str) -> None:
         """Decisions under another digest are not handed out from now on."""
-        with translated():
+        async with translated():
             await self._proposals.set_governance(digest)
 
     async def open_proposals(self, changed_since: datetime | None) -> AsyncIterator[OpenProposal]:
         """Proposals that are PENDING or APPROVED, in the order of their changes; all, or those changed since then."""
         changed = "" if changed_since is None else f' AND update_time >= "{changed_since.isoformat()}"'
-        with translated():
+        async with translated():
             async for message in self._proposals.list_all(
                 filter=f"{_OPEN}{changed}", order_by="update_time", page_size=_PAGE
             ):
@@ -46,7 +46,7 @@ class GovernanceGateway:
 
     async def proposals(self, ids: Sequence[str]) -> list[OpenProposal]:
         """Those of at most 50 proposals that are PENDING or APPROVED."""
-        with translated():
+        async with translated():
             found = await self._proposals.list_page(
                 filter=" OR ".join(f'id = "{each}"' for each in ids), page_size=len(ids)
             )
@@ -54,7 +54,7 @@ class GovernanceGateway:
 
     async def reconsider(self, entries: Sequence[Reconsidered]) -> None:
         """Record at most 100 decisions. Entries of another version are skipped."""
-        with translated():
+        async with translated():
             await self._proposals.reconsider(
                 [
                     store_pb2.Reconsideration(

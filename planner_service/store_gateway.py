@@ -6,8 +6,8 @@ Repeating calls is the client's business; every write carries a request_id, so t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -48,9 +48,16 @@ from planner_service.planning import errors
 from planner_service.planning.plan import ClaimedPlan, Plan, PlanningEnded, PlanRequest, Proposal, StoredPlan
 from planner_service.planning.store_port import FirstAnswer, Queueing, Revision
 
+Diagnose = Callable[[], Awaitable[str]]
+"""Says why the store cannot be reached, as a clause; empty when that was not found out."""
+
 _LONGEST_CALL_SECONDS = 30.0
 _HISTORY_PAGE = 100
 _REQUESTERS_REMEMBERED = 256
+
+
+async def _undiagnosed() -> str:
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +73,10 @@ class PastPlan:
 class StoreGateway:
     """Calls of one planner to one store."""
 
-    def __init__(self, client: StoreClient, *, planner_identity: str) -> None:
+    def __init__(self, client: StoreClient, *, planner_identity: str, diagnose: Diagnose = _undiagnosed) -> None:
+        """:param diagnose: finds out why the store cannot be reached."""
         self._client = client
+        self._diagnose = diagnose
         self._planner_identity = planner_identity
         # Making one takes as long as a call: a stub with all methods for each of its parts.
         self._on_behalf_of = lru_cache(maxsize=_REQUESTERS_REMEMBERED)(client.on_behalf_of)
@@ -97,7 +106,7 @@ class StoreGateway:
         return await self._create(queued_plan_to_proto(request, queue), requester, request_id, deadline)
 
     async def _create(self, plan: plan_pb2.Plan, requester: str, request_id: str, deadline: float) -> StoredPlan:
-        with translated(request_id):
+        async with self._translated(request_id):
             stored = await self._for(requester).plans.create(
                 plan, request_id=request_id or new_request_id(), timeout_seconds=_seconds_to(deadline)
             )
@@ -105,7 +114,7 @@ class StoreGateway:
 
     async def get_proposal(self, proposal_id: str, deadline: float) -> Proposal:
         """Return one proposal. Raises the client's ProposalNotFound."""
-        with translated():
+        async with self._translated():
             return proposal_from_proto(
                 await self._client.proposals.get(proposal_id, timeout_seconds=_seconds_to(deadline))
             )
@@ -149,7 +158,7 @@ class StoreGateway:
         if decision is not None and decision.approval_ttl is not None:
             proposal.expire_time.CopyFrom(time_to_proto(now + decision.approval_ttl))
             mask.append("expire_time")
-        with translated(revision.request_id):
+        async with self._translated(revision.request_id):
             revised = await self._for(requester).proposals.update(
                 proposal,
                 expected_version=revision.expected_version,
@@ -168,7 +177,7 @@ class StoreGateway:
 
     async def _first_snapshot(self, kind: str, request_id: str, requester: str, deadline: float) -> bytes | None:
         quoted = requester.replace("\\", "\\\\").replace('"', '\\"')
-        with translated(request_id):
+        async with self._translated(request_id):
             page = await self._client.events.list_page(
                 filter=f'request_id = "{request_id}" AND actor = "{quoted}" AND kind = "{kind}"',
                 order_by="revision",
@@ -184,7 +193,7 @@ class StoreGateway:
         self, max_plans: int, *, lease: timedelta, wait: timedelta, request_id: str
     ) -> list[ClaimedPlan]:
         """Lease queued plans, waiting for one when there is none. The same request_id gives the same plans."""
-        with translated():
+        async with self._translated():
             plans = await self._client.plans.claim(
                 max_plans=max_plans,
                 lease_seconds=lease.total_seconds(),
@@ -195,43 +204,46 @@ class StoreGateway:
 
     async def renew_lease(self, claimed: ClaimedPlan, lease: timedelta, *, timeout_seconds: float) -> bool:
         """Prolong a lease. Returns False when it is lost: stop working on the plan."""
-        with _while_leased() as renewal, translated():
-            await self._client.plans.renew_lease(
-                claimed.id,
-                attempt=claimed.attempt,
-                lease_seconds=lease.total_seconds(),
-                timeout_seconds=timeout_seconds,
-            )
+        with _while_leased() as renewal:
+            async with self._translated():
+                await self._client.plans.renew_lease(
+                    claimed.id,
+                    attempt=claimed.attempt,
+                    lease_seconds=lease.total_seconds(),
+                    timeout_seconds=timeout_seconds,
+                )
         return renewal.held
 
     async def complete_planning(self, claimed: ClaimedPlan, plan: Plan, *, request_id: str, deadline: float) -> bool:
         """Store what was generated. Returns False when the lease is lost."""
-        with _while_leased() as lease, translated(request_id):
-            await self._client.plans.complete_planning(
-                claimed.id,
-                attempt=claimed.attempt,
-                plan=plan_to_proto(plan),
-                request_id=request_id,
-                timeout_seconds=_seconds_to(deadline),
-            )
+        with _while_leased() as lease:
+            async with self._translated(request_id):
+                await self._client.plans.complete_planning(
+                    claimed.id,
+                    attempt=claimed.attempt,
+                    plan=plan_to_proto(plan),
+                    request_id=request_id,
+                    timeout_seconds=_seconds_to(deadline),
+                )
         return lease.held
 
     async def end_planning(
         self, claimed: ClaimedPlan, ending: PlanningEnded, *, request_id: str, deadline: float
     ) -> bool:
         """End the attempt without a plan. Returns False when the lease is lost."""
-        with _while_leased() as lease, translated(request_id):
-            await self._client.plans.fail_planning(
-                claimed.id,
-                attempt=claimed.attempt,
-                failure=plan_pb2.Failure(reason=ending.reason, message=ending.message),
-                generation=None if ending.report is None else report_to_proto(ending.report),
-                retryable=ending.retryable,
-                retry_delay_seconds=None if ending.retry_delay is None else ending.retry_delay.total_seconds(),
-                interrupted=not ending.counts,
-                request_id=request_id,
-                timeout_seconds=_seconds_to(deadline),
-            )
+        with _while_leased() as lease:
+            async with self._translated(request_id):
+                await self._client.plans.fail_planning(
+                    claimed.id,
+                    attempt=claimed.attempt,
+                    failure=plan_pb2.Failure(reason=ending.reason, message=ending.message),
+                    generation=None if ending.report is None else report_to_proto(ending.report),
+                    retryable=ending.retryable,
+                    retry_delay_seconds=None if ending.retry_delay is None else ending.retry_delay.total_seconds(),
+                    interrupted=not ending.counts,
+                    request_id=request_id,
+                    timeout_seconds=_seconds_to(deadline),
+                )
         return lease.held
 
     # --- history ---
@@ -243,7 +255,7 @@ class StoreGateway:
             parts.append(f'create_time >= "{start.isoformat()}"')
         if end is not None:
             parts.append(f'create_time < "{end.isoformat()}"')
-        with translated():
+        async with self._translated():
             async for message in self._client.plans.list_all(
                 filter=" AND ".join(parts), order_by="create_time", page_size=_HISTORY_PAGE
             ):
@@ -254,6 +266,9 @@ class StoreGateway:
                         time_from_proto(message.create_time, "create_time"),
                         stored_plan_from_proto(message),
                     )
+
+    def _translated(self, request_id: str = "") -> AbstractAsyncContextManager[None]:
+        return translated(request_id, self._diagnose)
 
     def _for(self, requester: str) -> StoreClient:
         """The store, for what is done in a requester's name."""
@@ -278,15 +293,17 @@ def _while_leased() -> Iterator[_Lease]:
         raise errors.StoreUnavailable(error.retry_after_seconds) from error
 
 
-@contextmanager
-def translated(request_id: str = "") -> Iterator[None]:
+@asynccontextmanager
+async def translated(request_id: str = "", diagnose: Diagnose = _undiagnosed) -> AsyncIterator[None]:
     """The client's errors that mean something else to the planner's caller than to the planner."""
     try:
         yield
     except StoreSaysReused as error:
         raise errors.RequestIdReused(request_id) from error
     except Unavailable as error:
-        raise errors.StoreUnavailable(error.retry_after_seconds) from error
+        # Without a reason it is gRPC's own: no store answered.
+        cause = "" if error.reason else await diagnose()
+        raise errors.StoreUnavailable(error.retry_after_seconds, cause) from error
     except DeadlineExceeded as error:
         raise errors.StoreTimedOut from error
 

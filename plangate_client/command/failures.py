@@ -74,6 +74,9 @@ def _advice(error: errors.PlangateError) -> str:
             return ": shorten it, or give less context"
         case errors.Unavailable() if not error.reason:
             return f": start it with `plangate up`, or name it with --{error.service or 'store'}"
+        case errors.StoreUnavailable() if not error.retry_after_seconds:
+            # The planner found out what must be mended.
+            return ""
         case errors.ProviderUnavailable() | errors.StoreUnavailable() | errors.Draining():
             return ": try again in a moment"
         case errors.BudgetExhausted():

@@ -111,9 +111,9 @@ def session_of(context: typer.Context) -> Session:
 def run_async(context: typer.Context, work: Coroutine[Any, Any, T]) -> T:
     """Run a subcommand's work. What fails ends the command with one line on standard error and its exit status."""
     from plangate_client.command.failures import is_out_of_reach, sentence, status_of
-    from plangate_client.command.servers.tls_diagnosis import diagnose
     from plangate_client.errors import PlangateError
     from plangate_core.rpc.channel import ChannelRefused
+    from plangate_core.rpc.tls_diagnosis import diagnose
 
     try:
         return asyncio.run(work)

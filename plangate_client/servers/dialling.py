@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
 
-from cryptography import x509
-
 from plangate_core.rpc.address import AddressInvalid, split_host_port
+from plangate_core.rpc.tls_diagnosis import certificate_names
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -30,20 +28,6 @@ def dial_target(listening: str, names: Sequence[str] = ()) -> str:
     # One that it is good for by name; a wildcard stands for none in particular.
     chosen = next((name for name in wanted if name in names and not name.startswith("*")), host)
     return f"[{chosen}]:{port}" if ":" in chosen else f"{chosen}:{port}"
-
-
-def certificate_names(pem: bytes) -> list[str]:
-    """DNS names and addresses that the first certificate is good for. Raises ValueError for what is none."""
-    certificate = x509.load_pem_x509_certificates(pem)[0]
-    try:
-        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    addresses = alternatives.get_values_for_type(x509.IPAddress)
-    return [
-        *alternatives.get_values_for_type(x509.DNSName),
-        *(str(address) for address in addresses if isinstance(address, ipaddress.IPv4Address | ipaddress.IPv6Address)),
-    ]
 
 
 def names_in(file: str | None) -> list[str]:

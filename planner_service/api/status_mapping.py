@@ -107,7 +107,9 @@ _TABLE: dict[type, Callable[[Any], RpcFailure]] = {
     errors.PlanningTimedOut: _failure(_CODE.DEADLINE_EXCEEDED, "PROVIDER_TIMEOUT", lambda e: {"model": e.model}),
     errors.StreamNotRead: _failure(_CODE.RESOURCE_EXHAUSTED, "WATCH_TOO_SLOW"),
     errors.StoreUnavailable: _failure(
-        _CODE.UNAVAILABLE, "STORE_UNAVAILABLE", retry_after_seconds=lambda e: e.retry_after_seconds or 1.0
+        _CODE.UNAVAILABLE,
+        "STORE_UNAVAILABLE",
+        retry_after_seconds=lambda e: None if e.cause else e.retry_after_seconds or 1.0,
     ),
     errors.StoreTimedOut: _failure(_CODE.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
     generation.PlanInvalid: _generation(_CODE.ABORTED, "PLAN_INVALID"),

@@ -126,11 +126,16 @@ class StreamNotRead(PlanningRefused):
 
 
 class StoreUnavailable(PlanningRefused):
-    """The same call with the same request_id may be repeated."""
+    """The same call with the same request_id may be repeated.
 
-    def __init__(self, retry_after_seconds: float | None = None) -> None:
-        super().__init__("the store cannot be reached now; nothing was stored")
+    `cause` is what keeps planner and store apart until somebody mends it; empty: it may pass.
+    """
+
+    def __init__(self, retry_after_seconds: float | None = None, cause: str = "") -> None:
+        why = f": {cause}" if cause else " now"
+        super().__init__(f"the store cannot be reached{why}; nothing was stored")
         self.retry_after_seconds = retry_after_seconds
+        self.cause = cause
 
 
 class StoreTimedOut(PlanningRefused):

@@ -6,6 +6,7 @@ import asyncio
 import stat
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,16 @@ import pytest
 from plangate_client.calls import CallPolicy
 from plangate_client.client import StoreClient
 from plangate_client.command.failures import sentence
-from plangate_client.command.servers.tls_diagnosis import diagnose
 from plangate_client.errors import RoleMissing, Unauthenticated, Unavailable
 from plangate_client.proposals import proposal_pb2
 from plangate_client.servers.credentials import CredentialsExist, ForeignFiles, write_credentials
 from plangate_core.rpc.channel import ChannelRefused, open_channel
 from plangate_core.rpc.settings import ChannelSettings
+from plangate_core.rpc.status import RpcFailure
+from plangate_core.rpc.tls_diagnosis import diagnose
+from planner_service.api.status_mapping import map_error
+from planner_service.planning.errors import StoreUnavailable
+from planner_service.store_gateway import StoreGateway
 from tests.support.processes import store_process
 
 
@@ -78,6 +83,19 @@ async def explained(address: str, settings: ChannelSettings) -> str:
     return sentence(refused.value, {"store": "HOST"}, cause=cause)
 
 
+async def told_by_a_planner(address: str, settings: ChannelSettings) -> RpcFailure:
+    """The status that a planner gives when it cannot reach its store so."""
+    async with StoreClient(open_channel(address, settings), call_policy=CallPolicy(attempts=1)) as store:
+        gateway = StoreGateway(
+            store, planner_identity="planner", diagnose=partial(asyncio.to_thread, diagnose, address, settings)
+        )
+        with pytest.raises(StoreUnavailable) as refused:
+            await gateway.get_proposal("01a2", asyncio.get_running_loop().time() + 30)
+    failure = map_error(refused.value)
+    assert failure is not None
+    return failure
+
+
 @pytest.mark.asyncio
 async def test_why_a_handshake_failed_is_said(tmp_path: Path) -> None:
     for directory in ("own", "other"):
@@ -95,10 +113,16 @@ async def test_why_a_handshake_failed_is_said(tmp_path: Path) -> None:
             await explained(store.address, foreign),
             await explained(store.address, ChannelSettings()),
         ] == [
-            "cannot reach the store at HOST: its certificate is for localhost, you dialled 127.0.0.1",
+            "cannot reach the store at HOST: its certificate is for localhost, and 127.0.0.1 was dialled",
             "cannot reach the store at HOST: no authority that is trusted here has signed its certificate (--tls-ca)",
             "cannot reach the store at HOST: it speaks TLS: give --tls-ca FILE (PLANGATE_TLS_CA_FILE)",
         ]
+        # A planner tells its callers the same, and not to come again.
+        failure = await told_by_a_planner(store.address, trusting)
+        assert failure.message == (
+            "the store cannot be reached: its certificate is for localhost, and 127.0.0.1 was dialled; nothing was stored"
+        )
+        assert failure.retry_after_seconds is None
     async with store_process(tmp_path, {"PLANGATE_STORE_LISTEN": "127.0.0.1:0"}) as store:
         assert await explained(store.address, trusting) == "cannot reach the store at HOST: it does not speak TLS"
     assert "start it with `plangate up`" in await explained(store.address, ChannelSettings())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 import ssl
 from typing import TYPE_CHECKING
@@ -69,13 +70,28 @@ def _why_not_trusted(host: str, port: int, settings: ChannelSettings) -> str:
 
 
 def _words(error: ssl.SSLCertVerificationError, host: str, certificate: bytes) -> str:
-    from plangate_client.servers.dialling import certificate_names
-
     if error.verify_message.startswith(("Hostname mismatch", "IP address mismatch")):
         names = certificate_names(ssl.DER_cert_to_PEM_cert(certificate).encode())
-        return f"its certificate is for {' and '.join(names) or 'no name'}, you dialled {host}"
+        return f"its certificate is for {' and '.join(names) or 'no name'}, and {host} was dialled"
     if "expired" in error.verify_message:
         return "its certificate has expired"
     if "not yet valid" in error.verify_message:
         return "its certificate is not valid yet: is a clock wrong?"
     return "no authority that is trusted here has signed its certificate (--tls-ca)"
+
+
+def certificate_names(pem: bytes) -> list[str]:
+    """DNS names and addresses that the first certificate is good for. Raises ValueError for what is none."""
+    # Most commands never need it.
+    from cryptography import x509
+
+    certificate = x509.load_pem_x509_certificates(pem)[0]
+    try:
+        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    addresses = alternatives.get_values_for_type(x509.IPAddress)
+    return [
+        *alternatives.get_values_for_type(x509.DNSName),
+        *(str(address) for address in addresses if isinstance(address, ipaddress.IPv4Address | ipaddress.IPv6Address)),
+    ]

@@ -83,7 +83,7 @@ async def explained(address: str, settings: ChannelSettings) -> str:
     return sentence(refused.value, {"store": "HOST"}, cause=cause)
 
 
-async def told_by_a_planner(address: str, settings: ChannelSettings) -> RpcFailure:
+async def status_of_a_planner(address: str, settings: ChannelSettings) -> RpcFailure:
     """The status that a planner gives when it cannot reach its store so."""
     async with StoreClient(open_channel(address, settings), call_policy=CallPolicy(attempts=1)) as store:
         gateway = StoreGateway(
@@ -118,10 +118,9 @@ async def test_why_a_handshake_failed_is_said(tmp_path: Path) -> None:
             "cannot reach the store at HOST: it speaks TLS: give --tls-ca FILE (PLANGATE_TLS_CA_FILE)",
         ]
         # A planner tells its callers the same, and not to come again.
-        failure = await told_by_a_planner(store.address, trusting)
-        assert failure.message == (
-            "the store cannot be reached: its certificate is for localhost, and 127.0.0.1 was dialled; nothing was stored"
-        )
+        failure = await status_of_a_planner(store.address, trusting)
+        cause = "its certificate is for localhost, and 127.0.0.1 was dialled"
+        assert failure.message == f"the store cannot be reached: {cause}; nothing was stored"
         assert failure.retry_after_seconds is None
     async with store_process(tmp_path, {"PLANGATE_STORE_LISTEN": "127.0.0.1:0"}) as store:
         assert await explained(store.address, trusting) == "cannot reach the store at HOST: it does not speak TLS"

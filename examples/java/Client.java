@@ -64,7 +64,6 @@ public class Client {
         var planner = PlannerServiceGrpc.newBlockingStub(channel("PLANGATE_PLANNER_TARGET"));
         var proposals = ProposalServiceGrpc.newBlockingStub(store);
         var events = EventServiceGrpc.newBlockingStub(store);
-
         var args = Struct.newBuilder().putFields("path", Value.newBuilder().setStringValue("tmp/java.txt").build());
         var job = Job.newBuilder().setActionName("delete_file").setActionArgs(args);
         // The request_id makes a repeated call return the first answer.

@@ -28,11 +28,7 @@ const definitions = protoLoader.loadSync(
   ["plangate/planner/v1/planner_service.proto", "plangate/store/v1/store_service.proto"],
   {
     includeDirs: [path.resolve(__dirname, "../../protos")],
-    keepCase: true,
-    longs: String,
-    enums: String,
-    defaults: true,
-    oneofs: true,
+    ...{ keepCase: true, longs: String, enums: String, defaults: true, oneofs: true },
   },
 );
 const { plangate } = grpc.loadPackageDefinition(definitions);
@@ -80,13 +76,7 @@ async function main() {
 
 async function approve(proposals, id) {
   const seen = await call(proposals, "GetProposal", { id }, options.reviewer);
-  const yes = {
-    id,
-    expected_version: seen.version,
-    args_digest: seen.args_digest,
-    comment: "from Node",
-    request_id: randomUUID(),
-  };
+  const yes = { id, expected_version: seen.version, args_digest: seen.args_digest, request_id: randomUUID() };
   try {
     await call(proposals, "ApproveProposal", yes, options.as);
     throw new Error("the requester could approve the own request");

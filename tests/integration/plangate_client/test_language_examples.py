@@ -71,6 +71,16 @@ async def environment(tmp_path: Path) -> AsyncIterator[Mapping[str, str]]:
         }
 
 
+def test_examples_are_short() -> None:
+    lines = {
+        file.name: len(file.read_text(encoding="utf-8").splitlines())
+        for file in EXAMPLES.glob("*/[Cc]lient.*")
+        if file.parent.name in (*TOOLS, "node")
+    }
+    assert len(lines) == len(TOOLS) + 1
+    assert max(lines.values()) < 100, lines
+
+
 @pytest.mark.asyncio
 @pytest.mark.timeout(RUN_SECONDS + 120)
 @pytest.mark.parametrize("language", EVERY)

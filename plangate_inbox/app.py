@@ -83,6 +83,7 @@ def _signed_in_routes() -> list[Route]:
         ("/proposals/{id:uuid}/reject", decisions.reject),
         ("/proposals/{id:uuid}/withdraw", decisions.withdraw),
         ("/proposals/{id:uuid}/cancel", decisions.cancel),
+        ("/proposals/{id:uuid}/break-glass", decisions.break_glass),
         ("/proposals/{id:uuid}/resolve", decisions.resolve),
         ("/proposals/{id:uuid}/revise", revising.revise),
         ("/plans/{id:uuid}/cancel", plans.cancel_plan),

@@ -62,6 +62,17 @@ def may_reject(proposal: proposal_pb2.Proposal, reviewer: Reviewer, now: datetim
     )
 
 
+def may_break_glass(proposal: proposal_pb2.Proposal, reviewer: Reviewer, now: datetime) -> bool:
+    """Whether this person can be one of the two admins who have it executed without its review."""
+    return (
+        proposal.state == proposal_pb2.PROPOSAL_STATE_PENDING
+        and not has_expired(proposal, now)
+        and "admin" in reviewer.roles
+        and reviewer.identity not in (proposal.created_by, proposal.revised_by, *proposal.earlier_revisers)
+        and not has_approved(proposal, reviewer.identity)
+    )
+
+
 def has_approved(proposal: proposal_pb2.Proposal, identity: str) -> bool:
     """Whether this identity's yes is among those given so far."""
     return any(approval.reviewer == identity for approval in proposal.approvals)

@@ -1,4 +1,4 @@
-"""What a person decides about a proposal: approve, reject, withdraw, cancel.
+"""What a person decides about a proposal: approve, reject, withdraw, cancel, break the glass.
 
 Each form carries the version that its page showed, an approval the arguments' digest as well; the store takes it for
 that version alone. When the proposal changed meanwhile, the answer is a page that shows what changed.
@@ -51,6 +51,11 @@ async def cancel(request: Request) -> Response:
     return await _decide(request, _cancelled, "cancelled")
 
 
+async def break_glass(request: Request) -> Response:
+    """One admin's part in having it executed without its review."""
+    return await _decide(request, _glass_broken, "broken")
+
+
 async def resolve(request: Request) -> Response:
     """The outcome of an execution without a report: done, not done, or not done and to be tried again."""
     return await _decide(request, _resolved, "resolved")
@@ -85,6 +90,16 @@ async def _cancelled(session: Session, proposal_id: str, form: Form) -> proposal
     return await session.store.proposals.cancel(
         proposal_id,
         expected_version=version_of(form),
+        reason=form.get("reason", "").strip(),
+        request_id=form.get("request_id") or None,
+    )
+
+
+async def _glass_broken(session: Session, proposal_id: str, form: Form) -> proposal_pb2.Proposal:
+    return await session.store.proposals.break_glass(
+        proposal_id,
+        expected_version=version_of(form),
+        args_digest=_digest(form),
         reason=form.get("reason", "").strip(),
         request_id=form.get("request_id") or None,
     )

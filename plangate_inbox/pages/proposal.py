@@ -19,6 +19,7 @@ from plangate_client.outlook.waiting import (
     approvals_text,
     has_approved,
     has_expired,
+    may_break_glass,
     may_reject,
     requirements,
     why_not_mine,
@@ -37,6 +38,7 @@ NOTICES = {
     "withdrawn": "You took your approval back.",
     "revised": "You revised it. It was checked and governed again; earlier approvals do not count any more.",
     "cancelled": "You cancelled it.",
+    "broken": "You were one of the two admins who override its review.",
     "resolved": "You reported the outcome.",
 }
 
@@ -99,6 +101,7 @@ def review_context(session: Session, review: Review, *, notice: str = "", error:
         "may_cancel": proposal.state not in FINAL_STATES
         and not proposal.cancel_requested
         and (reviewer.reviews or reviewer.identity == proposal.created_by),
+        "may_break_glass": may_break_glass(proposal, reviewer, now),
         "may_resolve": proposal.state == proposal_pb2.PROPOSAL_STATE_UNRESOLVED
         and not reviewer.roles.isdisjoint({"reviewer", "executor", "admin"}),
         "revisions": revisions(review.events),

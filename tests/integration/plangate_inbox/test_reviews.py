@@ -155,3 +155,26 @@ async def test_a_person_reports_an_outcome_that_no_executor_did(desk: Desk, brow
     await page.get_by_role("button", name="Report the outcome").click()
     await page.get_by_text("You reported the outcome.").wait_for()
     assert (await desk.store("otto").proposals.get(refund.id)).state == proposal_pb2.PROPOSAL_STATE_EXECUTED
+
+
+async def test_two_admins_break_the_glass_and_every_page_says_so(desk: Desk, browser: Browser) -> None:
+    [refund] = await desk.submit(job("refund_order", order_id="4711", amount=900))
+    for name, expected in (("root", "as one of two admins."), ("dora", "it is executed at once")):
+        page = await browser.person(desk.url, name, "admin")
+        await page.goto(f"{desk.url}/proposals/{refund.id}")
+        await page.get_by_text("Break-glass…").click()
+        assert expected in await page.locator("details.no[open]").inner_text()
+        await page.get_by_label("Why it cannot wait.").fill("the bank closes")
+        await page.get_by_role("button", name="Override the review of exactly this").click()
+        await page.get_by_text("You were one of the two admins who override its review.").wait_for()
+    await page.get_by_text("Two admins had it executed without the approvals that policy asks for.").wait_for()
+    stored = await desk.store("lea").proposals.get(refund.id)
+    assert (stored.state, stored.break_glass) == (proposal_pb2.PROPOSAL_STATE_APPROVED, True)
+    assert [(each.reviewer, each.comment) for each in stored.approvals] == [
+        ("root", "the bank closes"),
+        ("dora", "the bank closes"),
+    ]
+    lea = await browser.person(desk.url, *LEA)
+    await lea.goto(f"{desk.url}/proposals/{refund.id}")
+    await lea.get_by_text("dora wants it executed without review").first.wait_for()
+    assert await lea.get_by_text("Break-glass…").count() == 0

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 from plangate.store.v1 import store_service_pb2 as rpc
@@ -20,8 +21,11 @@ from prometheus_client import CollectorRegistry
 from plangate_client.client import StoreClient
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
+from plangate_inbox.notifications.channels import channel_of
+from plangate_inbox.notifications.delivery import Delivery, Rules, end
 from plangate_inbox.notifications.metrics import NotificationMetrics
 from plangate_inbox.notifications.notify_file import NotifyForm
+from plangate_inbox.notifications.position import Position
 from plangate_inbox.notifications.service import notifying
 from tests.support.polling import until
 from tests.support.receivers import running_hook, running_mailbox
@@ -132,6 +136,53 @@ async def test_a_receiver_that_is_down_gets_everything_later_and_delays_nobody(s
         ids = [post.json["id"] for post in slow.posts if post.json["action"] == "act_0"]
         assert len(ids) == 3
         assert len(set(ids)) == 1
+
+
+async def test_a_receiver_that_is_down_for_an_hour_loses_nothing(sqlite_url: str, tmp_path: Path) -> None:
+    """The hour passes in pauses: each is noted and not waited for."""
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if sum(pauses) >= 3600:
+            hook.statuses = []
+        await asyncio.sleep(0)
+
+    actions = [f"act_{number}" for number in range(4)]
+    async with (
+        running_store(sqlite_url) as store,
+        running_hook() as hook,
+        client(store) as reader,
+        aiohttp.ClientSession() as http,
+    ):
+        hook.statuses = [503] * 10_000
+        form = notify({"name": "room", "events": ["waiting"], "webhook": {"url": hook.url}})
+        [receiver] = form.receivers
+        delivery = Delivery(
+            receiver,
+            channel_of(receiver, form, http),
+            Position(tmp_path / "room.json"),
+            reader,
+            Rules(URL, timedelta(hours=1), form.give_up_seconds),
+            NotificationMetrics(CollectorRegistry()),
+            sleep=pause,
+        )
+        delivery.metrics.add("room")
+        running = asyncio.create_task(delivery.run())
+        try:
+            await delivering(tmp_path, "room")
+            for action in actions:
+                await store.planner.propose(action)
+            await until(lambda: len(hook.taken()) == len(actions), timeout_seconds=30)
+        finally:
+            await end([running])
+    assert [body["action"] for body in hook.taken()] == actions
+    assert len({post.json["id"] for post in hook.posts if post.json["action"] == "act_0"}) == 1
+    assert sum(pauses) >= 3600
+    # Once the receiver is back, it hears of everything within the longest pause; it is not tried more often than that.
+    assert max(pauses) <= 300
+    assert len(hook.posts) < 100
+    assert form.give_up_seconds == 3 * 86_400
 
 
 async def test_what_a_receiver_refuses_for_good_does_not_hold_up_the_rest(sqlite_url: str, tmp_path: Path) -> None:

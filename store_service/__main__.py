@@ -109,9 +109,17 @@ def _back_up(settings: StoreSettings, chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _print_progress(table: str, rows: int) -> None:
+    # Pages of 200.
+    if rows % 10_000 == 0:
+        print(f"{rows:,} rows of {table}", file=sys.stderr)
+
+
 def _copy(settings: StoreSettings, chosen: argparse.Namespace) -> int:
     health = asyncio.run(
-        administration.copy(settings.database_url, chosen.to, settings.planner_identity, settings.log_key_file)
+        administration.copy(
+            settings.database_url, chosen.to, settings.planner_identity, settings.log_key_file, _print_progress
+        )
     )
     with written("the answer"):
         print(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from store_service.database.database import ReadSessions, open_database
-from store_service.database.maintenance.copying import CopyRefused, copied
+from store_service.database.maintenance.copying import CopyRefused, Progress, copied
 from store_service.database.maintenance.offline import (
     head_is_readable,
     integrity_problems,
@@ -95,7 +95,11 @@ async def seal(url: str, planner_identity: str = "planner", log_key_file: Path |
 
 
 async def copy(
-    source_url: str, target_url: str, planner_identity: str = "planner", log_key_file: Path | None = None
+    source_url: str,
+    target_url: str,
+    planner_identity: str = "planner",
+    log_key_file: Path | None = None,
+    progress: Progress = lambda table_name, rows: None,
 ) -> Health:
     """Copy the database of a stopped store to another one that holds nothing yet; returns what `check` says of the
     copy, which has no problems.
@@ -110,7 +114,7 @@ async def copy(
             "brings it up to date"
         )
     log_key = read_key(key_path(source_url, log_key_file))
-    async with copied(source_url, target_url, key_path(target_url, log_key_file)) as copy_sessions:
+    async with copied(source_url, target_url, key_path(target_url, log_key_file), progress) as copy_sessions:
         health = await _health(copy_sessions, planner_identity, log_key)
         if health.problems:
             raise CopyRefused(f"nothing was copied, as the copy would not be sound: {health.problems[0]}")

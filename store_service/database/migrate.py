@@ -10,15 +10,19 @@ from store_service.domain.errors import SchemaTooNew, StartRefused
 
 # Any number, as long as it stays the same: processes that start together take turns under it.
 _ADVISORY_LOCK = 7_526_412_269
+# Held by every store while it starts, together; by a copy alone, until it ends.
+_OFFLINE_LOCK = 7_526_412_270
 
 
 def migrate(connection: Connection, target: str = "head") -> None:
     """Applies the migrations up to `target` that are missing, in the connection's transaction.
 
     Raises SchemaTooNew when the database was written by a version that knows more of them, and StartRefused when it
-    names two of them as the last.
+    names two of them as the last, or is being copied.
     """
     if connection.dialect.name == "postgresql":
+        if not connection.scalar(select(func.pg_try_advisory_xact_lock_shared(_OFFLINE_LOCK))):
+            raise StartRefused("the database is being copied (plangate store copy): start again when that is done")
         connection.execute(select(func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
     config = Config()
     config.set_main_option("script_location", "store_service.database:migrations")
@@ -36,3 +40,8 @@ def migrate(connection: Connection, target: str = "head") -> None:
         raise SchemaTooNew(found, str(head))
     if found != head:
         command.upgrade(config, target)
+
+
+def refuse_starts(connection: Connection) -> bool:
+    """Let no store start on this PostgreSQL database until the transaction ends; False where one starts right now."""
+    return bool(connection.scalar(select(func.pg_try_advisory_xact_lock(_OFFLINE_LOCK))))

@@ -1,12 +1,13 @@
 """All rows of one database in another one: SQLite to PostgreSQL, or back.
 
 Tables and columns are those of the mapped classes. The target's transaction holds all of the copy or nothing. No store
-may serve either database meanwhile: a SQLite file is locked, and PostgreSQL may have no other session in the database.
+may serve either database meanwhile: a SQLite file is locked; PostgreSQL may have no other session in the database, and
+a store that starts is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -19,10 +20,14 @@ from store_service.database.database import Database, ReadSessions, open_databas
 from store_service.database.failures import Conflict, ConnectionLost, Unwritable
 from store_service.database.maintenance.offline import UNREADABLE
 from store_service.database.maintenance.sealing import locked_head, make_key, read_key, reseal
+from store_service.database.migrate import refuse_starts
 from store_service.database.models import LogHeadRow
 from store_service.database.orm import Base
 from store_service.domain.errors import DatabaseUnavailable, StartRefused
 from store_service.domain.events import LogHead
+
+Progress = Callable[[str, int], None]
+"""Takes a table's name and how many of its rows were copied so far."""
 
 _ROWS_AT_ONCE = 200
 _SESSIONS = table("pg_stat_activity", column("datname"), column("pid"), column("usesysid"))
@@ -33,7 +38,9 @@ class CopyRefused(Exception):
 
 
 @asynccontextmanager
-async def copied(source_url: str, target_url: str, target_key: Path | None) -> AsyncIterator[ReadSessions]:
+async def copied(
+    source_url: str, target_url: str, target_key: Path | None, progress: Progress = lambda table_name, rows: None
+) -> AsyncIterator[ReadSessions]:
     """Sessions that see the copy in the target, with the seals of the source. It is sealed with the target's key and
     committed at the end of the block, unless that raises.
 
@@ -49,6 +56,8 @@ async def copied(source_url: str, target_url: str, target_key: Path | None) -> A
             await _refuse_other_sessions(source, "source")
             await _refuse_other_sessions(target, "target")
             async with source.transaction() as reading, target.transaction() as writing:
+                await _refuse_starts(reading, "source")
+                await _refuse_starts(writing, "target")
                 head = await _locked_head(reading)
                 await _locked_head(writing)
                 for name, count in (await _row_counts(writing)).items():
@@ -56,7 +65,7 @@ async def copied(source_url: str, target_url: str, target_key: Path | None) -> A
                         raise CopyRefused(f"the target is not empty: its table {name} has {count} rows")
                 await writing.execute(delete(LogHeadRow))
                 for each in Base.metadata.sorted_tables:
-                    await _copy_table(each, reading, writing)
+                    await _copy_table(each, reading, writing, progress)
                 if await _row_counts(reading) != await _row_counts(writing) or head != await _locked_head(writing):
                     raise CopyRefused("the target does not hold the rows that it was given")
                 yield ReadSessions(writing)
@@ -72,18 +81,29 @@ async def copied(source_url: str, target_url: str, target_key: Path | None) -> A
 async def _refuse_other_sessions(database: Database, name: str) -> None:
     if database.kind == "sqlite":
         return
+    # The server shows one transaction the same sessions however often it asks.
+    async with database.transaction() as connection:
+        await _refuse_sessions_now(connection, name)
+
+
+async def _refuse_sessions_now(connection: AsyncConnection, name: str) -> None:
     # usesysid: the server's own processes have none.
     others = select(func.count()).where(
         _SESSIONS.c.datname == func.current_database(),
         _SESSIONS.c.usesysid.is_not(None),
         _SESSIONS.c.pid != func.pg_backend_pid(),
     )
-    # The server shows one transaction the same sessions however often it asks.
-    async with database.transaction() as connection:
-        if count := await connection.scalar(others):
-            raise CopyRefused(
-                f"{count} other sessions use the {name}: stop its stores, and close whatever else uses it"
-            )
+    if count := await connection.scalar(others):
+        raise CopyRefused(f"{count} other sessions use the {name}: stop its stores, and close whatever else uses it")
+
+
+async def _refuse_starts(connection: AsyncConnection, name: str) -> None:
+    """Until the transaction ends. A store that has started since the sessions were looked at has one of its own."""
+    if connection.dialect.name != "postgresql":
+        return
+    if not await connection.run_sync(refuse_starts):
+        raise CopyRefused(f"a store starts on the {name}: stop it")
+    await _refuse_sessions_now(connection, name)
 
 
 async def _locked_head(connection: AsyncConnection) -> LogHead:
@@ -103,7 +123,8 @@ async def _row_counts(connection: AsyncConnection) -> dict[str, int]:
     }
 
 
-async def _copy_table(rows_of: Table, source: AsyncConnection, target: AsyncConnection) -> None:
+async def _copy_table(rows_of: Table, source: AsyncConnection, target: AsyncConnection, progress: Progress) -> None:
+    count = 0
     keys = list(rows_of.primary_key.columns)
     first = following = select(rows_of).order_by(*keys).limit(_ROWS_AT_ONCE)
     while True:
@@ -121,4 +142,6 @@ async def _copy_table(rows_of: Table, source: AsyncConnection, target: AsyncConn
             # Without the driver's message: it may hold a prompt.
             cause = type(getattr(error.orig, "__cause__", None) or error.orig).__name__
             raise CopyRefused(f"the target does not take a row of the table {rows_of.name}: {cause}") from error
+        count += len(rows)
+        progress(rows_of.name, count)
         following = first.where(tuple_(*keys) > tuple(rows[-1][key.name] for key in keys))

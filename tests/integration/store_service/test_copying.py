@@ -19,6 +19,8 @@ from sqlalchemy import make_url, select
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from store_service import administration
+from store_service.database.database import open_database
+from store_service.database.maintenance import copying
 from store_service.database.maintenance.copying import CopyRefused
 from store_service.database.orm import Base
 from store_service.domain.errors import DatabaseInUse, StartRefused
@@ -50,9 +52,9 @@ def store(*arguments: str, url: str) -> subprocess.Popen[str]:
 
 
 def copied(source: str, target: str) -> tuple[int, str, str]:
-    with store("copy", "--to", target, url=source) as copying:
-        output, error = copying.communicate(timeout=60)
-        return copying.returncode, output, error
+    with store("copy", "--to", target, url=source) as process:
+        output, error = process.communicate(timeout=60)
+        return process.returncode, output, error
 
 
 async def filled(url: str) -> str:
@@ -138,7 +140,11 @@ def test_more_rows_than_are_read_at_once(sqlite_url: str, postgres_url: str) -> 
                 await asyncio.gather(*(served.planner.propose(priority=first + more) for more in range(50)))
 
     asyncio.run(fill())
-    health = asyncio.run(administration.copy(sqlite_url, postgres_url))
+    copied_so_far: list[tuple[str, int]] = []
+    health = asyncio.run(
+        administration.copy(sqlite_url, postgres_url, progress=lambda *page: copied_so_far.append(page))
+    )
+    assert [rows for table, rows in copied_so_far if table == "events"] == [200, 400, 450]
     assert (health.events_checked, health.resources_checked) == (450, 450)
     assert asyncio.run(rows(postgres_url)) == asyncio.run(rows(sqlite_url))
 
@@ -172,6 +178,18 @@ def test_a_store_that_runs_is_not_copied(database_url: str, tmp_path: Path) -> N
     assert (
         nothing_but_a_head(asyncio.run(rows(target))) if database_url.startswith("p") else not any(tmp_path.iterdir())
     )
+
+
+@pytest.mark.asyncio
+async def test_no_store_starts_on_a_database_that_is_being_copied(postgres_url: str, tmp_path: Path) -> None:
+    target = f"sqlite:///{tmp_path}/target.db"
+    async with copying.copied(postgres_url, target, None):
+        for url, refused in ((postgres_url, "is being copied"), (target, "another store process serves")):
+            with pytest.raises(StartRefused, match=refused):
+                await open_database(url)
+    # It was finished: the locks are gone.
+    for url in (postgres_url, target):
+        await (await open_database(url)).close()
 
 
 @pytest.mark.parametrize(
@@ -225,9 +243,9 @@ def test_a_copy_that_is_killed_leaves_nothing_and_can_be_repeated(sqlite_url: st
             await connection.close()
 
     async def kill_in_the_middle() -> None:
-        with store("copy", "--to", postgres_url, url=sqlite_url) as copying:
+        with store("copy", "--to", postgres_url, url=sqlite_url) as process:
             await eventually(lambda: sleepers("pid"), timeout_seconds=30)
-            copying.kill()
+            process.kill()
         # The server notices a client's end when it writes to it next.
         await sleepers("pg_terminate_backend(pid)")
 

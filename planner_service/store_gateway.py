@@ -27,6 +27,7 @@ from plangate_client.errors import (
     Unavailable,
 )
 from plangate_client.errors import RequestIdReused as StoreSaysReused
+from plangate_core.rpc.identity.caller import Caller
 from planner_service.governance.decision import Decision
 from planner_service.messages.decoding import (
     claimed_plan_from_proto,
@@ -248,8 +249,8 @@ class StoreGateway:
 
     # --- history ---
 
-    async def past_plans(self, start: datetime | None, end: datetime | None) -> AsyncIterator[PastPlan]:
-        """Plans with jobs, oldest first."""
+    async def past_plans(self, start: datetime | None, end: datetime | None, reader: Caller) -> AsyncIterator[PastPlan]:
+        """Plans with jobs that the reader may read, oldest first."""
         parts = []
         if start is not None:
             parts.append(f'create_time >= "{start.isoformat()}"')
@@ -259,7 +260,9 @@ class StoreGateway:
             async for message in self._client.plans.list_all(
                 filter=" AND ".join(parts), order_by="create_time", page_size=_HISTORY_PAGE
             ):
-                if message.jobs:
+                if message.jobs and reader.scope.may_read(
+                    reader.identity, created_by=message.created_by, labels=message.labels
+                ):
                     yield PastPlan(
                         message.id,
                         message.created_by,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from plangate_core.contract.scopes import EVERYTHING, Scope
 from store_service.domain.errors import InvalidField
 from store_service.domain.events import EntityType
 from store_service.domain.instant import Instant
@@ -129,12 +130,13 @@ class Order:
 
 @dataclass(frozen=True)
 class Viewer:
-    """Who reads, and when. `may_approve`: whether their roles allow that at all."""
+    """Who reads, when, and what of it they may. `may_approve`: whether their roles allow that at all."""
 
     identity: str = ""
     roles: frozenset[str] = frozenset()
     may_approve: bool = False
     now: Instant = 0
+    scope: Scope = EVERYTHING
 
 
 NO_VIEWER = Viewer()

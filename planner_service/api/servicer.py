@@ -147,6 +147,7 @@ class PlannerServicer(PlannerServiceServicer):
         revised = await self._planning.revise(
             requests.revision_from_proto(request),
             requester=current_caller().identity,
+            scope=current_caller().scope,
             unless_creator=authorize("ReviseProposal", current_caller().roles),
             deadline=self._deadline(context),
         )
@@ -182,7 +183,8 @@ class PlannerServicer(PlannerServiceServicer):
     async def SimulatePolicy(
         self, request: planner_pb2.SimulatePolicyRequest, context: Context
     ) -> planner_pb2.SimulatePolicyResponse:
-        authorize("SimulatePolicy", current_caller().roles)
+        caller = current_caller()
+        authorize("SimulatePolicy", caller.roles)
         if request.max_differences < 0:
             raise InvalidField("max_differences", "must not be negative")
         start = decoding.time_from_proto(request.start_time, "start_time") if request.HasField("start_time") else None
@@ -190,7 +192,7 @@ class PlannerServicer(PlannerServiceServicer):
         try:
             candidate, simulation = await self._simulations.run(
                 request.policy_yaml,
-                self._store.past_plans(start, end),
+                self._store.past_plans(start, end, caller),
                 self._planning.governance.catalogue,
                 min(request.max_differences or _DEFAULT_DIFFERENCES, _LARGEST_PAGE),
             )

@@ -7,6 +7,8 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import Message
+from google.rpc import error_details_pb2
+from plangate.store.v1 import proposal_pb2
 
 from plangate_client.errors import PlangateError
 from plangate_core.rpc.status import RpcFailure, invalid_field, invalid_fields, not_found, permission_denied
@@ -28,6 +30,9 @@ _HANDED_ON = frozenset(
         "COMMIT_UNKNOWN",
     }
 )
+
+
+_CODE = grpc.StatusCode
 
 
 def map_error(error: Exception) -> RpcFailure | None:
@@ -76,6 +81,15 @@ def _jobs_invalid(error: errors.JobsInvalid) -> RpcFailure:
     return failure
 
 
+def _proposal_not_found(error: errors.ProposalNotFound) -> RpcFailure:
+    """As the store says it: the answer is the same for what the caller may not read and for what is not there."""
+    resource = error_details_pb2.ResourceInfo(
+        resource_type=proposal_pb2.Proposal.DESCRIPTOR.full_name, resource_name=error.proposal_id
+    )
+    metadata = {"id": error.proposal_id}
+    return RpcFailure(_CODE.NOT_FOUND, "PROPOSAL_NOT_FOUND", str(error), metadata=metadata, details=(resource,))
+
+
 def _failure(
     code: grpc.StatusCode,
     reason: str,
@@ -87,11 +101,11 @@ def _failure(
     )
 
 
-_CODE = grpc.StatusCode
 _TABLE: dict[type, Callable[[Any], RpcFailure]] = {
     errors.InvalidField: lambda error: invalid_field(error.path, error.description, reason=error.reason),
     errors.JobsInvalid: _jobs_invalid,
     errors.ActionNotFound: lambda error: not_found("ACTION_NOT_FOUND", "action", error.name),
+    errors.ProposalNotFound: _proposal_not_found,
     errors.InvalidPageToken: _failure(_CODE.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
     errors.ModelNotAllowed: _failure(_CODE.PERMISSION_DENIED, "MODEL_NOT_ALLOWED", lambda e: {"model": e.model}),
     errors.PolicyDenied: _failure(_CODE.PERMISSION_DENIED, "POLICY_DENIED", lambda e: {"rule": e.decision.rule}),

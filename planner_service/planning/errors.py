@@ -4,6 +4,7 @@ PlanningRefused
 ├── InvalidField            a field of the request is missing or wrong
 ├── JobsInvalid             jobs fail the catalogue's checks
 ├── ActionNotFound          the catalogue has no such action
+├── ProposalNotFound        there is none that the caller may read
 ├── InvalidPageToken        not one of ours, or the catalogue changed between pages
 ├── ModelNotAllowed         the settings do not allow the model that the request names
 ├── PolicyDenied            policy denies what a revised proposal says
@@ -53,6 +54,14 @@ class ActionNotFound(PlanningRefused):
     def __init__(self, name: str) -> None:
         super().__init__("the catalogue has no such action")
         self.name = name
+
+
+class ProposalNotFound(PlanningRefused):
+    """There is no proposal `proposal_id` that the caller may read."""
+
+    def __init__(self, proposal_id: str) -> None:
+        super().__init__(f"there is no proposal {proposal_id}")
+        self.proposal_id = proposal_id
 
 
 class InvalidPageToken(PlanningRefused):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from plangate_core.catalogue.effect import Effect, StepOrder
 from plangate_core.catalogue.finding import Finding
+from plangate_core.contract.scopes import Scope
 from plangate_core.process.clock import Clock
 from planner_service.generation.attempts import GenerationReport
 from planner_service.governance.files import GovernanceFiles
@@ -17,7 +18,14 @@ from planner_service.planning.checking.checks import check_args, check_jobs
 from planner_service.planning.checking.draft_governance import described
 from planner_service.planning.checking.facts import facts_for, with_facts
 from planner_service.planning.checking.ties import all_tied
-from planner_service.planning.errors import JobsInvalid, PolicyDenied, RequestIdReused, RoleMissing, TooManyPlans
+from planner_service.planning.errors import (
+    JobsInvalid,
+    PolicyDenied,
+    ProposalNotFound,
+    RequestIdReused,
+    RoleMissing,
+    TooManyPlans,
+)
 from planner_service.planning.idempotency import asks_the_same, identified, revises_the_same, says_the_same
 from planner_service.planning.metrics import PlanningMetrics
 from planner_service.planning.observer import PlanObserver
@@ -191,10 +199,12 @@ class Planning:
             return await self._commit(governed, requester, request_id, same, deadline)
 
     async def revise(
-        self, revision: Revision, *, requester: str, unless_creator: RoleMissing | None, deadline: float
+        self, revision: Revision, *, requester: str, scope: Scope, unless_creator: RoleMissing | None, deadline: float
     ) -> Proposal:
-        """Edit a proposal: new arguments are checked and decided again. Raises JobsInvalid, PolicyDenied.
+        """Edit a proposal: new arguments are checked and decided again. Raises ProposalNotFound, JobsInvalid,
+        PolicyDenied.
 
+        scope: what the requester may read.
         unless_creator: raised unless the requester created the proposal; None when the requester's roles suffice.
 
         Policy decides for the proposal's creator and for the one who edits it, and both decisions count. Where the
@@ -207,6 +217,10 @@ class Planning:
                     raise RequestIdReused(revision.request_id)
                 return earlier
         proposal = await self._store.get_proposal(revision.proposal_id, deadline)
+        if not scope.may_read(
+            requester, created_by=proposal.created_by, labels=proposal.labels, action_name=proposal.action_name
+        ):
+            raise ProposalNotFound(proposal.id)
         if unless_creator is not None and requester != proposal.created_by:
             raise unless_creator
         governance = self._governance.current

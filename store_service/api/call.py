@@ -48,6 +48,7 @@ def viewing(method: str, clock: Clock) -> Viewer:
         caller.roles,
         may_approve=may_call("ApproveProposal", caller.roles),
         now=instant_of(clock.now()),
+        scope=caller.scope,
     )
 
 

@@ -69,7 +69,7 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
 
     # grpc.aio takes a coroutine that writes as well as a generator; the stubs know generators only.
     async def WatchEvents(self, request: rpc.WatchEventsRequest, context: Context) -> None:  # type: ignore[override]
-        allowed("WatchEvents")
+        viewer = viewing("WatchEvents", self._clock)
         if request.start_revision < 0:
             raise InvalidField("start_revision", "must not be negative")
         updates = watch(
@@ -77,6 +77,7 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
             self._reader,
             start_revision=request.start_revision,
             where=parse(request.filter, WATCH_FIELDS),
+            viewer=viewer,
             subject_of=subject_of,
             progress_seconds=progress_seconds(request),
             max_lag_events=self._max_lag_events,
@@ -123,7 +124,7 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
             yield run[-1].event.revision, message
 
     async def VerifyEvents(self, request: rpc.VerifyEventsRequest, context: Context) -> rpc.VerifyEventsResponse:
-        allowed("VerifyEvents")
+        viewer = viewing("VerifyEvents", self._clock)
         finding = await verify_log(
             self._reader,
             request.start_revision,
@@ -132,7 +133,11 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
             planner_identity=self._planner_identity,
             log_key=self._log_key,
         )
-        return finding_to_proto(finding)
+        answer = finding_to_proto(finding)
+        if answer.problem and viewer.scope.reads is not None:
+            # It may quote what the revision holds.
+            answer.problem = "it was changed"
+        return answer
 
     async def GetCheckpoint(self, request: rpc.GetCheckpointRequest, context: Context) -> event_pb2.Checkpoint:
         allowed("GetCheckpoint")

@@ -29,8 +29,8 @@ class PlanServicer(store_service_pb2_grpc.PlanServiceServicer):
         return answer.snapshots[0]
 
     async def GetPlan(self, request: rpc.GetPlanRequest, context: Context) -> Encoded:
-        allowed("GetPlan")
-        return await self._reader.plan(resource_id_from_proto(request.id))
+        viewer = viewing("GetPlan", self._clock)
+        return await self._reader.plan(resource_id_from_proto(request.id), viewer)
 
     async def ListPlans(self, request: rpc.ListPlansRequest, context: Context) -> Encoded:
         listing = resource_listing(request, PLAN_FIELDS, viewing("ListPlans", self._clock))

@@ -38,15 +38,15 @@ class ProposalServicer(store_service_pb2_grpc.ProposalServiceServicer):
         return repeated_to_bytes(rpc.BatchCreateProposalsResponse.PROPOSALS_FIELD_NUMBER, answer.snapshots)
 
     async def GetProposal(self, request: rpc.GetProposalRequest, context: Context) -> Encoded:
-        allowed("GetProposal")
-        return await self._reader.proposal(resource_id_from_proto(request.id))
+        viewer = viewing("GetProposal", self._clock)
+        return await self._reader.proposal(resource_id_from_proto(request.id), viewer)
 
     async def BatchGetProposals(self, request: rpc.BatchGetProposalsRequest, context: Context) -> Encoded:
-        allowed("BatchGetProposals")
+        viewer = viewing("BatchGetProposals", self._clock)
         if not 1 <= len(request.ids) <= MAX_BATCH:
             raise InvalidField("ids", f"must have 1 to {MAX_BATCH} entries")
         ids = [resource_id_from_proto(id_, f"ids[{position}]") for position, id_ in enumerate(request.ids)]
-        proposals = await self._reader.proposals(ids)
+        proposals = await self._reader.proposals(ids, viewer)
         return repeated_to_bytes(rpc.BatchGetProposalsResponse.PROPOSALS_FIELD_NUMBER, proposals)
 
     async def ListProposals(self, request: rpc.ListProposalsRequest, context: Context) -> Encoded:

@@ -11,7 +11,7 @@ from store_service.domain import limits
 from store_service.domain.errors import InvalidField
 from store_service.domain.instant import Micros
 from store_service.domain.lease import Failure
-from store_service.domain.proposal import ProposalState
+from store_service.domain.proposal import Proposal, ProposalState
 from store_service.domain.sizes import proposal_weight, struct_weight
 from store_service.domain.transitions import execution, review
 
@@ -32,7 +32,11 @@ class ClaimProposals(Command):
 
     @property
     def query(self) -> ReadyQuery:
-        return ReadyQuery(self.action_names, self.plan_id)
+        executes, names = self.actor.scope.executes, self.action_names
+        if executes and all(each.actions for each in executes):
+            # Found by index, where the executor did not say which of them it can do.
+            names = names or frozenset().union(*(each.actions for each in executes))
+        return ReadyQuery(names, self.plan_id, executes)
 
     def check(self) -> None:
         super().check()
@@ -62,6 +66,12 @@ class UnderLease(OnProposal):
     """A write under a lease; `attempt` is its fencing token."""
 
     attempt: int
+
+    def target(self, transaction: Transaction) -> Proposal:
+        """As of any write, also where the actor may not read it: the lease decides."""
+        proposal = transaction.proposal(self.proposal_id, unreadable_too=True)
+        proposal.expect(self.expected_version)
+        return proposal
 
 
 @dataclass(frozen=True, kw_only=True)

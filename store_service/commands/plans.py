@@ -208,7 +208,7 @@ class CancelPlan(OnPlan):
         )
         for proposal in transaction.proposals_of(plan.id):
             # Read again: cancelling an earlier one may have ended it.
-            current = transaction.proposal(proposal.id, deleted_too=True)
+            current = transaction.proposal(proposal.id, deleted_too=True, unreadable_too=True)
             if not current.has_ended:
                 transaction.save(review.cancel(current, self.actor, transaction.now, failure), comment=self.comment)
 

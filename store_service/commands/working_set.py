@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from plangate_core.contract.scopes import Selection
 from store_service.domain import log_audit as replay
 from store_service.domain.actor import Actor
 from store_service.domain.errors import LogMismatch, PlanNotFound, ProposalNotFound
@@ -35,15 +36,32 @@ SAME_EFFECTS_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class ReadyQuery:
-    """Which proposals an executor can run. No action names: every action. No plan: of any plan."""
+    """Which proposals an executor can run. No action names: every action. No plan: of any plan.
+
+    executes: what the executor may claim; None: everything.
+    """
 
     action_names: frozenset[str] = frozenset()
     plan_id: str = ""
+    executes: tuple[Selection, ...] | None = None
 
     def matches(self, proposal: Proposal) -> bool:
-        return (not self.action_names or proposal.action_name in self.action_names) and (
-            not self.plan_id or proposal.plan_id == self.plan_id
+        return (
+            (not self.action_names or proposal.action_name in self.action_names)
+            and (not self.plan_id or proposal.plan_id == self.plan_id)
+            and (
+                self.executes is None
+                or any(each.includes(proposal.labels, proposal.action_name) for each in self.executes)
+            )
         )
+
+
+def may_read(actor: Actor, entity: Plan | Proposal) -> bool:
+    """Whether it is in the actor's scope."""
+    action_name = entity.action_name if isinstance(entity, Proposal) else ""
+    return actor.scope.may_read(
+        actor.identity, created_by=entity.created_by, labels=entity.labels, action_name=action_name
+    )
 
 
 @dataclass(slots=True)
@@ -255,9 +273,9 @@ class Transaction:
         return self._base.find_plan(plan_id)
 
     def plan(self, plan_id: str, *, deleted_too: bool = False) -> Plan:
-        """Raises PlanNotFound."""
+        """Raises PlanNotFound, also for one that the actor may not read."""
         plan = self.find_plan(plan_id)
-        if plan is None or (plan.delete_time is not None and not deleted_too):
+        if plan is None or (plan.delete_time is not None and not deleted_too) or not may_read(self.actor, plan):
             raise PlanNotFound(plan_id)
         return plan
 
@@ -267,10 +285,12 @@ class Transaction:
             return self.proposals[proposal_id]
         return self._base.find_proposal(proposal_id)
 
-    def proposal(self, proposal_id: str, *, deleted_too: bool = False) -> Proposal:
-        """Raises ProposalNotFound."""
+    def proposal(self, proposal_id: str, *, deleted_too: bool = False, unreadable_too: bool = False) -> Proposal:
+        """Raises ProposalNotFound, also for one that the actor may not read."""
         proposal = self.find_proposal(proposal_id)
         if proposal is None or (proposal.delete_time is not None and not deleted_too):
+            raise ProposalNotFound(proposal_id)
+        if not (unreadable_too or may_read(self.actor, proposal)):
             raise ProposalNotFound(proposal_id)
         return proposal
 

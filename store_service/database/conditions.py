@@ -18,11 +18,13 @@ from sqlalchemy import (
     not_,
     or_,
     select,
+    true,
     tuple_,
     type_coerce,
 )
 from sqlalchemy.orm import InstrumentedAttribute
 
+from plangate_core.contract.scopes import Selection
 from store_service.database.dialects import by_code_point, has_part, has_words, label, number
 from store_service.database.models import EventRow, PlanRow, ProposalRow, is_present, is_shown
 from store_service.database.orm import Base
@@ -57,6 +59,25 @@ def condition(expression: Expression, model: type[Base], viewer: Viewer = NO_VIE
     if isinstance(expression, Or):
         return or_(*(condition(term, model, viewer) for term in expression.terms))
     return not_(condition(expression.term, model, viewer))
+
+
+def selected(model: type[PlanRow | ProposalRow], selection: Selection) -> ColumnElement[bool]:
+    """What a selection includes."""
+    conditions: list[ColumnElement[bool]] = [label(model.labels, key) == value for key, value in selection.labels]
+    if selection.actions:
+        conditions.append(ProposalRow.action_name.in_(sorted(selection.actions)) if model is ProposalRow else false())
+    return and_(*conditions)
+
+
+def readable(model: type[Base], viewer: Viewer) -> ColumnElement[bool]:
+    """What is in the viewer's scope: of events, those about such plans and proposals."""
+    selections = viewer.scope.reads
+    if selections is None:
+        return true()
+    if model is EventRow:
+        return _about(readable(ProposalRow, viewer), readable(PlanRow, viewer))
+    row = ProposalRow if model is ProposalRow else PlanRow
+    return or_(row.created_by == viewer.identity, *(selected(row, selection) for selection in selections))
 
 
 def beyond(
@@ -142,6 +163,7 @@ def _waits_for(viewer: Viewer) -> ColumnElement[bool]:
         not_(has_part(writers, f"\n{viewer.identity}\n")),
         not_(_has_list(type_coerce(ProposalRow.approvals, Text), viewer.identity)),
         not_(has_part(decision, '"effect":"DENY"')),
+        not_(has_part(type_coerce(ProposalRow.facts, Text), '"end_time":null')),
         or_(
             and_(not_(by_role), ProposalRow.reviewer_role.in_(roles)),
             and_(by_role, or_(*(_has_list(decision, role) for role in roles))),

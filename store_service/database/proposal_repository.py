@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select
+from sqlalchemy import ColumnElement, and_, bindparam, false, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from store_service.commands.working_set import ReadyQuery
 from store_service.database.bulk_writes import delete_rows, insert_rows, update_rows
+from store_service.database.conditions import selected
 from store_service.database.dialects import one_of, one_of_these, using
 from store_service.database.models import (
     READY_ACTION_INDEX,
@@ -118,7 +119,7 @@ class ProposalRepository:
         """Ids of proposals that can be claimed: highest priority first, then oldest. On PostgreSQL their rows are
         locked, and rows that are locked already are left out."""
         if not query.action_names or query.plan_id:
-            statement = _READY if not query.plan_id else _READY_OF_PLAN
+            statement = _limited(_READY if not query.plan_id else _READY_OF_PLAN, query)
             if query.action_names:
                 statement = statement.where(one_of_these(ProposalRow.action_name, sorted(query.action_names)))
             parameters = {"now": now, "count": limit} | ({"plan_id": query.plan_id} if query.plan_id else {})
@@ -127,8 +128,9 @@ class ProposalRepository:
         if len(names) > _MANY_ACTIONS:
             names = names.intersection(await self.ready_actions())
         found: list[tuple[int, str]] = []
+        statement = _limited(_READY_OF_ACTION, query)
         for name in names:
-            rows = await self._session.execute(_READY_OF_ACTION, {"name": name, "now": now, "count": limit})
+            rows = await self._session.execute(statement, {"name": name, "now": now, "count": limit})
             found += [(-row[1], row[0]) for row in rows]
         found.sort()
         return [proposal_id for _, proposal_id in found[:limit]]
@@ -138,15 +140,15 @@ class ProposalRepository:
         return (await self._session.scalars(_READY_ACTIONS)).all()
 
     async def find_ready(self, query: ReadyQuery, now: Instant, limit: int) -> list[Proposal]:
-        """As `ready`, for a query of one action or one plan, and without locks. Only the id, the action and the plan
-        are filled in."""
+        """As `ready`, for a query of one action or one plan, and without locks. Only the id, the action, the plan and
+        the labels are filled in."""
         if query.plan_id:
             statement, parameters = _FOUND_OF_PLAN, {"plan_id": query.plan_id}
         else:
             [name] = query.action_names
             statement, parameters = _FOUND_OF_ACTION, {"name": name}
-        rows = await self._session.execute(statement, {**parameters, "now": now, "count": limit})
-        return [Proposal.of(id=row[0], action_name=row[2], plan_id=row[3]) for row in rows]
+        rows = await self._session.execute(_limited(statement, query), {**parameters, "now": now, "count": limit})
+        return [Proposal.of(id=row[0], action_name=row[2], plan_id=row[3], labels=row[4]) for row in rows]
 
     async def of_effects(self, effect_keys: Sequence[str], limit: int) -> list[tuple[str, str]]:
         """(effect key, proposal id) of proposals that may have, or have had, one of these effects: of each the newest
@@ -243,9 +245,16 @@ def _in_time() -> ColumnElement[bool]:
     return due & or_(ProposalRow.expire_time.is_(None), ProposalRow.expire_time > now)
 
 
+def _limited(statement: AnySelect, query: ReadyQuery) -> AnySelect:
+    """The statement, over what the executor may claim."""
+    if query.executes is None:
+        return statement
+    return statement.where(or_(false(), *(selected(ProposalRow, each) for each in query.executes)))
+
+
 def _ready(*conditions: ColumnElement[bool]) -> AnySelect:
     return (
-        select(ProposalRow.id, ProposalRow.priority, ProposalRow.action_name, ProposalRow.plan_id)
+        select(ProposalRow.id, ProposalRow.priority, ProposalRow.action_name, ProposalRow.plan_id, ProposalRow.labels)
         .where(*conditions, is_ready(), _in_time(), _effect_is_free())
         .order_by(ProposalRow.priority.desc(), ProposalRow.id)
         .limit(bindparam("count"))

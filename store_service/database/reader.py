@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
-from store_service.database.conditions import beyond, condition, ordered
+from store_service.database.conditions import beyond, condition, ordered, readable
 from store_service.database.database import ReadSessions
 from store_service.database.dialects import one_of_these
 from store_service.database.event_repository import (
@@ -63,23 +63,23 @@ class Reader:
         self._plans = GatheredReads(lambda ids: self._snapshots(PlanRow, ids))
         self._proposals = GatheredReads(lambda ids: self._snapshots(ProposalRow, ids))
 
-    async def plan(self, plan_id: str) -> bytes:
+    async def plan(self, plan_id: str, viewer: Viewer = NO_VIEWER) -> bytes:
         """Also a soft-deleted one. Raises PlanNotFound."""
-        plan = await self._plans.get(plan_id)
+        plan = await self._one(PlanRow, self._plans, plan_id, viewer)
         if plan is None:
             raise PlanNotFound(plan_id)
         return plan
 
-    async def proposal(self, proposal_id: str) -> bytes:
+    async def proposal(self, proposal_id: str, viewer: Viewer = NO_VIEWER) -> bytes:
         """Also a soft-deleted one. Raises ProposalNotFound."""
-        proposal = await self._proposals.get(proposal_id)
+        proposal = await self._one(ProposalRow, self._proposals, proposal_id, viewer)
         if proposal is None:
             raise ProposalNotFound(proposal_id)
         return proposal
 
-    async def proposals(self, proposal_ids: Sequence[str]) -> list[bytes]:
+    async def proposals(self, proposal_ids: Sequence[str], viewer: Viewer = NO_VIEWER) -> list[bytes]:
         """In the order of the ids, all as of one moment. Raises ProposalNotFound for the first that is missing."""
-        found = await self._snapshots(ProposalRow, list(dict.fromkeys(proposal_ids)))
+        found = await self._snapshots(ProposalRow, list(dict.fromkeys(proposal_ids)), viewer)
         for index, proposal_id in enumerate(proposal_ids):
             if proposal_id not in found:
                 missing = ProposalNotFound(proposal_id)
@@ -99,7 +99,11 @@ class Reader:
 
     async def count_proposals(self, where: Expression | None, viewer: Viewer = NO_VIEWER) -> dict[str, int]:
         """How many are in each state that occurs; soft-deleted ones are not counted. Raises ReadTimedOut."""
-        statement = select(ProposalRow.state, func.count()).where(is_shown(ProposalRow)).group_by(ProposalRow.state)
+        statement = (
+            select(ProposalRow.state, func.count())
+            .where(is_shown(ProposalRow), readable(ProposalRow, viewer))
+            .group_by(ProposalRow.state)
+        )
         if where:
             statement = statement.where(condition(where, ProposalRow, viewer))
         async with self._limited():
@@ -120,7 +124,8 @@ class Reader:
         while True:
             # One more than wanted tells whether there is a next page.
             wanted = min(_ROWS_AT_ONCE, query.size + 1 - len(events))
-            statement = _SIFTED_EVENT.order_by(*ordered([EventRow.revision], descending=descending)).limit(wanted)
+            statement = _SIFTED_EVENT.where(readable(EventRow, query.viewer)).limit(wanted)
+            statement = statement.order_by(*ordered([EventRow.revision], descending=descending))
             if query.where:
                 statement = statement.where(condition(query.where, EventRow))
             if position:
@@ -182,9 +187,19 @@ class Reader:
             assert self._timeout_seconds is not None, "without a limit there is no time-out"
             raise ReadTimedOut(self._timeout_seconds) from None
 
-    async def _snapshots(self, model: type[PlanRow | ProposalRow], ids: Sequence[str]) -> dict[str, bytes]:
+    async def _one(
+        self, model: type[PlanRow | ProposalRow], gathered: GatheredReads, resource_id: str, viewer: Viewer
+    ) -> bytes | None:
+        if viewer.scope.reads is None:
+            return await gathered.get(resource_id)
+        return (await self._snapshots(model, [resource_id], viewer)).get(resource_id)
+
+    async def _snapshots(
+        self, model: type[PlanRow | ProposalRow], ids: Sequence[str], viewer: Viewer = NO_VIEWER
+    ) -> dict[str, bytes]:
         newest = and_(EventRow.entity_id == model.id, EventRow.version == model.version)
-        statement = select(model.id, EventRow.snapshot).join(EventRow, newest).where(one_of_these(model.id, ids))
+        statement = select(model.id, EventRow.snapshot).join(EventRow, newest)
+        statement = statement.where(one_of_these(model.id, ids), readable(model, viewer))
         return {row[0]: row[1] for row in await self._fetch(statement)}
 
     async def _events(self, rows: Sequence[AnyRow]) -> list[Event]:
@@ -230,7 +245,7 @@ def _piece(model: type[PlanRow | ProposalRow], query: PageQuery, position: Posit
     descending = query.order.descending
     sort_key: InstrumentedAttribute[Any] = getattr(model, query.order.field)
     keys = [sort_key, model.id]
-    inner = select(model.id, model.version, sort_key.label("sort_key"))
+    inner = select(model.id, model.version, sort_key.label("sort_key")).where(readable(model, query.viewer))
     if not query.show_deleted:
         inner = inner.where(is_shown(model))
     if query.where:

@@ -7,10 +7,11 @@ from typing import TypeAlias
 from plangate_core.contract.limits import MAX_PLAN_BYTES
 from store_service.commands.answer import Answer
 from store_service.commands.command import Command
-from store_service.commands.working_set import Change, Transaction, WorkingSet
+from store_service.commands.working_set import Change, Transaction, WorkingSet, may_read
 from store_service.database.event_repository import Entry
 from store_service.database.write_session import WriteSession
 from store_service.domain import events
+from store_service.domain.actor import Actor
 from store_service.domain.errors import InvalidField, RequestIdReused
 from store_service.domain.events import EntityType, Event, EventKind, LogHead
 from store_service.domain.proposal import Proposal
@@ -65,21 +66,21 @@ class Batch:
             if len(snapshot) > MAX_PLAN_BYTES and change.kind in _PLAN_WRITTEN:
                 raise InvalidField("plan", f"must be at most {MAX_PLAN_BYTES} bytes with all that is stored of it")
         if command.validate_only:
-            return self._preview(transaction.changes, snapshots)
+            return self._preview(command.actor, transaction.changes, snapshots)
         self.working_set.merge(transaction)
         answer = self._log(command, transaction.changes, snapshots)
         if identity is not None and command.request is not None and answer.snapshots:
             self._answered[identity] = Answered(command.request.fingerprint, answer)
         return answer
 
-    def _preview(self, changes: Sequence[Change], snapshots: Sequence[bytes]) -> Answer:
+    def _preview(self, actor: Actor, changes: Sequence[Change], snapshots: Sequence[bytes]) -> Answer:
         """What the answer would be, and what else would change."""
         answers = tuple(snapshot for change, snapshot in zip(changes, snapshots, strict=True) if change.answers)
         # Without what may be large: a hundred of them are one message.
         others = tuple(
             self._encode_snapshot(change.entity.evolve(args_json="{}", evidence="", result_json=None))
             for change in changes
-            if not change.answers and isinstance(change.entity, Proposal)
+            if not change.answers and isinstance(change.entity, Proposal) and may_read(actor, change.entity)
         )
         return Answer(answers, consequences=others)
 

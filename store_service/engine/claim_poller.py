@@ -71,24 +71,22 @@ async def _claimable(
 ) -> Sequence[Plan | Proposal]:
     """As many of each kind as there are waiters for it. Only what `Wanted.fits` looks at is filled in."""
     found: dict[str, Plan | Proposal] = {}
-    if any(each.query and not each.query.plan_id for each in wanted):
-        for name in await proposals.ready_actions():
-            count = sum(
-                waiting
-                for each, waiting in wanted.items()
-                if each.query
-                and not each.query.plan_id
-                and (not each.query.action_names or name in each.query.action_names)
-            )
-            if count:
-                for proposal in await proposals.find_ready(ReadyQuery(frozenset({name})), now, count):
-                    found[proposal.id] = proposal
+    queries = [(each.query, waiting) for each, waiting in wanted.items() if each.query and not each.query.plan_id]
+    for name in await proposals.ready_actions() if queries else ():
+        counts: dict[ReadyQuery, int] = {}
+        for asked, waiting in queries:
+            if not asked.action_names or name in asked.action_names:
+                query = ReadyQuery(frozenset({name}), executes=asked.executes)
+                counts[query] = counts.get(query, 0) + waiting
+        for query, count in counts.items():
+            for proposal in await proposals.find_ready(query, now, count):
+                found[proposal.id] = proposal
     for each, count in wanted.items():
         if each.query is None:
             for plan in await plans.find_queued(now, count):
                 found[plan.id] = plan
         elif each.query.plan_id:
-            query = ReadyQuery(plan_id=each.query.plan_id)
+            query = ReadyQuery(plan_id=each.query.plan_id, executes=each.query.executes)
             for proposal in await proposals.find_ready(query, now, MAX_JOBS):
                 found[proposal.id] = proposal
     return list(found.values())

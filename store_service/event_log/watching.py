@@ -10,7 +10,7 @@ from typing import Self, TypeAlias
 from store_service.domain.events import Event
 from store_service.event_log.recent_events import LogReader, RecentEvent, RecentEvents, Subject
 from store_service.filters import Expression, Value, predicate
-from store_service.queries import RevisionOutOfRange, WatchTooSlow
+from store_service.queries import RevisionOutOfRange, Viewer, WatchTooSlow
 
 _AT_ONCE = 200
 # What one watcher may hold in hand, and so what hundreds of them hold at most.
@@ -26,6 +26,7 @@ async def watch(
     *,
     start_revision: int,
     where: Expression | None,
+    viewer: Viewer,
     subject_of: Callable[[Event], Subject],
     progress_seconds: float,
     max_lag_events: int,
@@ -59,7 +60,9 @@ async def watch(
                 if has_been_at_the_head and recent.head_revision - seen > max_lag_events:
                     raise WatchTooSlow(seen + 1)
                 seen = run[-1].event.revision
-                wanted = run if where is None else [each for each in run if _matches(where, each, subject_of)]
+                wanted = run
+                if where is not None or viewer.scope.reads is not None:
+                    wanted = [each for each in run if _matches(where, viewer, each, subject_of)]
                 if wanted:
                     yield wanted
                     marked_at = loop.time()
@@ -140,13 +143,24 @@ class _Stored:
         return [RecentEvent(event) for event in events]
 
 
-def _matches(where: Expression, recent: RecentEvent, subject_of: Callable[[Event], Subject]) -> bool:
-    """Whether an event fits a filter; of its subject, as that was then."""
+def _matches(
+    where: Expression | None, viewer: Viewer, recent: RecentEvent, subject_of: Callable[[Event], Subject]
+) -> bool:
+    """Whether an event fits a filter and is in the viewer's scope, both by what its subject was then."""
+
+    def subject() -> Subject:
+        if recent.subject is None:
+            recent.subject = subject_of(recent.event)
+        return recent.subject
 
     def value_of(field: str, key: str | None) -> Value:
-        if field in _OF_SUBJECT and recent.subject is None:
-            recent.subject = subject_of(recent.event)
-        value: Value | Mapping[str, str] = getattr(recent.subject if field in _OF_SUBJECT else recent.event, field)
+        value: Value | Mapping[str, str] = getattr(subject() if field in _OF_SUBJECT else recent.event, field)
         return value.get(key or "", "") if isinstance(value, Mapping) else value
 
-    return predicate(where, value_of)
+    if viewer.scope.reads is not None:
+        about = subject()
+        if not viewer.scope.may_read(
+            viewer.identity, created_by=about.created_by, labels=about.labels, action_name=about.action_name
+        ):
+            return False
+    return where is None or predicate(where, value_of)

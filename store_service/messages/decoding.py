@@ -32,7 +32,7 @@ _EFFECTS = {plan_pb2.Effect.Value(f"EFFECT_{effect.value}"): effect for effect i
 
 def actor_from_caller(caller: Caller) -> Actor:
     """The one who acts, as the domain knows them."""
-    return Actor(caller.identity, caller.roles, caller.authenticated, caller.via)
+    return Actor(caller.identity, caller.roles, caller.authenticated, caller.via, caller.scope)
 
 
 def executed_action(snapshot: bytes) -> tuple[str, bool]:

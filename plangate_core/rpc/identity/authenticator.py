@@ -72,7 +72,7 @@ class Authenticator:
                 "ROLE_MISSING", "only the planner may act on behalf of others", metadata={"role": "planner"}
             )
         requester = checked_identity(requester, ON_BEHALF_OF_KEY)
-        return Caller(requester, caller.roles, caller.authenticated, via=caller.identity)
+        return Caller(requester, caller.roles, caller.authenticated, via=caller.identity, scope=caller.scope)
 
     def _use(self, identities: Identities, file: Path) -> None:
         if identities.certificates and not self._asks_for_certificates:
@@ -81,7 +81,9 @@ class Authenticator:
         known = [token.caller.identity for token in identities.tokens.values()]
         known += [caller.identity for caller in identities.certificates.values()]
         known.append(self._planner_identity)
-        self._web_tokens = WebTokens(identities.issuers, file.parent, known) if identities.issuers else None
+        self._web_tokens = (
+            WebTokens(identities.issuers, file.parent, known, scopes=identities.scopes) if identities.issuers else None
+        )
 
     def _look(self) -> None:
         """Read the tokens file again if it changed: a removed entry must not count until the next restart. A bad file

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from plangate_core.contract.scopes import EVERYTHING, Scope
 from plangate_core.rpc.settings import RESERVED_PREFIX
 from plangate_core.rpc.status import invalid_field
 
@@ -19,12 +20,16 @@ _LOOK_ALIKES = str.maketrans({"0": "o", "O": "o", "1": "l", "I": "l", "|": "l"})
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who acts. `via` is the service identity that carries the act for `identity`, empty when it acts itself."""
+    """Who acts. `via` is the service identity that carries the act for `identity`, empty when it acts itself.
+
+    scope: what the credentials may read and execute.
+    """
 
     identity: str
     roles: frozenset[str]
     authenticated: bool
     via: str = ""
+    scope: Scope = EVERYTHING
 
 
 _current_caller: ContextVar[Caller] = ContextVar("plangate_caller")

@@ -12,21 +12,24 @@ issuers:
     identity_claim: email
     roles_claim: groups
     roles: {plangate-reviewers: [reviewer], finance-leads: [reviewer, finance]}
+scopes:
+  - {roles: [admin], reads: all}
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
 from plangate_core.rpc.address import is_local
 from plangate_core.rpc.identity.caller import Caller, checked_identity, look_alikes
+from plangate_core.rpc.identity.scopes_table import FileEntry, ScopeEntry, scope_of
 from plangate_core.rpc.status import RpcFailure
 
 _MAX_DEPTH = 20
@@ -37,11 +40,7 @@ class TokensFileInvalid(Exception):
     """The tokens file cannot be used; the message says why, on one line."""
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Credential(_Entry):
+class _Credential(FileEntry):
     identity: str
     roles: frozenset[str] = frozenset()
 
@@ -62,7 +61,7 @@ class _Certificate(_Credential):
         return self
 
 
-class IssuerEntry(_Entry):
+class IssuerEntry(FileEntry):
     """An OpenID Connect provider, or anybody else who signs JSON Web Tokens."""
 
     issuer: str = Field(min_length=1)
@@ -87,10 +86,11 @@ class IssuerEntry(_Entry):
         return self
 
 
-class _File(_Entry):
+class _File(FileEntry):
     tokens: tuple[_Token, ...] = ()
     certificates: tuple[_Certificate, ...] = ()
     issuers: tuple[IssuerEntry, ...] = ()
+    scopes: tuple[ScopeEntry, ...] = ()
 
     @model_validator(mode="after")
     def _somebody_may_call(self) -> _File:
@@ -114,6 +114,7 @@ class Identities:
     tokens: Mapping[bytes, KnownToken] = field(default_factory=dict)
     certificates: Mapping[tuple[str, bytes], Caller] = field(default_factory=dict)
     issuers: Mapping[str, IssuerEntry] = field(default_factory=dict)
+    scopes: Sequence[ScopeEntry] = ()
 
     def roles(self) -> frozenset[str]:
         """Every role that some credential gives."""
@@ -150,25 +151,25 @@ def read_tokens_file(path: Path) -> Identities:
     for token in file.tokens:
         if (digest := bytes.fromhex(token.sha256)) in tokens:
             raise TokensFileInvalid(f"the tokens file gives one token to two identities: {path}")
-        tokens[digest] = KnownToken(_caller(token, path), token.expires)
+        tokens[digest] = KnownToken(_caller(token, file.scopes, path), token.expires)
     certificates: dict[tuple[str, bytes], Caller] = {}
     for entry in file.certificates:
         key = (SAN, entry.san.encode()) if entry.san else (COMMON_NAME, entry.common_name.encode())
         if key in certificates:
             raise TokensFileInvalid(f"the tokens file gives one certificate to two identities: {path}")
-        certificates[key] = _caller(entry, path)
+        certificates[key] = _caller(entry, file.scopes, path)
     issuers = {issuer.issuer: issuer for issuer in file.issuers}
     if len(issuers) != len(file.issuers):
         raise TokensFileInvalid(f"the tokens file names an issuer twice: {path}")
-    return Identities(tokens, certificates, issuers)
+    return Identities(tokens, certificates, issuers, file.scopes)
 
 
-def _caller(entry: _Credential, path: Path) -> Caller:
+def _caller(entry: _Credential, scopes: Sequence[ScopeEntry], path: Path) -> Caller:
     try:
         identity = checked_identity(entry.identity, "identity")
     except RpcFailure as failure:
         raise TokensFileInvalid(f"the tokens file: {failure.message}: {path}") from failure
-    return Caller(identity, entry.roles, authenticated=True)
+    return Caller(identity, entry.roles, authenticated=True, scope=scope_of(scopes, identity, entry.roles))
 
 
 def _document(text: str) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import grpc
 import jwt
 
 from plangate_core.rpc.identity.caller import Caller, appearance, checked_identity
+from plangate_core.rpc.identity.scopes_table import ScopeEntry, scope_of
 from plangate_core.rpc.identity.signing_keys import SigningKeys
 from plangate_core.rpc.identity.tokens_file import IssuerEntry
 from plangate_core.rpc.status import RpcFailure
@@ -40,11 +41,14 @@ class WebTokens:
         issuers: Mapping[str, IssuerEntry],
         directory: Path,
         known_identities: Iterable[str] = (),
+        *,
+        scopes: Sequence[ScopeEntry] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`known_identities` are those that other credentials prove: an issuer's must be the same or look different."""
         self._issuers = {name: (entry, SigningKeys(entry, directory)) for name, entry in issuers.items()}
         self._by_appearance = {appearance(identity): identity for identity in known_identities}
+        self._scopes = scopes
         self._clock = clock
         self._good: OrderedDict[bytes, tuple[Caller, float, SigningKeys, int]] = OrderedDict()
 
@@ -110,7 +114,7 @@ class WebTokens:
         groups = _claim(claims, entry.roles_claim) if entry.roles_claim else ()
         names = groups.split() if isinstance(groups, str) else groups if isinstance(groups, list) else ()
         roles = frozenset(role for name in names if isinstance(name, str) for role in entry.roles.get(name, ()))
-        return Caller(identity, roles, authenticated=True)
+        return Caller(identity, roles, authenticated=True, scope=scope_of(self._scopes, identity, roles))
 
 
 def refused(message: str) -> RpcFailure:

@@ -1,0 +1,42 @@
+"""What one caller may read and execute, where the credentials file limits that.
+
+Imports nothing but the standard library, so that the store's domain may use it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Plans and proposals that carry all of these labels; with actions, only proposals of one of them."""
+
+    labels: tuple[tuple[str, str], ...] = ()
+    actions: frozenset[str] = frozenset()
+
+    def includes(self, labels: Mapping[str, str], action_name: str) -> bool:
+        """`action_name` is empty for plans."""
+        return all(labels.get(key) == value for key, value in self.labels) and (
+            not self.actions or action_name in self.actions
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """reads: besides the caller's own requests; None: everything. executes: what they may claim; None: everything."""
+
+    reads: tuple[Selection, ...] | None = None
+    executes: tuple[Selection, ...] | None = None
+
+    def may_read(self, identity: str, *, created_by: str, labels: Mapping[str, str], action_name: str = "") -> bool:
+        """Whether a plan or proposal of this requester with these labels is in scope of this caller."""
+        return (
+            self.reads is None
+            or created_by == identity
+            or any(each.includes(labels, action_name) for each in self.reads)
+        )
+
+
+EVERYTHING = Scope()

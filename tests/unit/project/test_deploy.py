@@ -45,7 +45,7 @@ def pod_specs() -> list[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: f"{file.parent.name}/{file.name}")
 def test_manifests_fit_the_schema_of_kubernetes(file: Path) -> None:
     for resource in resources(file):
-        if resource["kind"] != "Kustomization":
+        if resource["kind"] not in ("Kustomization", "Component"):
             kubernetes_validate.validate(resource, "1.30", strict=True)
 
 
@@ -140,6 +140,8 @@ def test_alerts_and_dashboard_ask_for_metrics_that_there_are() -> None:
     dashboard = json.loads((DEPLOY / "grafana" / "plangate.json").read_text(encoding="utf-8"))
     expressions = [rule["expr"] for rule in rules]
     expressions += [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    [autoscaler] = resources(KUBERNETES / "autoscaling" / "planner.yaml")
+    expressions += [metric["external"]["metric"]["name"] for metric in autoscaler["spec"]["metrics"]]
     asked = {name for expression in expressions for name in re.findall(r"\bplangate_[a-z_]+", expression)}
     assert "plangate_rpc_handled_total" in asked
     assert asked - metrics() == set()

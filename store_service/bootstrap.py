@@ -149,6 +149,7 @@ class StoreServer:
             endless_methods=[WATCH_METHOD],
         )
         self.grpc.on_drain(writer.end_waits)
+        writer.look_up_roles(self.grpc.authenticator.roles_of)
         if self.grpc.metrics is not None:
             self._metrics = StoreMetrics(self.grpc.metrics.registry, self._clock)
             writer.on_commit(self._metrics.committed)

@@ -60,7 +60,7 @@ class GrpcServer:
         self._settings = settings
         self._listen = listen
         self._service_names = tuple(service_names)
-        authenticator = Authenticator(settings)
+        self.authenticator = authenticator = Authenticator(settings)
         _check_listen_address(listen, safe=bool(settings.tls_cert_file) and authenticator.authenticates)
         self._metrics = metrics or (RpcMetrics() if settings.has_metrics else None)
         self._metrics_endpoint: MetricsEndpoint | None = None

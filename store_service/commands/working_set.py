@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from plangate_core.contract.scopes import Selection
 from store_service.domain import log_audit as replay
-from store_service.domain.actor import Actor
+from store_service.domain.actor import SWEEPER, Actor
 from store_service.domain.errors import LogMismatch, PlanNotFound, ProposalNotFound
 from store_service.domain.events import Event, EventKind
 from store_service.domain.instant import Instant
@@ -20,6 +20,7 @@ from store_service.domain.proposal import (
     EFFECTIVE_STATES,
     IN_REVIEW_STATES,
     IN_WORK_STATES,
+    Notice,
     OnRefusal,
     Proposal,
     ProposalState,
@@ -29,6 +30,7 @@ from store_service.domain.snapshot import LogRules
 from store_service.domain.transitions.dependencies import dependency_failure, notice_of
 from store_service.domain.transitions.facts import record
 from store_service.domain.transitions.review import add_notice, cancel, return_to_review
+from store_service.domain.transitions.standing import RolesOf, lost_consent
 
 # Of the proposals with the effect of a new one, so many are named to its reviewers: the newest.
 SAME_EFFECTS_SHOWN = 5
@@ -141,9 +143,15 @@ class WorkingSet:
     the commands applied so far left them (None: removed for good)."""
 
     def __init__(
-        self, now: Instant, rules: Rules, new_id: Callable[[], str], log_rules: LogRules | None = None
+        self,
+        now: Instant,
+        rules: Rules,
+        new_id: Callable[[], str],
+        log_rules: LogRules | None = None,
+        roles_of: RolesOf = lambda _: None,
     ) -> None:
         """`log_rules` compare rows with the log; None: they are taken as they are."""
+        self.roles_of = roles_of
         self.now = now
         self.rules = rules
         self.new_id = new_id
@@ -313,9 +321,16 @@ class Transaction:
                 continue
             if not self._is_decided_under_what_is_in_force(proposal):
                 continue
-            if self._base.is_agreed_to(proposal.id):
-                count -= 1
-                yield proposal
+            if not self._base.is_agreed_to(proposal.id):
+                continue
+            if lost := lost_consent(proposal, self._base.roles_of):
+                notice = Notice("BACK_TO_REVIEW", lost, self.now)
+                returned, kind = return_to_review(proposal, notice, SWEEPER, self.now)
+                self.proposals[proposal.id] = returned
+                self._log(returned, kind, lost, answers=False, purged=False, actor=SWEEPER)
+                continue
+            count -= 1
+            yield proposal
 
     def is_logged(self, proposal_id: str) -> bool:
         """Whether the row of a proposal is what the log says."""
@@ -454,7 +469,22 @@ class Transaction:
                 self._log(dependent, kind, failure.message, answers=False, purged=False)
                 pending.append(dependent)
 
-    def _log(self, entity: Plan | Proposal, kind: EventKind, comment: str, answers: bool, purged: bool) -> None:
+    def _log(
+        self,
+        entity: Plan | Proposal,
+        kind: EventKind,
+        comment: str,
+        answers: bool,
+        purged: bool,
+        actor: Actor | None = None,
+    ) -> None:
         self.changes.append(
-            Change(entity=entity, kind=kind, actor=self.actor, comment=comment, answers=answers, purged=purged)
+            Change(
+                entity=entity,
+                kind=kind,
+                actor=actor or self.actor,
+                comment=comment,
+                answers=answers,
+                purged=purged,
+            )
         )

@@ -31,6 +31,7 @@ from store_service.domain.proposal import Proposal
 from store_service.domain.rules import Rules
 from store_service.domain.seals import LogKey
 from store_service.domain.snapshot import LogRules
+from store_service.domain.transitions.standing import RolesOf
 from store_service.engine.batch import Answered, Batch, RequestIdentity
 from store_service.engine.claim_poller import ClaimPoller
 from store_service.engine.failpoints import FailPoint, FailPoints
@@ -110,6 +111,7 @@ class Writer:
         self._clock = clock
         self._log_rules = log_rules
         self._mismatched: set[str] = set()
+        self._roles_of: RolesOf = lambda _: None
         self._rules = rules or Rules()
         self._options = options or WriterOptions()
         self._fail_points = fail_points
@@ -139,6 +141,10 @@ class Writer:
     def waiting(self) -> int:
         """How many commands wait."""
         return len(self._queue)
+
+    def look_up_roles(self, roles_of: RolesOf) -> None:
+        """Has claims compare the roles of those who approved with what they are now."""
+        self._roles_of = roles_of
 
     def on_state(self, listener: StateListener) -> None:
         """Calls `listener` when the database's state changes. It must not block or raise."""
@@ -405,7 +411,7 @@ class Writer:
             if command.request is not None and not command.validate_only:
                 request_ids.add(command.request.request_id)
         answered = await self._answered(request_ids) if request_ids else {}
-        working_set = WorkingSet(instant_of(self._clock.now()), self._rules, _uuid7, self._log_rules)
+        working_set = WorkingSet(instant_of(self._clock.now()), self._rules, _uuid7, self._log_rules, self._roles_of)
         await load(self._session, needs, working_set)
         applied = Batch(working_set, head, answered, self._log_rules.encode_snapshot)
         for waiting in batch:

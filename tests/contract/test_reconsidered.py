@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
 import grpc
 import pytest
 from plangate.plan.v1 import plan_pb2
-from plangate.store.v1 import proposal_pb2
+from plangate.store.v1 import identity_service_pb2, proposal_pb2
 from plangate.store.v1 import store_service_pb2 as rpc
 
-from tests.support.served_store import RunningStore, failure_of, planned, running_store
+from plangate_core.rpc.channel import open_channel
+from plangate_core.rpc.settings import ChannelSettings
+from tests.support.polling import eventually
+from tests.support.served_store import Client, RunningStore, failure_of, planned, running_store
 
 PENDING = proposal_pb2.PROPOSAL_STATE_PENDING
 APPROVED = proposal_pb2.PROPOSAL_STATE_APPROVED
@@ -108,3 +115,47 @@ async def test_only_planners_say_what_is_in_force(database_url: str) -> None:
         found = await store.planner.proposals.GetGovernance(rpc.GetGovernanceRequest())
         assert (found.planner, found.digest) == ("planner", "one"), "a restart forgets nothing"
         await in_force(store, "")
+
+
+def _write_tokens(file: Path, roles: Mapping[str, str]) -> None:
+    entries = [
+        f"  - {{sha256: {hashlib.sha256(name.encode()).hexdigest()}, identity: {name}, roles: [{held}]}}"
+        for name, held in roles.items()
+    ]
+    file.write_text("tokens:\n" + "\n".join(entries))
+
+
+@pytest.mark.asyncio
+async def test_the_yes_of_a_reviewer_who_lost_the_role_does_not_count(database_url: str, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.yaml"
+    roles = {"planner": "planner", "worker": "executor", "bob": "reviewer, finance", "fay": "reviewer, finance"}
+    _write_tokens(tokens, roles)
+    async with running_store(database_url, auth_tokens_file=tokens) as store:
+        planner, worker, bob, fay = (
+            Client(open_channel(store.target, ChannelSettings(), token=name)) for name in roles
+        )
+        ask = decided(plan_pb2.EFFECT_REQUIRE_APPROVAL, "", required_approvals=1, reviewer_role="finance")
+        jobs = [plan_pb2.Job(id=name, action_name="act", decision=ask) for name in ("a", "b")]
+        plan = await planner.plans.CreatePlan(rpc.CreatePlanRequest(plan=planned(*jobs)))
+        by_bob, by_fay = (job.proposal_id for job in plan.jobs)
+        assert (await bob.approve(await bob.get(by_bob))).state == APPROVED
+        assert (await fay.approve(await fay.get(by_fay))).state == APPROVED
+        _write_tokens(tokens, {**roles, "bob": "reviewer"})
+
+        async def has_lost_it() -> bool:
+            return "finance" not in (await bob.identity.WhoAmI(identity_service_pb2.WhoAmIRequest())).roles
+
+        await eventually(has_lost_it)
+        assert [each.id for each in await worker.claim(max_proposals=10)] == [by_fay]
+        returned = await fay.get(by_bob)
+        assert (returned.state, returned.notices[-1].reason) == (PENDING, "BACK_TO_REVIEW")
+        assert returned.notices[-1].message == "bob does not have the role finance any more"
+        assert [each.reviewer for each in returned.earlier_approvals] == ["bob"]
+        assert (await failure_of(bob.approve(returned))).reason == "REVIEWER_ROLE_MISSING"
+        assert (await fay.approve(returned)).state == APPROVED
+        assert [each.id for each in await worker.claim(max_proposals=10)] == [by_bob]
+        events = await fay.events.ListEvents(rpc.ListEventsRequest(filter=f'entity_id = "{by_bob}"'))
+        assert "proposal.returned_to_review" in [each.kind for each in events.events]
+        assert (await fay.events.VerifyEvents(rpc.VerifyEventsRequest())).valid
+        for client in (planner, worker, bob, fay):
+            await client.channel.close()

@@ -74,6 +74,18 @@ class Authenticator:
         requester = checked_identity(requester, ON_BEHALF_OF_KEY)
         return Caller(requester, caller.roles, caller.authenticated, via=caller.identity, scope=caller.scope)
 
+    def roles_of(self, identity: str) -> frozenset[str] | None:
+        """The roles that the tokens file gives an identity now, expired tokens included. None where it does not say:
+        without a file, and for those who may have tokens of an issuer, which carry their roles."""
+        if self._file is None:
+            return None
+        self._look()
+        held = self._identities.roles_of(identity)
+        issuers = self._identities.issuers.values()
+        if held is None and any(identity.startswith(issuer.identity_prefix) for issuer in issuers):
+            return None
+        return held or frozenset()
+
     def _use(self, identities: Identities, file: Path) -> None:
         if identities.certificates and not self._asks_for_certificates:
             raise TokensFileInvalid(f"the tokens file has certificates: set PLANGATE_TLS_CLIENT_CA_FILE: {file}")

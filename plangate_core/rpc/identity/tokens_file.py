@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -122,6 +123,17 @@ class Identities:
         held += [caller.roles for caller in self.certificates.values()]
         held += [roles for issuer in self.issuers.values() for roles in issuer.roles.values()]
         return frozenset().union(*held)
+
+    def roles_of(self, identity: str) -> frozenset[str] | None:
+        """The roles that tokens and certificates give an identity; None when none is its."""
+        return self._held.get(identity)
+
+    @cached_property
+    def _held(self) -> Mapping[str, frozenset[str]]:
+        held: dict[str, frozenset[str]] = {}
+        for caller in (*(token.caller for token in self.tokens.values()), *self.certificates.values()):
+            held[caller.identity] = held.get(caller.identity, frozenset()) | caller.roles
+        return held
 
 
 SAN = "x509_subject_alternative_name"

@@ -1,4 +1,4 @@
-# One image for both servers, the executor and the command. Build tools stay in the first stage.
+# One image for the servers, the review page, the executor and the command. Build tools stay in the first stage.
 ARG PYTHON_IMAGE=docker.io/library/python:3.12-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
@@ -9,6 +9,9 @@ COPY plangate_core plangate_core
 COPY store_service store_service
 COPY planner_service planner_service
 COPY plangate_client plangate_client
+COPY plangate_inbox plangate_inbox
+COPY docs/verify_log.py docs/
+COPY examples/ops examples/ops
 RUN python3 -m venv /opt/plangate \
  && /opt/plangate/bin/python -m pip install --no-cache-dir -q -c constraints.txt '.[embedded,postgres,anthropic,otlp]'
 

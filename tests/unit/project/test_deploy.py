@@ -59,7 +59,8 @@ def test_overlays_build_and_fit_together(overlay: str) -> None:
         kubernetes_validate.validate(document, "1.30", strict=True)
     kinds = {(document["kind"], document["metadata"]["name"]) for document in documents}
     store = "StatefulSet" if overlay == "sqlite" else "Deployment"
-    assert {(store, "plangate-store"), ("Deployment", "plangate-planner"), ("Deployment", "plangate-executor")} <= kinds
+    deployments = {("Deployment", f"plangate-{name}") for name in ("planner", "inbox", "executor")}
+    assert {(store, "plangate-store"), *deployments} <= kinds
     # Every selector of a service, budget or network policy finds pods by name.
     pods = [
         d["spec"]["template"]["metadata"]["labels"] for d in documents if d["kind"] in ("Deployment", "StatefulSet")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from plangate_core.process.settings import read_settings
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import QWEN_CODER_1_5B, ModelMissing, find_weights
 
+_PRIORITY = 15
 _PROGRAM = (sys.executable, "-m", "planner_service", "model", "pull")
 
 
@@ -57,6 +59,9 @@ class ArrivingModel:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
         )
+        # The servers, which somebody looks at, come first.
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, self._pull.pid, _PRIORITY)
         assert self._pull.stderr is not None
         self._said = asyncio.create_task(self._pull.stderr.read())
 

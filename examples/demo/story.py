@@ -61,6 +61,8 @@ class Story:
         self._sandbox.mkdir()
         make_sandbox(self._sandbox)
         before = listing(self._sandbox)
+        head(f"{REQUESTER} asks")
+        self._out.print(Text(visible(self._request), style="bold"))
         async with ServerPair(self._environment, drain_seconds=3.0) as pair:
             started = time.monotonic()
             model = self._environment["PLANGATE_MODEL"]
@@ -89,8 +91,6 @@ class Story:
             StoreClient(open_channel(addresses.store, actor=REVIEWER)) as reviewer,
             StoreClient(open_channel(addresses.store, actor=WORKER)) as worker,
         ):
-            head(f"{REQUESTER} asks")
-            self._out.print(Text(visible(self._request), style="bold"))
             plan = await plan_with_progress(planner, planner_pb2.CreatePlanRequest(prompt=self._request))
             head("The plan, and what policy decided")
             self._out.print(plan_view(plan))

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import json
-import os
-import stat
-import sys
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
+from plangate_client.command.exports import ForceOption, destination, event_row, export_messages, is_table
 from plangate_client.command.options import JsonOption, whole_number
 from plangate_client.command.session import Session, run_async, session_of
 
@@ -49,9 +44,12 @@ def log(
     export: Annotated[
         Path | None,
         typer.Option(
-            "--export", metavar="FILE", help="Write it as JSON lines for verify_log.py; - is standard output."
+            "--export",
+            metavar="FILE",
+            help="Write all of it: FILE.csv, FILE.json, else the JSON lines of verify_log.py; - is standard output.",
         ),
     ] = None,
+    force: ForceOption = False,
     verify: Annotated[bool, typer.Option("--verify", help="Have the store check its chain of hashes.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -62,7 +60,7 @@ def log(
     if verify:
         run_async(context, _verify(session, start, as_json))
     elif export is not None:
-        run_async(context, _export(session, _terms(filter, start), export))
+        run_async(context, _export(session, _terms(filter, start), export, force))
     else:
         run_async(context, _show(session, filter, limit, start, follow, as_json))
 
@@ -80,55 +78,21 @@ async def _verify(session: Session, start: int, as_json: bool) -> None:
         raise CommandFailed(f"the log is damaged at revision {verdict.first_bad_revision}: {verdict.problem}")
 
 
-async def _export(session: Session, filter: str, target: Path) -> None:
+async def _export(session: Session, filter: str, target: Path, force: bool) -> None:
     from plangate.store.v1 import event_pb2
 
-    count = 0
-    try:
-        with _destination(target) as file:
-            async with session.store() as store:
-                async for event in store.events.list_all(filter=filter, view=event_pb2.EVENT_VIEW_FULL):
-                    file.write(_export_line(event) + "\n")
-                    count += 1
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise CommandFailed(f"cannot write {target}: {error.strerror}") from error
+    async with session.store() as store:
+        if is_table(target):
+            events = store.events.list_all(filter=filter, view=event_pb2.EVENT_VIEW_RESOURCE)
+            await export_messages(events, target, name="events", row=event_row, empty=event_pb2.Event(), force=force)
+            return
+        count = 0
+        with destination(target, force=force) as file:
+            async for event in store.events.list_all(filter=filter, view=event_pb2.EVENT_VIEW_FULL):
+                file.write(_export_line(event) + "\n")
+                count += 1
     if str(target) != "-":
         print(f"{count} events written to {target}")
-
-
-@contextlib.contextmanager
-def _destination(target: Path) -> Iterator[TextIO]:
-    """What to write to. A file becomes what was written when all of it was; until then an earlier one stays."""
-    if str(target) == "-":
-        # Standard output as it is: opened anew by name, a file that is appended to would be emptied first.
-        with open(os.dup(sys.stdout.fileno()), "w", encoding="utf-8") as file:
-            yield file
-        return
-    # A link stays one: what it leads to is replaced.
-    place = Path(os.path.realpath(target))
-    earlier = place.stat() if place.exists() else None
-    if earlier is not None and not stat.S_ISREG(earlier.st_mode):
-        with open(place, "w", encoding="utf-8") as file:
-            yield file
-        return
-    unfinished = place.with_name(f".plangate-{uuid.uuid4().hex}")
-    try:
-        # It holds every prompt and argument: for its owner alone, as the database is.
-        with open(unfinished, "x", encoding="utf-8", opener=_private) as file:
-            if earlier is not None:
-                os.fchmod(file.fileno(), stat.S_IMODE(earlier.st_mode))
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(place)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _export_line(event: event_pb2.Event) -> str:

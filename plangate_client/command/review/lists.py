@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from plangate_client.command.exports import ForceOption, export_messages, proposal_row
 from plangate_client.command.options import IdArgument, JsonOption, LimitOption
 from plangate_client.command.review.completion import complete_state
 from plangate_client.command.session import run_async, session_of
@@ -44,6 +46,11 @@ def proposals(
     order_by: Annotated[str, typer.Option("--order-by", metavar="FIELD", help='For example "priority desc".')] = "",
     limit: LimitOption = 50,
     deleted: Annotated[bool, typer.Option("--deleted", help="Also those that were deleted.")] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option("--export", metavar="FILE", help="Write all of them, whatever the limit: FILE.csv or FILE.json."),
+    ] = None,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List proposals, newest first."""
@@ -54,13 +61,25 @@ def proposals(
         terms.append(f"({' OR '.join(f'state = {name.upper()}' for name in state)})")
 
     async def listed() -> list[proposal_pb2.Proposal]:
+        from plangate.store.v1 import proposal_pb2
+
         async with session.store() as store:
             pages = store.proposals.list_all(
-                filter=" AND ".join(terms), order_by=order_by, show_deleted=deleted, page_size=min(limit, 1000)
+                filter=" AND ".join(terms),
+                order_by=order_by,
+                show_deleted=deleted,
+                page_size=1000 if export else min(limit, 1000),
             )
-            return await _first(pages, limit)
+            if export is None:
+                return await _first(pages, limit)
+            await export_messages(
+                pages, export, name="proposals", row=proposal_row, empty=proposal_pb2.Proposal(), force=force
+            )
+            return []
 
     found = run_async(context, listed())
+    if export is not None:
+        return
     if as_json:
         from plangate_client.command.output.json_output import print_messages
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import json
 import os
 import pty
@@ -107,6 +108,15 @@ async def test_from_review_to_proof(pair: Pair) -> None:
     table = await pair.command("log", "--filter", f'entity_id = "{yes.id}"')
     kinds = re.findall(r"proposal\.\w+", table.stdout)
     assert kinds == ["proposal.created", "proposal.approved", "proposal.claimed", "proposal.executed"]
+    question = ("--filter", "action_name = make AND args.name = yes")
+    for command, columns in (("proposals", ["state", "approved_by"]), ("log", ["kind", "actor"])):
+        assert (await pair.command(command, *question, "--export", f"{command}.csv")).status == 0
+        again = await pair.command(command, *question, "--export", f"{command}.csv")
+        assert (again.status, "is there already" in again.stderr) == (2, True)
+        with open(pair.directory / f"{command}.csv", newline="") as file:  # noqa: ASYNC230 - a short file
+            rows = [tuple(row[name] for name in columns) for row in csv.DictReader(file)]
+        assert ("EXECUTED", "bob") in rows or ("proposal.approved", "bob") in rows
+        assert len(rows) == (1 if command == "proposals" else len(kinds))
     exported = await pair.command("log", "--export", "events.jsonl")
     assert exported.status == 0
     events = [json.loads(line) for line in (pair.directory / "events.jsonl").read_text().splitlines()]

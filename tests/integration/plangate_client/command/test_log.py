@@ -89,7 +89,7 @@ async def test_an_export_that_fails_leaves_the_earlier_one(tmp_path: Path) -> No
         (address, "link.jsonl", 1),
         (address, "new.jsonl", 1),
     ):
-        process = await log(store, "--export", str(tmp_path / target))
+        process = await log(store, "--export", str(tmp_path / target), "--force")
         async with asyncio.timeout(30):
             _, said = await process.communicate()
         assert process.returncode == status, said
@@ -107,7 +107,7 @@ async def test_an_export_replaces_the_earlier_one(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     server, address = await served(BusyStore())
     for target in (link, tmp_path / "new.jsonl", pipe):
-        process = await log(address, "--export", str(target))
+        process = await log(address, "--export", str(target), *(["--force"] if target == link else []))
         async with asyncio.timeout(30):
             if target == pipe:
                 text = await asyncio.to_thread(pipe.read_text)

@@ -24,7 +24,7 @@ void begin(grpc::ClientContext& context, const std::string& role) {
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
 }
 
-// Calls a method with a request in JSON; how it failed goes to `failed`, or ends the program where nobody expects it.
+// Calls a method with a request in JSON; a failure goes to `failed`, or ends the program where none is expected.
 template <class Stub, class Request, class Reply>
 Reply call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Reply*),
            const std::string& role, const std::string& json, grpc::Status* failed = nullptr) {

@@ -62,7 +62,7 @@ def _need_mcp() -> None:
     try:
         import mcp.server.stdio  # noqa: F401 - the extra may be missing
     except ModuleNotFoundError:
-        raise CommandFailed("MCP needs the extra `mcp`: pip install 'plangate[mcp]'", ExitStatus.USAGE) from None
+        raise CommandFailed("MCP needs the extra `mcp` (in a clone: pip install '.[mcp]')", ExitStatus.USAGE) from None
 
 
 def _upstream(command: list[str] | None, url: str) -> Client:

@@ -165,7 +165,9 @@ def configure_tracing(otlp_endpoint: str | None, service_name: str) -> None:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as missing:
-        raise TelemetryRefused("PLANGATE_OTLP_ENDPOINT needs the extra: pip install 'plangate[otlp]'") from missing
+        raise TelemetryRefused(
+            "PLANGATE_OTLP_ENDPOINT needs the extra `otlp` (in a clone: pip install '.[otlp]')"
+        ) from missing
     provider = TracerProvider(resource=Resource.create({"service.name": service_name}))
     exporter = OTLPSpanExporter(endpoint=otlp_endpoint, insecure=not otlp_endpoint.startswith("https://"))
     provider.add_span_processor(BatchSpanProcessor(exporter))

@@ -285,7 +285,7 @@ async def _open_postgres(url: URL, options: DatabaseOptions) -> Database:
     try:
         import asyncpg  # noqa: F401
     except ImportError as error:
-        raise StartRefused("PostgreSQL needs the extra: pip install 'plangate[postgres]'") from error
+        raise StartRefused("PostgreSQL needs the extra `postgres` (in a clone: pip install '.[postgres]')") from error
     url = postgres_url(url)
     writer = create_async_engine(
         url,

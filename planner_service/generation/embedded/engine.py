@@ -266,7 +266,7 @@ async def _listen(stream: asyncio.StreamReader, output: deque[str]) -> None:
 def _explain(path: Path, output: deque[str]) -> str:
     everything = "\n".join(output)
     if "No module named 'xllamacpp'" in everything:
-        return "the embedded engine is not installed: pip install 'plangate[embedded]'"
+        return "the embedded engine needs the extra `embedded` (in a clone: pip install '.[embedded]')"
     if "libgomp" in everything:
         return "the embedded engine needs the system library libgomp.so.1 (Debian: apt install libgomp1)"
     last = next((line for line in reversed(output) if line.strip()), "it said nothing")

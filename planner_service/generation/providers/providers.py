@@ -160,7 +160,9 @@ def _open_anthropic(endpoint: ModelEndpoint, settings: GenerationSettings, recor
     try:
         import anthropic
     except ImportError:
-        raise ProviderNotUsable("models by Anthropic need their SDK: pip install 'plangate[anthropic]'") from None
+        raise ProviderNotUsable(
+            "models by Anthropic need the extra `anthropic` (in a clone: pip install '.[anthropic]')"
+        ) from None
     sdk = anthropic.AsyncAnthropic(
         base_url=endpoint.base_url or None,
         api_key=endpoint.api_key,

@@ -76,7 +76,9 @@ async def key_of_log(database: Database, path: Path | None) -> LogKey | None:
         if key is None and path is not None and head.seal is None:
             key = make_key(path)
             await reseal(connection, key)
-            _log.warning("the log had no seal and is sealed now", key_file=str(path), events=head.revision)
+            # Expected of a new log.
+            write = _log.warning if head.revision else _log.info
+            write("the log had no seal and is sealed now", key_file=str(path), events=head.revision)
         elif fault := head_fault(key, head):
             file = path or "PLANGATE_LOG_KEY_FILE names none"
             raise StartRefused(f"{fault} (key file: {file}; see plangate store seal)")

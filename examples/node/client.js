@@ -76,7 +76,8 @@ async function main() {
 
 async function approve(proposals, id) {
   const seen = await call(proposals, "GetProposal", { id }, options.reviewer);
-  const yes = { id, expected_version: seen.version, args_digest: seen.args_digest, request_id: randomUUID() };
+  const agreed = { args_digest: seen.args_digest, comment: "from Node", request_id: randomUUID() };
+  const yes = { id, expected_version: seen.version, ...agreed };
   try {
     await call(proposals, "ApproveProposal", yes, options.as);
     throw new Error("the requester could approve the own request");

@@ -215,16 +215,18 @@ async def test_half_of_the_security_is_refused_before_anything_starts(tmp_path: 
 
 
 @pytest.mark.asyncio
-async def test_both_servers_serve_their_metrics(tmp_path: Path) -> None:
-    with socket.socket() as one, socket.socket() as following:
+async def test_all_servers_serve_their_metrics(tmp_path: Path) -> None:
+    with socket.socket() as one, socket.socket() as following, socket.socket() as last:
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
         following.bind(("127.0.0.1", port + 1))
+        last.bind(("127.0.0.1", port + 2))
     async with (
         up(tmp_path, environment={"PLANGATE_METRICS_LISTEN": f"127.0.0.1:{port}"}),
         aiohttp.ClientSession() as web,
     ):
-        for number, metric in ((port, "plangate_rpc"), (port + 1, "plangate_catalogue_warnings")):
+        # Without a notify file the page counts nothing.
+        for number, metric in ((port, "plangate_rpc"), (port + 1, "plangate_governance_info"), (port + 2, "")):
             async with web.get(f"http://127.0.0.1:{number}/metrics") as answer:
                 assert answer.status == 200
                 assert metric in await answer.text()

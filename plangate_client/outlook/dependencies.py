@@ -119,7 +119,7 @@ def without_one(
     return left
 
 
-def step_name(proposal: proposal_pb2.Proposal) -> str:
+def step_name(proposal: proposal_pb2.Proposal | plan_pb2.Consequence) -> str:
     """How a proposal is called among its siblings: its job and action."""
     return f"{proposal.job_id} ({proposal.action_name})" if proposal.job_id else proposal.action_name
 

@@ -9,7 +9,7 @@ from plangate_core.process.clock import Clock
 from store_service.api.call import Context, Encoded, Writes, allowed, deadline_of, viewing, waiting_time
 from store_service.database.reader import Reader
 from store_service.messages import commands as decode
-from store_service.messages.answers import plan_page_to_bytes, repeated_to_bytes
+from store_service.messages.answers import consequences_to_bytes, plan_page_to_bytes, repeated_to_bytes
 from store_service.messages.decoding import resource_id_from_proto
 from store_service.messages.queries import resource_listing
 from store_service.queries import PLAN_FIELDS
@@ -40,7 +40,8 @@ class PlanServicer(store_service_pb2_grpc.PlanServiceServicer):
     async def CancelPlan(self, request: rpc.CancelPlanRequest, context: Context) -> Encoded:
         actor, only_creator = allowed("CancelPlan")
         command = decode.cancel_plan(request, actor, only_creator=only_creator)
-        return (await self._writer.execute(command, deadline=deadline_of(context))).snapshots[0]
+        answer = await self._writer.execute(command, deadline=deadline_of(context))
+        return answer.snapshots[0] + consequences_to_bytes(answer.consequences)
 
     async def DeletePlan(self, request: rpc.DeletePlanRequest, context: Context) -> Encoded:
         actor, only_creator = allowed("DeletePlan")

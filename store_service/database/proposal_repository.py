@@ -13,12 +13,13 @@ from sqlalchemy.orm import aliased
 from store_service.commands.working_set import ReadyQuery
 from store_service.database.bulk_writes import delete_rows, insert_rows, update_rows
 from store_service.database.conditions import selected
-from store_service.database.dialects import one_of, one_of_these, using
+from store_service.database.dialects import label, one_of, one_of_these, using
 from store_service.database.models import (
     READY_ACTION_INDEX,
     READY_INDEX,
     DependencyRow,
     EventRow,
+    GovernanceRow,
     ProposalRow,
     can_expire,
     constant,
@@ -239,6 +240,15 @@ def _effect_is_free() -> ColumnElement[bool]:
     return or_(ProposalRow.effect_key == constant(ProposalRow.effect_key, ""), ~in_work)
 
 
+def _is_decided_under_what_is_in_force() -> ColumnElement[bool]:
+    """The planner that decided has no other catalogue and policy in force now."""
+    other = select(GovernanceRow.planner).where(
+        GovernanceRow.planner == label(ProposalRow.decision, "decided_by"),
+        GovernanceRow.digest != label(ProposalRow.decision, "governance_digest"),
+    )
+    return ~other.correlate(ProposalRow).exists()
+
+
 def _in_time() -> ColumnElement[bool]:
     now = bindparam("now", type_=ProposalRow.not_before_time.type)
     due = or_(ProposalRow.not_before_time.is_(None), ProposalRow.not_before_time <= now)
@@ -255,7 +265,7 @@ def _limited(statement: AnySelect, query: ReadyQuery) -> AnySelect:
 def _ready(*conditions: ColumnElement[bool]) -> AnySelect:
     return (
         select(ProposalRow.id, ProposalRow.priority, ProposalRow.action_name, ProposalRow.plan_id, ProposalRow.labels)
-        .where(*conditions, is_ready(), _in_time(), _effect_is_free())
+        .where(*conditions, is_ready(), _in_time(), _effect_is_free(), _is_decided_under_what_is_in_force())
         .order_by(ProposalRow.priority.desc(), ProposalRow.id)
         .limit(bindparam("count"))
     )

@@ -40,6 +40,7 @@ from store_service.engine.work_signals import Wanted, WorkSignals
 from store_service.engine.write_queue import Waiting, WriteQueue
 
 _MISMATCHES_REMEMBERED = 10_000
+_MISMATCHES_PASSED_OVER = 200
 _log = structlog.get_logger(__name__)
 
 # Called with the events of each commit of this process, in order, before its callers are answered.
@@ -412,6 +413,8 @@ class Writer:
                 request_ids.add(command.request.request_id)
         answered = await self._answered(request_ids) if request_ids else {}
         working_set = WorkingSet(instant_of(self._clock.now()), self._rules, _uuid7, self._log_rules, self._roles_of)
+        # They are in the way of other candidates for as long as nobody mends them.
+        needs.spoilers += min(len(self._mismatched), _MISMATCHES_PASSED_OVER)
         await load(self._session, needs, working_set)
         applied = Batch(working_set, head, answered, self._log_rules.encode_snapshot)
         for waiting in batch:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from plangate.store.v1 import event_pb2
+from plangate.plan.v1 import plan_pb2
+from plangate.store.v1 import event_pb2, proposal_pb2
 from plangate.store.v1 import store_service_pb2 as rpc
 
 from store_service.domain.events import EntityType, Event
@@ -57,6 +58,24 @@ def event_to_bytes(event: Event, view: event_pb2.EventView.ValueType) -> bytes:
 def progress_update_to_bytes(revision: int) -> bytes:
     """A WatchEventsResponse that marks how far the watch has come, encoded."""
     return rpc.WatchEventsResponse(progress=rpc.WatchProgress(revision=revision)).SerializeToString()
+
+
+def consequences_to_bytes(proposals: Sequence[bytes]) -> bytes:
+    """The consequences of a plan, encoded, of the proposals as they would be: of each the last version."""
+    last = {proposal.id: proposal for proposal in map(proposal_pb2.Proposal.FromString, proposals)}
+    return plan_pb2.Plan(
+        consequences=[
+            plan_pb2.Consequence(
+                proposal_id=proposal.id,
+                plan_id=proposal.plan_id,
+                job_id=proposal.job_id,
+                action_name=proposal.action_name,
+                state=proposal_pb2.ProposalState.Name(proposal.state).removeprefix("PROPOSAL_STATE_"),
+                cancel_requested=proposal.cancel_requested,
+            )
+            for proposal in last.values()
+        ]
+    ).SerializeToString()
 
 
 def plan_page_to_bytes(page: Page, next_page_token: str) -> bytes:

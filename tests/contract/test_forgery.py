@@ -186,6 +186,17 @@ async def test_a_forged_row_is_neither_approved_nor_executed(name: str, database
 
 
 @pytest.mark.asyncio
+async def test_a_forged_row_keeps_nothing_else_back(database_url: str) -> None:
+    async with running_store(database_url) as store:
+        forged = [await store.bob.approve(await store.planner.propose("act")) for _ in range(2)]
+        honest = await store.bob.approve(await store.planner.propose("act"))
+        for each in forged:
+            await forge(database_url, lambda forger, id_=each.id: forger.set_row(id_, args_json='{"a":1}'))
+        assert await store.worker.claim(max_proposals=2) == []
+        assert [each.id for each in await store.worker.claim(max_proposals=1)] == [honest.id]
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize("first_too", [False, True])
 async def test_a_step_is_not_handed_out_before_those_it_depends_on(first_too: bool, database_url: str) -> None:
     """Its count of unfinished dependencies is no part of the log."""

@@ -117,6 +117,18 @@ async def test_only_planners_say_what_is_in_force(database_url: str) -> None:
         await in_force(store, "")
 
 
+@pytest.mark.asyncio
+async def test_what_is_not_handed_out_keeps_nothing_else_back(database_url: str) -> None:
+    async with running_store(database_url) as store:
+        await in_force(store, "old")
+        waiting = await stored(store, *(decided(plan_pb2.EFFECT_ALLOW, "old") for _ in range(3)))
+        await in_force(store, "new")
+        [later] = await stored(store, decided(plan_pb2.EFFECT_ALLOW, "new"))
+        assert [each.id for each in await store.worker.claim(max_proposals=1)] == [later.id]
+        await in_force(store, "old")
+        assert [each.id for each in await store.worker.claim(max_proposals=10)] == [each.id for each in waiting]
+
+
 def _write_tokens(file: Path, roles: Mapping[str, str]) -> None:
     entries = [
         f"  - {{sha256: {hashlib.sha256(name.encode()).hexdigest()}, identity: {name}, roles: [{held}]}}"

@@ -110,6 +110,18 @@ async def test_consequences_are_told_before_a_no(database_url: str) -> None:
         cancel = rpc.CancelProposalRequest(id=made["tied"].id, reason="no", validate_only=True)
         cancelled = await store.bob.proposals.CancelProposal(cancel)
         assert [each.job_id for each in cancelled.consequences] == ["behind"]
+        whole = rpc.CancelPlanRequest(id=made["first"].plan_id, reason="no", validate_only=True)
+        [running] = await store.worker.claim()
+        previewed = await store.bob.plans.CancelPlan(whole)
+        assert previewed.state == plan_pb2.PLAN_STATE_CANCELLED
+        assert {each.job_id: (each.state, each.cancel_requested) for each in previewed.consequences} == {
+            "first": ("CANCELLED", False),
+            "asks": ("CANCELLED", False),
+            "tied": ("CANCELLED", False),
+            "behind": ("CANCELLED", False),
+            "free": ("EXECUTING", True),
+        }
+        assert (await store.alice.get(running.id)).cancel_requested is False, "nothing changed"
         done = await reject(store, made["first"])
         assert list(done.consequences) == []
 

@@ -126,19 +126,30 @@ def cancel(
         from plangate.plan.v1 import plan_pb2
 
         from plangate_client.command.output.plan_view import plan_view
+        from plangate_client.command.output.proposal_view import proposal_state
         from plangate_client.command.review.lookup import find_proposal_or_plan
+        from plangate_client.outlook.dependencies import listed, step_name
+        from plangate_core.text.printable import visible
 
         async with session.store() as store:
             thing = await find_proposal_or_plan(store, identifier)
             if not isinstance(thing, plan_pb2.Plan):
                 await show_seen(session, store, thing, yes=yes, as_json=as_json)
-                confirm("Cancel it?", yes=yes)
-                rpc = store.proposals.cancel
+                tried: Any = await store.proposals.cancel(thing.id, expected_version=version, validate_only=True)
+                fallen = [f"{step_name(each)} becomes {proposal_state(each)}" for each in tried.consequences]
+                question, rpc = "Cancel it?", store.proposals.cancel
             else:
                 if not (as_json and yes):
                     _print_seen(plan_view(thing, times=session.times()), yes=yes, as_json=as_json)
-                confirm("Cancel the plan with all its open proposals?", yes=yes)
-                rpc = store.plans.cancel  # type: ignore[assignment]
+                tried = await store.plans.cancel(thing.id, expected_version=version, validate_only=True)
+                fallen = [
+                    f"{step_name(each)} {'is asked to stop' if each.cancel_requested else f'becomes {each.state}'}"
+                    for each in tried.consequences
+                ]
+                question, rpc = "Cancel the plan?", store.plans.cancel  # type: ignore[assignment]
+            if fallen and (not as_json or not yes):
+                _remark(visible(f"With it: {listed(fallen)}."))
+            confirm(question, yes=yes)
             return await rpc(thing.id, reason=reason, expected_version=version, request_id=repeated)
 
     print_changed(run_async(context, cancelled()), as_json)

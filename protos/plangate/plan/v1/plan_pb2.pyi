@@ -258,6 +258,7 @@ class Plan(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     DELETE_TIME_FIELD_NUMBER: _builtins.int
     RETURNED_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    CONSEQUENCES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7, given by the store. Empty in plans that were only evaluated."""
     objective: _builtins.str
@@ -330,6 +331,10 @@ class Plan(_message.Message):
     def delete_time(self) -> _timestamp_pb2.Timestamp:
         """When the plan was soft-deleted; absent otherwise."""
 
+    @_builtins.property
+    def consequences(self) -> _containers.RepeatedCompositeFieldContainer[Global___Consequence]:
+        """Set in answers to `validate_only` alone: what the write would change of proposals, those of other plans included."""
+
     def __init__(
         self,
         *,
@@ -356,14 +361,57 @@ class Plan(_message.Message):
         options: Global___GenerationOptions | None = ...,
         delete_time: _timestamp_pb2.Timestamp | None = ...,
         returned_attempts: _builtins.int = ...,
+        consequences: _abc.Iterable[Global___Consequence] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "create_time", b"create_time", "delete_time", b"delete_time", "failure", b"failure", "generation", b"generation", "lease", b"lease", "not_before_time", b"not_before_time", "options", b"options", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "context", b"context", "create_time", b"create_time", "created_by", b"created_by", "delete_time", b"delete_time", "failure", b"failure", "generation", b"generation", "id", b"id", "jobs", b"jobs", "labels", b"labels", "lease", b"lease", "max_attempts", b"max_attempts", "no_action_reason", b"no_action_reason", "not_before_time", b"not_before_time", "objective", b"objective", "options", b"options", "priority", b"priority", "prompt", b"prompt", "returned_attempts", b"returned_attempts", "state", b"state", "update_time", b"update_time", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "consequences", b"consequences", "context", b"context", "create_time", b"create_time", "created_by", b"created_by", "delete_time", b"delete_time", "failure", b"failure", "generation", b"generation", "id", b"id", "jobs", b"jobs", "labels", b"labels", "lease", b"lease", "max_attempts", b"max_attempts", "no_action_reason", b"no_action_reason", "not_before_time", b"not_before_time", "objective", b"objective", "options", b"options", "priority", b"priority", "prompt", b"prompt", "returned_attempts", b"returned_attempts", "state", b"state", "update_time", b"update_time", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Plan: _TypeAlias = Plan  # noqa: Y015
+
+@_typing.final
+class Consequence(_message.Message):
+    """What becomes of one proposal when its plan is cancelled."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPOSAL_ID_FIELD_NUMBER: _builtins.int
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    ACTION_NAME_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CANCEL_REQUESTED_FIELD_NUMBER: _builtins.int
+    proposal_id: _builtins.str
+    """The proposal."""
+    plan_id: _builtins.str
+    """Its plan, which may be another one."""
+    job_id: _builtins.str
+    """The job that it was made of."""
+    action_name: _builtins.str
+    """What it would have done."""
+    state: _builtins.str
+    """Its state then: the name of a plangate.store.v1.ProposalState without the prefix, such as CANCELLED."""
+    cancel_requested: _builtins.bool
+    """True when its executor is asked to stop."""
+    def __init__(
+        self,
+        *,
+        proposal_id: _builtins.str = ...,
+        plan_id: _builtins.str = ...,
+        job_id: _builtins.str = ...,
+        action_name: _builtins.str = ...,
+        state: _builtins.str = ...,
+        cancel_requested: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_name", b"action_name", "cancel_requested", b"cancel_requested", "job_id", b"job_id", "plan_id", b"plan_id", "proposal_id", b"proposal_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Consequence: _TypeAlias = Consequence  # noqa: Y015
 
 @_typing.final
 class GenerationOptions(_message.Message):

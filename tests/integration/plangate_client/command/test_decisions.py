@@ -296,6 +296,7 @@ async def test_revise_and_cancel(pair: Pair) -> None:
     assert "is CANCELLED" in cancelled.stdout
     whole = await pair.command("cancel", first.plan_id, "--yes")
     assert "is CANCELLED" in whole.stdout
+    assert "With it: job_1 (make) becomes CANCELLED." in whole.stdout + whole.stderr
     ambiguous = await pair.command("show", first.id[:8])
     assert ambiguous.status == 2
     assert "not unique" in ambiguous.stderr

@@ -198,6 +198,15 @@ class Planning:
                 return governed
             return await self._commit(governed, requester, request_id, same, deadline)
 
+    async def _readable(self, proposal_id: str, requester: str, scope: Scope, deadline: float) -> Proposal:
+        """A proposal that the requester may read. Raises ProposalNotFound, or the client's."""
+        proposal = await self._store.get_proposal(proposal_id, deadline)
+        if not scope.may_read(
+            requester, created_by=proposal.created_by, labels=proposal.labels, action_name=proposal.action_name
+        ):
+            raise ProposalNotFound(proposal.id)
+        return proposal
+
     async def revise(
         self, revision: Revision, *, requester: str, scope: Scope, unless_creator: RoleMissing | None, deadline: float
     ) -> Proposal:
@@ -216,11 +225,10 @@ class Planning:
                 if not revises_the_same(earlier, revision):
                     raise RequestIdReused(revision.request_id)
                 return earlier
-        proposal = await self._store.get_proposal(revision.proposal_id, deadline)
-        if not scope.may_read(
-            requester, created_by=proposal.created_by, labels=proposal.labels, action_name=proposal.action_name
-        ):
-            raise ProposalNotFound(proposal.id)
+        proposal = await self._readable(revision.proposal_id, requester, scope, deadline)
+        if scope.reads is not None:
+            for needed in revision.depends_on or ():
+                await self._readable(needed, requester, scope, deadline)
         if unless_creator is not None and requester != proposal.created_by:
             raise unless_creator
         governance = self._governance.current

@@ -8,7 +8,7 @@ from typing import ClassVar
 from plangate_core.contract.limits import MAX_BATCH, MAX_COMMENT_CHARACTERS
 from store_service.commands.command import Command
 from store_service.commands.validation import check_new_proposal, check_proposal
-from store_service.commands.working_set import Needs, Transaction
+from store_service.commands.working_set import Needs, Transaction, may_read
 from store_service.domain import limits
 from store_service.domain.errors import InvalidField, NotTheCreator, StoreError
 from store_service.domain.events import EventKind
@@ -337,6 +337,8 @@ def _unfinished(transaction: Transaction, depends_on: Sequence[str]) -> int:
     unfinished = 0
     for position, needed in enumerate(depends_on):
         dependency = transaction.find_proposal(needed)
+        if dependency is not None and not may_read(transaction.actor, dependency):
+            dependency = None
         if dependency is None or (dependency.has_ended and dependency.state is not ProposalState.EXECUTED):
             state = "does not exist" if dependency is None else f"is {dependency.state.value}"
             raise InvalidField(f"proposal.depends_on[{position}]", f"proposal {needed} {state}")

@@ -75,7 +75,13 @@ def readable(model: type[Base], viewer: Viewer) -> ColumnElement[bool]:
     if selections is None:
         return true()
     if model is EventRow:
-        return _about(readable(ProposalRow, viewer), readable(PlanRow, viewer))
+        # Row by row, not as `_about`: most events that are looked at are in scope, and few are looked at.
+        return or_(
+            *(
+                select(row.id).where(row.id == EventRow.entity_id, readable(row, viewer)).exists()
+                for row in (ProposalRow, PlanRow)
+            )
+        )
     row = ProposalRow if model is ProposalRow else PlanRow
     return or_(row.created_by == viewer.identity, *(selected(row, selection) for selection in selections))
 

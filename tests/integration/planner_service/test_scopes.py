@@ -46,6 +46,11 @@ async def test_revisions_and_simulations_stay_in_scope(tmp_path: Path) -> None:
             failures.append((failure.code, failure.message.replace(id_, ""), [*failure.metadata], failure.details[0]))
         assert failures[0][:3] == failures[1][:3]
         assert failures[0][3].resource_type == failures[1][3].resource_type
+        own = (await bob.submit_plan("Refund", [job("refund_order", order="4713", amount=5)])).jobs[0].proposal_id
+        for id_ in (plan.jobs[0].proposal_id, str(uuid.uuid4())):
+            with pytest.raises(ProposalNotFound):
+                await bob.revise_proposal(own, expected_version=1, depends_on=[id_])
+
         revised = await auditor.revise_proposal(plan.jobs[0].proposal_id, expected_version=1, description="Refund it")
         assert revised.description == "Refund it"
 
@@ -53,6 +58,6 @@ async def test_revisions_and_simulations_stay_in_scope(tmp_path: Path) -> None:
             policy_yaml="version: 1\nrules:\n- {name: frozen, effect: deny, reason: freeze}"
         )
         of_bob, of_all = await bob.simulate_policy(frozen), await auditor.simulate_policy(frozen)
-        assert (of_bob.jobs_evaluated, of_all.jobs_evaluated) == (1, 2)
+        assert (of_bob.jobs_evaluated, of_all.jobs_evaluated) == (2, 3)
         assert plan.id in {difference.plan_id for difference in of_all.differences}
         assert plan.id not in {difference.plan_id for difference in of_bob.differences}

@@ -11,16 +11,29 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Plans and proposals that carry all of these labels; with actions, only proposals of one of them."""
+    """Plans and proposals that carry all of these labels; with actions, only proposals of one of them.
+
+    actions: names, or beginnings of names: `shop.*`.
+    """
 
     labels: tuple[tuple[str, str], ...] = ()
     actions: frozenset[str] = frozenset()
 
     def includes(self, labels: Mapping[str, str], action_name: str) -> bool:
         """`action_name` is empty for plans."""
-        return all(labels.get(key) == value for key, value in self.labels) and (
-            not self.actions or action_name in self.actions
+        return all(labels.get(key) == value for key, value in self.labels) and self.takes(action_name)
+
+    def takes(self, action_name: str) -> bool:
+        """Whether it may include proposals of this action."""
+        return (
+            not self.actions
+            or action_name in self.actions
+            or any(action_name.startswith(beginning) for beginning in self.beginnings())
         )
+
+    def beginnings(self) -> list[str]:
+        """Of the actions that are not written out, without the star."""
+        return [action[:-1] for action in sorted(self.actions) if action.endswith("*")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,7 @@ class ClaimProposals(Command):
 
     @property
     def query(self) -> ReadyQuery:
-        executes, names = self.actor.scope.executes, self.action_names
-        if executes and all(each.actions for each in executes):
-            # Found by index, where the executor did not say which of them it can do.
-            names = names or frozenset().union(*(each.actions for each in executes))
-        return ReadyQuery(names, self.plan_id, executes)
+        return ReadyQuery(self.action_names, self.plan_id, self.actor.scope.executes)
 
     def check(self) -> None:
         super().check()

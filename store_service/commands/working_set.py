@@ -47,6 +47,12 @@ class ReadyQuery:
     plan_id: str = ""
     executes: tuple[Selection, ...] | None = None
 
+    def takes(self, action_name: str) -> bool:
+        """Whether proposals of this action may match."""
+        return (not self.action_names or action_name in self.action_names) and (
+            self.executes is None or any(each.takes(action_name) for each in self.executes)
+        )
+
     def matches(self, proposal: Proposal) -> bool:
         return (
             (not self.action_names or proposal.action_name in self.action_names)

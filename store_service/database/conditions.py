@@ -64,8 +64,13 @@ def condition(expression: Expression, model: type[Base], viewer: Viewer = NO_VIE
 def selected(model: type[PlanRow | ProposalRow], selection: Selection) -> ColumnElement[bool]:
     """What a selection includes."""
     conditions: list[ColumnElement[bool]] = [label(model.labels, key) == value for key, value in selection.labels]
-    if selection.actions:
-        conditions.append(ProposalRow.action_name.in_(sorted(selection.actions)) if model is ProposalRow else false())
+    if selection.actions and model is PlanRow:
+        conditions.append(false())
+    elif selection.actions:
+        begins = [
+            func.substr(ProposalRow.action_name, 1, len(beginning)) == beginning for beginning in selection.beginnings()
+        ]
+        conditions.append(or_(ProposalRow.action_name.in_(sorted(selection.actions)), *begins))
     return and_(*conditions)
 
 

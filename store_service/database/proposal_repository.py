@@ -119,15 +119,15 @@ class ProposalRepository:
     async def ready(self, query: ReadyQuery, now: Instant, limit: int) -> list[str]:
         """Ids of proposals that can be claimed: highest priority first, then oldest. On PostgreSQL their rows are
         locked, and rows that are locked already are left out."""
-        if not query.action_names or query.plan_id:
+        names = query.action_names
+        if query.plan_id or (not names and query.executes is None):
             statement = _limited(_READY if not query.plan_id else _READY_OF_PLAN, query)
             if query.action_names:
                 statement = statement.where(one_of_these(ProposalRow.action_name, sorted(query.action_names)))
             parameters = {"now": now, "count": limit} | ({"plan_id": query.plan_id} if query.plan_id else {})
             return [row[0] for row in await self._session.execute(statement, parameters)]
-        names = query.action_names
-        if len(names) > _MANY_ACTIONS:
-            names = names.intersection(await self.ready_actions())
+        if query.executes is not None or len(names) > _MANY_ACTIONS:
+            names = frozenset(filter(query.takes, await self.ready_actions()))
         found: list[tuple[int, str]] = []
         statement = _limited(_READY_OF_ACTION, query)
         for name in names:

@@ -75,7 +75,7 @@ async def _claimable(
     for name in await proposals.ready_actions() if queries else ():
         counts: dict[ReadyQuery, int] = {}
         for asked, waiting in queries:
-            if not asked.action_names or name in asked.action_names:
+            if asked.takes(name):
                 query = ReadyQuery(frozenset({name}), executes=asked.executes)
                 counts[query] = counts.get(query, 0) + waiting
         for query, count in counts.items():

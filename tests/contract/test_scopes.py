@@ -32,7 +32,7 @@ CALLERS: Mapping[str, list[str]] = {
 SCOPES = [
     {"identities": ["auditor"], "reads": "all", "executes": "all"},
     {"roles": ["shop"], "reads": {"labels": {"team": "shop"}}},
-    {"identities": ["runner"], "executes": {"labels": {"team": "infra"}, "actions": ["restart", "flag"]}},
+    {"identities": ["runner"], "executes": {"labels": {"team": "infra"}, "actions": ["restart", "fl.*"]}},
 ]
 ALL = {"alice's", "bob's", "bare"}
 # What each reads of proposals, and of plans.
@@ -275,8 +275,9 @@ async def test_limited_executors_claim_what_they_may(database_url: str, tmp_path
         assert await clients["stranger"].claim(max_proposals=10) == []
 
         waiting = asyncio.create_task(runner.claim(wait_duration={"seconds": 30}, max_proposals=10))
-        await allowed("flag", "shop")
-        mine = await allowed("flag", "infra")
+        await allowed("fl.ag", "shop")
+        await allowed("FL.ag", "infra")
+        mine = await allowed("fl.ag", "infra")
         [leased] = await waiting
         assert leased.id == mine
         events = (await runner.events.ListEvents(rpc.ListEventsRequest())).events
@@ -288,7 +289,7 @@ async def test_limited_executors_claim_what_they_may(database_url: str, tmp_path
         ]
         done = await runner.proposals.CompleteProposal(rpc.CompleteProposalRequest(id=mine, attempt=1))
         assert done.id == mine
-        assert len(await clients["auditor"].claim(max_proposals=10)) == 3
+        assert len(await clients["auditor"].claim(max_proposals=10)) == 4
 
 
 @pytest.mark.asyncio

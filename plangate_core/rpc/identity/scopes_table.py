@@ -8,6 +8,7 @@ scopes:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Literal, TypeAlias
 
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Tag, model_validator
 from plangate_core.contract.limits import LABEL_KEY, MAX_LABEL_VALUE_CHARACTERS
 from plangate_core.contract.scopes import EVERYTHING, Scope, Selection
 
+_ACTION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\*?")
 # Decides about everybody's requests. It looks after the scopes of those on whose behalf it acts.
 _READS_EVERYTHING = "planner"
 
@@ -39,8 +41,8 @@ class SelectionEntry(FileEntry):
         for key, value in self.labels.items():
             if not LABEL_KEY.fullmatch(key) or not 0 < len(value) <= MAX_LABEL_VALUE_CHARACTERS or "\0" in value:
                 raise ValueError("no request can carry such a label")
-        if "" in self.actions or any("\0" in action for action in self.actions):
-            raise ValueError("no action has such a name")
+        if any(not _ACTION.fullmatch(action) for action in self.actions):
+            raise ValueError("an action is a name, or the beginning of one with a star: shop.*")
         return self
 
 

@@ -44,6 +44,11 @@ def test_a_selection_takes_all_its_labels_and_one_of_its_actions() -> None:
     assert not both.includes(labels, "restart")
     assert not both.includes(labels, "")
     assert not both.includes({"team": "shop"}, "void")
+    family = Selection(actions=frozenset({"shop.*", "look"}))
+    assert [name for name in ("shop.refund", "shop", "shopping", "look", "looks", "") if family.includes({}, name)] == [
+        "shop.refund",
+        "look",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +60,9 @@ def test_a_selection_takes_all_its_labels_and_one_of_its_actions() -> None:
         ("{roles: [shop], reads: {}}", "give labels, actions or both"),
         ("{roles: [shop], reads: {labels: {Team: shop}}}", "no request can carry such a label"),
         ("{roles: [shop], reads: {labels: {team: ''}}}", "no request can carry such a label"),
-        ("{roles: [shop], executes: {actions: ['']}}", "no action has such a name"),
+        ("{roles: [shop], executes: {actions: ['']}}", "an action is a name"),
+        ("{roles: [shop], executes: {actions: ['*']}}", "an action is a name"),
+        ("{roles: [shop], executes: {actions: ['sh*op']}}", "an action is a name"),
         ("{roles: [shop], read: all}", "scopes.0.read"),
     ],
 )

@@ -34,6 +34,7 @@ PASSED_ON = {
     ("store", "backup"): "",
     ("store", "copy"): "--to",
     ("store", "check"): "",
+    ("store", "seal"): "--yes",
     ("store", "export"): "",
     ("model", "pull"): "--url --file",
     ("model", "status"): "--verify",
@@ -88,8 +89,9 @@ def fault(words: list[str]) -> str:
     ]
     if names and names[0] in {name for name, _ in PASSED_ON}:
         verb = names[1] if names[0] != "replay" and len(names) > 1 else ""
-        if verb or names[0] == "replay":
-            known |= set(PASSED_ON[names[0], verb].split())
+        if (verb or names[0] == "replay") and (names[0], verb) not in PASSED_ON:
+            return f"{names[0]} has no {verb}"
+        known |= set(PASSED_ON.get((names[0], verb), "").split())
         names = []
     for name in names:
         if commands := getattr(command, "commands", None):

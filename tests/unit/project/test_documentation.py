@@ -1,4 +1,5 @@
-"""Every link between pages leads somewhere, also to a heading; every reason of the contract is explained."""
+"""Every link between pages leads somewhere, also to a heading; every reason of the contract is explained;
+the pages for users stay short."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from plangate.errors.v1.error_reason_pb2 import ErrorReason
+
+from tests.support.documentation import PAGES as USER_PAGES
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("docs/**/*.md"))
@@ -42,3 +45,9 @@ def test_every_reason_is_explained() -> None:
         if not name.endswith("_UNSPECIFIED")
     ]
     assert [reason for reason in reasons if f"`{reason}`" not in page] == []
+
+
+def test_the_pages_for_users_are_read_in_an_hour() -> None:
+    """Outside of blocks of code."""
+    texts = [FENCES.sub("", page.read_text(encoding="utf-8")) for page in USER_PAGES]
+    assert sum(len(re.findall(r"\S*\w\S*", text)) for text in texts) <= 15_000

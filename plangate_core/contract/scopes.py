@@ -51,5 +51,9 @@ class Scope:
             or any(each.includes(labels, action_name) for each in self.reads)
         )
 
+    def may_execute(self, *, labels: Mapping[str, str], action_name: str) -> bool:
+        """Whether a proposal with these labels is in what this caller may claim."""
+        return self.executes is None or any(each.includes(labels, action_name) for each in self.executes)
+
 
 EVERYTHING = Scope()

@@ -8,6 +8,7 @@ from plangate.store.v1 import store_service_pb2 as rpc
 from plangate_core.contract.limits import MAX_BATCH
 from plangate_core.process.clock import Clock
 from store_service.api.call import Context, Encoded, Writes, allowed, deadline_of, viewing, waiting_time
+from store_service.api.permissions import may_call
 from store_service.commands import Command
 from store_service.database.reader import Reader
 from store_service.domain.errors import InvalidField
@@ -115,7 +116,8 @@ class ProposalServicer(store_service_pb2_grpc.ProposalServiceServicer):
 
     async def ResolveProposal(self, request: rpc.ResolveProposalRequest, context: Context) -> Encoded:
         actor, _ = allowed("ResolveProposal")
-        return await self._write(decode.resolve_proposal(request, actor), context)
+        as_executor = not may_call("ApproveProposal", actor.roles)
+        return await self._write(decode.resolve_proposal(request, actor, as_executor=as_executor), context)
 
     async def BreakGlass(self, request: rpc.BreakGlassRequest, context: Context) -> Encoded:
         actor, _ = allowed("BreakGlass")

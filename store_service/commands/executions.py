@@ -8,7 +8,7 @@ from store_service.commands.command import Command
 from store_service.commands.proposals import OnProposal
 from store_service.commands.working_set import Needs, ReadyQuery, Transaction
 from store_service.domain import limits
-from store_service.domain.errors import InvalidField
+from store_service.domain.errors import InvalidField, ProposalNotFound
 from store_service.domain.instant import Micros
 from store_service.domain.lease import Failure
 from store_service.domain.proposal import Proposal, ProposalState
@@ -163,6 +163,7 @@ class ResolveProposal(OnProposal):
 
     done: whether the action was carried out; None when the client did not say.
     retry: when it was not, have it executed again.
+    as_executor: the caller's roles allow it for what they may execute only.
     """
 
     comment_field: ClassVar[str] = "reason"
@@ -170,6 +171,7 @@ class ResolveProposal(OnProposal):
     done: bool | None
     retry: bool = False
     result_json: str | None = None
+    as_executor: bool = False
 
     @property
     def size(self) -> int:
@@ -191,8 +193,12 @@ class ResolveProposal(OnProposal):
         needs.ending.add(self.proposal_id)
 
     def apply(self, transaction: Transaction) -> None:
+        proposal = self.target(transaction)
+        scope = self.actor.scope
+        if self.as_executor and not scope.may_execute(labels=proposal.labels, action_name=proposal.action_name):
+            raise ProposalNotFound(self.proposal_id)
         change = execution.resolve(
-            self.target(transaction),
+            proposal,
             self.actor,
             transaction.now,
             transaction.rules,

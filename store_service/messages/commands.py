@@ -302,7 +302,9 @@ def fail_proposal(request: rpc.FailProposalRequest, actor: Actor) -> commands.Fa
     )
 
 
-def resolve_proposal(request: rpc.ResolveProposalRequest, actor: Actor) -> commands.ResolveProposal:
+def resolve_proposal(
+    request: rpc.ResolveProposalRequest, actor: Actor, *, as_executor: bool
+) -> commands.ResolveProposal:
     return commands.ResolveProposal(
         actor=actor,
         request=_key(request, request.request_id),
@@ -312,6 +314,7 @@ def resolve_proposal(request: rpc.ResolveProposalRequest, actor: Actor) -> comma
         comment=request.reason,
         done=_DONE.get(request.resolution),
         retry=request.retry,
+        as_executor=as_executor,
         result_json=json_from_struct(request.result, "result") if request.HasField("result") else None,
     )
 

@@ -304,3 +304,11 @@ async def test_without_rows_about_them_reads_and_claims_are_not_limited(sqlite_u
         assert len((await clients["stranger"].proposals.ListProposals(rpc.ListProposalsRequest())).proposals) == 4
         await clients["stranger"].approve(proposal)
         assert await clients["stranger"].claim() == []
+        # It may read it, and not say what came of its execution.
+        runner = clients["runner"].proposals
+        assert (await clients["runner"].get(proposal)).id == proposal.id
+        found = rpc.ResolveProposalRequest(
+            id=proposal.id, expected_version=2, resolution=rpc.RESOLUTION_DONE, reason="seen"
+        )
+        assert (await failure_of(runner.ResolveProposal(found))).reason == "PROPOSAL_NOT_FOUND"
+        assert (await failure_of(clients["stranger"].proposals.ResolveProposal(found))).reason == "ILLEGAL_TRANSITION"

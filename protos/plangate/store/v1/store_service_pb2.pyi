@@ -10,7 +10,8 @@ got nothing and a call with `validate_only` do not use it up. Ids are remembered
 30 unless the operator says otherwise.
 Where a write carries `expected_version`, a mismatch is ABORTED, reason VERSION_CONFLICT. Where it carries
 `validate_only`, that checks and answers what the result would be, without changing anything.
-Who acts is taken from credentials, never from a field.
+Who acts is taken from credentials, never from a field. Where the tokens file limits what a caller may read, everything else
+is NOT_FOUND for them, and in no list, count or watch.
 """
 
 from collections import abc as _abc

@@ -45,7 +45,8 @@ def free_port() -> int:
 @pytest.mark.asyncio
 @pytest.mark.timeout(180)
 async def test_the_tutorial_is_typed(tmp_path: Path) -> None:
-    """From a clone to an own action, carried out by an own Python worker after an own approval, in ten commands."""
+    """From a clone to an own action, carried out by an own Python worker after an own approval, in ten commands of one
+    terminal."""
     [demo, activate, *commands] = tutorial()
     assert (demo, activate) == ("make demo", ". .venv/bin/activate"), "CI runs the one, this process did the other"
     path = commands[: commands.index("cat refunds.txt")]

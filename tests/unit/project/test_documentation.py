@@ -1,5 +1,5 @@
 """Every link between pages leads somewhere, also to a heading; every reason of the contract is explained;
-the pages for users stay short."""
+the files shown can be read; the pages for users stay short."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from plangate.errors.v1.error_reason_pb2 import ErrorReason
 
+from plangate_core.catalogue.catalogue import parse_catalogue
+from planner_service.governance.policy_file import parse_policy
 from tests.support.documentation import PAGES as USER_PAGES
 
 ROOT = Path(__file__).parents[3]
@@ -51,3 +53,21 @@ def test_the_pages_for_users_are_read_in_an_hour() -> None:
     """Outside of blocks of code."""
     texts = [FENCES.sub("", page.read_text(encoding="utf-8")) for page in USER_PAGES]
     assert sum(len(re.findall(r"\S*\w\S*", text)) for text in texts) <= 15_000
+
+
+def yaml_blocks(*pages: str) -> list[str]:
+    texts = [(ROOT / "docs" / page).read_text(encoding="utf-8") for page in pages]
+    return [block for text in texts for block in re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
+
+
+def test_policies_and_catalogues_that_are_shown_can_be_read() -> None:
+    blocks = yaml_blocks("reference/policy.md", "reference/catalogue.md", "how-to/teams.md")
+    policies = [block for block in blocks if "rules:" in block]
+    # A single rule is shown without its file.
+    policies += [f"version: 1\nrules:\n{block}" for block in blocks if "when:" in block and "rules:" not in block]
+    catalogues = [block for block in blocks if "\nactions:" in block]
+    assert (len(policies), len(catalogues)) >= (4, 1)
+    for text in policies:
+        parse_policy(text)
+    for text in catalogues:
+        parse_catalogue(text)

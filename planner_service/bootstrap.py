@@ -166,7 +166,7 @@ class PlannerServer:
             PlannerServicer(
                 planning,
                 store,
-                Simulations(settings.max_simulations),
+                Simulations(settings.max_simulations, settings.known_roles),
                 max_prompt_characters=settings.max_prompt_characters,
                 plan_timeout_seconds=settings.plan_timeout_seconds,
                 stream_stall_seconds=settings.stream_stall_seconds,

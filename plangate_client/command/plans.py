@@ -180,8 +180,11 @@ def simulate(
         return
     from plangate_client.command.output.console import answers
     from plangate_client.command.output.tables import differences_table
+    from plangate_core.text.printable import visible
 
     console = answers()
+    for warning in answer.warnings:
+        console.print(visible(f"warning: {warning}"), markup=False)
     if answer.differences:
         console.print(differences_table(answer.differences), crop=False)
     shown = f", {len(answer.differences)} shown" if len(answer.differences) < answer.jobs_different else ""

@@ -212,6 +212,7 @@ class PlannerServicer(PlannerServiceServicer):
                 for difference in simulation.differences
             ],
             policy_digest=candidate.digest,
+            warnings=candidate.warnings,
         )
 
     def _plan_request(self, request: planner_pb2.CreatePlanRequest, path: str = "") -> PlanRequest:

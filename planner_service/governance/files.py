@@ -17,6 +17,7 @@ from plangate_core.catalogue.catalogue import load_catalogue
 from plangate_core.catalogue.document import DocumentInvalid
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy_file import PolicyInvalid, catalogue_policy, load_policy
+from planner_service.governance.policy_review import review_action_roles
 
 Stamps = tuple[tuple[int, ...], ...]
 """Of each file: modification time, change time (mode and owner count), size, inode."""
@@ -182,9 +183,13 @@ class GovernanceFiles:
 
     def _read_once(self) -> Governance:
         catalogue = load_catalogue(self._catalogue_file)
+        known_roles = self._known_roles()
+        for path, message in review_action_roles(catalogue, known_roles):
+            catalogue.refuse(path, message)
+        catalogue.raise_faults(str(self._catalogue_file))
         if self._policy_file is None:
             return Governance(catalogue, catalogue_policy())
-        return Governance(catalogue, load_policy(self._policy_file, catalogue, self._known_roles()))
+        return Governance(catalogue, load_policy(self._policy_file, catalogue, known_roles))
 
     def _stamps(self) -> Stamps:
         return tuple(_stamp(path) for path in (self._catalogue_file, self._policy_file) if path is not None)

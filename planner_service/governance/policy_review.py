@@ -13,7 +13,7 @@ from re import compile as compiled
 
 from plangate_core.catalogue.catalogue import Action, Catalogue, Risk
 from plangate_core.catalogue.document import YamlPath
-from plangate_core.catalogue.effect import Effect
+from plangate_core.catalogue.effect import ApprovalRequirement, Effect
 from planner_service.governance.condition_review import label_doubt, review_condition
 from planner_service.governance.declared_arguments import Place, close_to, shown
 from planner_service.governance.policy_rule import Globs, Rule
@@ -40,7 +40,10 @@ def review_rules(
     doubts: list[Doubt] = []
     fitting = {index: _fitting_actions(rule, catalogue) for index, rule in rules.items()}
     for index, rule in rules.items():
-        found = [*_review_match(rule, fitting[index], catalogue), *_review_roles(rule, known_roles)]
+        found = [
+            *_review_match(rule, fitting[index], catalogue),
+            *_unknown_roles(rule.decision.requirements, known_roles),
+        ]
         if rule.condition is not None:
             actions = fitting[index] or catalogue.actions
             if messages := review_condition(rule.condition, actions, catalogue):
@@ -52,6 +55,14 @@ def review_rules(
 
 
 _Found = tuple[YamlPath, str]
+
+
+def review_action_roles(catalogue: Catalogue, known_roles: frozenset[str] | None) -> Iterator[tuple[YamlPath, str]]:
+    """Roles that the catalogue's own policies ask for and no known identity holds, by their path in the file."""
+    for index, action in enumerate(catalogue.actions):
+        if action.policy is not None:
+            for path, message in _unknown_roles(action.policy.requirements, known_roles):
+                yield ("actions", index, "policy", *path), message
 
 
 def _is_decisive(rule: Rule) -> bool:
@@ -118,8 +129,7 @@ def _review_labels(rule: Rule, catalogue: Catalogue) -> Iterator[_Found]:
                 yield ("match", "labels", name, position), message
 
 
-def _review_roles(rule: Rule, known_roles: frozenset[str] | None) -> Iterator[_Found]:
-    requirements = rule.decision.requirements
+def _unknown_roles(requirements: Sequence[ApprovalRequirement], known_roles: frozenset[str] | None) -> Iterator[_Found]:
     for requirement in requirements:
         role = requirement.role
         if known_roles is not None and role and role not in known_roles:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from plangate_core.catalogue.catalogue import Catalogue
 from planner_service.governance.decision import Decision
+from planner_service.governance.files import KnownRoles
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy import Policy
 from planner_service.governance.policy_file import parse_policy
@@ -57,19 +58,21 @@ class Simulation:
 class Simulations:
     """Simulations of one planner: each reads all of history, and asks a policy that may think long."""
 
-    def __init__(self, limit: int) -> None:
-        """`limit`: how many there may be at once."""
+    def __init__(self, limit: int, known_roles: KnownRoles = lambda: None) -> None:
+        """`limit`: how many there may be at once. `known_roles`: those that candidates may name."""
         self._limit = limit
+        self._known_roles = known_roles
         self._running = 0
 
     async def run(
         self, policy_yaml: str, history: AsyncIterator[Past], catalogue: Catalogue, max_differences: int
     ) -> tuple[Policy, Simulation]:
-        """The candidate and what it would have decided. Raises TooManySimulations, PolicyInvalid."""
+        """The candidate and what it would have decided. Raises TooManySimulations, and PolicyInvalid where the files
+        would be refused with it."""
         if self._running >= self._limit:
             raise TooManySimulations(self._limit)
         self._running += 1
-        parsing = asyncio.create_task(asyncio.to_thread(parse_policy, policy_yaml))
+        parsing = asyncio.create_task(asyncio.to_thread(self._candidate, policy_yaml, catalogue))
         try:
             candidate = await asyncio.shield(parsing)
             return candidate, await simulate(history, catalogue, candidate, max_differences)
@@ -77,6 +80,9 @@ class Simulations:
             # A thread cannot be stopped, and reads a large policy for seconds: it counts until it is done, or callers
             # who give up and come again would fill all threads there are.
             parsing.add_done_callback(self._ended)
+
+    def _candidate(self, policy_yaml: str, catalogue: Catalogue) -> Policy:
+        return parse_policy(policy_yaml, catalogue, self._known_roles())
 
     def _ended(self, parsing: asyncio.Task[Policy]) -> None:
         self._running -= 1

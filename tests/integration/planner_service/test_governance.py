@@ -241,6 +241,14 @@ async def test_a_candidate_that_is_no_policy_is_refused(house: PlannerHouse) -> 
         await house.planner().simulate_policy(planner_pb2.SimulatePolicyRequest(policy_yaml="version: 2\nrules: []"))
     assert caught.value.metadata["field"] == "policy_yaml"
     assert "1:10" in caught.value.message
+    # As a reload would refuse it, and with what it would warn of.
+    typo = "version: 1\nrules: [{name: x, match: {action: drop_tabel}, effect: %s}]"
+    with pytest.raises(
+        InvalidField, match=r"2:35: rules\.0\.match\.action\.0: no action of the catalogue fits 'drop_tabel'"
+    ):
+        await house.planner().simulate_policy(planner_pb2.SimulatePolicyRequest(policy_yaml=typo % "deny"))
+    answer = await house.planner().simulate_policy(planner_pb2.SimulatePolicyRequest(policy_yaml=typo % "allow"))
+    assert ["no action of the catalogue fits 'drop_tabel'" in warning for warning in answer.warnings] == [True]
 
 
 @pytest.mark.asyncio

@@ -597,6 +597,7 @@ class SimulatePolicyResponse(_message.Message):
     JOBS_DIFFERENT_FIELD_NUMBER: _builtins.int
     DIFFERENCES_FIELD_NUMBER: _builtins.int
     POLICY_DIGEST_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     jobs_evaluated: _builtins.int
     """Jobs looked at."""
     jobs_different: _builtins.int
@@ -607,6 +608,10 @@ class SimulatePolicyResponse(_message.Message):
     def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___DecisionDifference]:
         """The first of them, oldest plan first."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What in the candidate cannot be meant, though it can be used, with line and column."""
+
     def __init__(
         self,
         *,
@@ -614,10 +619,11 @@ class SimulatePolicyResponse(_message.Message):
         jobs_different: _builtins.int = ...,
         differences: _abc.Iterable[Global___DecisionDifference] | None = ...,
         policy_digest: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "jobs_different", b"jobs_different", "jobs_evaluated", b"jobs_evaluated", "policy_digest", b"policy_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "jobs_different", b"jobs_different", "jobs_evaluated", b"jobs_evaluated", "policy_digest", b"policy_digest", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from plangate_core.catalogue.catalogue import load_catalogue, parse_catalogue
+from planner_service.governance.files import GovernanceRefused, read_governance
 from planner_service.governance.policy_file import PolicyInvalid, parse_policy
 
 EXAMPLES = Path(__file__).parents[4] / "examples" / "ops"
@@ -186,3 +187,21 @@ def test_rules_that_no_job_reaches() -> None:
 def test_a_risk_that_no_fitting_action_has() -> None:
     [doubt] = doubts("- {name: a, match: {action: look, risk: high}, effect: deny}")
     assert "no action that fits has the risk high" in doubt
+
+
+def test_roles_of_the_catalogue_must_be_known_too(tmp_path: Path) -> None:
+    file = tmp_path / "catalogue.yaml"
+    file.write_text(
+        "version: 1\n"
+        "actions:\n"
+        "  - {name: a, description: A., policy: {effect: require_approval, role: finanse}}\n"
+        "  - {name: b, description: B., policy: {effect: require_approval, approvals: {finance: 1, legel: 1}}}\n"
+        "  - {name: c, description: C., policy: {effect: require_approval}}\n"
+    )
+    assert len(read_governance(file, None).current.catalogue.actions) == 3
+    with pytest.raises(GovernanceRefused) as refused:
+        read_governance(file, None, known_roles=lambda: ROLES)
+    assert [fault.removeprefix(str(file)).lstrip(":") for fault in refused.value.faults] == [
+        "3:73: actions.0.policy.role: no known identity holds the role 'finanse': did you mean 'finance'?",
+        "4:98: actions.1.policy.approvals.legel: no known identity holds the role 'legel'",
+    ]

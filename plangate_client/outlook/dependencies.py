@@ -94,15 +94,20 @@ def next_step(proposal: proposal_pb2.Proposal, siblings: Sequence[proposal_pb2.P
 def after_approval(
     proposal: proposal_pb2.Proposal, siblings: Sequence[proposal_pb2.Proposal], reviewer: Reviewer
 ) -> str:
-    """What this reviewer's approval of a PENDING proposal leads to, as one sentence."""
+    """What this reviewer's approval of a PENDING proposal leads to."""
+    done = f"{proposal.action_name} is carried out with exactly these arguments"
     missing = without_one(approvals_missing(proposal), reviewer)
     if missing:
-        return f"Then {approvals_text(missing, 'more approval')} must follow; until then nothing is carried out."
+        more = approvals_text(missing, "more approval")
+        return f"Nothing is carried out yet: {more} must follow. Then {done} without another question."
     blockers = waits_for(proposal, siblings)
-    if blockers:
-        names = listed([step_name(blocker) for blocker in blockers])
-        return f"It is carried out as soon as {names} is done, without another question."
-    return "It is carried out as soon as an executor is free, without another question."
+    if not blockers:
+        return f"{done} as soon as an executor is free, without another question."
+    names = listed([step_name(blocker) for blocker in blockers])
+    undecided = [step_name(blocker) for blocker in blockers if blocker.state == proposal_pb2.PROPOSAL_STATE_PENDING]
+    step = "That step" if len(blockers) == 1 else listed(undecided) if undecided else ""
+    also = f" {step} still {'waits' if len(undecided) == 1 else 'wait'} for approval itself." if undecided else ""
+    return f"{done} as soon as {names} is done, without another question.{also}"
 
 
 def without_one(

@@ -62,6 +62,17 @@ def may_reject(proposal: proposal_pb2.Proposal, reviewer: Reviewer, now: datetim
     )
 
 
+def why_mine(proposal: proposal_pb2.Proposal, reviewer: Reviewer) -> str:
+    """Why it is asked of this person, as one sentence; empty when they have none of the roles that are asked for."""
+    wanted = [entry.role for entry in approvals_missing(proposal) or requirements(proposal)]
+    role = next((role for role in wanted if role and role in reviewer.roles), "")
+    if role:
+        return f"It is asked of you because you have the role {role}."
+    if reviewer.reviews and "" in wanted:
+        return "It is asked of everybody with the role reviewer, so of you too."
+    return ""
+
+
 def may_break_glass(proposal: proposal_pb2.Proposal, reviewer: Reviewer, now: datetime) -> bool:
     """Whether this person can be one of the two admins who have it executed without its review."""
     return (

@@ -22,6 +22,7 @@ from plangate_client.outlook.waiting import (
     may_break_glass,
     may_reject,
     requirements,
+    why_mine,
     why_not_mine,
 )
 from plangate_inbox.pages.reading import Review, id_of, read_review
@@ -70,6 +71,7 @@ def review_context(session: Session, review: Review, *, notice: str = "", error:
     """What the review page's template shows."""
     now = datetime.now(UTC)
     proposal, siblings, reviewer = review.proposal, review.siblings, session.reviewer
+    changed = revisions(review.events)
     refusal = why_not_mine(proposal, reviewer, now)
     falls = falls_with(proposal, siblings) if proposal.state not in FINAL_STATES else []
     return {
@@ -90,6 +92,8 @@ def review_context(session: Session, review: Review, *, notice: str = "", error:
         "falls": falls,
         "requirements": approvals_text(requirements(proposal)),
         "missing": approvals_text(approvals_missing(proposal)),
+        "why_mine": why_mine(proposal, reviewer),
+        "glass": next((each for each in proposal.approvals if each.break_glass), None),
         "may_approve": not refusal,
         "refusal": refusal,
         "after_approval": after_approval(proposal, siblings, reviewer),
@@ -104,7 +108,8 @@ def review_context(session: Session, review: Review, *, notice: str = "", error:
         "may_break_glass": may_break_glass(proposal, reviewer, now),
         "may_resolve": proposal.state == proposal_pb2.PROPOSAL_STATE_UNRESOLVED
         and not reviewer.roles.isdisjoint({"reviewer", "executor", "admin"}),
-        "revisions": revisions(review.events),
+        "revisions": changed,
+        "before": {entry.path: entry.old for revision in reversed(changed) for entry in revision.changes},
         "history": [(event, in_words(event)) for event in review.events],
         "fingerprint": fingerprint(proposal),
         "request_id": new_request_id(),

@@ -29,6 +29,8 @@ class Argument:
     limits: str
     assumed: bool
     """The request did not name it: a default filled it."""
+    entries: int
+    """Of a list: how many it has. 0 for all else."""
     declared: bool
     """The action's schema knows it. True also when there is no schema at hand."""
 
@@ -36,20 +38,29 @@ class Argument:
 def arguments(
     args: Mapping[str, JsonValue], schema: Mapping[str, Any] | None, assumed: frozenset[str]
 ) -> list[Argument]:
-    """In the schema's order, then whatever else there is. `schema` is None when the action cannot be looked up."""
+    """Required ones first, in the schema's order, and long values last: what is short must be seen at once.
+
+    (On the wire properties have no order, required names have.) `schema` is None when the action cannot be looked up.
+    """
     properties = _properties(schema) if schema is not None else {}
-    names = [*(name for name in properties if name in args), *(name for name in args if name not in properties)]
-    return [
+    required = schema.get("required") if schema is not None else None
+    place = {name: number for number, name in enumerate(required if isinstance(required, list) else ())}
+    names = sorted(args, key=lambda name: (name not in properties, place.get(name, len(place)), name))
+    found = [
         _argument(name, args[name], properties.get(name, {}), assumed, declared=schema is None or name in properties)
         for name in names
     ]
+    return sorted(found, key=lambda argument: len(argument.value) if argument.is_block else 0)
 
 
 def value_text(value: JsonValue) -> str:
-    """A value as text: strings as they are, everything else as JSON."""
+    """A value as text: strings as they are, everything else as JSON. A list of single values takes few lines."""
     if isinstance(value, str):
         return value
-    indent = 2 if isinstance(value, dict | list) and value else None
+    nested = (
+        any(isinstance(each, dict | list) for each in value) if isinstance(value, list) else isinstance(value, dict)
+    )
+    indent = 2 if nested and value else None
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
@@ -92,6 +103,7 @@ def _argument(
         unit=_text(schema.get(UNIT_KEYWORD)),
         limits=_limits(schema),
         assumed=any(path == name or path.startswith(f"{name}.") for path in assumed),
+        entries=len(value) if isinstance(value, list) else 0,
         declared=declared,
     )
 

@@ -14,7 +14,7 @@ SCHEMA = {
 }
 
 
-def test_arguments_stand_in_the_schemas_order_with_choices_units_and_limits() -> None:
+def test_arguments_have_choices_units_and_limits() -> None:
     found = arguments(
         {"zeal": 1, "environment": "staging", "amount": 20}, SCHEMA, frozenset({"environment", "options.mode"})
     )
@@ -23,6 +23,15 @@ def test_arguments_stand_in_the_schemas_order_with_choices_units_and_limits() ->
     assert environment.choices == (("staging", True), ("production", False))
     assert (environment.description, environment.assumed) == ("Where.", True)
     assert (zeal.name, zeal.declared) == ("zeal", False)
+
+
+def test_what_is_required_comes_first_and_what_is_long_last() -> None:
+    schema = {"properties": {name: {} for name in ("body", "to", "cc", "subject")}, "required": ["to", "subject"]}
+    args = {"other": 1, "cc": "", "body": "a\nb", "subject": "s", "to": ["x", "y"]}
+    found = arguments(args, schema, frozenset())
+    assert [argument.name for argument in found] == ["subject", "cc", "other", "body", "to"]
+    assert [argument.entries for argument in found] == [0, 0, 0, 0, 2]
+    assert found[-1].value == '["x", "y"]'
 
 
 def test_true_is_not_one() -> None:

@@ -68,14 +68,20 @@ def test_the_next_step_is_one_sentence(proposal: proposal_pb2.Proposal, sentence
 @pytest.mark.parametrize(
     ("proposal", "beginning"),
     [
-        (step("a"), "It is carried out as soon as an executor is free"),
-        (step("a", after=("b",)), "It is carried out as soon as b (act) is done"),
-        (step("a", required_approvals=2, reviewer_role="finance"), "Then 1 more approval by finance must follow"),
+        (step("a"), "act is carried out with exactly these arguments as soon as an executor is free"),
+        (step("a", after=("b",)), "act is carried out with exactly these arguments as soon as b (act) is done"),
+        (
+            step("a", required_approvals=2, reviewer_role="finance"),
+            "Nothing is carried out yet: 1 more approval by finance",
+        ),
         (
             step("a", approvals_missing=[{"role": "legal", "count": 1}, {"role": "finance", "count": 1}]),
-            "Then 1 more approval by legal must follow",
+            "Nothing is carried out yet: 1 more approval by legal",
         ),
-        (step("a", required_approvals=2, approvals=[{"reviewer": "bob"}]), "It is carried out as soon as an executor"),
+        (
+            step("a", required_approvals=2, approvals=[{"reviewer": "bob"}]),
+            "act is carried out with exactly these arguments as soon as an executor",
+        ),
     ],
 )
 def test_what_an_approval_leads_to(proposal: proposal_pb2.Proposal, beginning: str) -> None:

@@ -81,6 +81,11 @@ def up(
     if not verbose:
         # Warnings and errors are picked out of it for the terminal.
         environment["PLANGATE_LOG_FORMAT"] = "json"
+    if not environment.get("PLANGATE_CATALOGUE_FILE"):
+        raise CommandFailed(
+            "which actions? Give --catalogue FILE, or set PLANGATE_CATALOGUE_FILE; `plangate init DIR` makes one",
+            ExitStatus.USAGE,
+        )
     _refuse_half_security(environment)
     run_async(context, _up(environment, verbose, inbox=not no_inbox))
 

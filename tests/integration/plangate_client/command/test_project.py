@@ -116,6 +116,9 @@ async def test_what_init_writes_is_sound(tmp_path: Path) -> None:
     assert own in catalogue["actions"]
     assert again.returncode == 4
     assert "nothing is overwritten" in again.stderr
+    nothing = await asyncio.to_thread(plangate, project, "up")
+    assert (nothing.returncode, nothing.stdout) == (2, "")
+    assert "which actions? Give --catalogue FILE" in nothing.stderr
 
 
 def test_a_compose_file_that_compose_can_read(tmp_path: Path) -> None:

@@ -34,6 +34,10 @@ _MOST_SHOWN = 5
 # Of a long list, such as country codes, these are in every request without being meant.
 _LITTLE_WORDS = frozenset(words("a am an as at be by do go he i if in is it me my no of on or so to up us we"))
 _FEW_VALUES = 4
+# Of shorter names of truth values other words are beginnings.
+_SHORTEST_SWITCH = 4
+_NEGATIONS = frozenset(words("no not without don dont t never nothing skip"))
+_NEGATED_WORDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,8 @@ def doubts_about(prompt: str, jobs: Sequence[Job], catalogue: Catalogue, correct
     by_job: dict[str, str] = {}
     corrected = [(jobs[int(found.path.split(".")[1])], found) for found in corrections if found.path]
     doubted = [(job, found.message) for job, found in corrected if found.type != LEFT_OUT]
-    for job, doubt in (*_contradictions(prompt, jobs, catalogue), *_opposites(prompt, jobs, catalogue), *doubted):
+    found = (*_contradictions(prompt, jobs, catalogue), *_switches(prompt, jobs, catalogue))
+    for job, doubt in (*found, *_opposites(prompt, jobs, catalogue), *doubted):
         by_job[job.id] = f"{by_job[job.id]}; {doubt}" if job.id in by_job else doubt
     notes = tuple(
         f"{job.id} ({job.action_name}): {found.message}" for job, found in corrected if found.type == LEFT_OUT
@@ -123,6 +128,30 @@ def _contradictions(prompt: str, jobs: Sequence[Job], catalogue: Catalogue) -> I
             yield job, f"the request names {' and '.join(lost[:_MOST_SHOWN])}, and {'.'.join(path)} {has}"
 
 
+def _switches(prompt: str, jobs: Sequence[Job], catalogue: Catalogue) -> Iterator[tuple[Job, str]]:
+    """Jobs with another truth value than the request states, by the argument's own name."""
+    request = _Request(prompt)
+    found = [(job, name, job.action_args.get(name)) for job in jobs for name in _truths(catalogue, job.action_name)]
+    carried = {(name, value) for _, name, value in found}
+    for job, name, value in found:
+        stated = request.states(name)
+        if stated is not None and value is not stated and (name, stated) not in carried:
+            has = "is left open" if value is None else f"of this job is {str(value).lower()}"
+            yield job, f'the request says "{"" if stated else "no "}{" ".join(words(name))}", and {name} {has}'
+
+
+@lru_cache(maxsize=1024)
+def _truths(catalogue: Catalogue, action_name: str) -> tuple[str, ...]:
+    """The arguments of an action that are truth values."""
+    action = catalogue.find(action_name)
+    declared = {} if action is None else action.parameters.get("properties", {})
+    return tuple(
+        name
+        for name, schema in declared.items()
+        if isinstance(schema, Mapping) and schema.get("type") == "boolean" and len(name) >= _SHORTEST_SWITCH
+    )
+
+
 @lru_cache(maxsize=1024)
 def _choices(catalogue: Catalogue, action_name: str) -> tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]:
     """The arguments of an action that have a list of values: path and values. Kept for all plans of a catalogue."""
@@ -149,7 +178,7 @@ class _Request:
     """The words of a request."""
 
     def __init__(self, prompt: str) -> None:
-        found = words(prompt)
+        self._in_order = found = words(prompt)
         self._text = f" {' '.join(found)} "
         self._words = frozenset(found)
 
@@ -162,3 +191,17 @@ class _Request:
         if f" {text} " in self._text or f" {text}s " in self._text:
             return True
         return len(parts) == 1 and any(text[:end] in self._words for end in range(_SHORTEST_ABBREVIATION, len(text)))
+
+    def states(self, name: str) -> bool | None:
+        """Whether the request has the words of a truth value's name (gracefully for graceful), plainly or after a word
+        such as "without"; None where it has not, or has both."""
+        parts = words(name)
+        endings = {parts[-1] + ending for ending in ("", "s", "d", "ed", "ly")} if parts else set()
+        places = (
+            start
+            for start in range(len(self._in_order) - len(parts) + 1)
+            if self._in_order[start : start + len(parts) - 1] == parts[:-1]
+            and self._in_order[start + len(parts) - 1] in endings
+        )
+        said = {_NEGATIONS.isdisjoint(self._in_order[max(0, start - _NEGATED_WORDS) : start]) for start in places}
+        return said.pop() if len(said) == 1 else None

@@ -33,6 +33,18 @@ actions:
   description: Unlock an account.
   parameters: {properties: {user: {type: string}, country: {enum: [de, fr, in, it, "no"], default: de}}}
 """)
+SWITCHES = parse_catalogue("""
+version: 1
+actions:
+- name: deploy
+  description: Deploy a service.
+  parameters:
+    properties:
+      dry_run: {type: boolean, default: false}
+      graceful: {type: boolean}
+      notify: {type: boolean, default: true}
+      all: {type: boolean, default: false}
+""")
 POLICY = parse_policy("version: 1\nrules: [{name: all, effect: allow}]")
 LENIENT = parse_policy("version: 1\nincomplete: allow\nrules: [{name: all, effect: allow}]")
 ALLOWED = Decision(Effect.ALLOW, "all", "allowed")
@@ -162,3 +174,35 @@ def test_a_refused_plan_says_why() -> None:
     refused = [Finding("", "doubted", "the model was not sure that any action fits, p = 0.40")]
     warnings = doubts_about("fly", [], CATALOGUE, refused).warnings
     assert warnings == ("refused: the model was not sure that any action fits, p = 0.40",)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "args", "words"),
+    [
+        ("deploy it as a dry run", {"dry_run": False}, 'says "dry run", and dry_run of this job is false'),
+        ("dry-run the deployment", {"dry_run": False}, "dry_run of this job is false"),
+        ("deploy it gracefully", {}, 'says "graceful", and graceful is left open'),
+        ("deploy it, and do not notify anybody", {"notify": True}, 'says "no notify", and notify of this job is true'),
+        ("deploy it without a dry run", {"dry_run": True}, 'says "no dry run", and dry_run of this job is true'),
+        ("deploy it as a dry run", {"dry_run": True}, ""),
+        ("deploy it without a dry run", {"dry_run": False}, ""),
+        ("deploy it and notify them", {"notify": True}, ""),
+        # Said both ways, of a word that begins alike, of a name that is in every request.
+        ("a dry run first, then no dry run", {"dry_run": False}, ""),
+        ("deploy the notifier", {"notify": False}, ""),
+        ("deploy all of it", {"all": False}, ""),
+    ],
+)
+def test_a_truth_value_that_is_stated_by_the_name_of_its_argument(
+    prompt: str, args: dict[str, Any], words: str
+) -> None:
+    doubt = doubts_about(prompt, [job("deploy", **args)], SWITCHES).by_job.get("job_1", "")
+    assert words in doubt
+    assert bool(doubt) is bool(words)
+
+
+def test_a_truth_value_stated_for_one_of_several_jobs() -> None:
+    jobs = [job("deploy", 1, dry_run=False), job("deploy", 2, dry_run=True)]
+    assert doubts_about("deploy a, and b as a dry run", jobs, SWITCHES).by_job == {}
+    dropped = [job("deploy", 1, dry_run=False), job("deploy", 2, dry_run=False)]
+    assert doubts_about("deploy a, and b as a dry run", dropped, SWITCHES).by_job.keys() == {"job_1", "job_2"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from tests.support.documentation import ROOT, shell_blocks
 from tests.support.model_server import ModelServer, says
 from tests.support.pair import clean_environment
 
+LISTEN = ("PLANGATE_STORE_LISTEN", "PLANGATE_PLANNER_LISTEN", "PLANGATE_INBOX_LISTEN")
 FILES = ("--catalogue", "catalogue.yaml", "--policy", "policy.yaml")
 
 
@@ -35,11 +35,12 @@ def tutorial() -> list[str]:
     return [line for block in shell_blocks(ROOT / "docs" / "tutorial.md") for line in block.commands]
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+# The servers listen on free ports here, of which the page does not speak.
+LEARN_ADDRESSES = """
+until grep -q ^inbox up.log; do kill -0 "${children[0]}"; sleep 0.1; done
+export PLANGATE_STORE_TARGET=$(awk '/^store/ {print $2}' up.log)
+export PLANGATE_PLANNER_TARGET=$(awk '/^planner/ {print $2}' up.log)
+"""
 
 
 @pytest.mark.asyncio
@@ -51,14 +52,13 @@ async def test_the_tutorial_is_typed(tmp_path: Path) -> None:
     assert (demo, activate) == ("make demo", ". .venv/bin/activate"), "CI runs the one, this process did the other"
     path = commands[: commands.index("cat refunds.txt")]
     assert len([demo, activate, *path]) <= 10
-    store, planner, inbox = (f"127.0.0.1:{free_port()}" for _ in range(3))
     refund = {"action_name": "refund_order", "action_args": {"order_id": "4711", "amount": 89.9}, "depends_on": []}
     typed = []
     for command in commands:
-        if command.startswith(("plangate up ", "plangate work ")):
+        if command.startswith("plangate up "):
+            typed += [f"{command} > up.log & children+=($!)", LEARN_ADDRESSES]
+        elif command.startswith("plangate work "):
             typed.append(f"{command} & children+=($!)")
-        elif command.startswith("plangate plan "):
-            typed += ["until plangate actions; do sleep 0.5; done", command]
         elif command.startswith("plangate approve ID"):
             typed += [
                 'ID=$(plangate inbox --as bob | awk "NR == 2 {print \\$1}")',
@@ -76,11 +76,7 @@ async def test_the_tutorial_is_typed(tmp_path: Path) -> None:
             env={
                 **clean_environment(),
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-                "PLANGATE_STORE_LISTEN": store,
-                "PLANGATE_PLANNER_LISTEN": planner,
-                "PLANGATE_INBOX_LISTEN": inbox,
-                "PLANGATE_STORE_TARGET": store,
-                "PLANGATE_PLANNER_TARGET": planner,
+                **dict.fromkeys(LISTEN, "127.0.0.1:0"),
                 "PLANGATE_DATABASE_URL": f"sqlite:///{tmp_path}/plangate.db",
                 "PLANGATE_MODEL": "openai/test-model",
                 "PLANGATE_MODEL_BASE_URL": model.openai_url,

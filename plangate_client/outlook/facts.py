@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from google.protobuf.struct_pb2 import Struct
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
@@ -24,8 +26,30 @@ def why_no_fact(fact: plan_pb2.Fact) -> str:
 
 
 def fact_values(fact: plan_pb2.Fact) -> dict[str, JsonValue]:
-    """What it says; empty when there is no result."""
-    return json_of(fact.result)
+    """What it says; empty when there is no result.
+
+    Of what the bundled executor reports, the command's output or the answer's body: its fields, where it is a JSON
+    object. What is around it is left out, unless something is missing in it or the command complained.
+    """
+    result = json_of(fact.result)
+    field = "stdout" if "exit_status" in result else "body" if "status" in result else ""
+    if field not in result:
+        return result
+    said = _object(result[field])
+    beside = {name: value for name, value in result.items() if name in ("stderr", "output_cut") and value}
+    if said is None or said.keys() & beside.keys():
+        said = {field: result[field]}
+    return {**said, **beside}
+
+
+def _object(value: JsonValue) -> dict[str, JsonValue] | None:
+    """The JSON object that a value is or spells."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, dict) else None
 
 
 def json_of(struct: Struct) -> dict[str, JsonValue]:

@@ -24,7 +24,7 @@ from plangate_client.command.output.times import Times
 from plangate_client.command.review.related import ProposalContext
 from plangate_client.outlook.dependencies import falls_with, listed, step_name
 from plangate_client.outlook.difference import Change, changes
-from plangate_client.outlook.facts import why_no_fact
+from plangate_client.outlook.facts import fact_values, why_no_fact
 from plangate_client.outlook.waiting import approvals_missing, approvals_text
 from plangate_core.contract.struct_codec import JsonValue
 from plangate_core.text.printable import visible
@@ -98,7 +98,7 @@ def _add_facts(fields: Table, proposal: proposal_pb2.Proposal, times: Times) -> 
             continue
         asked.append(f"  {times.text(fact.end_time)}", style="dim")
         fields.add_row("fact", asked)
-        fields.add_row("", struct_text(fact.result, indent=2))
+        fields.add_row("", visible(json.dumps(fact_values(fact), ensure_ascii=False, indent=2), newlines=True))
 
 
 def _add_request(fields: Table, proposal: proposal_pb2.Proposal, around: ProposalContext, times: Times) -> None:

@@ -26,12 +26,16 @@ async def test_from_request_to_result(desk: Desk, browser: Browser) -> None:
     desk.house.answers(
         ("refund_order", {"order_id": "4711", "amount": 89.9}),
         ("unlock_account", {"email": "ben@example.org"}),
+        ("set_feature_flag", {"flag": "new-checkout", "enabled": False, "environment": "production"}),
+        ("restart_service", {"service": "shop"}),
     )
     ria = await browser.person(desk.url, "ria")
     lea = await browser.person(desk.url, "lea", "finance", "support-lead")
     finn = await browser.person(desk.url, "finn", "finance")
     await ria.keyboard.press("n")
-    await ria.get_by_label("What is wanted").fill("Pay 89.9 back for order 4711 and unlock ben@example.org")
+    await ria.get_by_label("What is wanted").fill(
+        "Pay 89.9 back for order 4711, unlock ben@example.org, turn new-checkout off in production and restart the shop"
+    )
     await ria.get_by_label("Facts that belong to it").fill("ticket: ZD-991")
     await ria.get_by_label("Labels").fill("team=shop")
     await ria.get_by_role("button", name="Request it").click()
@@ -46,13 +50,14 @@ async def test_from_request_to_result(desk: Desk, browser: Browser) -> None:
         await reviewer.get_by_role("link", name="Pay an order's price back").click()
         await reviewer.get_by_role("button", name="Approve").click()
         await reviewer.get_by_text("You approved it.").wait_for()
-    await lea.get_by_role("link", name="Next: Let a customer sign in again").click()
-    await lea.get_by_role("button", name="Approve").click()
-    await lea.get_by_text("You approved it.").wait_for()
-    await carry_out(desk, 2)
-    await ria.get_by_label("job_2, unlock_account, executed").wait_for()
+    for step in ("Let a customer sign in again", "Turn a feature on or off", "Restart all replicas"):
+        await lea.get_by_role("link", name=f"Next: {step}").click()
+        await lea.get_by_role("button", name="Approve").click()
+        await lea.get_by_text("You approved it.").wait_for()
+    await carry_out(desk, 4)
+    await ria.get_by_label("job_4, restart_service, executed").wait_for()
     await ria.get_by_role("link", name="My requests").click()
-    await ria.get_by_text("2 executed").wait_for()
+    await ria.get_by_text("4 executed").wait_for()
     await ria.get_by_role("link", name="Pay 89.9 back").or_(ria.locator("[data-entry]")).first.click()
     await ria.locator(".steps a").first.click()
     await ria.get_by_text("done-refund_order").wait_for()

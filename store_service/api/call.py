@@ -46,7 +46,8 @@ def viewing(method: str, clock: Clock) -> Viewer:
     return Viewer(
         caller.identity,
         caller.roles,
-        may_approve=may_call("ApproveProposal", caller.roles),
+        # A planner, or one acting in somebody's name, may stand for a model.
+        may_approve=may_call("ApproveProposal", caller.roles) and "planner" not in caller.roles and not caller.via,
         now=instant_of(clock.now()),
         scope=caller.scope,
     )

@@ -170,6 +170,7 @@ async def test_what_waits_for_the_caller_is_what_they_can_approve(database_url: 
             (alice, {"anybody", "finance", "both"}),
             (hostile, {"anybody", "legal", "both", "two", "revised"}),
             (store.planner, set()),
+            (store.as_("other-planner", "planner"), set()),
         ):
             assert await named(client, "waiting_for_me = true") == expected
             assert await named(client, "waiting_for_me = false") == {*made} - expected

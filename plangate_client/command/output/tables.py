@@ -40,6 +40,7 @@ CLAIMED_NOTE = "* claimed, not proved: the servers run without authentication"
 # A column of texts is at least so wide.
 LEAST_TEXT = 24
 _RISK_STYLES = {"LOW": "green", "MEDIUM": "yellow", "HIGH": "red", "UNSPECIFIED": "red"}
+_REASON_CHARACTERS = 200
 _NAME_CHARACTERS = 14
 _ARGUMENT_CHARACTERS = 120
 
@@ -66,20 +67,23 @@ def action_text(proposal: proposal_pb2.Proposal) -> Text:
 
 
 def proposals_table(proposals: Iterable[proposal_pb2.Proposal], *, times: Times | None = None) -> Table:
-    """One line for each."""
+    """One line for each, and one with the reason for what will not run."""
     times = times or Times()
     table = WholeTable()
     for name in ("id", "state", "approvals", "by", "created"):
         table.add_column(name, no_wrap=True)
     table.add_column("action", overflow="fold", min_width=LEAST_TEXT)
     for proposal in proposals:
+        action = action_text(proposal)
+        if proposal.failure.message:
+            action.append(f"\n{truncate(visible(proposal.failure.message), _REASON_CHARACTERS)}", style="dim")
         table.add_row(
             short_id(proposal.id),
             styled_state(proposal_state(proposal)),
             f"{len(proposal.approvals)} of {proposal.required_approvals}" if proposal.required_approvals else "policy",
             truncate(visible(proposal.created_by), _NAME_CHARACTERS),
             times.text(proposal.create_time),
-            action_text(proposal),
+            action,
         )
     return table
 
@@ -106,6 +110,11 @@ def inbox_table(proposals: Iterable[proposal_pb2.Proposal], *, times: Times | No
     return table
 
 
+def _steps(plan: plan_pb2.Plan) -> str:
+    stopped = sum(bool(job.will_not_run.reason) for job in plan.jobs)
+    return f"{len(plan.jobs)}, {stopped} will not run" if stopped else str(len(plan.jobs))
+
+
 def plans_table(plans: Iterable[plan_pb2.Plan], *, times: Times | None = None) -> Table:
     """One line for each."""
     times = times or Times()
@@ -117,7 +126,7 @@ def plans_table(plans: Iterable[plan_pb2.Plan], *, times: Times | None = None) -
         table.add_row(
             short_id(plan.id),
             styled_state(plan_state(plan)),
-            str(len(plan.jobs)),
+            _steps(plan),
             truncate(visible(plan.created_by), _NAME_CHARACTERS),
             times.text(plan.create_time),
             truncate(visible(plan.objective or plan.prompt), _ARGUMENT_CHARACTERS),

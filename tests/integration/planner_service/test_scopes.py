@@ -16,7 +16,7 @@ from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 from tests.support.planner_house import PlannerHouse, job, open_house
 
-CALLERS = {"alice": [], "bob": ["reviewer"], "auditor": ["reviewer"]}
+CALLERS = {"alice": [], "bob": ["reviewer"], "auditor": ["reviewer", "sre"]}
 
 
 def caller(house: PlannerHouse, name: str) -> PlannerClient:

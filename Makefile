@@ -10,7 +10,7 @@ comma := ,
 PROMPT ?=
 PROTOS := $(shell find protos/plangate -name '*.proto' 2>/dev/null)
 # What clients of the last release were made from: `buf build protos --exclude-source-info -o FILE` at each release.
-RELEASED_CONTRACT := contract-0.1.0.binpb
+RELEASED_CONTRACT := contract-0.2.0.binpb
 SERVICE_PROTOS := $(shell grep -l '^service ' $(PROTOS) /dev/null 2>/dev/null)
 
 .DEFAULT_GOAL := help

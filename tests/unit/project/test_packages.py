@@ -21,3 +21,10 @@ def test_the_command_says_its_version() -> None:
     command = [sys.executable, "-m", "plangate_client", "--version"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert said == f"plangate {importlib.metadata.version('plangate')}\n"
+
+
+def test_the_version_has_notes_and_a_contract_to_compare_with() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert f"\n## [{version}] - " in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"RELEASED_CONTRACT := contract-{version}.binpb\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert (ROOT / "protos" / f"contract-{version}.binpb").is_file()

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from store_service import bootstrap as store_bootstrap
 from store_service.settings import StoreSettings
-from tests.support.browser import Browser
+from tests.support.browser import Browser, accessibility_findings
 from tests.support.openid_provider import CLIENT_ID, CLIENT_SECRET, OpenIdServer, open_provider
 from tests.support.polling import eventually
 from tests.support.processes import ServerProcess
@@ -75,6 +75,7 @@ async def test_somebody_signs_in_and_again_when_the_token_has_expired(
 ) -> None:
     page = await browser.page()
     await page.goto(f"{url}/proposals?state=PENDING")
+    assert await accessibility_findings(page) == []
     await to_provider(page)
     await page.get_by_role("link", name="Continue as lea").click()
     await page.get_by_role("heading", name="Proposals").wait_for()

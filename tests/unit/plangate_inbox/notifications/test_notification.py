@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import event_pb2, proposal_pb2
 
 from plangate_inbox.notifications.bodies import body_of, signature
@@ -56,6 +58,15 @@ def receiver(**fields: Any) -> ReceiverForm:
 def test_which_events_are_told(kind: str, state: str, expected: str | None) -> None:
     notification = from_event(event(kind, state), "room", URL)
     assert (notification.event if notification else None) == expected
+
+
+def test_who_decides_is_told_once_the_facts_are_there() -> None:
+    outstanding = plan_pb2.Fact(action_name="get_order")
+    known = plan_pb2.Fact(action_name="get_order", end_time=Timestamp(seconds=1))
+    for kind in ("proposal.created", "proposal.updated", "proposal.fact_recorded"):
+        assert from_event(event(kind, facts=[known, outstanding]), "room", URL) is None
+    assert told("proposal.fact_recorded", facts=[known, known]).event == "waiting"
+    assert from_event(event("proposal.executed", "EXECUTED", fact_for="p0"), "room", URL) is None
 
 
 def test_it_says_what_to_do_and_where() -> None:

@@ -23,7 +23,7 @@ from plangate_core.rpc.settings import ServerSettings
 from plangate_core.rpc.telemetry import MetricsEndpoint, RpcMetrics
 from plangate_core.rpc.tls import TlsFilesInvalid, server_credentials
 
-# A client that opens and resets calls without pause holds this many at most (docs/how-to/deploy.md). Above the
+# A client that opens and resets calls without pause holds this many at most (docs/laboratory/faults.md). Above the
 # default limits of calls and streams together, so that those refuse with a reason first.
 _MAX_STREAMS_PER_CONNECTION = 2_048
 _MAX_PENDING_CALLS = 4_000

@@ -4,7 +4,7 @@ The runtime holds the interpreter while it evaluates, so nothing else runs in th
 iterations only: one comparison of two long lists within a macro over a third is still seconds. As Kubernetes does for
 the conditions of its resources, the expression's tree is walked with the sizes of the very values that it would be
 evaluated with, and each operation charged at what it takes for the largest of them. Prices are nanoseconds, about
-twice of what was measured (docs/reference/policy.md has what that allows).
+twice of what was measured (docs/decisions/0020-conditions-in-cel.md has what that allows).
 """
 
 from __future__ import annotations

@@ -238,7 +238,7 @@ async def test_a_recorded_run_is_replayed_without_a_model(protocol: str, streame
 @pytest.mark.asyncio
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_schemas_are_not_called_strict(streamed: bool) -> None:
-    """OpenAI would refuse them: optional arguments are not required, and lengths are bounded (models.md)."""
+    """OpenAI would refuse them: optional arguments are not required, and lengths are bounded (decision 0034)."""
     for protocol in PROTOCOLS:
         async with ModelServer(default=says(PLAN)) as server, Bench(server, protocol) as bench:
             await bench.generator.generate(bench.request(), Observed() if streamed else None)

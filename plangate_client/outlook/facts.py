@@ -25,6 +25,12 @@ def why_no_fact(fact: plan_pb2.Fact) -> str:
     return ""
 
 
+def fact_line(fact: plan_pb2.Fact) -> str:
+    """What it says, or why it says nothing, on one line: `get_order: {"total": 249}`."""
+    said = why_no_fact(fact) or json.dumps(fact_values(fact), ensure_ascii=False, sort_keys=True)
+    return f"{fact.action_name}: {said}"
+
+
 def fact_values(fact: plan_pb2.Fact) -> dict[str, JsonValue]:
     """What it says; empty when there is no result.
 

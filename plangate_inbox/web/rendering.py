@@ -18,6 +18,7 @@ from plangate.plan.v1 import plan_pb2
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from plangate_client.outlook.facts import fact_line
 from plangate_core.contract.struct_codec import StructRefused, struct_to_json
 from plangate_core.text.printable import visible
 from plangate_inbox.views import times
@@ -50,7 +51,7 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.filters.update(ago=times.ago, exact=times.exact, iso=times.iso)
+        self._environment.filters.update(ago=times.ago, exact=times.exact, iso=times.iso, fact_line=fact_line)
         self._environment.globals.update(static_version=_static_version(), context_items=context_items, zip=zip)
 
     def page(

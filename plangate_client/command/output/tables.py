@@ -14,6 +14,7 @@ from rich.text import Text
 
 from plangate_client.command.output.text import name_of, short_id, struct_text
 from plangate_client.command.output.times import Times
+from plangate_client.outlook.facts import fact_line
 from plangate_client.outlook.waiting import approvals_text
 from plangate_core.contract.struct_codec import struct_to_json
 from plangate_core.text.printable import visible
@@ -99,6 +100,8 @@ def inbox_table(proposals: Iterable[proposal_pb2.Proposal], *, times: Times | No
         action = action_text(proposal)
         if proposal.description:
             action.append(f"\n{visible(proposal.description)}")
+        for fact in proposal.facts:
+            action.append(f"\n{truncate(visible(fact_line(fact)), _ARGUMENT_CHARACTERS)}", style="dim")
         action.append("".join(f"\n! {visible(notice.message)}" for notice in proposal.notices), style="yellow")
         table.add_row(
             short_id(proposal.id),

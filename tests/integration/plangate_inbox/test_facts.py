@@ -53,6 +53,8 @@ async def test_a_reviewer_sees_the_order_and_approves_what_was_seen(showing_desk
     await page.get_by_text("It is being fetched").wait_for()
     assert "19.9" not in await facts.inner_text()
     assert await fetch(runner, struct(total=5)) == "4712"
+    await page.get_by_role("link", name="Waiting for me").click()
+    await page.get_by_text('get_order: {"total": 5}').click()
     await page.get_by_role("button", name="Approve version 4").click()
     await page.get_by_text("You approved it.").wait_for()
     stored = await desk.store("lea").proposals.get(refund.id)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 from rich.console import Console
 from rich.table import Table
 
-from plangate_client.command.output.tables import plans_table, proposals_table
+from plangate_client.command.output.tables import inbox_table, plans_table, proposals_table
 
 
 def shown(table: Table) -> str:
@@ -39,3 +40,11 @@ def test_a_list_of_plans_counts_them() -> None:
     text = shown(plans_table(plans))
     assert "2, 2 will not run" in text
     assert text.count("will not run") == 1
+
+
+def test_the_inbox_has_the_facts() -> None:
+    fact = plan_pb2.Fact(action_name="get_order", result={"total": 249}, end_time=Timestamp(seconds=1))
+    missing = plan_pb2.Fact(action_name="get_customer", failure={"reason": "EXPIRED"}, end_time=Timestamp(seconds=1))
+    text = shown(inbox_table([proposal_pb2.Proposal(action_name="refund", facts=[fact, missing])]))
+    assert 'get_order: {"total": 249}' in text
+    assert "get_customer: It could not be fetched: EXPIRED." in text

@@ -139,7 +139,7 @@ def _json(proposal: proposal_pb2.Proposal, field: str) -> str:
 
     if not proposal.HasField(field):  # type: ignore[arg-type]  # one of its Structs
         return ""
-    return json.dumps(struct_to_json(getattr(proposal, field)), ensure_ascii=False)
+    return json.dumps(struct_to_json(getattr(proposal, field)), ensure_ascii=False, sort_keys=True)
 
 
 @contextlib.contextmanager

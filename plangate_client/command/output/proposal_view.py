@@ -98,7 +98,9 @@ def _add_facts(fields: Table, proposal: proposal_pb2.Proposal, times: Times) -> 
             continue
         asked.append(f"  {times.text(fact.end_time)}", style="dim")
         fields.add_row("fact", asked)
-        fields.add_row("", visible(json.dumps(fact_values(fact), ensure_ascii=False, indent=2), newlines=True))
+        fields.add_row(
+            "", visible(json.dumps(fact_values(fact), ensure_ascii=False, sort_keys=True, indent=2), newlines=True)
+        )
 
 
 def _add_request(fields: Table, proposal: proposal_pb2.Proposal, around: ProposalContext, times: Times) -> None:

@@ -144,10 +144,10 @@ async def verify_log(
         return Finding(
             expected - start, head, max(head.revision, 1), "the head row has another hash than the last event"
         )
-    if log_key is not None and (fault := head_fault(log_key, head)):
-        return Finding(expected - start, head, max(head.revision, 1), fault)
     if end == head.revision and await _is_beyond_the_head(reader, head.revision + 1):
         return Finding(expected - start, head, head.revision + 1, "it is beyond what the head row says")
+    if log_key is not None and (fault := head_fault(log_key, head)):
+        return Finding(expected - start, head, max(head.revision, 1), fault)
     return Finding(expected - start, head)
 
 

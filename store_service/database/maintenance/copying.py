@@ -23,7 +23,7 @@ from store_service.database.maintenance.sealing import locked_head, make_key, re
 from store_service.database.migrate import refuse_starts
 from store_service.database.models import LogHeadRow
 from store_service.database.orm import Base
-from store_service.domain.errors import DatabaseUnavailable, StartRefused
+from store_service.domain.errors import DatabaseUnavailable
 from store_service.domain.events import LogHead
 
 Progress = Callable[[str, int], None]
@@ -112,8 +112,8 @@ async def _locked_head(connection: AsyncConnection) -> LogHead:
         await connection.execute(select(func.set_config("idle_in_transaction_session_timeout", "0", True)))
     try:
         return await locked_head(connection)
-    except StartRefused as error:
-        raise CopyRefused(str(error)) from error
+    except DatabaseUnavailable as error:
+        raise CopyRefused(error.problem) from error
 
 
 async def _row_counts(connection: AsyncConnection) -> dict[str, int]:

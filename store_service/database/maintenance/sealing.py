@@ -8,13 +8,15 @@ from pathlib import Path
 
 import structlog
 from sqlalchemy import bindparam, select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store_service.database.database import Database, ReadSessions, parse_url
 from store_service.database.event_repository import EventRepository, LogHeadUnreadable
+from store_service.database.failures import Conflict, ConnectionLost, Unwritable
 from store_service.database.models import EventRow, LogHeadRow
 from store_service.database.sqlite.file_lock import sqlite_file
-from store_service.domain.errors import StartRefused
+from store_service.domain.errors import DatabaseUnavailable, StartRefused
 from store_service.domain.events import LogHead
 from store_service.domain.seals import MIN_KEY_BYTES, LogKey, head_fault
 
@@ -67,8 +69,15 @@ async def key_of_log(database: Database, path: Path | None) -> LogKey | None:
     """The key of the log that a store is about to serve; None: this log is not sealed.
 
     Without a key file, a log that has no seal is sealed with a new key. Raises StartRefused when the seal of the log is
-    not of the key in the file.
+    not of the key in the file, and DatabaseUnavailable.
     """
+    try:
+        return await _key_of_log(database, path)
+    except (Conflict, ConnectionLost, Unwritable, SQLAlchemyError) as error:
+        raise DatabaseUnavailable(str(getattr(error, "orig", None) or error)) from error
+
+
+async def _key_of_log(database: Database, path: Path | None) -> LogKey | None:
     async with database.transaction() as connection:
         head = await locked_head(connection)
         # After the lock: another store may have just made it.
@@ -105,12 +114,12 @@ _SEAL = update(EventRow).where(EventRow.revision == bindparam("at")).values(seal
 
 
 async def locked_head(connection: AsyncConnection) -> LogHead:
-    """Where the log ends, until the transaction's end. Raises StartRefused."""
+    """Where the log ends, until the transaction's end. Raises DatabaseUnavailable."""
     async with ReadSessions(connection).read() as session:
         try:
             head = await EventRepository(session).head(for_update=True)
         except LogHeadUnreadable as error:
-            raise StartRefused(str(error)) from error
+            raise DatabaseUnavailable(str(error)) from error
     if head is None:
-        raise StartRefused("the log has no head row")
+        raise DatabaseUnavailable("the log has no head row")
     return head

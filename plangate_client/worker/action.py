@@ -69,6 +69,7 @@ class WorkerAction(Generic[P, R]):
         idempotent: bool,
         effect_key: str,
         reconcile: Callable[P, R] | None,
+        read_only: bool = False,
     ) -> None:
         """Raises TypeError for a name or a signature that cannot be an action's."""
         if not ACTION_NAME.fullmatch(name):
@@ -83,6 +84,7 @@ class WorkerAction(Generic[P, R]):
         self.idempotent = idempotent
         self.effect_key = effect_key
         self.reconcile = reconcile
+        self.read_only = read_only
         self._arguments = _arguments_model(function, name)
         hints = get_type_hints(function, include_extras=True)
         self._result: TypeAdapter[Any] = TypeAdapter(hints.get("return", Any))
@@ -148,6 +150,7 @@ def action(
     idempotent: bool = False,
     effect_key: str = "",
     reconcile: Callable[P, R] | None = None,
+    read_only: bool = False,
 ) -> Callable[[Callable[P, R]], WorkerAction[P, R]]:
     """Make an action of a function.
 
@@ -160,6 +163,7 @@ def action(
     :param reconcile: a function with the same arguments that looks up whether an execution of unknown outcome was
         carried out. It returns what the action would have returned, or raises NotCarriedOut; whatever else it raises
         leaves the outcome unknown.
+    :param read_only: it changes nothing, and may be looked up for reviewers before they decide.
     """
 
     def decorate(function: Callable[P, R]) -> WorkerAction[P, R]:
@@ -172,6 +176,7 @@ def action(
             idempotent=idempotent,
             effect_key=effect_key,
             reconcile=reconcile,
+            read_only=read_only,
         )
 
     return decorate

@@ -27,6 +27,8 @@ def _entry(action: WorkerAction[..., Any]) -> dict[str, Any]:
         entry["risk"] = action.risk
     if action.idempotent:
         entry["idempotent"] = True
+    if action.read_only:
+        entry["read_only"] = True
     if action.effect_key:
         entry["effect_key"] = action.effect_key
     parameters = _without(action.parameters, ("type", "title", "additionalProperties"))

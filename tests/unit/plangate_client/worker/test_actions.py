@@ -93,7 +93,11 @@ def test_what_the_decorator_says_of_repeating_is_in_the_catalogue() -> None:
     assert (action.idempotent, action.effect_of({"order_id": "7"})) == (True, "pay:7")
     plain = parse_catalogue(worker.catalogue_yaml([refund])).find("refund_order")
     assert plain is not None
-    assert (plain.idempotent, plain.effect_key) == (False, "")
+    assert (plain.idempotent, plain.effect_key, plain.read_only) == (False, "", False)
+    look_up = worker.action("get_order", description="Look up.", read_only=True)(lambda: {"n": 1})
+    found = parse_catalogue(worker.catalogue_yaml([look_up])).find("get_order")
+    assert found is not None
+    assert found.read_only
 
 
 def test_a_look_up_takes_the_arguments_of_its_action() -> None:

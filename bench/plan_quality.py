@@ -8,6 +8,7 @@ empty where no action fits. `--catalogue` gives the actions of cases that name n
     python -m bench.plan_quality                                       our own operations prompts
     python -m bench.plan_quality --cases FILE --scorer FILE            cases and a scorer of your own
     python -m bench.plan_quality --cases FILE --half 1 --take 30       every second case, the first thirty of them
+    python -m bench.plan_quality --cases FILE --ask-for-ties           asked, as hosted models are, what needs what
     python -m bench.plan_quality --record FILE                         keep the model's replies
     python -m bench.plan_quality --replay FILE --corrections none      read the same replies without corrections
 """
@@ -16,31 +17,36 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib.util
 import json
 import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import yaml
 
 from plangate_core.catalogue.catalogue import parse_catalogue
+from planner_service.generation import run
+from planner_service.generation.context import GenerationContext
 from planner_service.generation.embedded.correction.profile import QWEN_CODER_PROFILE
 from planner_service.generation.embedded.engine import EmbeddedEngine
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import find_weights
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.generator import GenerationRequest, Generator
-from planner_service.generation.prompt.prompts import TEMPLATE_VERSION
+from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages
 from planner_service.generation.providers.provider_table import EMBEDDED
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.settings import GenerationSettings
 from planner_service.planning.checking.checks import check_jobs, jobs_of_draft
+from planner_service.planning.plan import Job
 
 _DATA = Path(__file__).parent / "data"
 Jobs = list[dict[str, Any]]
@@ -63,6 +69,8 @@ class Outcome:
     output_tokens: int
     jobs: Jobs
     failure: str = ""
+    ties_right: bool | None = None
+    """Whether each job needs those that it should; None where the case does not say, or the actions are wrong."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -77,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="write one line of JSON for each case")
     parser.add_argument("--record", type=Path, help="write the model's replies there")
     parser.add_argument("--replay", type=Path, help="take the replies from such a file, without a model")
+    parser.add_argument(
+        "--ask-for-ties", action="store_true", help="ask the embedded model, too, which job needs which"
+    )
     parser.add_argument("--corrections", choices=("all", "none"), default="all")
     arguments = parser.parse_args(argv)
     cases = [json.loads(line) for line in arguments.cases.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -93,10 +104,26 @@ def main(argv: Sequence[str] | None = None) -> None:
         attempt_timeout_seconds=600, record_file=arguments.record, replay_file=arguments.replay
     )
     corrected = arguments.corrections == "all"
-    outcomes = asyncio.run(_run(cases, scorer, arguments.attempts, settings, corrected=corrected))
+    with _asked_for_ties() if arguments.ask_for_ties else contextlib.nullcontext():
+        outcomes = asyncio.run(_run(cases, scorer, arguments.attempts, settings, corrected=corrected))
     if arguments.out:
         arguments.out.write_text("".join(json.dumps(asdict(outcome)) + "\n" for outcome in outcomes), encoding="utf-8")
     print(_table(outcomes))
+
+
+@contextlib.contextmanager
+def _asked_for_ties() -> Iterator[None]:
+    """The embedded model's prompt and grammar are those of hosted models."""
+
+    def messages(*arguments: Any, **_: Any) -> Any:
+        return build_messages(*arguments, asks_for_ties=True)
+
+    def form(self: GenerationContext, *arguments: Any, **_: Any) -> Any:
+        return asked(self, *arguments, asks_for_ties=True)
+
+    asked = GenerationContext.form
+    with patch.object(run, "build_messages", messages), patch.object(GenerationContext, "form", form):
+        yield
 
 
 async def _run(
@@ -134,6 +161,7 @@ async def _plan(generator: Generator, case: dict[str, Any], scorer: Scorer, atte
     begun = time.monotonic()
     jobs: Jobs = []
     failure = ""
+    ties_right = None
     try:
         result = await generator.generate(
             GenerationRequest(
@@ -149,6 +177,8 @@ async def _plan(generator: Generator, case: dict[str, Any], scorer: Scorer, atte
         complete, _ = check_jobs(jobs_of_draft(result.draft), catalogue)
         jobs = [{"action_name": job.action_name, "action_args": dict(job.action_args)} for job in complete]
         valid, actions_right, args_right = scorer(jobs, case)
+        if actions_right and "needs" in case:
+            ties_right = _ties(complete, case) == sorted(map(tuple, case["needs"]))
     except GenerationFailed as failed:
         assert failed.report  # noqa: PT017 not a test
         report, failure = failed.report, failed.message
@@ -166,6 +196,7 @@ async def _plan(generator: Generator, case: dict[str, Any], scorer: Scorer, atte
         output_tokens=sum(attempt.output_tokens for attempt in report.attempts),
         jobs=jobs,
         failure=failure,
+        ties_right=ties_right,
     )
 
 
@@ -179,6 +210,16 @@ def exact(jobs: Jobs, case: dict[str, Any]) -> tuple[bool, bool, bool]:
             return True, names, False
         wanted.remove(fitting)
     return True, names, not wanted
+
+
+def _ties(jobs: Sequence[Job], case: dict[str, Any]) -> list[tuple[int, int]]:
+    """Which job needs which, as positions in what the case expects; jobs with one action are taken in their order."""
+    left = [want["action_name"] for want in case["expected"]]
+    place: dict[str, int] = {}
+    for job in jobs:
+        place[job.id] = left.index(job.action_name)
+        left[place[job.id]] = ""
+    return sorted((place[job.id], place[needed]) for job in jobs for needed in job.depends_on)
 
 
 def _fits(job: dict[str, Any], want: dict[str, Any]) -> bool:
@@ -211,6 +252,9 @@ def _table(outcomes: Sequence[Outcome]) -> str:
     lines.append(_row("refusals wanted", [one for one in outcomes if one.refusal_wanted]))
     lines.append(_row("jobs wanted", [one for one in outcomes if not one.refusal_wanted]))
     lines.append(_row("all", outcomes))
+    for name in categories if any(outcome.ties_right is not None for outcome in outcomes) else ():
+        ties = [one.ties_right for one in outcomes if one.category == name and one.ties_right is not None]
+        lines.append(f"ties right, {name}: {sum(ties)} of {len(ties)} plans with the right actions")
     return "\n".join(lines)
 
 

@@ -82,6 +82,7 @@ async def test_one_hears_of_what_another_one_did_and_of_new_proposals(desk: Desk
     # The other page follows by itself and keeps what is being typed: what is asked of its reader is the same.
     await lea.get_by_text("1 of 2").or_(lea.get_by_text("still missing: 1 approval by finance")).first.wait_for()
     await lea.get_by_role("button", name="Approve version 2").wait_for()
+    assert "finn approved for finance" in await lea.locator(".approvals").inner_text()
     assert await lea.get_by_label("Comment").input_value() == "half written"
     await lea.get_by_role("button", name="Approve version 2").click()
     await lea.get_by_text("You approved it.").wait_for()

@@ -6,7 +6,7 @@ from typing import ClassVar
 from plangate_core.contract.limits import MAX_ACTION_NAMES, MAX_BATCH, MAX_COMMENT_CHARACTERS, MAX_NAME_CHARACTERS
 from store_service.commands.command import Command
 from store_service.commands.proposals import OnProposal
-from store_service.commands.working_set import Needs, ReadyQuery, Transaction
+from store_service.commands.working_set import Needs, ReadyQuery, Transaction, may_read
 from store_service.domain import limits
 from store_service.domain.errors import InvalidField, ProposalNotFound
 from store_service.domain.instant import Micros
@@ -64,8 +64,12 @@ class UnderLease(OnProposal):
     attempt: int
 
     def target(self, transaction: Transaction) -> Proposal:
-        """As of any write, also where the actor may not read it: the lease decides."""
+        """As of any write, also where the actor may not read it: who holds the lease reports."""
         proposal = transaction.proposal(self.proposal_id, unreadable_too=True)
+        if (proposal.lease is None or proposal.lease.worker != self.actor.identity) and not may_read(
+            self.actor, proposal
+        ):
+            raise ProposalNotFound(self.proposal_id)
         proposal.expect(self.expected_version)
         return proposal
 

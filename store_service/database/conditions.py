@@ -106,7 +106,7 @@ def ordered(columns: Sequence[SQLColumnExpression[Any]], *, descending: bool) ->
 
 def _comparison(comparison: Comparison, model: type[Base], viewer: Viewer) -> ColumnElement[bool]:
     if comparison.field == _SEARCH:
-        return _search(str(comparison.value), model)
+        return _search(str(comparison.value), model, viewer)
     if comparison.field == WAITING_FOR_ME:
         waits = _waits_for(viewer)
         return waits if (comparison.operator is Operator.EQUAL) == bool(comparison.value) else not_(waits)
@@ -127,11 +127,13 @@ def _comparison(comparison: Comparison, model: type[Base], viewer: Viewer) -> Co
     return compared
 
 
-def _search(words: str, model: type[Base]) -> ColumnElement[bool]:
+def _search(words: str, model: type[Base], viewer: Viewer) -> ColumnElement[bool]:
     """What a plan was requested by, and what else people read of a plan, proposal or event."""
     plans = or_(has_words(PlanRow.prompt, words), has_words(PlanRow.objective, words))
     if model is PlanRow:
         return plans
+    # Who may read a step and not its plan would find out the plan's words one by one.
+    plans = and_(plans, readable(PlanRow, viewer))
     proposals = or_(
         has_words(ProposalRow.description, words),
         has_words(ProposalRow.evidence, words),

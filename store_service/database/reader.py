@@ -127,7 +127,7 @@ class Reader:
             statement = _SIFTED_EVENT.where(readable(EventRow, query.viewer)).limit(wanted)
             statement = statement.order_by(*ordered([EventRow.revision], descending=descending))
             if query.where:
-                statement = statement.where(condition(query.where, EventRow))
+                statement = statement.where(condition(query.where, EventRow, query.viewer))
             if position:
                 statement = statement.where(beyond([EventRow.revision], position, descending=descending))
             rows = await self._fetch(statement)

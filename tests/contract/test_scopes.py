@@ -219,6 +219,23 @@ async def test_each_rpc_that_reads_answers_what_is_in_scope(database_url: str, t
 
 
 @pytest.mark.asyncio
+async def test_a_search_says_nothing_of_a_plan_that_is_out_of_scope(database_url: str, tmp_path: Path) -> None:
+    """Of which a step may be in scope."""
+    async with limited_store(database_url, tmp_path) as (_, clients):
+        plan = planned(job("job_1", action_name="restart"), labels={"team": "infra"})
+        plan.objective = "Before the merger"
+        await clients["planner"].plans.CreatePlan(rpc.CreatePlanRequest(plan=plan))
+        for name, found in (("auditor", 1), ("runner", 0)):
+            client = clients[name]
+            assert (await client.proposals.ListProposals(rpc.ListProposalsRequest())).proposals
+            proposals = await client.proposals.ListProposals(rpc.ListProposalsRequest(filter="text: merger"))
+            events = await client.events.ListEvents(
+                rpc.ListEventsRequest(filter="text: merger AND entity_type = PROPOSAL")
+            )
+            assert (len(proposals.proposals), len(events.events)) == (found, found), name
+
+
+@pytest.mark.asyncio
 async def test_writes_answer_as_if_what_is_out_of_scope_were_not_there(database_url: str, tmp_path: Path) -> None:
     async with limited_store(database_url, tmp_path) as (_, clients):
         stored = await filled(clients["planner"])
@@ -240,6 +257,9 @@ async def test_writes_answer_as_if_what_is_out_of_scope_were_not_there(database_
                 "DeleteProposal": rpc.DeleteProposalRequest(**of, purge=True),
                 "ResolveProposal": rpc.ResolveProposalRequest(**of, resolution=rpc.RESOLUTION_DONE, reason="seen"),
                 "BreakGlass": rpc.BreakGlassRequest(**of, reason="fire"),
+                "RenewLease": rpc.RenewLeaseRequest(id=proposal, attempt=1),
+                "CompleteProposal": rpc.CompleteProposalRequest(id=proposal, attempt=1),
+                "FailProposal": rpc.FailProposalRequest(id=proposal, attempt=1, failure={"reason": "NO"}),
                 "CancelPlan": rpc.CancelPlanRequest(id=plan),
                 "DeletePlan": rpc.DeletePlanRequest(id=plan, purge=True),
             }

@@ -114,7 +114,8 @@ async def copy(
             "brings it up to date"
         )
     log_key = read_key(key_path(source_url, log_key_file))
-    async with copied(source_url, target_url, key_path(target_url, log_key_file), progress) as copy_sessions:
+    target_key = key_path(target_url, log_key_file)
+    async with copied(source_url, target_url, log_key, target_key, progress) as copy_sessions:
         health = await _health(copy_sessions, planner_identity, log_key)
         if health.problems:
             raise CopyRefused(f"nothing was copied, as the copy would not be sound: {health.problems[0]}")

@@ -21,7 +21,8 @@ from plangate.store.v1 import store_service_pb2 as rpc
 
 from store_service import administration
 from store_service.bootstrap import DATABASE_HEALTH, build_server
-from store_service.domain.errors import StartRefused
+from store_service.database.maintenance.copying import CopyRefused
+from store_service.domain.errors import DatabaseUnavailable, StartRefused
 from store_service.settings import StoreSettings
 from tests.support.forger import Forger, forge
 from tests.support.served_store import RunningStore, failure_of, planned, running_store
@@ -345,6 +346,38 @@ async def test_seals_are_made_once_and_missed_afterwards(database_url: str, tmp_
     await forge(database_url, *no_seals, with_key=False)
     with pytest.raises(StartRefused, match="the log has no seal, though there is a key for it"):
         await build_server(settings).start()
+
+
+@pytest.mark.asyncio
+async def test_a_start_that_fails_to_seal_leaves_no_key(sqlite_url: str, tmp_path: Path) -> None:
+    """It would refuse the log, which has no seals, for ever."""
+    key = tmp_path / "log.key"
+    settings = StoreSettings(store_listen="127.0.0.1:0", database_url=sqlite_url, log_key_file=key)
+    async with running_store(sqlite_url, log_key_file=key) as store:
+        await pending(store)
+    no_seals = [lambda forger, table=table: forger.execute(f"UPDATE {table} SET seal = NULL") for table in TABLES]
+    no_space = "CREATE TRIGGER full BEFORE UPDATE OF seal ON events BEGIN SELECT RAISE(ABORT, 'full'); END"
+    await forge(sqlite_url, *no_seals, lambda forger: forger.execute(no_space), with_key=False)
+    key.unlink()
+    with pytest.raises(DatabaseUnavailable) as refusal:
+        await build_server(settings).start()
+    assert refusal.value.problem == "full"
+    assert not key.exists()
+    await forge(sqlite_url, lambda forger: forger.execute("DROP TRIGGER full"), with_key=False)
+    async with running_store(sqlite_url, log_key_file=key):
+        assert (await administration.check(sqlite_url, log_key_file=key)).problems == ()
+
+
+@pytest.mark.asyncio
+async def test_a_sealed_log_is_not_copied_without_its_key(sqlite_url: str, tmp_path: Path) -> None:
+    """The copy would be sealed, whatever somebody wrote into the source."""
+    key, target = tmp_path / "log.key", f"sqlite:///{tmp_path}/copy.db"
+    async with running_store(sqlite_url, log_key_file=key) as store:
+        proposal = await pending(store)
+    await forge(sqlite_url, *honest_history(proposal.id), with_key=False)
+    for file, fault in ((key, "without the store"), (None, "its key is not here")):
+        with pytest.raises(CopyRefused, match=fault):
+            await administration.copy(sqlite_url, target, log_key_file=file)
 
 
 @pytest.mark.asyncio

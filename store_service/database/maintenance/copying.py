@@ -25,6 +25,7 @@ from store_service.database.models import LogHeadRow
 from store_service.database.orm import Base
 from store_service.domain.errors import DatabaseUnavailable
 from store_service.domain.events import LogHead
+from store_service.domain.seals import LogKey, head_fault
 
 Progress = Callable[[str, int], None]
 """Takes a table's name and how many of its rows were copied so far."""
@@ -39,11 +40,16 @@ class CopyRefused(Exception):
 
 @asynccontextmanager
 async def copied(
-    source_url: str, target_url: str, target_key: Path | None, progress: Progress = lambda table_name, rows: None
+    source_url: str,
+    target_url: str,
+    source_key: LogKey | None,
+    target_key: Path | None,
+    progress: Progress = lambda table_name, rows: None,
 ) -> AsyncIterator[ReadSessions]:
     """Sessions that see the copy in the target, with the seals of the source. It is sealed with the target's key and
     committed at the end of the block, unless that raises.
 
+    source_key: of the source's log, which is refused when it is sealed with another one.
     target_key: where that key is, or will be; None: the target will have no seals.
     Both schemas are brought up to date first. Raises CopyRefused, StartRefused, DatabaseUnavailable.
     """
@@ -59,6 +65,9 @@ async def copied(
                 await _refuse_starts(reading, "source")
                 await _refuse_starts(writing, "target")
                 head = await _locked_head(reading)
+                if fault := head_fault(source_key, head):
+                    # Sealed anew, whatever it says would count.
+                    raise CopyRefused(f"the source: {fault}")
                 await _locked_head(writing)
                 for name, count in (await _row_counts(writing)).items():
                     if count and name != LogHeadRow.__tablename__:

@@ -54,6 +54,11 @@ def read_key(path: Path | None) -> LogKey | None:
 def make_key(path: Path) -> LogKey:
     """A new key in a new file that its owner alone may read. Raises StartRefused."""
     secret = secrets.token_bytes(MIN_KEY_BYTES)
+    _write_key(secret, path)
+    return LogKey(secret)
+
+
+def _write_key(secret: bytes, path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with open(descriptor, "w", encoding="ascii") as file:
@@ -62,7 +67,6 @@ def make_key(path: Path) -> LogKey:
             os.fsync(file.fileno())
     except OSError as problem:
         raise StartRefused(f"the log's key cannot be written: {problem.strerror}: {path}") from problem
-    return LogKey(secret)
 
 
 async def key_of_log(database: Database, path: Path | None) -> LogKey | None:
@@ -83,8 +87,11 @@ async def _key_of_log(database: Database, path: Path | None) -> LogKey | None:
         # After the lock: another store may have just made it.
         key = read_key(path)
         if key is None and path is not None and head.seal is None:
-            key = make_key(path)
+            secret = secrets.token_bytes(MIN_KEY_BYTES)
+            key = LogKey(secret)
             await reseal(connection, key)
+            # Last: with a key and no seals, which a start that ends before would leave, the log would be refused.
+            _write_key(secret, path)
             # Expected of a new log.
             write = _log.warning if head.revision else _log.info
             write("the log had no seal and is sealed now", key_file=str(path), events=head.revision)

@@ -183,7 +183,7 @@ def test_a_store_that_runs_is_not_copied(database_url: str, tmp_path: Path) -> N
 @pytest.mark.asyncio
 async def test_no_store_starts_on_a_database_that_is_being_copied(postgres_url: str, tmp_path: Path) -> None:
     target = f"sqlite:///{tmp_path}/target.db"
-    async with copying.copied(postgres_url, target, None):
+    async with copying.copied(postgres_url, target, None, None):
         for url, refused in ((postgres_url, "is being copied"), (target, "another store process serves")):
             with pytest.raises(StartRefused, match=refused):
                 await open_database(url)

@@ -29,6 +29,8 @@ from store_service.domain.errors import DatabaseUnavailable, StartRefused
 from store_service.domain.events import EventUnreadable
 from store_service.settings import StoreSettings
 
+# As in the plangate command's table of exit statuses.
+_NOT_CONFIRMED = 8
 _REFUSALS = (
     StartRefused,
     ServerRefused,
@@ -147,7 +149,8 @@ def _check(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
 
 def _seal(settings: StoreSettings, chosen: argparse.Namespace) -> int:
     if not chosen.yes:
-        return _refuse("sealing takes what the log says now as true, whoever wrote it: --yes says that you want this")
+        why = "sealing takes what the log says now as true, whoever wrote it: --yes says that you want this"
+        return _refuse(why, status=_NOT_CONFIRMED)
     health, key_id = asyncio.run(
         administration.seal(settings.database_url, settings.planner_identity, settings.log_key_file)
     )

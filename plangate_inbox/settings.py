@@ -122,8 +122,11 @@ class InboxSettings(LoggingSettings):
 
 def may_be_called(url: str) -> bool:
     """Whether secrets may be sent there: over TLS, or on this machine."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        address = parts.netloc if parts.port else f"{parts.netloc}:80"
+    except ValueError:
+        return False
     if not parts.hostname or parts.username is not None:
         return False
-    address = parts.netloc if parts.port else f"{parts.netloc}:80"
     return parts.scheme == "https" or (parts.scheme == "http" and is_local(address))

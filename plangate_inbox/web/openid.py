@@ -170,7 +170,11 @@ class OpenIdProvider:
                     "GET" if form is None else "POST", url, data=form, headers=headers, allow_redirects=False
                 ) as answer,
             ):
-                content = await answer.content.read(_MAX_BYTES)
+                content = bytearray()
+                async for chunk in answer.content.iter_chunked(_MAX_BYTES):
+                    content += chunk
+                    if len(content) > _MAX_BYTES:
+                        raise OpenIdRefused(f"{self.name} answered with too much.")
                 found = json.loads(content) if answer.status == 200 else None
         except (aiohttp.ClientError, TimeoutError, OSError):
             raise OpenIdRefused(f"{self.name} cannot be reached now.") from None

@@ -27,12 +27,15 @@ CLIENT_SECRET = "page:secret+1"
 
 
 class OpenIdServer:
-    """`lifetime_seconds`: of the tokens that it gives from now on. `nonce`: what they say instead of the right one."""
+    """`lifetime_seconds`: of the tokens that it gives from now on. `nonce`: what they say instead of the right one.
+    `discovered`: what else its discovery document says."""
 
     def __init__(self, issuer: str) -> None:
         self.issuer = issuer
         self.lifetime_seconds = 300
         self.nonce: str | None = None
+        # More than one read of a socket gives.
+        self.discovered: dict[str, str] = {"service_documentation": "x" * 200_000}
         self.codes: dict[str, dict[str, str]] = {}
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.app = Starlette(
@@ -53,6 +56,7 @@ class OpenIdServer:
                 "token_endpoint": f"{self.issuer}/token",
                 "jwks_uri": f"{self.issuer}/keys",
                 "token_endpoint_auth_methods_supported": ["client_secret_basic"],
+                **self.discovered,
             }
         )
 

@@ -27,8 +27,8 @@ def why_no_fact(fact: plan_pb2.Fact) -> str:
 
 def fact_line(fact: plan_pb2.Fact) -> str:
     """What it says, or why it says nothing, on one line: `get_order: {"total": 249}`."""
-    said = why_no_fact(fact) or json.dumps(fact_values(fact), ensure_ascii=False, sort_keys=True)
-    return f"{fact.action_name}: {said}"
+    text = why_no_fact(fact) or json.dumps(fact_values(fact), ensure_ascii=False, sort_keys=True)
+    return f"{fact.action_name}: {text}"
 
 
 def fact_values(fact: plan_pb2.Fact) -> dict[str, JsonValue]:
@@ -41,11 +41,11 @@ def fact_values(fact: plan_pb2.Fact) -> dict[str, JsonValue]:
     field = "stdout" if "exit_status" in result else "body" if "status" in result else ""
     if field not in result:
         return result
-    said = _object(result[field])
+    content = _object(result[field])
     beside = {name: value for name, value in result.items() if name in ("stderr", "output_cut") and value}
-    if said is None or said.keys() & beside.keys():
-        said = {field: result[field]}
-    return {**said, **beside}
+    if content is None or content.keys() & beside.keys():
+        content = {field: result[field]}
+    return {**content, **beside}
 
 
 def _object(value: JsonValue) -> dict[str, JsonValue] | None:

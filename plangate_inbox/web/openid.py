@@ -102,8 +102,8 @@ class OpenIdProvider:
         if answer.get("iss", self.issuer).rstrip("/") != self.issuer:
             raise OpenIdRefused("The answer is another provider's.")
         if "error" in answer:
-            said = answer.get("error_description") or answer["error"]
-            raise OpenIdRefused(f"{self.name} did not sign you in: {said[:300]}")
+            reason = answer.get("error_description") or answer["error"]
+            raise OpenIdRefused(f"{self.name} did not sign you in: {reason[:300]}")
         tokens = await self._redeem(sign_in, answer.get("code", ""))
         id_token = tokens.get("id_token")
         if not isinstance(id_token, str) or not self._is_for(id_token, sign_in.nonce):

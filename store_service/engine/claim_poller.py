@@ -74,9 +74,9 @@ async def _claimable(
     queries = [(each.query, waiting) for each, waiting in wanted.items() if each.query and not each.query.plan_id]
     for name in await proposals.ready_actions() if queries else ():
         counts: dict[ReadyQuery, int] = {}
-        for asked, waiting in queries:
-            if asked.takes(name):
-                query = ReadyQuery(frozenset({name}), executes=asked.executes)
+        for ready, waiting in queries:
+            if ready.takes(name):
+                query = ReadyQuery(frozenset({name}), executes=ready.executes)
                 counts[query] = counts.get(query, 0) + waiting
         for query, count in counts.items():
             for proposal in await proposals.find_ready(query, now, count):

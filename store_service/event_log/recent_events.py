@@ -41,7 +41,7 @@ class LogReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What the plan or proposal that an event is about said then; empty where that cannot be read.
+    """The content of the plan or proposal that an event is about, at that time; empty where that cannot be read.
 
     action_name, args: of proposals; the arguments as canonical JSON.
     """

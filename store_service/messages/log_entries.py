@@ -40,7 +40,7 @@ def entry_of(event: Event) -> ProposalEntry | PlanEntry:
 
 
 def subject_of(event: Event) -> Subject:
-    """What the plan or proposal said then; nothing when its snapshot cannot be read."""
+    """The content of the plan or proposal at that time; an empty one when its snapshot cannot be read."""
     try:
         if event.entity_type is EntityType.PLAN:
             plan = plan_pb2.Plan.FromString(event.snapshot)

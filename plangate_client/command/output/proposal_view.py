@@ -92,12 +92,12 @@ def _add_facts(fields: Table, proposal: proposal_pb2.Proposal, times: Times) -> 
     if proposal.fact_for:
         fields.add_row("fetched for", Text(proposal.fact_for))
     for fact in proposal.facts:
-        asked = Text.assemble((visible(fact.action_name), "bold"), f" {struct_text(fact.action_args)}")
+        look_up = Text.assemble((visible(fact.action_name), "bold"), f" {struct_text(fact.action_args)}")
         if problem := why_no_fact(fact):
-            fields.add_row("fact", Text.assemble(asked, "  ", (visible(problem), "yellow")))
+            fields.add_row("fact", Text.assemble(look_up, "  ", (visible(problem), "yellow")))
             continue
-        asked.append(f"  {times.text(fact.end_time)}", style="dim")
-        fields.add_row("fact", asked)
+        look_up.append(f"  {times.text(fact.end_time)}", style="dim")
+        fields.add_row("fact", look_up)
         fields.add_row(
             "", visible(json.dumps(fact_values(fact), ensure_ascii=False, sort_keys=True, indent=2), newlines=True)
         )

@@ -203,5 +203,5 @@ class _Request:
             if self._in_order[start : start + len(parts) - 1] == parts[:-1]
             and self._in_order[start + len(parts) - 1] in endings
         )
-        said = {_NEGATIONS.isdisjoint(self._in_order[max(0, start - _NEGATED_WORDS) : start]) for start in places}
-        return said.pop() if len(said) == 1 else None
+        found = {_NEGATIONS.isdisjoint(self._in_order[max(0, start - _NEGATED_WORDS) : start]) for start in places}
+        return found.pop() if len(found) == 1 else None

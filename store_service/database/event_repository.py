@@ -54,13 +54,10 @@ class Entry(NamedTuple):
 class Part(NamedTuple):
     """One resource of the answer to an earlier request."""
 
-    request_id: str
-    actor: str
+    event: Event
     method: str
     fingerprint: bytes
     answer: int
-    revision: int
-    snapshot: bytes
 
 
 class EventRepository:
@@ -116,9 +113,10 @@ class EventRepository:
         return [event_from_row(row) for row in (await self._session.execute(_OF_ENTITIES, {"ids": entity_ids})).all()]
 
     async def answers(self, request_ids: Sequence[str]) -> Iterable[Part]:
-        """What requests with these ids were answered."""
+        """What requests with these ids were answered. Raises EventUnreadable."""
         connection = await self._session.connection()
-        return map(Part._make, (await connection.execute(_ANSWERS, {"ids": request_ids})).all())
+        rows = (await connection.execute(_ANSWERS, {"ids": request_ids})).all()
+        return [Part(event_from_row(row), *row[-3:]) for row in rows]
 
     async def forget_answers(self, before: Instant, limit: int) -> int:
         """Lets the events that are older than `before` answer no repeated request any more: the oldest `limit` of them
@@ -169,15 +167,7 @@ def head_from_row(row: AnyRow | Sequence[Any]) -> LogHead:
 
 
 def _answers() -> AnySelect:
-    statement = select(
-        EventRow.request_id,
-        EventRow.actor,
-        EventRow.method,
-        EventRow.fingerprint,
-        EventRow.answer,
-        EventRow.revision,
-        EventRow.snapshot,
-    )
+    statement = select(*EVENT_ATTRIBUTES, EventRow.method, EventRow.fingerprint, EventRow.answer)
     return using(statement, EventRow, REQUEST_INDEX).where(answers_a_request(), one_of(EventRow.request_id, "ids"))
 
 

@@ -17,6 +17,9 @@ IsSnapshotOf: TypeAlias = Callable[[bytes, Plan | Proposal], bool]
 HistoryFault: TypeAlias = Callable[[Sequence[Event]], str]
 """Why all events of one proposal, in their order, are not what the rules allow; empty when they are."""
 
+EntryFault: TypeAlias = Callable[[Event], str]
+"""Why an entry is not one that a store wrote; empty when it is."""
+
 
 @dataclass(frozen=True, slots=True)
 class LogRules:
@@ -25,3 +28,4 @@ class LogRules:
     encode_snapshot: EncodeSnapshot
     is_snapshot_of: IsSnapshotOf
     history_fault: HistoryFault
+    entry_fault: EntryFault

@@ -12,7 +12,7 @@ from store_service.database.event_repository import Entry
 from store_service.database.write_session import WriteSession
 from store_service.domain import events
 from store_service.domain.actor import Actor
-from store_service.domain.errors import InvalidField, RequestIdReused
+from store_service.domain.errors import InvalidField, LogMismatch, RequestIdReused
 from store_service.domain.events import EntityType, Event, EventKind, LogHead
 from store_service.domain.proposal import Proposal
 from store_service.domain.snapshot import EncodeSnapshot
@@ -26,10 +26,11 @@ _PLAN_WRITTEN = (EventKind.PLAN_CREATED, EventKind.PLAN_PLANNED)
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A request that was answered before, and how."""
+    """A request that was answered before, and how. `changed`: the id of what the log does not say so any more."""
 
     fingerprint: bytes
     answer: Answer
+    changed: str = ""
 
 
 class Batch:
@@ -58,6 +59,8 @@ class Batch:
             before = self._answered[identity]
             if before.fingerprint != command.request.fingerprint:
                 raise RequestIdReused(command.request.request_id)
+            if before.changed:
+                raise LogMismatch(before.changed)
             return Answer(before.answer.snapshots, before.answer.revisions, replayed=True)
         transaction = Transaction(self.working_set, command.actor)
         command.apply(transaction)

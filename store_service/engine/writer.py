@@ -441,12 +441,14 @@ class Writer:
     async def _answered(self, request_ids: set[str]) -> dict[RequestIdentity, Answered]:
         parts: dict[RequestIdentity, list[Part]] = {}
         for part in await self._session.events.answers(list(request_ids)):
-            parts.setdefault((part.actor, part.method, part.request_id), []).append(part)
+            parts.setdefault((part.event.actor, part.method, part.event.request_id), []).append(part)
         answered: dict[RequestIdentity, Answered] = {}
         for identity, found in parts.items():
             found.sort(key=lambda part: part.answer)
-            answer = Answer(tuple(part.snapshot for part in found), tuple(part.revision for part in found))
-            answered[identity] = Answered(found[0].fingerprint, answer)
+            answer = Answer(tuple(part.event.snapshot for part in found), tuple(part.event.revision for part in found))
+            # An executor carries out what a repeated claim is answered.
+            changed = next((part.event.entity_id for part in found if self._log_rules.entry_fault(part.event)), "")
+            answered[identity] = Answered(found[0].fingerprint, answer, changed)
         return answered
 
     async def _commit(self, applied: Batch) -> None:

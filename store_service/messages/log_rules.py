@@ -17,14 +17,20 @@ def log_rules(planner_identity: str = "planner", log_key: LogKey | None = None) 
     log_key: must have sealed every entry.
     """
 
+    def entry_fault(event: Event) -> str:
+        if event_hash(event) != event.hash:
+            return "an entry was changed"
+        if log_key is not None and not log_key.has_sealed(event):
+            return "an entry was written without the store"
+        return ""
+
     def history_fault(events: Sequence[Event]) -> str:
         if not events:
             return "the log does not know it"
-        if any(event_hash(event) != event.hash for event in events):
-            return "an entry was changed"
-        if log_key is not None and not all(map(log_key.has_sealed, events)):
-            return "an entry was written without the store"
+        for event in events:
+            if changed := entry_fault(event):
+                return changed
         fault = Replay(entry_of, planner_identity, from_the_beginning=True).first_fault(events)
         return fault[1] if fault else ""
 
-    return LogRules(snapshot_to_bytes, is_snapshot_of, history_fault)
+    return LogRules(snapshot_to_bytes, is_snapshot_of, history_fault, entry_fault)

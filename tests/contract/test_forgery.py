@@ -369,6 +369,21 @@ async def test_a_start_that_fails_to_seal_leaves_no_key(sqlite_url: str, tmp_pat
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize("column", ["snapshot", "seal"])
+async def test_a_forged_answer_is_not_given_to_a_repeated_claim(column: str, database_url: str, tmp_path: Path) -> None:
+    claim = rpc.ClaimProposalsRequest(request_id="7d9f1e0a-3c55-4a0e-9d0c-0f6a1b2c3d4e")
+    async with running_store(database_url, log_key_file=tmp_path / "log.key") as store:
+        proposal = await pending(store)
+        await store.as_("fay", "finance").approve(proposal)
+        claimed = await store.worker.proposals.ClaimProposals(claim)
+        assert await store.worker.proposals.ClaimProposals(claim) == claimed
+        forged = f"UPDATE events SET {column} = (SELECT {column} FROM events WHERE revision = 2) WHERE revision = 5"
+        await forge(database_url, lambda forger: forger.execute(forged), with_key=False)
+        failure = await failure_of(store.worker.proposals.ClaimProposals(claim))
+        assert failure.reason == "LOG_MISMATCH"
+
+
+@pytest.mark.asyncio
 async def test_a_sealed_log_is_not_copied_without_its_key(sqlite_url: str, tmp_path: Path) -> None:
     """The copy would be sealed, whatever somebody wrote into the source."""
     key, target = tmp_path / "log.key", f"sqlite:///{tmp_path}/copy.db"

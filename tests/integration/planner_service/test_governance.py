@@ -343,7 +343,7 @@ async def test_what_cannot_start_says_why(
 async def test_simulating_needs_a_role(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.yaml"
     tokens.write_text(
-        f"tokens: [{{sha256: {hashlib.sha256(b'secret').hexdigest()}, identity: carol, roles: [executor]}}]"
+        f"tokens: [{{sha256: {hashlib.sha256(b'secret').hexdigest()}, identity: carol, roles: [executor, sre]}}]"
     )
     async with open_house(tmp_path, auth_tokens_file=tokens) as house:
         channel = open_channel(house.planners[0].grpc.address, ChannelSettings(), token="secret")

@@ -141,7 +141,7 @@ async def proposed(house: PlannerHouse, action_name: str, **args: object) -> pro
 
 @pytest.mark.asyncio
 async def test_only_creators_and_reviewers_revise(tmp_path: Path) -> None:
-    roles = {"alice": "[]", "mallory": "[executor]", "bob": "[reviewer]"}
+    roles = {"alice": "[]", "mallory": "[executor, sre]", "bob": "[reviewer]"}
     tokens = tmp_path / "tokens.yaml"
     tokens.write_text(
         "tokens:\n"

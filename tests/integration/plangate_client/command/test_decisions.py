@@ -329,7 +329,7 @@ async def test_without_a_terminal_nothing_changes_unless_it_is_said_to_be_meant(
 async def test_an_approval_is_taken_back(pair: Pair) -> None:
     [proposal] = await pair.submit(("share", {}))
     approved = await pair.command("approve", proposal.id, "--yes", actor="bob")
-    assert "Then 1 more approval must follow" in approved.stderr
+    assert "1 more approval must follow" in approved.stderr
     withdrawn = await pair.command("withdraw", proposal.id, "--yes", "--comment", "too early", actor="bob")
     assert withdrawn.stdout.rstrip().endswith("is PENDING, version 3, 0 of 2 approvals")
 

@@ -21,8 +21,8 @@ from plangate_core.catalogue.argument_schema import ArgumentSchema, closed
 from plangate_core.catalogue.binding_forms import CommandForm, HttpForm, ReconcileForm
 from plangate_core.catalogue.document import Document, DocumentInvalid, Form, YamlPath
 from plangate_core.catalogue.duration_text import DurationText, parse_duration
-from plangate_core.catalogue.effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
 from plangate_core.catalogue.finding import Finding
+from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
 from plangate_core.catalogue.schema_bounds import SchemaRefused
 from plangate_core.catalogue.schema_dialect import rewritten
 from plangate_core.catalogue.schema_lint import oddities

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 
@@ -14,11 +15,17 @@ from plangate_client.outlook.facts import facts_outstanding
 from plangate_client.outlook.waiting import approvals_missing, approvals_text
 from plangate_core.text.printable import visible
 from plangate_core.text.truncation import truncate
-from plangate_inbox.notifications.notify_file import ReceiverForm, templates
+from plangate_inbox.notifications.notify_file import Occasion, ReceiverForm, templates
 from plangate_inbox.views import times
 
 _NAMESPACE = uuid.UUID("8d1f4a5e-6c0b-4f5e-9a53-6f1f0a7f3c11")
 _TITLE_CHARACTERS = 300
+_SUBJECTS: Mapping[Occasion, str] = {
+    "waiting": "Please decide",
+    "revised": "Revised",
+    "expiring": "Expires soon",
+    "ended": "Ended",
+}
 _ENDED = {
     "proposal.executed": "was carried out",
     "proposal.failed": "failed",
@@ -46,8 +53,7 @@ class Notification:
     """
 
     id: str
-    event: str
-    """waiting, revised, expiring or ended."""
+    event: Occasion
     revision: int
     time: str
     title: str
@@ -68,8 +74,7 @@ class Notification:
     @property
     def subject(self) -> str:
         """One line."""
-        begin = {"waiting": "Please decide", "revised": "Revised", "expiring": "Expires soon", "ended": "Ended"}
-        return f"{begin[self.event]}: {self.title}"
+        return f"{_SUBJECTS[self.event]}: {self.title}"
 
     @property
     def text(self) -> str:
@@ -133,7 +138,7 @@ def worded(notification: Notification, receiver: ReceiverForm) -> tuple[str, str
 
 
 def _of_proposal(
-    kind: str, event: event_pb2.Event, proposal: proposal_pb2.Proposal, receiver: str, url: str, sentence: str
+    kind: Occasion, event: event_pb2.Event, proposal: proposal_pb2.Proposal, receiver: str, url: str, sentence: str
 ) -> Notification:
     missing = approvals_missing(proposal) if kind != "ended" else []
     what = str(event.revision) if event.revision else f"{kind}/{proposal.id}/{proposal.expire_time.ToJsonString()}"

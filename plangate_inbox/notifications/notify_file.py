@@ -27,6 +27,10 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=10_000)]
 Address = Annotated[str, StringConstraints(pattern=r"^[^\s<>@]+@[^\s<>@]+$|^requester$", max_length=254)]
 
 
+Occasion = Literal["waiting", "revised", "expiring", "ended"]
+"""What people are notified of."""
+
+
 class WebhookForm(Form):
     """An HTTP POST. `url_file` and `secret_file` hold what must not stand in this file."""
 
@@ -59,7 +63,7 @@ class ReceiverForm(Form):
     """One receiver: how it is reached, and of what it hears."""
 
     name: Name
-    events: Annotated[list[Literal["waiting", "revised", "expiring", "ended"]], Field(min_length=1)]
+    events: Annotated[list[Occasion], Field(min_length=1)]
     role: str | None = None
     """Only what this role must approve. Absent: any role."""
     requester: str | None = None

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 
-from plangate_core.catalogue.effect import OnRefusal
+from plangate_core.catalogue.policy_effect import OnRefusal
 from plangate_core.contract.limits import (
     LABEL_KEY,
     MAX_ATTEMPTS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from plangate_core.catalogue.effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
+from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
 
 
 @dataclass(frozen=True, slots=True)

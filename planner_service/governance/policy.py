@@ -7,7 +7,7 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any, TypeVar
 
-from plangate_core.catalogue.effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
+from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
 from plangate_core.contract.limits import (
     MAX_APPROVAL_REQUIREMENTS,
     MAX_DESCRIPTION_CHARACTERS,

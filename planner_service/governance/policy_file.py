@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, StringConstraints, ValidationError
 
 from plangate_core.catalogue.catalogue import ActionPolicyForm, Catalogue, Risk, action_policy, digest_of
 from plangate_core.catalogue.document import Document, DocumentInvalid, Form, YamlPath
-from plangate_core.catalogue.effect import Effect, OnRefusal, StepOrder
+from plangate_core.catalogue.policy_effect import Effect, OnRefusal, StepOrder
 from plangate_core.catalogue.yaml_document import parse_document, read_text
 from planner_service.governance.condition import Condition, ConditionCompiler, ConditionInvalid
 from planner_service.governance.decision import Decision

@@ -13,7 +13,7 @@ from re import compile as compiled
 
 from plangate_core.catalogue.catalogue import Action, Catalogue, Risk
 from plangate_core.catalogue.document import YamlPath
-from plangate_core.catalogue.effect import ApprovalRequirement, Effect
+from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect
 from planner_service.governance.condition_review import label_doubt, review_condition
 from planner_service.governance.declared_arguments import Place, close_to, shown
 from planner_service.governance.policy_rule import Globs, Rule

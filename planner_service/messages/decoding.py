@@ -13,7 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
-from plangate_core.catalogue.effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
+from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
 from plangate_core.contract.struct_codec import JsonObject, NumberNotExact, StructRefused, struct_to_json
 from planner_service.governance.decision import Decision
 from planner_service.messages.encoding import EFFECTS, ON_REFUSAL, STEP_ORDERS

@@ -14,8 +14,8 @@ from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 
 from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
 from plangate_core.catalogue.catalogue import Action, Risk
-from plangate_core.catalogue.effect import Effect, OnRefusal, StepOrder
 from plangate_core.catalogue.finding import Finding
+from plangate_core.catalogue.policy_effect import Effect, OnRefusal, StepOrder
 from plangate_core.contract.struct_codec import json_to_struct
 from planner_service.generation.attempts import Attempt, GenerationReport
 from planner_service.governance.decision import Decision

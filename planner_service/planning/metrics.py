@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from plangate_core.catalogue.effect import Effect
+from plangate_core.catalogue.policy_effect import Effect
 from planner_service.generation.attempts import GenerationReport
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult

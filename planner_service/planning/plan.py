@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from plangate_core.catalogue.effect import OnRefusal, StepOrder
+from plangate_core.catalogue.policy_effect import OnRefusal, StepOrder
 from planner_service.generation.attempts import GenerationReport
 from planner_service.governance.decision import Decision
 

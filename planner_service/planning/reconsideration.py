@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from plangate_core.catalogue.effect import Effect
+from plangate_core.catalogue.policy_effect import Effect
 from plangate_core.contract.limits import MAX_BATCH, MAX_DESCRIPTION_CHARACTERS
 from plangate_core.process.clock import Clock
 from planner_service.governance.decision import Decision

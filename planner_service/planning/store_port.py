@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from plangate_core.catalogue.effect import OnRefusal
+from plangate_core.catalogue.policy_effect import OnRefusal
 from planner_service.governance.decision import Decision
 from planner_service.planning.plan import Fact, Plan, PlanRequest, Proposal, StoredPlan
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from plangate_core.catalogue.effect import Effect, StepOrder
 from plangate_core.catalogue.finding import Finding
+from plangate_core.catalogue.policy_effect import Effect, StepOrder
 from plangate_core.contract.scopes import Scope
 from plangate_core.process.clock import Clock
 from planner_service.generation.attempts import GenerationReport

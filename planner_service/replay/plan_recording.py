@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from plangate_core.catalogue.effect import StepOrder
+from plangate_core.catalogue.policy_effect import StepOrder
 from planner_service.generation.providers.recording import RecordingFile, RecordingInvalid
 from planner_service.generation.settings import GenerationSettings, OnRepeatedError
 from planner_service.planning.plan import Job, Options, Plan, PlanRequest

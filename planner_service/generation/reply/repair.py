@@ -24,7 +24,6 @@ MAX_NESTING = 40
 _INLINE = 1_024
 
 _FENCE = re.compile(r"```(?:json)?\s*(\{.*\})\s*```", re.DOTALL)
-_THINKING = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)
 _BRACKET = re.compile(r"[{}\[\]]")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w.+-])-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?(?=\s*[,}\]])")
@@ -36,7 +35,6 @@ async def repaired_object(text: str) -> dict[str, Any] | None:
 
     Text around one object is dropped. Closing brackets may be missing at the end; what stops anywhere else is refused.
     """
-    text = _THINKING.sub("", text)
     if (fenced := _FENCE.search(text)) is not None:
         text = fenced.group(1)
     start = text.find("{")

@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Any
 
 from plangate_core.catalogue.catalogue import Catalogue
-from plangate_core.catalogue.effect import ApprovalRequirement, Effect
 from plangate_core.catalogue.finding import Finding
+from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect
 from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS
 from planner_service.generation.reply.draft import LEFT_OUT
 from planner_service.governance.decision import Decision

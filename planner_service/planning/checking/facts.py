@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from plangate_core.catalogue.effect import Effect
+from plangate_core.catalogue.policy_effect import Effect
 from plangate_core.catalogue.shown_facts import ShownFact
 from plangate_core.contract.limits import MAX_FAILURE_MESSAGE_CHARACTERS
 from planner_service.governance.governance import Governance

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from plangate_core.catalogue.catalogue import Catalogue
-from plangate_core.catalogue.effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
+from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
 from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS
 from planner_service.governance.decision import Decision
 from planner_service.governance.policy import joined_names

@@ -10,7 +10,7 @@ import pytest
 from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
 from plangate_core.catalogue.catalogue import CatalogueInvalid, Risk, load_catalogue, parse_catalogue
 from plangate_core.catalogue.document import DocumentInvalid
-from plangate_core.catalogue.effect import ApprovalRequirement, Effect
+from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect
 from planner_service.governance.policy_file import parse_policy
 
 GOOD = """

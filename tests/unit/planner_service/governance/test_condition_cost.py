@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from plangate_core.catalogue.catalogue import parse_catalogue
-from plangate_core.catalogue.effect import Effect
+from plangate_core.catalogue.policy_effect import Effect
 from planner_service.governance.decision import Decision
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy import Policy

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plangate_core.catalogue.catalogue import load_catalogue, parse_catalogue
-from plangate_core.catalogue.effect import ApprovalRequirement, Effect
+from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect
 from planner_service.governance.decision import Decision
 from planner_service.governance.policy import Policy, most_severe
 from planner_service.governance.policy_file import PolicyInvalid, catalogue_policy, load_policy, parse_policy

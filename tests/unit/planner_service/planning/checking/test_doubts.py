@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from plangate_core.catalogue.catalogue import parse_catalogue
-from plangate_core.catalogue.effect import Effect
 from plangate_core.catalogue.finding import Finding
+from plangate_core.catalogue.policy_effect import Effect
 from planner_service.generation.reply.draft import LEFT_OUT
 from planner_service.governance.decision import Decision
 from planner_service.governance.policy_file import parse_policy

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from plangate_core.catalogue.catalogue import parse_catalogue
-from plangate_core.catalogue.effect import Effect
+from plangate_core.catalogue.policy_effect import Effect
 from planner_service.governance.decision import Decision
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy_file import parse_policy

@@ -8,7 +8,7 @@ import pytest
 
 from plangate_core.catalogue.catalogue import parse_catalogue
 from plangate_core.catalogue.document import DocumentInvalid
-from plangate_core.catalogue.effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
+from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
 from planner_service.governance.decision import Decision
 from planner_service.governance.policy_file import parse_policy
 from planner_service.governance.policy_rule import Subject

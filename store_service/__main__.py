@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from plangate_core.process.environment import VariableMisspelt, check_variables
+from plangate_core.process.exit_status import NOT_CONFIRMED
 from plangate_core.process.open_files import allow_many_open_files
 from plangate_core.process.standard_output import READER_GONE_STATUS, OutputRefused, ReaderGone, written
 from plangate_core.rpc.identity.tokens_file import TokensFileInvalid
@@ -29,8 +30,6 @@ from store_service.domain.errors import DatabaseUnavailable, StartRefused
 from store_service.domain.events import EventUnreadable
 from store_service.settings import StoreSettings
 
-# As in the plangate command's table of exit statuses.
-_NOT_CONFIRMED = 8
 _REFUSALS = (
     StartRefused,
     ServerRefused,
@@ -150,7 +149,7 @@ def _check(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
 def _seal(settings: StoreSettings, chosen: argparse.Namespace) -> int:
     if not chosen.yes:
         why = "sealing takes what the log says now as true, whoever wrote it: --yes says that you want this"
-        return _refuse(why, status=_NOT_CONFIRMED)
+        return _refuse(why, status=NOT_CONFIRMED)
     health, key_id = asyncio.run(
         administration.seal(settings.database_url, settings.planner_identity, settings.log_key_file)
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 from examples.demo.arriving_model import ArrivingModel, ModelFailed
 from examples.demo.recorded_model import recorded_model
 from examples.demo.story import DEFAULT_REQUEST, Story, StoryFailed, head, read_line
-from plangate_client.command.output.console import answers, remarks
+from plangate_client.command.output.console import stderr, stdout
 from plangate_client.servers.server_pair import ServerEnded
 
 EPILOG = """\
@@ -42,15 +42,15 @@ def main() -> int:
             may_ask = sys.stdin.isatty() and sys.stdout.isatty() and not arguments.yes
             return asyncio.run(_run(directory, environment, request=request, model=model, may_ask=may_ask))
     except (KeyboardInterrupt, asyncio.CancelledError):
-        remarks().print("\nstopped")
+        stderr().print("\nstopped")
         return 130
     except ServerEnded as error:
         for line in error.log:
-            remarks().print(f"{error.name}: {line}", soft_wrap=True)
-        remarks().print(f"plangate: {error}", style="red")
+            stderr().print(f"{error.name}: {line}", soft_wrap=True)
+        stderr().print(f"plangate: {error}", style="red")
         return 1
     except (StoryFailed, ModelFailed) as error:
-        remarks().print(f"plangate: {error}", style="red", soft_wrap=True)
+        stderr().print(f"plangate: {error}", style="red", soft_wrap=True)
         return 1
 
 
@@ -69,7 +69,7 @@ async def _run(directory: Path, environment: Mapping[str, str], *, request: str,
         if not arriving.is_here or not request:
             await _tell_recorded(directory / "recorded", environment, arriving, may_ask=may_ask)
             if not request and may_ask:
-                answers().print("\nNow your own words, on the real model. What should be done on this little server?")
+                stdout().print("\nNow your own words, on the real model. What should be done on this little server?")
                 request = await read_line("[Enter: the same request] ")
         await _until_here(arriving)
         head("For real: your words, the embedded model" if request else "The same for real: the embedded model")
@@ -81,7 +81,7 @@ async def _tell_recorded(
 ) -> None:
     """The demo's own request with a recorded reply: everything but the model's words happens now."""
     state = "is loaded afterwards" if arriving.is_here else f"arrives in the background, {arriving.progress}"
-    answers().print(
+    stdout().print(
         "Recorded: what the model says in this first act was said by the embedded model before. All else is real: the "
         f"servers, the policy, your answers, the executor, the disk, the log. The model itself {state}.",
         style="bold",
@@ -95,7 +95,7 @@ async def _tell_recorded(
 
 async def _until_here(arriving: ArrivingModel) -> None:
     """Wait for the weights, saying how far they are. Raises ModelFailed."""
-    console = remarks()
+    console = stderr()
     with console.status("") as status:
         said = ""
         while not await arriving.wait(1.0 if console.is_terminal else 10.0):
@@ -137,7 +137,7 @@ def _directory(*, keep: bool) -> Iterator[Path]:
         yield directory
     finally:
         if keep:
-            answers().print(f"left in {directory}")
+            stdout().print(f"left in {directory}")
         else:
             shutil.rmtree(directory, ignore_errors=True)
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from examples.demo.sandbox import FileState, listing, make_sandbox
 from plangate_client.client import PlannerClient, StoreClient
-from plangate_client.command.output.console import answers
+from plangate_client.command.output.console import stdout
 from plangate_client.command.output.execution_view import claimed_line, execution_view
 from plangate_client.command.output.plan_progress import plan_with_progress
 from plangate_client.command.output.plan_view import plan_view
@@ -54,7 +54,7 @@ class Story:
         self._environment = environment
         self._request = request
         self._may_ask = may_ask
-        self._out: Console = answers()
+        self._out: Console = stdout()
 
     async def tell(self) -> int:
         """Run it. Returns the exit status 0. Raises StoryFailed, ServerEnded, PlangateError's types as StoryFailed."""
@@ -240,7 +240,7 @@ class Story:
 
 def head(title: str) -> None:
     """The heading of a part."""
-    out = answers()
+    out = stdout()
     out.print()
     out.print(Rule(Text(title, style="bold"), align="left", style="dim"), width=min(out.width, 80))
 
@@ -249,7 +249,7 @@ async def read_line(question: str) -> str:
     """A line from the terminal, without blanks around it; empty at its end too. The event loop reads, so that Ctrl-C
     still ends everything."""
     loop = asyncio.get_running_loop()
-    answers().print(question, end="")
+    stdout().print(question, end="")
     readable = asyncio.Event()
     loop.add_reader(sys.stdin, readable.set)
     try:

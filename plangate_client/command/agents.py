@@ -99,7 +99,7 @@ async def _tools(upstream: Client) -> None:
 
 
 async def _work(session: Session, upstream: Client) -> None:
-    from plangate_client.command.output.console import remarks
+    from plangate_client.command.output.console import stderr
     from plangate_client.command.output.execution_view import execution_view
     from plangate_client.executor.catalogue import BoundCatalogue
     from plangate_client.executor.execution import Observer
@@ -122,7 +122,7 @@ async def _work(session: Session, upstream: Client) -> None:
             store,
             BoundCatalogue(here, actions),
             ExecutionEnvironment(environment, here, "", here),
-            observer=Observer(ended=lambda execution: remarks().print(execution_view(execution))),
+            observer=Observer(ended=lambda execution: stderr().print(execution_view(execution))),
         )
-        remarks().print(f"carries out by calling tools: {', '.join(sorted(actions))}", style="dim")
+        stderr().print(f"carries out by calling tools: {', '.join(sorted(actions))}", style="dim")
         await executor.run(stop)

@@ -62,7 +62,7 @@ def import_(
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if there is one.")] = False,
 ) -> None:
     """Make a catalogue, and say everything that had to be changed."""
-    from plangate_client.command.output.console import remarks
+    from plangate_client.command.output.console import stderr
     from plangate_core.catalogue.importing.imported import ImportRefused
     from plangate_core.catalogue.importing.importer import import_catalogue
     from plangate_core.text.printable import visible
@@ -75,7 +75,7 @@ def import_(
         sys.stdout.write(draft.text)
     else:
         _write(output, draft.text, force=force)
-    out = remarks()
+    out = stderr()
     notes = [*draft.notes, *(f"check: {warning}" for warning in draft.warnings)]
     for note in notes[:MAX_NOTES_SHOWN]:
         out.print(f"! {visible(note)}", soft_wrap=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
+from plangate_core.process.exit_status import NOT_CONFIRMED
+
 
 class ExitStatus(IntEnum):
     """How the command ends. 130 is the shell's for SIGINT."""
@@ -16,7 +18,7 @@ class ExitStatus(IntEnum):
     DENIED = 5
     UNAVAILABLE = 6
     DEADLINE = 7
-    NOT_CONFIRMED = 8
+    NOT_CONFIRMED = NOT_CONFIRMED
     INTERRUPTED = 130
 
 

@@ -150,7 +150,7 @@ async def _show(session: Session, filter: str, limit: int, start: int, follow: b
 
 
 async def _follow(store: Any, filter: str, seen: int, view: Any, printer: _Printer) -> None:
-    from plangate_client.command.output.console import remarks
+    from plangate_client.command.output.console import stderr
     from plangate_client.errors import DeadlineExceeded, Exhausted, Unavailable, WatchTooSlow
 
     pause_seconds = 0.5
@@ -168,7 +168,7 @@ async def _follow(store: Any, filter: str, seen: int, view: Any, printer: _Print
         except (Unavailable, Exhausted, DeadlineExceeded) as error:
             pause_seconds = max(pause_seconds, error.retry_after_seconds or 0)
             what = "cannot be reached" if isinstance(error, Unavailable) else "is busy"
-            remarks().print(f"the store {what}; trying again in {pause_seconds:g} s", style="dim")
+            stderr().print(f"the store {what}; trying again in {pause_seconds:g} s", style="dim")
         await asyncio.sleep(pause_seconds)
         pause_seconds = min(pause_seconds * 2, 10.0)
 
@@ -189,7 +189,7 @@ class _Printer:
             for event in events:
                 print_line(event)
             return
-        from plangate_client.command.output.console import answers
+        from plangate_client.command.output.console import stdout
         from plangate_client.command.output.tables import events_table, is_claimed
 
         if not events and not self._printed:
@@ -198,15 +198,15 @@ class _Printer:
         table.show_header = not self._printed
         self._printed = True
         self._any_claimed = self._any_claimed or any(map(is_claimed, events))
-        answers().print(table, crop=False)
+        stdout().print(table, crop=False)
 
     def close(self) -> None:
         """Say what a star means, where there was one and a person reads along."""
-        from plangate_client.command.output.console import answers
+        from plangate_client.command.output.console import stdout
         from plangate_client.command.output.tables import CLAIMED_NOTE
 
-        if self._any_claimed and answers().is_terminal:
-            answers().print(CLAIMED_NOTE, style="dim")
+        if self._any_claimed and stdout().is_terminal:
+            stdout().print(CLAIMED_NOTE, style="dim")
 
 
 def _terms(filter: str, start: int) -> str:

@@ -125,7 +125,7 @@ def submit(
     repeated = checked_request_id(request_id)
 
     async def submitted() -> plan_pb2.Plan:
-        from plangate_client.command.output.console import remarks
+        from plangate_client.command.output.console import stderr
         from plangate_client.command.output.plan_view import plan_view
 
         wanted: dict[str, Any] = {
@@ -137,7 +137,7 @@ def submit(
                 checked = await planner.submit_plan(request.objective, request.jobs, **wanted, validate_only=True)
                 if validate_only:
                     return checked
-                remarks().print(plan_view(checked), crop=False)
+                stderr().print(plan_view(checked), crop=False)
                 confirm("Submit this plan?", yes=yes)
             return await planner.submit_plan(request.objective, request.jobs, **wanted, request_id=repeated)
 
@@ -178,11 +178,11 @@ def simulate(
 
         print_message(answer)
         return
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.tables import differences_table
     from plangate_core.text.printable import visible
 
-    console = answers()
+    console = stdout()
     for warning in answer.warnings:
         console.print(visible(f"warning: {warning}"), markup=False)
     if answer.differences:
@@ -197,10 +197,10 @@ def _print_plan(made: plan_pb2.Plan, session: Session, as_json: bool) -> None:
 
         print_message(made)
         return
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.plan_view import plan_view
 
-    answers().print(plan_view(made, times=session.times()), crop=False)
+    stdout().print(plan_view(made, times=session.times()), crop=False)
 
 
 def _document(file: Path) -> dict[str, Any]:
@@ -245,10 +245,10 @@ def actions(context: typer.Context, as_json: JsonOption = False) -> None:
 
         print_messages("actions", catalogue)
         return
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.tables import actions_table
 
-    answers().print(actions_table(catalogue), crop=False)
+    stdout().print(actions_table(catalogue), crop=False)
 
 
 async def _made(

@@ -150,7 +150,7 @@ async def _work(
     once: bool,
     as_json: bool,
 ) -> None:
-    from plangate_client.command.output.console import remarks
+    from plangate_client.command.output.console import stderr
     from plangate_client.executor.execution import Observer
     from plangate_client.executor.executor import Executor
     from plangate_client.executor.values import ExecutionEnvironment
@@ -162,7 +162,7 @@ async def _work(
     output = _Output(stop)
 
     def remark(text: str) -> None:
-        output.print(lambda: remarks().print(text, style="dim"))
+        output.print(lambda: stderr().print(text, style="dim"))
 
     async with session.store(actor=worker) as store:
         executor = Executor(
@@ -226,17 +226,17 @@ def _on_signals(stop: asyncio.Event, executor: Any) -> None:
 
 
 def _print_claimed(proposal: proposal_pb2.Proposal) -> None:
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.execution_view import claimed_line
 
-    answers().print(claimed_line(proposal))
+    stdout().print(claimed_line(proposal))
 
 
 def _print_ended(execution: Execution) -> None:
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.execution_view import execution_view
 
-    answers().print(execution_view(execution))
+    stdout().print(execution_view(execution))
 
 
 def _print_json_line(execution: Execution) -> None:

@@ -26,7 +26,7 @@ from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, O
 from plangate_core.catalogue.schema_bounds import SchemaRefused
 from plangate_core.catalogue.schema_dialect import rewritten
 from plangate_core.catalogue.schema_lint import oddities
-from plangate_core.catalogue.shown_facts import ReviewForm, ShownFact, ShownForm, shown_fact
+from plangate_core.catalogue.shown_facts import ReviewForm, ShownFact, shown_fact
 from plangate_core.catalogue.yaml_document import parse_document, read_text
 from plangate_core.contract.limits import LABEL_KEY, MAX_LABEL_VALUE_CHARACTERS
 
@@ -288,23 +288,19 @@ def _build(document: Document, source: str) -> Catalogue:
         )
         if action.review is not None:
             reviews[action.name] = (action.review, (*path, "review", "show"))
+    parameters = {action.name: action.parameters for action in actions.values()}
+    read_only = {action.name for action in actions.values() if action.read_only}
     for name, (review, path) in reviews.items():
         reviewed = actions[name]
-        shown = tuple(_shown(entry, reviewed, actions, document, (*path, at)) for at, entry in enumerate(review.show))
+        shown = tuple(
+            shown_fact(entry, reviewed.parameters, parameters, read_only, document, (*path, at))
+            for at, entry in enumerate(review.show)
+        )
         actions[name] = replace(reviewed, shown=shown, shown_timeout=parse_duration(review.timeout))
     document.raise_faults()
     assert form is not None
     labels = None if form.labels is None else {key: tuple(values or ()) for key, values in form.labels.items()}
     return Catalogue(tuple(actions.values()), digest_of(document.value), schemas, tuple(warnings), document, labels)
-
-
-def _shown(
-    form: ShownForm, reviewed: Action, actions: Mapping[str, Action], document: Document, path: YamlPath
-) -> ShownFact:
-    shown = actions.get(form.action)
-    parameters = None if shown is None else shown.parameters
-    read_only = shown is not None and shown.read_only
-    return shown_fact(form, reviewed.parameters, parameters, document, path, read_only=read_only)
 
 
 def _schema(

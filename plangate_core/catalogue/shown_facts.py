@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -56,20 +56,20 @@ class ReviewForm(Form):
 def shown_fact(
     form: ShownForm,
     reviewed: Mapping[str, Any],
-    shown: Mapping[str, Any] | None,
+    parameters: Mapping[str, Mapping[str, Any]],
+    read_only: Set[str],
     document: Document,
     path: YamlPath,
-    *,
-    read_only: bool,
 ) -> ShownFact:
     """The fact that a form says. Faults are recorded.
 
-    reviewed, shown: the schemas of both actions' arguments; the latter None where there is no such action.
+    reviewed: the schema of the reviewed action's arguments. parameters: those of all actions, by name.
     """
+    shown = parameters.get(form.action)
     if shown is None:
         document.refuse(path, f"there is no action {form.action!r}")
         return ShownFact(form.action, {})
-    if not read_only:
+    if form.action not in read_only:
         document.refuse(path, f"{form.action} is not marked read_only: true")
     ours, theirs = reviewed.get("properties", {}), shown.get("properties", {})
     for name, source in form.args.items():

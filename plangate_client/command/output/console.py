@@ -1,4 +1,4 @@
-"""The two outputs: answers on standard output, everything else on standard error."""
+"""The two outputs of the command: results on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _WIDTH_WITHOUT_TERMINAL = 10_000
 _LEAST_WIDTH = 40
 
 
-def answers() -> Console:
-    """Standard output. Texts are printed as they are: no markup, no emoji names, no colours by guess."""
+def stdout() -> Console:
+    """Standard output, as a console. Texts are printed as they are: no markup, no emoji names, no colours by guess."""
     return _console(sys.stdout)
 
 
-def remarks() -> Console:
+def stderr() -> Console:
     """Standard error: progress, questions and failures."""
     return _console(sys.stderr)
 

@@ -9,7 +9,7 @@ from rich.status import Status
 from rich.text import Text
 
 from plangate_client.client import PlannerClient
-from plangate_client.command.output.console import remarks
+from plangate_client.command.output.console import stderr
 from plangate_client.command.output.tables import decision_text
 from plangate_client.command.output.text import name_of, struct_text
 from plangate_client.errors import Unavailable, Unimplemented
@@ -30,7 +30,7 @@ async def plan_with_progress(
     :param quiet: tell nothing.
     :raises PlangateError: no plan came of it.
     """
-    console = console or remarks()
+    console = console or stderr()
     with console.status("the model is thinking", spinner="dots") as status:
         if quiet:
             status.stop()

@@ -267,17 +267,17 @@ def _arguments(text: str) -> Any:
 
 def _print_seen(view: Any, *, yes: bool, as_json: bool) -> None:
     """Print what is decided about: as an answer, or on standard error where only a person sees that."""
-    from plangate_client.command.output.console import answers, remarks
+    from plangate_client.command.output.console import stderr, stdout
 
     aside = not yes and (as_json or not sys.stdout.isatty())
-    (remarks() if aside else answers()).print(view, crop=False)
+    (stderr() if aside else stdout()).print(view, crop=False)
 
 
 def _remark(text: str) -> None:
-    from plangate_client.command.output.console import remarks
+    from plangate_client.command.output.console import stderr
     from plangate_core.text.printable import visible
 
-    remarks().print(visible(text), soft_wrap=True)
+    stderr().print(visible(text), soft_wrap=True)
 
 
 def print_changed(changed: Any, as_json: bool) -> None:
@@ -289,7 +289,7 @@ def print_changed(changed: Any, as_json: bool) -> None:
         return
     from plangate.plan.v1 import plan_pb2
 
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.plan_view import plan_state
     from plangate_client.command.output.proposal_view import proposal_state
     from plangate_client.command.output.text import short_id
@@ -297,10 +297,10 @@ def print_changed(changed: Any, as_json: bool) -> None:
     state = plan_state(changed) if isinstance(changed, plan_pb2.Plan) else proposal_state(changed)
     line = f"{short_id(changed.id)} is {state}, version {changed.version}"
     if isinstance(changed, plan_pb2.Plan):
-        answers().print(line)
+        stdout().print(line)
         return
     if state == "PENDING" and changed.required_approvals:
         line += f", {len(changed.approvals)} of {changed.required_approvals} approvals"
     if changed.cancel_requested and state == "EXECUTING":
         line += "; its executor gets the request to stop"
-    answers().print(line)
+    stdout().print(line)

@@ -94,11 +94,11 @@ def _print_inbox(
         print_messages("proposals", found)
         sys.stdout.flush()
         return
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.tables import inbox_table
     from plangate_core.text.printable import visible
 
-    console = answers()
+    console = stdout()
     if again:
         console.clear() if console.is_terminal else console.print()
     if not found:

@@ -85,10 +85,10 @@ def proposals(
 
         print_messages("proposals", found)
         return
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.tables import proposals_table
 
-    answers().print(proposals_table(found, times=session.times()) if found else "no proposals", crop=False)
+    stdout().print(proposals_table(found, times=session.times()) if found else "no proposals", crop=False)
 
 
 def plans(
@@ -114,10 +114,10 @@ def plans(
 
         print_messages("plans", found)
         return
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.tables import plans_table
 
-    answers().print(plans_table(found, times=session.times()) if found else "no plans", crop=False)
+    stdout().print(plans_table(found, times=session.times()) if found else "no plans", crop=False)
 
 
 async def _first(pages: AsyncIterator[T], limit: int) -> list[T]:
@@ -166,10 +166,10 @@ def show(context: typer.Context, identifier: IdArgument, as_json: JsonOption = F
 
         print_message(thing)
         return
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.tables import CLAIMED_NOTE, events_table, is_claimed
 
-    console = answers()
+    console = stdout()
     console.print(view, crop=False)
     console.print()
     if len(events) > _SHOWN_EVENTS:
@@ -195,9 +195,9 @@ def whoami(context: typer.Context, as_json: JsonOption = False) -> None:
 
         print_message(answer)
         return
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
     from plangate_core.text.printable import visible
 
     roles = ", ".join(answer.roles) or "none"
     proof = "proved by a token" if answer.authenticated else "claimed: the store does not authenticate"
-    answers().print(visible(f"{answer.identity}  ({proof})\nroles: {roles}", newlines=True))
+    stdout().print(visible(f"{answer.identity}  ({proof})\nroles: {roles}", newlines=True))

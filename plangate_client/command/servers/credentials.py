@@ -43,7 +43,7 @@ def init(
     ] = False,
 ) -> None:
     """Write ca.pem, server.pem, server-key.pem, tokens.yaml, and a token for each kind of identity."""
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
     from plangate_client.servers.credentials import CredentialsExist, ForeignFiles, HostRefused, write_credentials
 
     try:
@@ -57,7 +57,7 @@ def init(
     except OSError as error:
         raise CommandFailed(f"{error.strerror}: {error.filename}") from error
     for path in written:
-        answers().print(str(path), soft_wrap=True)
+        stdout().print(str(path), soft_wrap=True)
 
 
 @group.command()
@@ -80,7 +80,7 @@ def add(
     ] = None,
 ) -> None:
     """Make a token for a person or a program. Running servers take it within a second."""
-    from plangate_client.command.output.console import answers, remarks
+    from plangate_client.command.output.console import stderr, stdout
     from plangate_client.servers.tokens_file import ROLES, add_token
 
     file = _tokens_file(tokens)
@@ -95,16 +95,16 @@ def add(
         with os.fdopen(descriptor, "w", encoding="utf-8") as written:
             written.write(f"{token}\n")
     if roles and "reviewer" not in roles and not set(roles) & set(ROLES):
-        remarks().print(
+        stderr().print(
             f"{name} cannot approve yet: a reviewer has the role reviewer besides {', '.join(roles)}", soft_wrap=True
         )
-    answers().print(str(target), soft_wrap=True)
+    stdout().print(str(target), soft_wrap=True)
 
 
 @group.command("list")
 def list_(tokens: TokensOption = None) -> None:
     """List who has tokens, with which roles. The tokens themselves are stored nowhere."""
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.tables import WholeTable
     from plangate_client.servers.tokens_file import entries_of
     from plangate_core.text.printable import visible
@@ -119,7 +119,7 @@ def list_(tokens: TokensOption = None) -> None:
     for entry in entries:
         expires = "never" if entry.expires is None else entry.expires.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
         table.add_row(visible(entry.identity), entry.digest[:12], expires, visible(", ".join(entry.roles)))
-    answers().print(table, crop=False)
+    stdout().print(table, crop=False)
 
 
 @group.command()
@@ -128,13 +128,13 @@ def revoke(
     tokens: TokensOption = None,
 ) -> None:
     """Strike all tokens of an identity off. Running servers refuse them within a second."""
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
     from plangate_client.servers.tokens_file import revoke as strike_off
 
     file = _tokens_file(tokens)
     with _explained():
         count = strike_off(file, name)
-    answers().print(f"{count} token{'s' if count != 1 else ''} of {name} struck off {file}", soft_wrap=True)
+    stdout().print(f"{count} token{'s' if count != 1 else ''} of {name} struck off {file}", soft_wrap=True)
 
 
 def _tokens_file(given: Path | None) -> Path:

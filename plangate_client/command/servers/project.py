@@ -21,7 +21,7 @@ def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to make it; made when missing.")],
 ) -> None:
     """Make a project: a catalogue with an action of each kind, a policy, tests of both, a worker, a compose file."""
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
 
     files = _files(directory.resolve().name)
     there = [name for name in files if os.path.lexists(directory / name)]
@@ -39,7 +39,7 @@ def init(
                 Path(unfinished, name).rename(directory / name)
     except OSError as error:
         raise CommandFailed(f"{error.strerror}: {error.filename}") from error
-    console = answers()
+    console = stdout()
     console.print(f"{directory}: {', '.join(files)}", soft_wrap=True)
     place = "" if directory.resolve() == Path.cwd() else f"cd {shlex.quote(str(directory))} && "
     console.print("\nNext, in this order, each in a terminal of its own:\n", soft_wrap=True)

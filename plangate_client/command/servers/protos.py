@@ -17,7 +17,7 @@ def protos(
     from google.rpc import status_pb2
     from plangate.plan.v1 import plan_pb2
 
-    from plangate_client.command.output.console import answers
+    from plangate_client.command.output.console import stdout
 
     contract, google = Path(plan_pb2.__file__).parents[2], Path(status_pb2.__file__).parents[1]
     # What failures are made of: google.rpc.Status and its details. Everything else of Google's comes with protoc.
@@ -29,4 +29,4 @@ def protos(
             target.write_bytes(source.read_bytes())
         except OSError as error:
             raise CommandFailed(f"{error.strerror}: {error.filename}") from error
-        answers().print(str(target), soft_wrap=True)
+        stdout().print(str(target), soft_wrap=True)

@@ -112,9 +112,9 @@ class _Startup:
     """Says what is being started, from the first second, and how long it has taken so far."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        from plangate_client.command.output.console import remarks
+        from plangate_client.command.output.console import stderr
 
-        self._console = remarks()
+        self._console = stderr()
         self._model = environment.get("PLANGATE_MODEL") or "embedded"
         self._name = ""
         self._since = time.monotonic()
@@ -142,19 +142,19 @@ class _Startup:
 async def _up(environment: dict[str, str], verbose: bool, *, inbox: bool) -> None:
     from rich.text import Text
 
-    from plangate_client.command.output.console import answers, remarks
+    from plangate_client.command.output.console import stderr, stdout
     from plangate_client.servers.server_pair import ServerEnded, ServerPair, metrics_addresses
     from plangate_core.process.tasks import cancel_and_wait
     from plangate_core.text.printable import visible
 
-    console = remarks()
+    console = stderr()
 
     def print_line(name: str, line: str) -> None:
         text = line if verbose else important(line)
         # A log that cannot be written must not block the servers, whose pipes would fill.
         with contextlib.suppress(OSError):
             if text:
-                remarks().print(Text.assemble((f"{name:>7} ", "dim"), visible(text)), soft_wrap=True)
+                stderr().print(Text.assemble((f"{name:>7} ", "dim"), visible(text)), soft_wrap=True)
 
     startup = _Startup(environment)
     stop = asyncio.Event()
@@ -174,7 +174,7 @@ async def _up(environment: dict[str, str], verbose: bool, *, inbox: bool) -> Non
                 await asyncio.wait({starting})
                 return
             addresses = starting.result()
-            out = answers()
+            out = stdout()
             out.print(f"store    {addresses.store}")
             out.print(f"planner  {addresses.planner}")
             if addresses.inbox:
@@ -226,13 +226,13 @@ def _drain_seconds(environment: dict[str, str]) -> float:
 def _failure(error: ServerEnded, verbose: bool) -> CommandFailed:
     from rich.text import Text
 
-    from plangate_client.command.output.console import remarks
+    from plangate_client.command.output.console import stderr
     from plangate_core.text.printable import visible
 
     if not verbose:
         for line in error.log:
             line = line.removeprefix(f"plangate-{error.name}: ")
-            remarks().print(Text.assemble((f"{error.name:>7} ", "dim"), visible(line)), soft_wrap=True)
+            stderr().print(Text.assemble((f"{error.name:>7} ", "dim"), visible(line)), soft_wrap=True)
     return CommandFailed(str(error), ExitStatus.OTHER)
 
 

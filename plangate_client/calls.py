@@ -2,8 +2,8 @@
 
 This is the client's only retry layer. A call is repeated, until its time is over, when the failure says that nothing
 was done (UNAVAILABLE from the connection, a draining server, a database that is away) or that repeating finds out
-(COMMIT_UNKNOWN), and only if the call is safe to repeat: a read, or a write that carries a request_id. Everything else
-is the caller's to decide.
+(COMMIT_UNKNOWN). Every call is safe to repeat: a read, or a write that carries a request_id. Everything else is the
+caller's to decide.
 """
 
 from __future__ import annotations
@@ -11,16 +11,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import grpc
 import uuid6
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.message import Message
 
-from plangate_client.error_decoding import error_from_rpc
 from plangate_client.errors import (
     CommitUnknown,
     DatabaseUnavailable,
@@ -28,10 +26,28 @@ from plangate_client.errors import (
     Draining,
     PlangateError,
     Unavailable,
+    error_from_rpc,
 )
 
-RequestT = TypeVar("RequestT", bound=Message)
-ResponseT = TypeVar("ResponseT", bound=Message)
+RequestT = TypeVar("RequestT")
+ResponseT = TypeVar("ResponseT")
+ItemT = TypeVar("ItemT")
+
+
+class PageRequest(Protocol):
+    """A request for one page of a list."""
+
+    page_token: str
+
+
+class Page(Protocol):
+    """One page of a list."""
+
+    next_page_token: str
+
+
+PageRequestT = TypeVar("PageRequestT", bound=PageRequest)
+PageT = TypeVar("PageT", bound=Page)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +87,11 @@ class Calls:
         rpc: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
         request: RequestT,
         *,
-        repeatable: bool,
         timeout_seconds: float | None = None,
         first_metadata: tuple[tuple[str, str], ...] = (),
     ) -> ResponseT:
         """Call and wait for the answer.
 
-        :param repeatable: True for reads and for writes that carry a request_id.
         :param timeout_seconds: for all attempts together; None means the call_policy's.
         :param first_metadata: sent with the first attempt only.
         :raises PlangateError: the failure as its type.
@@ -96,7 +110,7 @@ class Calls:
                 if away and isinstance(error, DeadlineExceeded) and not error.reason:
                     # Time ran out in the middle of yet another try: what was wrong says more.
                     raise away from rpc_error
-                if not (repeatable and may_be_repeated(error)) or failed_attempts == self.call_policy.attempts:
+                if not may_be_repeated(error) or failed_attempts == self.call_policy.attempts:
                     raise error from rpc_error
                 away = error
                 delay_seconds = max(self.call_policy.delay_seconds(failed_attempts), error.retry_after_seconds or 0.0)
@@ -104,6 +118,21 @@ class Calls:
                     raise error from rpc_error
             await asyncio.sleep(delay_seconds)
             metadata = self.metadata
+
+    async def pages(
+        self,
+        rpc: grpc.aio.UnaryUnaryMultiCallable[PageRequestT, PageT],
+        request: PageRequestT,
+        items: Callable[[PageT], Iterable[ItemT]],
+    ) -> AsyncIterator[ItemT]:
+        """Yield the items of all pages, from the one that `request` asks for."""
+        while True:
+            page = await self.unary(rpc, request)
+            for item in items(page):
+                yield item
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     async def stream(
         self,

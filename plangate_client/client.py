@@ -10,7 +10,6 @@ Answers are the contract's own messages; failures are plangate_client.errors' ty
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from types import TracebackType
 from typing import Self
 
 import grpc
@@ -30,7 +29,29 @@ from plangate_client.proposals import Proposals
 from plangate_core.rpc.correlation import NEW_REQUEST_KEY, ON_BEHALF_OF_KEY
 
 
-class StoreClient:
+class Closable:
+    """Closed at the end of an `async with` block."""
+
+    async def close(self) -> None:
+        """Close what it holds; calls under way are cancelled."""
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+class _ChannelClient(Closable):
+    channel: grpc.aio.Channel
+
+    async def close(self) -> None:
+        """Close the channel; calls under way are cancelled."""
+        await self.channel.close()
+
+
+class StoreClient(_ChannelClient):
     """The store: `plans`, `proposals` and `events` over one channel, which the client closes."""
 
     def __init__(
@@ -50,7 +71,7 @@ class StoreClient:
     async def who_am_i(self, *, timeout_seconds: float | None = None) -> identity_service_pb2.WhoAmIResponse:
         """The caller's identity and roles, as the store sees them."""
         request = identity_service_pb2.WhoAmIRequest()
-        return await self._calls.unary(self._identity.WhoAmI, request, repeatable=True, timeout_seconds=timeout_seconds)
+        return await self._calls.unary(self._identity.WhoAmI, request, timeout_seconds=timeout_seconds)
 
     def on_behalf_of(self, identity: str) -> StoreClient:
         """The same store for calls that a service with role `planner` makes in a requester's name.
@@ -60,20 +81,8 @@ class StoreClient:
         calls = self._calls.with_metadata((ON_BEHALF_OF_KEY, identity))
         return StoreClient(self.channel, call_policy=calls.call_policy, metadata=calls.metadata)
 
-    async def close(self) -> None:
-        """Close the channel; calls under way are cancelled."""
-        await self.channel.close()
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-
-class PlannerClient:
+class PlannerClient(_ChannelClient):
     """The planner over one channel, which the client closes. Every method raises PlangateError's types."""
 
     def __init__(self, channel: grpc.aio.Channel, *, call_policy: CallPolicy | None = None) -> None:
@@ -88,7 +97,6 @@ class PlannerClient:
         return await self._calls.unary(
             self._stub.CreatePlan,
             _identified(request),
-            repeatable=True,
             timeout_seconds=self._planning_seconds(timeout_seconds),
             first_metadata=_first_metadata(request),
         )
@@ -113,16 +121,14 @@ class PlannerClient:
         enqueue = planner_pb2.EnqueuePlanRequest(
             request=_identified(request), priority=priority, max_planning_attempts=max_planning_attempts
         )
-        return await self._calls.unary(
-            self._stub.EnqueuePlan, enqueue, repeatable=True, timeout_seconds=timeout_seconds
-        )
+        return await self._calls.unary(self._stub.EnqueuePlan, enqueue, timeout_seconds=timeout_seconds)
 
     async def evaluate_plan(
         self, jobs: Sequence[plan_pb2.Job], *, labels: Mapping[str, str] | None = None
     ) -> planner_pb2.EvaluatePlanResponse:
         """Checks and decisions for jobs you bring; nothing is stored."""
         request = planner_pb2.EvaluatePlanRequest(jobs=jobs, labels=labels)
-        return await self._calls.unary(self._stub.EvaluatePlan, request, repeatable=True)
+        return await self._calls.unary(self._stub.EvaluatePlan, request)
 
     async def submit_plan(
         self,
@@ -143,7 +149,7 @@ class PlannerClient:
             request_id=request_id or new_request_id(),
             validate_only=validate_only,
         )
-        return await self._calls.unary(self._stub.SubmitPlan, request, repeatable=True)
+        return await self._calls.unary(self._stub.SubmitPlan, request)
 
     async def revise_proposal(
         self,
@@ -180,44 +186,24 @@ class PlannerClient:
             request_id=request_id or new_request_id(),
             validate_only=validate_only,
         )
-        return await self._calls.unary(self._stub.ReviseProposal, request, repeatable=True)
+        return await self._calls.unary(self._stub.ReviseProposal, request)
 
     async def list_actions(self) -> list[action_pb2.Action]:
         """The whole catalogue, by name."""
-        actions: list[action_pb2.Action] = []
-        page_token = ""
-        while True:
-            request = planner_pb2.ListActionsRequest(page_size=1000, page_token=page_token)
-            page = await self._calls.unary(self._stub.ListActions, request, repeatable=True)
-            actions.extend(page.actions)
-            page_token = page.next_page_token
-            if not page_token:
-                return actions
+        request = planner_pb2.ListActionsRequest(page_size=1000)
+        pages = self._calls.pages(self._stub.ListActions, request, lambda page: page.actions)
+        return [action async for action in pages]
 
     async def get_action(self, name: str) -> action_pb2.Action:
         """One action of the catalogue."""
         request = planner_pb2.GetActionRequest(name=name)
-        return await self._calls.unary(self._stub.GetAction, request, repeatable=True)
+        return await self._calls.unary(self._stub.GetAction, request)
 
     async def simulate_policy(
         self, request: planner_pb2.SimulatePolicyRequest, *, timeout_seconds: float = 600.0
     ) -> planner_pb2.SimulatePolicyResponse:
         """What a candidate policy would have decided differently."""
-        return await self._calls.unary(
-            self._stub.SimulatePolicy, request, repeatable=True, timeout_seconds=timeout_seconds
-        )
-
-    async def close(self) -> None:
-        """Close the channel; calls under way are cancelled."""
-        await self.channel.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
+        return await self._calls.unary(self._stub.SimulatePolicy, request, timeout_seconds=timeout_seconds)
 
     def _planning_seconds(self, timeout_seconds: float | None) -> float:
         return self._calls.call_policy.planning_timeout_seconds if timeout_seconds is None else timeout_seconds

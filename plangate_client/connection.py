@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from pydantic import SecretStr
 
 from plangate_client.calls import CallPolicy
-from plangate_client.client import PlannerClient, StoreClient
+from plangate_client.client import Closable, PlannerClient, StoreClient
 from plangate_client.settings import ClientSettings
 from plangate_core.process.settings import read_settings
 from plangate_core.rpc.channel import open_channel
@@ -18,7 +17,7 @@ from plangate_core.rpc.channel import open_channel
 __all__ = ["Connection", "connect", "open_channel"]
 
 
-class Connection:
+class Connection(Closable):
     """The planner and the store for one identity; closes both channels at the end of the block."""
 
     def __init__(self, planner: PlannerClient, store: StoreClient) -> None:
@@ -29,14 +28,6 @@ class Connection:
         """Close both channels; calls under way are cancelled."""
         await self.planner.close()
         await self.store.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
 
 
 def connect(

@@ -37,9 +37,9 @@ class Events:
         request = store_pb2.ListEventsRequest(
             filter=filter, order_by=order_by, page_size=page_size, page_token=page_token, view=view
         )
-        return await self._calls.unary(self._stub.ListEvents, request, repeatable=True, timeout_seconds=timeout_seconds)
+        return await self._calls.unary(self._stub.ListEvents, request, timeout_seconds=timeout_seconds)
 
-    async def list_all(
+    def list_all(
         self,
         *,
         filter: str = "",
@@ -47,17 +47,9 @@ class Events:
         view: event_pb2.EventView.ValueType = event_pb2.EVENT_VIEW_UNSPECIFIED,
         page_size: int = 500,
     ) -> AsyncIterator[event_pb2.Event]:
-        """Yield all that match, page by page."""
-        page_token = ""
-        while True:
-            page = await self.list_page(
-                filter=filter, order_by=order_by, page_size=page_size, page_token=page_token, view=view
-            )
-            for event in page.events:
-                yield event
-            page_token = page.next_page_token
-            if not page_token:
-                return
+        """All that match."""
+        request = store_pb2.ListEventsRequest(filter=filter, order_by=order_by, page_size=page_size, view=view)
+        return self._calls.pages(self._stub.ListEvents, request, lambda page: page.events)
 
     def watch(
         self,
@@ -85,13 +77,11 @@ class Events:
     ) -> store_pb2.VerifyEventsResponse:
         """Let the store walk its hash chain."""
         request = store_pb2.VerifyEventsRequest(start_revision=start_revision, end_revision=end_revision)
-        return await self._calls.unary(
-            self._stub.VerifyEvents, request, repeatable=True, timeout_seconds=timeout_seconds
-        )
+        return await self._calls.unary(self._stub.VerifyEvents, request, timeout_seconds=timeout_seconds)
 
     async def checkpoint(self) -> event_pb2.Checkpoint:
         """A signed statement of the log's head."""
-        return await self._calls.unary(self._stub.GetCheckpoint, store_pb2.GetCheckpointRequest(), repeatable=True)
+        return await self._calls.unary(self._stub.GetCheckpoint, store_pb2.GetCheckpointRequest())
 
 
 async def _one_by_one(

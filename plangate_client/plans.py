@@ -31,12 +31,12 @@ class Plans:
         request = store_pb2.CreatePlanRequest(
             plan=plan, request_id=request_id or new_request_id(), validate_only=validate_only
         )
-        return await self._calls.unary(self._stub.CreatePlan, request, repeatable=True, timeout_seconds=timeout_seconds)
+        return await self._calls.unary(self._stub.CreatePlan, request, timeout_seconds=timeout_seconds)
 
     async def get(self, plan_id: str, *, timeout_seconds: float | None = None) -> plan_pb2.Plan:
         """Return one plan."""
         request = store_pb2.GetPlanRequest(id=plan_id)
-        return await self._calls.unary(self._stub.GetPlan, request, repeatable=True, timeout_seconds=timeout_seconds)
+        return await self._calls.unary(self._stub.GetPlan, request, timeout_seconds=timeout_seconds)
 
     async def list_page(
         self,
@@ -52,26 +52,16 @@ class Plans:
         request = store_pb2.ListPlansRequest(
             filter=filter, order_by=order_by, page_size=page_size, page_token=page_token, show_deleted=show_deleted
         )
-        return await self._calls.unary(self._stub.ListPlans, request, repeatable=True, timeout_seconds=timeout_seconds)
+        return await self._calls.unary(self._stub.ListPlans, request, timeout_seconds=timeout_seconds)
 
-    async def list_all(
+    def list_all(
         self, *, filter: str = "", order_by: str = "", show_deleted: bool = False, page_size: int = 500
     ) -> AsyncIterator[plan_pb2.Plan]:
-        """Yield all that match, page by page."""
-        page_token = ""
-        while True:
-            page = await self.list_page(
-                filter=filter,
-                order_by=order_by,
-                page_size=page_size,
-                page_token=page_token,
-                show_deleted=show_deleted,
-            )
-            for plan in page.plans:
-                yield plan
-            page_token = page.next_page_token
-            if not page_token:
-                return
+        """All that match."""
+        request = store_pb2.ListPlansRequest(
+            filter=filter, order_by=order_by, page_size=page_size, show_deleted=show_deleted
+        )
+        return self._calls.pages(self._stub.ListPlans, request, lambda page: page.plans)
 
     async def cancel(
         self,
@@ -90,7 +80,7 @@ class Plans:
             request_id=request_id or new_request_id(),
             validate_only=validate_only,
         )
-        return await self._calls.unary(self._stub.CancelPlan, request, repeatable=True)
+        return await self._calls.unary(self._stub.CancelPlan, request)
 
     async def delete(
         self,
@@ -111,7 +101,7 @@ class Plans:
             request_id=request_id or new_request_id(),
             validate_only=validate_only,
         )
-        return await self._calls.unary(self._stub.DeletePlan, request, repeatable=True)
+        return await self._calls.unary(self._stub.DeletePlan, request)
 
     async def claim(
         self,
@@ -131,7 +121,6 @@ class Plans:
         response = await self._calls.unary(
             self._stub.ClaimPlans,
             request,
-            repeatable=True,
             timeout_seconds=(wait_seconds or 0.0) + self._calls.call_policy.timeout_seconds,
         )
         return [*response.plans]
@@ -146,9 +135,7 @@ class Plans:
     ) -> plan_pb2.Plan:
         """Prolong the lease on a plan."""
         request = store_pb2.RenewPlanLeaseRequest(id=plan_id, attempt=attempt, lease_duration=duration(lease_seconds))
-        return await self._calls.unary(
-            self._stub.RenewPlanLease, request, repeatable=True, timeout_seconds=timeout_seconds
-        )
+        return await self._calls.unary(self._stub.RenewPlanLease, request, timeout_seconds=timeout_seconds)
 
     async def complete_planning(
         self,
@@ -163,9 +150,7 @@ class Plans:
         request = store_pb2.CompletePlanningRequest(
             id=plan_id, attempt=attempt, plan=plan, request_id=request_id or new_request_id()
         )
-        return await self._calls.unary(
-            self._stub.CompletePlanning, request, repeatable=True, timeout_seconds=timeout_seconds
-        )
+        return await self._calls.unary(self._stub.CompletePlanning, request, timeout_seconds=timeout_seconds)
 
     async def fail_planning(
         self,
@@ -194,6 +179,4 @@ class Plans:
             interrupted=interrupted,
             request_id=request_id or new_request_id(),
         )
-        return await self._calls.unary(
-            self._stub.FailPlanning, request, repeatable=True, timeout_seconds=timeout_seconds
-        )
+        return await self._calls.unary(self._stub.FailPlanning, request, timeout_seconds=timeout_seconds)

@@ -7,9 +7,10 @@ import pytest
 from plangate.errors.v1 import error_reason_pb2
 from plangate.plan.v1 import plan_pb2
 
+import plangate_client
 from plangate_client import errors
 from plangate_client.calls import CallPolicy, may_be_repeated
-from plangate_client.error_decoding import typed_error
+from plangate_client.errors import typed_error
 from plangate_core.rpc.status import RpcFailure, from_rpc_status, to_rpc_status
 
 REASONS = [name.removeprefix("ERROR_REASON_") for name, number in error_reason_pb2.ErrorReason.items() if number]
@@ -72,3 +73,8 @@ def test_delays_grow_up_to_a_limit() -> None:
     call_policy = CallPolicy(first_delay_seconds=0.1, longest_delay_seconds=1.0)
     for failed_attempts in range(1, 20):
         assert 0 < call_policy.delay_seconds(failed_attempts) <= min(1.0, 0.1 * 2**failed_attempts)
+
+
+@pytest.mark.parametrize("name", plangate_client.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(plangate_client, name).__name__.rpartition(".")[2] == name

@@ -15,7 +15,7 @@ from plangate_client.command.exit_status import ExitStatus
 from plangate_client.command.failures import sentence, status_of
 from plangate_client.command.output.json_output import print_json
 from plangate_client.command.output.text import short_id, struct_text
-from plangate_client.error_decoding import typed_error
+from plangate_client.errors import typed_error
 from plangate_core.rpc.status import RpcFailure
 from plangate_core.text.printable import visible
 

@@ -45,8 +45,8 @@ from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_me
 from planner_service.generation.providers.provider_table import EMBEDDED
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.settings import GenerationSettings
+from planner_service.plan import Job
 from planner_service.planning.checking.checks import check_jobs, jobs_of_draft
-from planner_service.planning.plan import Job
 
 _DATA = Path(__file__).parent / "data"
 Jobs = list[dict[str, Any]]

@@ -39,7 +39,6 @@ from planner_service.generation.providers.provider_table import EMBEDDED
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.providers.recording import RecordingInvalid
 from planner_service.governance.files import GovernanceFiles, GovernanceMetrics, GovernanceRefused, read_governance
-from planner_service.governance_gateway import GovernanceGateway
 from planner_service.planning.draft_cache import DraftCache
 from planner_service.planning.kernel import Kernel, KernelSettings
 from planner_service.planning.metrics import CountedGeneration, PlanningMetrics
@@ -185,9 +184,7 @@ class PlannerServer:
                 lambda: generator.seconds_until_usable(settings.models),
             )
             self._kernel_run = self._in_background(self._kernel.run(), "the kernel loop")
-        self._reconsideration = Reconsideration(
-            self.governance, GovernanceGateway(self._store_client), self._clock, settings.planner_identity
-        )
+        self._reconsideration = Reconsideration(self.governance, store, self._clock, settings.planner_identity)
         self._reconsidering = self._in_background(self._reconsideration.run(), "making decisions again")
         self._watching = self._in_background(
             self.governance.watch(settings.reload_poll_seconds, self._reloaded), "watching the files"

@@ -6,14 +6,15 @@ Repeating calls is the client's business; every write carries a request_id, so t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import Any
 
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import event_pb2, proposal_pb2
+from plangate.store.v1 import store_service_pb2 as store_pb2
 
 from plangate_client.calls import new_request_id
 from plangate_client.client import StoreClient
@@ -28,9 +29,11 @@ from plangate_client.errors import (
 )
 from plangate_client.errors import RequestIdReused as StoreSaysReused
 from plangate_core.rpc.identity.caller import Caller
+from planner_service import errors
 from planner_service.governance.decision import Decision
 from planner_service.messages.decoding import (
     claimed_plan_from_proto,
+    open_proposal_from_proto,
     proposal_from_proto,
     stored_plan_from_proto,
     time_from_proto,
@@ -45,9 +48,20 @@ from planner_service.messages.encoding import (
     report_to_proto,
     time_to_proto,
 )
-from planner_service.planning import errors
-from planner_service.planning.plan import ClaimedPlan, Plan, PlanningEnded, PlanRequest, Proposal, StoredPlan
-from planner_service.planning.store_port import FirstAnswer, Queueing, Revision
+from planner_service.plan import (
+    ClaimedPlan,
+    FirstAnswer,
+    OpenProposal,
+    PastPlan,
+    Plan,
+    PlanningEnded,
+    PlanRequest,
+    Proposal,
+    Queueing,
+    Reconsidered,
+    Revision,
+    StoredPlan,
+)
 
 Diagnose = Callable[[], Awaitable[str]]
 """Says why the store cannot be reached, as a clause; empty when that was not found out."""
@@ -55,24 +69,21 @@ Diagnose = Callable[[], Awaitable[str]]
 _LONGEST_CALL_SECONDS = 30.0
 _HISTORY_PAGE = 100
 _REQUESTERS_REMEMBERED = 256
+_PROPOSALS_PAGE = 200
+_OPEN = '(state = "PENDING" OR state = "APPROVED")'
+_OPEN_STATES = (proposal_pb2.PROPOSAL_STATE_PENDING, proposal_pb2.PROPOSAL_STATE_APPROVED)
 
 
 async def _undiagnosed() -> str:
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class PastPlan:
-    """A plan of the store's history."""
-
-    id: str
-    created_by: str
-    create_time: datetime
-    plan: Plan
-
-
 class StoreGateway:
-    """Calls of one planner to one store."""
+    """Calls of one planner to one store. Every method raises StoreUnavailable, StoreTimedOut, those that write
+    RequestIdReused, and the store's own errors as the client has them.
+
+    `requester` is the identity that the store's log will show. Deadlines are on the event loop's clock.
+    """
 
     def __init__(self, client: StoreClient, *, planner_identity: str, diagnose: Diagnose = _undiagnosed) -> None:
         """:param diagnose: finds out why the store cannot be reached."""
@@ -89,7 +100,7 @@ class StoreGateway:
             return None
         message = plan_pb2.Plan.FromString(snapshot)
         return FirstAnswer(
-            stored=StoredPlan(message.id, message.created_by, message),
+            stored=StoredPlan(message),
             plan=stored_plan_from_proto(message),
             queued=message.state == plan_pb2.PLAN_STATE_QUEUED,
             priority=message.priority,
@@ -111,7 +122,7 @@ class StoreGateway:
             stored = await self._for(requester).plans.create(
                 plan, request_id=request_id or new_request_id(), timeout_seconds=_seconds_to(deadline)
             )
-        return StoredPlan(stored.id, stored.created_by, stored)
+        return StoredPlan(stored)
 
     async def get_proposal(self, proposal_id: str, deadline: float) -> Proposal:
         """Return one proposal. Raises the client's ProposalNotFound."""
@@ -127,43 +138,24 @@ class StoreGateway:
 
         A revised proposal keeps needing at least one person, also where policy would allow it.
         """
-        proposal = proposal_pb2.Proposal(id=revision.proposal_id)
-        mask = []
-        if decision is not None:
-            proposal.decision.CopyFrom(decision_to_proto(decision))
-            proposal.required_approvals = max(1, decision.required_approvals)
-            proposal.reviewer_role = decision.reviewer_role
-            mask = ["decision", "required_approvals", "reviewer_role"]
-        if revision.action_args is not None:
-            proposal.action_args.CopyFrom(json_to_proto(revision.action_args, "action_args"))
-            proposal.facts.extend(map(fact_to_proto, revision.facts))
-            mask += ["action_args", "facts"]
-        if revision.description is not None:
-            proposal.description = revision.description
-            mask.append("description")
-        if revision.priority is not None:
-            proposal.priority = revision.priority
-            mask.append("priority")
-        if revision.depends_on is not None:
-            proposal.depends_on.extend(revision.depends_on)
-            mask.append("depends_on")
+        simple = ("description", "priority", "depends_on", "assumed", "effect_key")
+        changed: dict[str, Any] = {field: value for field in simple if (value := getattr(revision, field)) is not None}
         if revision.on_refusal is not None:
-            proposal.on_refusal = ON_REFUSAL[revision.on_refusal]
-            mask.append("on_refusal")
-        if revision.assumed is not None:
-            proposal.assumed.extend(revision.assumed)
-            mask.append("assumed")
-        if revision.effect_key is not None:
-            proposal.effect_key = revision.effect_key
-            mask.append("effect_key")
-        if decision is not None and decision.approval_ttl is not None:
-            proposal.expire_time.CopyFrom(time_to_proto(now + decision.approval_ttl))
-            mask.append("expire_time")
+            changed["on_refusal"] = ON_REFUSAL[revision.on_refusal]
+        if revision.action_args is not None:
+            changed["action_args"] = json_to_proto(revision.action_args, "action_args")
+            changed["facts"] = [fact_to_proto(fact) for fact in revision.facts]
+        if decision is not None:
+            changed["decision"] = decision_to_proto(decision)
+            changed["required_approvals"] = max(1, decision.required_approvals)
+            changed["reviewer_role"] = decision.reviewer_role
+            if decision.approval_ttl is not None:
+                changed["expire_time"] = time_to_proto(now + decision.approval_ttl)
         async with self._translated(revision.request_id):
             revised = await self._for(requester).proposals.update(
-                proposal,
+                proposal_pb2.Proposal(id=revision.proposal_id, **changed),
                 expected_version=revision.expected_version,
-                update_mask=mask,
+                update_mask=[*changed],
                 comment=revision.comment,
                 request_id=revision.request_id or new_request_id(),
                 validate_only=revision.validate_only,
@@ -203,9 +195,9 @@ class StoreGateway:
             )
         return [claimed_plan_from_proto(plan) for plan in plans]
 
-    async def renew_lease(self, claimed: ClaimedPlan, lease: timedelta, *, timeout_seconds: float) -> bool:
-        """Prolong a lease. Returns False when it is lost: stop working on the plan."""
-        with _while_leased() as renewal:
+    async def renew_lease(self, claimed: ClaimedPlan, lease: timedelta, *, timeout_seconds: float) -> None:
+        """Prolong a lease. Raises LeaseLost: stop working on the plan."""
+        with _while_leased():
             async with self._translated():
                 await self._client.plans.renew_lease(
                     claimed.id,
@@ -213,11 +205,10 @@ class StoreGateway:
                     lease_seconds=lease.total_seconds(),
                     timeout_seconds=timeout_seconds,
                 )
-        return renewal.held
 
-    async def complete_planning(self, claimed: ClaimedPlan, plan: Plan, *, request_id: str, deadline: float) -> bool:
-        """Store what was generated. Returns False when the lease is lost."""
-        with _while_leased() as lease:
+    async def complete_planning(self, claimed: ClaimedPlan, plan: Plan, *, request_id: str, deadline: float) -> None:
+        """Store what was generated. Raises LeaseLost."""
+        with _while_leased():
             async with self._translated(request_id):
                 await self._client.plans.complete_planning(
                     claimed.id,
@@ -226,13 +217,12 @@ class StoreGateway:
                     request_id=request_id,
                     timeout_seconds=_seconds_to(deadline),
                 )
-        return lease.held
 
     async def end_planning(
         self, claimed: ClaimedPlan, ending: PlanningEnded, *, request_id: str, deadline: float
-    ) -> bool:
-        """End the attempt without a plan. Returns False when the lease is lost."""
-        with _while_leased() as lease:
+    ) -> None:
+        """End the attempt without a plan. Raises LeaseLost."""
+        with _while_leased():
             async with self._translated(request_id):
                 await self._client.plans.fail_planning(
                     claimed.id,
@@ -245,7 +235,6 @@ class StoreGateway:
                     request_id=request_id,
                     timeout_seconds=_seconds_to(deadline),
                 )
-        return lease.held
 
     # --- history ---
 
@@ -270,6 +259,50 @@ class StoreGateway:
                         stored_plan_from_proto(message),
                     )
 
+    # --- decisions made again ---
+
+    async def governance_in_force(self) -> str:
+        """The digest that a planner of this identity put in force last; empty when none did."""
+        async with translated():
+            return (await self._client.proposals.get_governance()).digest
+
+    async def put_in_force(self, digest: str) -> None:
+        """Decisions under another digest are not handed out from now on."""
+        async with translated():
+            await self._client.proposals.set_governance(digest)
+
+    async def open_proposals(self, changed_since: datetime | None) -> AsyncIterator[OpenProposal]:
+        """Proposals that are PENDING or APPROVED, in the order of their changes; all, or those changed since then."""
+        changed = "" if changed_since is None else f' AND update_time >= "{changed_since.isoformat()}"'
+        async with translated():
+            async for message in self._client.proposals.list_all(
+                filter=f"{_OPEN}{changed}", order_by="update_time", page_size=_PROPOSALS_PAGE
+            ):
+                yield open_proposal_from_proto(message)
+
+    async def proposals(self, ids: Sequence[str]) -> list[OpenProposal]:
+        """Those of at most 50 proposals that are PENDING or APPROVED."""
+        async with translated():
+            found = await self._client.proposals.list_page(
+                filter=" OR ".join(f'id = "{each}"' for each in ids), page_size=len(ids)
+            )
+        return [open_proposal_from_proto(message) for message in found.proposals if message.state in _OPEN_STATES]
+
+    async def reconsider(self, entries: Sequence[Reconsidered]) -> None:
+        """Record at most 100 decisions. Entries of another version are skipped."""
+        async with translated():
+            await self._client.proposals.reconsider(
+                [
+                    store_pb2.Reconsideration(
+                        id=entry.id,
+                        expected_version=entry.expected_version,
+                        decision=decision_to_proto(entry.decision),
+                        reason=entry.decision.reason,
+                    )
+                    for entry in entries
+                ]
+            )
+
     def _translated(self, request_id: str = "") -> AbstractAsyncContextManager[None]:
         return translated(request_id, self._diagnose)
 
@@ -278,19 +311,14 @@ class StoreGateway:
         return self._client if requester == self._planner_identity else self._on_behalf_of(requester)
 
 
-class _Lease:
-    held = True
-
-
 @contextmanager
-def _while_leased() -> Iterator[_Lease]:
-    """Turns the ways in which a lease can be gone into one."""
-    lease = _Lease()
+def _while_leased() -> Iterator[None]:
+    """The ways in which a lease can be gone, as one."""
     try:
-        yield lease
-    except (LeaseLost, NotFound, IllegalTransition):
+        yield
+    except (LeaseLost, NotFound, IllegalTransition) as error:
         # NotFound: the plan was deleted. IllegalTransition: somebody cancelled it.
-        lease.held = False
+        raise errors.LeaseLost from error
     except (Overloaded, CommitUnknown) as error:
         # Nobody waits for the answer, and what is handed over was paid for: it is done again, as after an outage.
         raise errors.StoreUnavailable(error.retry_after_seconds) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from planner_service.planning.errors import RoleMissing
+from planner_service.errors import RoleMissing
 
 
 @dataclass(frozen=True, slots=True)

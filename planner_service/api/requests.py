@@ -26,10 +26,9 @@ from plangate_core.contract.limits import (
     MAX_TOKEN_BUDGET,
     REQUEST_ID,
 )
+from planner_service.errors import InvalidField
 from planner_service.messages.decoding import job_from_proto, json_from_proto, on_refusal_from_proto, order_from_proto
-from planner_service.planning.errors import InvalidField
-from planner_service.planning.plan import Job, Options, Plan, PlanRequest
-from planner_service.planning.store_port import Queueing, Revision
+from planner_service.plan import Job, Options, Plan, PlanRequest, Queueing, Revision
 
 _REVISABLE = ("action_args", "description", "priority", "depends_on", "on_refusal")
 

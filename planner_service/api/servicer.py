@@ -19,10 +19,9 @@ from plangate_core.rpc.correlation import NEW_REQUEST_KEY
 from plangate_core.rpc.identity.caller import current_caller
 from planner_service.api import requests
 from planner_service.api.permissions import authorize
+from planner_service.errors import ActionNotFound, InvalidField, InvalidPageToken, StreamNotRead
 from planner_service.messages import decoding, encoding
-from planner_service.planning.errors import ActionNotFound, InvalidField, InvalidPageToken, StreamNotRead
-from planner_service.planning.observer import PlanUpdate
-from planner_service.planning.plan import Plan, PlanRequest, StoredPlan
+from planner_service.plan import Plan, PlanRequest, PlanUpdate, StoredPlan
 from planner_service.planning.policy_simulation import Simulations
 from planner_service.planning.use_cases import Planning
 from planner_service.store_gateway import StoreGateway

@@ -12,9 +12,9 @@ from plangate.store.v1 import proposal_pb2
 
 from plangate_client.errors import PlangateError
 from plangate_core.rpc.status import RpcFailure, invalid_field, invalid_fields, not_found, permission_denied
+from planner_service import errors
 from planner_service.generation import errors as generation
 from planner_service.messages.encoding import report_to_proto
-from planner_service.planning import errors
 
 # What the store says of a request that the planner's caller made: handed on as it is. Everything else that the store
 # says (that the planner lacks a role, that a plan of ours is malformed) is between the two servers, hence INTERNAL.

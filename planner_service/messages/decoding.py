@@ -15,11 +15,10 @@ from plangate.store.v1 import proposal_pb2
 
 from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
 from plangate_core.contract.struct_codec import JsonObject, NumberNotExact, StructRefused, struct_to_json
+from planner_service.errors import InvalidField
 from planner_service.governance.decision import Decision
 from planner_service.messages.encoding import EFFECTS, ON_REFUSAL, STEP_ORDERS
-from planner_service.planning.errors import InvalidField
-from planner_service.planning.plan import ClaimedPlan, Job, Options, Plan, PlanRequest, Proposal
-from planner_service.planning.reconsideration import OpenProposal
+from planner_service.plan import ClaimedPlan, Job, OpenProposal, Options, Plan, PlanRequest, Proposal
 
 _ON_REFUSAL_BACK = {number: on_refusal for on_refusal, number in ON_REFUSAL.items()}
 _STEP_ORDERS_BACK = {number: order for order, number in STEP_ORDERS.items()}
@@ -112,7 +111,6 @@ def proposal_from_proto(message: proposal_pb2.Proposal) -> Proposal:
         priority=message.priority,
         labels=dict(message.labels),
         created_by=message.created_by,
-        updated_by=message.updated_by,
         answer=message,
         assumed=tuple(message.assumed),
         depends_on=tuple(message.depends_on),

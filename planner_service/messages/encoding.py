@@ -19,9 +19,17 @@ from plangate_core.catalogue.policy_effect import Effect, OnRefusal, StepOrder
 from plangate_core.contract.struct_codec import json_to_struct
 from planner_service.generation.attempts import Attempt, GenerationReport
 from planner_service.governance.decision import Decision
-from planner_service.planning.observer import AttemptStarted, JobsRetracted, PlanUpdate
-from planner_service.planning.plan import Fact, Job, Options, Plan, PlanRequest
-from planner_service.planning.store_port import Queueing
+from planner_service.plan import (
+    AttemptStarted,
+    Fact,
+    Job,
+    JobsRetracted,
+    Options,
+    Plan,
+    PlanRequest,
+    PlanUpdate,
+    Queueing,
+)
 
 EFFECTS = {
     Effect.ALLOW: plan_pb2.EFFECT_ALLOW,

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from planner_service.plan import Job, Plan, PlanRequest, Proposal, Revision
 from planner_service.planning.checking.checks import job_id
-from planner_service.planning.plan import Job, Plan, PlanRequest, Proposal
-from planner_service.planning.store_port import Revision
 
 
 def identified(jobs: Sequence[Job]) -> tuple[Job, ...]:

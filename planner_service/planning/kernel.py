@@ -11,13 +11,13 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
 
 import structlog
 
 from plangate_client.leased_queue import FailureKind, Finished, Interruption, WorkerOptions
 from plangate_client.leased_worker import LeasedWorker
 from plangate_core.rpc.correlation import set_current_request_id
+from planner_service.errors import LeaseLost, ModelNotAllowed, PlanningRefused, StoreTimedOut, StoreUnavailable
 from planner_service.generation.errors import (
     BudgetExhausted,
     CircuitOpen,
@@ -26,10 +26,10 @@ from planner_service.generation.errors import (
     PlanInvalid,
     PromptTooLong,
 )
-from planner_service.planning.errors import ModelNotAllowed, PlanningRefused, StoreTimedOut, StoreUnavailable
+from planner_service.plan import ClaimedPlan, Plan, PlanningEnded
 from planner_service.planning.metrics import PlanningMetrics
-from planner_service.planning.plan import ClaimedPlan, Plan, PlanningEnded
 from planner_service.planning.plan_generation import PlanGeneration, generation_deadline
+from planner_service.store_gateway import StoreGateway
 
 _log = structlog.get_logger(__name__)
 
@@ -46,26 +46,6 @@ _LEAST_DELAY_SECONDS = 1.0
 _FINAL = (PlanInvalid, ModelRefused, BudgetExhausted, PromptTooLong, ModelNotAllowed)
 
 
-class PlanQueue(Protocol):
-    """The store's queue. Every method raises StoreUnavailable."""
-
-    async def claim_plans(
-        self, max_plans: int, *, lease: timedelta, wait: timedelta, request_id: str
-    ) -> list[ClaimedPlan]:
-        """Lease queued plans, waiting for one when there is none. The same request_id gives the same plans."""
-
-    async def renew_lease(self, claimed: ClaimedPlan, lease: timedelta, *, timeout_seconds: float) -> bool:
-        """Prolong a lease. Returns False when it is lost."""
-
-    async def complete_planning(self, claimed: ClaimedPlan, plan: Plan, *, request_id: str, deadline: float) -> bool:
-        """Store what was generated. Returns False when the lease is lost."""
-
-    async def end_planning(
-        self, claimed: ClaimedPlan, ending: PlanningEnded, *, request_id: str, deadline: float
-    ) -> bool:
-        """End the attempt without a plan. Returns False when the lease is lost."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KernelSettings:
     """How the loop works. `plan_seconds` bounds one planning attempt."""
@@ -74,10 +54,6 @@ class KernelSettings:
     lease_seconds: float
     wait_seconds: float
     plan_seconds: float
-
-
-class _LeaseLost(Exception):
-    """The store says that another planner has the plan, or that somebody cancelled it."""
 
 
 class _ClaimFailed(Exception):
@@ -104,7 +80,7 @@ class Kernel:
     def __init__(
         self,
         generation: PlanGeneration,
-        queue: PlanQueue,
+        queue: StoreGateway,
         settings: KernelSettings,
         metrics: PlanningMetrics,
         reason_of: Callable[[Exception], str],
@@ -168,8 +144,7 @@ class Kernel:
 
     async def renew(self, item: _LeasedPlan, *, timeout_seconds: float) -> bool:
         _correlate(item)
-        if not await self._queue.renew_lease(item.claimed, self._lease, timeout_seconds=timeout_seconds):
-            raise _LeaseLost
+        await self._queue.renew_lease(item.claimed, self._lease, timeout_seconds=timeout_seconds)
         return False
 
     async def perform(self, item: _LeasedPlan) -> _Result:
@@ -202,10 +177,8 @@ class Kernel:
         outcome, value = result.outcome, item.rejected or result.value
         if isinstance(value, Plan):
             try:
-                held = await self._queue.complete_planning(
-                    item.claimed, value, request_id=request_id, deadline=deadline
-                )
-            except (StoreUnavailable, StoreTimedOut):
+                await self._queue.complete_planning(item.claimed, value, request_id=request_id, deadline=deadline)
+            except (StoreUnavailable, StoreTimedOut, LeaseLost):
                 raise
             except Exception as error:
                 _log.error("the store does not take the plan", plan_id=item.claimed.id, exc_info=error)
@@ -213,16 +186,13 @@ class Kernel:
                 assert isinstance(failed.value, PlanningEnded)
                 value = item.rejected = failed.value
             else:
-                if not held:
-                    raise _LeaseLost
                 self._metrics.planned(value)
                 return outcome
         if item.rejected is not None:
             # Another write than the one before, so another id, the same for all its attempts.
             request_id = str(uuid.uuid5(uuid.UUID(request_id), "rejected"))
             outcome = "put back" if value.retryable else "failed"
-        if not await self._queue.end_planning(item.claimed, value, request_id=request_id, deadline=deadline):
-            raise _LeaseLost
+        await self._queue.end_planning(item.claimed, value, request_id=request_id, deadline=deadline)
         return outcome
 
     def finished(self, item: _LeasedPlan, finished: Finished[_Result, str]) -> None:
@@ -236,7 +206,7 @@ class Kernel:
             self._metrics.queued_plan(finished.report)
 
     def failure_kind(self, error: Exception) -> FailureKind:
-        if isinstance(error, _LeaseLost):
+        if isinstance(error, LeaseLost):
             return FailureKind.LEASE_LOST
         transient = isinstance(error, (StoreUnavailable, StoreTimedOut, _ClaimFailed))
         return FailureKind.TRANSIENT if transient else FailureKind.REFUSED

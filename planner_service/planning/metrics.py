@@ -12,7 +12,7 @@ from plangate_core.catalogue.policy_effect import Effect
 from planner_service.generation.attempts import GenerationReport
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
-from planner_service.planning.plan import Plan
+from planner_service.plan import Plan
 from planner_service.planning.single_flight import Generates
 
 PLANNED = "PLANNED"

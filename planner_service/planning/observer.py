@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from planner_service.generation.attempts import Attempt
 from planner_service.generation.reply.draft import JobDraft
+from planner_service.plan import AttemptStarted, Job, JobsRetracted, PlanUpdate
 from planner_service.planning.checking.checks import job_id
-from planner_service.planning.plan import Job
 
-
-@dataclass(frozen=True, slots=True)
-class AttemptStarted:
-    """A call to the model begins."""
-
-    number: int
-    model: str
-
-
-@dataclass(frozen=True, slots=True)
-class JobsRetracted:
-    """Jobs sent before will not be in the plan as they were."""
-
-    job_ids: tuple[str, ...]
-    reason: str
-
-
-PlanUpdate = AttemptStarted | Attempt | Job | JobsRetracted
-"""An Attempt: a call to the model ended, well or not. A Job: it is complete, checked and governed."""
 PlanObserver = Callable[[PlanUpdate], None]
 """Called on the event loop; must not block or raise."""
 

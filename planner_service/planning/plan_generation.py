@@ -12,6 +12,7 @@ from plangate_core.catalogue.finding import Finding
 from plangate_core.contract.limits import MAX_OBJECTIVE_CHARACTERS
 from plangate_core.process.clock import Clock
 from plangate_core.text.truncation import truncate
+from planner_service.errors import ModelNotAllowed, PlanningTimedOut
 from planner_service.generation.attempts import GenerationReport
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.prompt.catalogue_text import clipped
@@ -20,12 +21,11 @@ from planner_service.generation.reply.draft import PlanDraft
 from planner_service.generation.request import GenerationObserver, GenerationRequest
 from planner_service.governance.files import GovernanceFiles
 from planner_service.governance.governance import Governance
+from planner_service.plan import Plan, PlanRequest
 from planner_service.planning.checking.draft_governance import DraftGovernance, GovernedDraft, clean_text
 from planner_service.planning.draft_cache import CachedDraft, DraftCache, draft_key
-from planner_service.planning.errors import ModelNotAllowed, PlanningTimedOut
 from planner_service.planning.metrics import PlanningMetrics
 from planner_service.planning.observer import GovernedJobObserver, PlanObserver
-from planner_service.planning.plan import Plan, PlanRequest
 from planner_service.planning.single_flight import SingleFlight
 
 # How much of a prompt is the objective, where the model states none.

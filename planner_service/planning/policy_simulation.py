@@ -6,33 +6,18 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Protocol
 
 from plangate_core.catalogue.catalogue import Catalogue
+from planner_service.errors import TooManySimulations
 from planner_service.governance.decision import Decision
 from planner_service.governance.files import KnownRoles
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy import Policy
 from planner_service.governance.policy_file import parse_policy
+from planner_service.plan import PastPlan
 from planner_service.planning.checking.doubts import doubts_about
-from planner_service.planning.errors import TooManySimulations
-from planner_service.planning.plan import Plan
 
 _LONG_THOUGHT_SECONDS = 0.001
-
-
-class Past(Protocol):
-    """A plan of the store's history."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def created_by(self) -> str: ...
-    @property
-    def create_time(self) -> datetime: ...
-    @property
-    def plan(self) -> Plan: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +50,7 @@ class Simulations:
         self._running = 0
 
     async def run(
-        self, policy_yaml: str, history: AsyncIterator[Past], catalogue: Catalogue, max_differences: int
+        self, policy_yaml: str, history: AsyncIterator[PastPlan], catalogue: Catalogue, max_differences: int
     ) -> tuple[Policy, Simulation]:
         """The candidate and what it would have decided. Raises TooManySimulations, and PolicyInvalid where the files
         would be refused with it."""
@@ -91,7 +76,7 @@ class Simulations:
 
 
 async def simulate(
-    history: AsyncIterator[Past], catalogue: Catalogue, candidate: Policy, max_differences: int
+    history: AsyncIterator[PastPlan], catalogue: Catalogue, candidate: Policy, max_differences: int
 ) -> Simulation:
     """Ask the candidate about every job that was decided, as of the time when it was.
 

@@ -18,9 +18,9 @@ from plangate_core.catalogue.duration_text import DurationText, parse_duration
 from plangate_core.catalogue.yaml_document import parse_document, read_text
 from planner_service.governance.decision import Decision
 from planner_service.governance.governance import Governance
+from planner_service.plan import Job
 from planner_service.planning.checking.assumptions import filled_in
 from planner_service.planning.checking.checks import check_args
-from planner_service.planning.plan import Job
 
 MAX_TESTS = 1_000
 

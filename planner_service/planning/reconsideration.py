@@ -8,10 +8,10 @@ wait for an executor. See docs/decisions/0031.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import structlog
 
@@ -22,8 +22,9 @@ from planner_service.governance.decision import Decision
 from planner_service.governance.files import GovernanceFiles
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy import joined_names, most_severe
+from planner_service.plan import OpenProposal, Reconsidered
 from planner_service.planning.checking.checks import check_args
-from planner_service.planning.plan import Job
+from planner_service.store_gateway import StoreGateway
 
 T = TypeVar("T")
 
@@ -36,55 +37,10 @@ _OVERLAP = timedelta(seconds=10)
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenProposal:
-    """A proposal that is not finished, as far as deciding about it needs to know.
-
-    requesters: the identity that it was made for, and those that edited it. decided_by: the planner that decided.
-    """
-
-    id: str
-    version: int
-    job: Job
-    labels: Mapping[str, str]
-    requesters: tuple[str, ...]
-    decided_by: str
-    is_approved: bool
-    update_time: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Reconsidered:
-    """What policy decides now about a proposal of that version."""
-
-    id: str
-    expected_version: int
-    decision: Decision
-
-
-class DecisionStore(Protocol):
-    """The store, for making decisions again. Every method raises StoreUnavailable and the store's own errors."""
-
-    async def governance_in_force(self) -> str:
-        """The digest that a planner of this identity put in force last; empty when none did."""
-
-    async def put_in_force(self, digest: str) -> None:
-        """Decisions under another digest are not handed out from now on."""
-
-    def open_proposals(self, changed_since: datetime | None) -> AsyncIterator[OpenProposal]:
-        """Proposals that are PENDING or APPROVED, in the order of their changes; all, or those changed since then."""
-
-    async def proposals(self, ids: Sequence[str]) -> list[OpenProposal]:
-        """Those of at most 50 proposals that are PENDING or APPROVED."""
-
-    async def reconsider(self, entries: Sequence[Reconsidered]) -> None:
-        """Record at most 100 decisions. Entries of another version are skipped."""
-
-
 class Reconsideration:
     """One loop in one planner. `wake` after a reload."""
 
-    def __init__(self, files: GovernanceFiles, store: DecisionStore, clock: Clock, planner_identity: str) -> None:
+    def __init__(self, files: GovernanceFiles, store: StoreGateway, clock: Clock, planner_identity: str) -> None:
         self._files = files
         self._store = store
         self._clock = clock

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from planner_service.errors import PlanningTimedOut
 from planner_service.generation.attempts import Attempt
 from planner_service.generation.reply.draft import JobDraft
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
-from planner_service.planning.errors import PlanningTimedOut
 
 # Past the generator's own deadline: it ends by itself, with a report, which says more than our giving up.
 _GRACE_SECONDS = 0.25

@@ -9,16 +9,7 @@ from plangate_core.catalogue.finding import Finding
 from plangate_core.catalogue.policy_effect import Effect, StepOrder
 from plangate_core.contract.scopes import Scope
 from plangate_core.process.clock import Clock
-from planner_service.generation.attempts import GenerationReport
-from planner_service.governance.files import GovernanceFiles
-from planner_service.governance.governance import Governance
-from planner_service.governance.policy import most_severe
-from planner_service.planning.checking.assumptions import filled_in
-from planner_service.planning.checking.checks import check_args, check_jobs
-from planner_service.planning.checking.draft_governance import described
-from planner_service.planning.checking.facts import facts_for, with_facts
-from planner_service.planning.checking.ties import all_tied
-from planner_service.planning.errors import (
+from planner_service.errors import (
     JobsInvalid,
     PolicyDenied,
     ProposalNotFound,
@@ -26,20 +17,32 @@ from planner_service.planning.errors import (
     RoleMissing,
     TooManyPlans,
 )
-from planner_service.planning.idempotency import asks_the_same, identified, revises_the_same, says_the_same
-from planner_service.planning.metrics import PlanningMetrics
-from planner_service.planning.observer import PlanObserver
-from planner_service.planning.plan import (
+from planner_service.generation.attempts import GenerationReport
+from planner_service.governance.files import GovernanceFiles
+from planner_service.governance.governance import Governance
+from planner_service.governance.policy import most_severe
+from planner_service.plan import (
     Fact,
+    FirstAnswer,
     Job,
     Plan,
     PlanRequest,
     Proposal,
+    Queueing,
+    Revision,
     StoredPlan,
     with_decisions,
 )
+from planner_service.planning.checking.assumptions import filled_in
+from planner_service.planning.checking.checks import check_args, check_jobs
+from planner_service.planning.checking.draft_governance import described
+from planner_service.planning.checking.facts import facts_for, with_facts
+from planner_service.planning.checking.ties import all_tied
+from planner_service.planning.idempotency import asks_the_same, identified, revises_the_same, says_the_same
+from planner_service.planning.metrics import PlanningMetrics
+from planner_service.planning.observer import PlanObserver
 from planner_service.planning.plan_generation import PlanGeneration, generation_deadline
-from planner_service.planning.store_port import FirstAnswer, PlanStore, Queueing, Revision
+from planner_service.store_gateway import StoreGateway
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,7 @@ class Planning:
         *,
         governance: GovernanceFiles,
         generation: PlanGeneration,
-        store: PlanStore,
+        store: StoreGateway,
         clock: Clock,
         metrics: PlanningMetrics,
         max_plans_in_flight: int,

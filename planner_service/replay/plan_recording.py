@@ -18,7 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from plangate_core.catalogue.policy_effect import StepOrder
 from planner_service.generation.providers.recording import RecordingFile, RecordingInvalid
 from planner_service.generation.settings import GenerationSettings, OnRepeatedError
-from planner_service.planning.plan import Job, Options, Plan, PlanRequest
+from planner_service.plan import Job, Options, Plan, PlanRequest
 
 REPLAY_HOST = "http://replay.invalid"
 """No provider's: calls to it never leave the process."""

@@ -18,6 +18,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from planner_service.api.status_mapping import reason_of
+from planner_service.errors import PlanningRefused
 from planner_service.generation.embedded.correction.profile import QWEN_CODER_PROFILE
 from planner_service.generation.errors import GenerationFailed
 from planner_service.generation.generator import Generator
@@ -31,10 +32,9 @@ from planner_service.generation.providers.recording import (
     read_recording,
 )
 from planner_service.governance.files import GovernanceFiles
+from planner_service.plan import PlanUpdate
 from planner_service.planning.draft_cache import DraftCache
-from planner_service.planning.errors import PlanningRefused
 from planner_service.planning.metrics import PlanningMetrics
-from planner_service.planning.observer import PlanUpdate
 from planner_service.planning.plan_generation import GenerationLimits, PlanGeneration
 from planner_service.planning.single_flight import SingleFlight
 from planner_service.replay.plan_recording import (

@@ -26,8 +26,8 @@ from plangate_core.contract.limits import (
     MAX_PRIORITY,
 )
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
+from planner_service.plan import Job
 from planner_service.planning.checking.assumptions import filled_in
-from planner_service.planning.plan import Job
 
 MAX_ARGS_BYTES_TOGETHER = 3 * 1024 * 1024
 """Of all jobs of a plan: with the rest of the plan less than a message to the store may have (4 MiB)."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS
 from plangate_core.text.truncation import truncate
-from planner_service.planning.plan import Job
+from planner_service.plan import Job
 from planner_service.wording.words import words
 
 MAX_MENTIONS = 8

@@ -20,8 +20,8 @@ from planner_service.generation.reply.draft import LEFT_OUT
 from planner_service.governance.decision import Decision
 from planner_service.governance.declared_arguments import Place
 from planner_service.governance.policy import Policy, joined_names
+from planner_service.plan import Job
 from planner_service.planning.checking.completeness import warnings_for
-from planner_service.planning.plan import Job
 from planner_service.wording.opposites import opposite_asked
 from planner_service.wording.words import words
 

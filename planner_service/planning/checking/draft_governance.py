@@ -12,13 +12,13 @@ from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS
 from plangate_core.text.truncation import truncate
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
 from planner_service.governance.governance import Governance
+from planner_service.plan import Job, PlanRequest, with_decisions
 from planner_service.planning.checking.assumptions import assumed_arguments, filled_in
 from planner_service.planning.checking.checks import check_args, check_jobs, job_of_draft, jobs_of_draft
 from planner_service.planning.checking.completeness import evidence_for
 from planner_service.planning.checking.doubts import NO_DOUBTS, Doubts, doubts_about
 from planner_service.planning.checking.facts import with_facts
 from planner_service.planning.checking.ties import all_tied, tied
-from planner_service.planning.plan import Job, PlanRequest, with_decisions
 from planner_service.wording.describing import description_of
 
 

@@ -11,8 +11,8 @@ from plangate_core.catalogue.shown_facts import ShownFact
 from plangate_core.contract.limits import MAX_FAILURE_MESSAGE_CHARACTERS
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy import most_severe
+from planner_service.plan import Fact, Job
 from planner_service.planning.checking.checks import check_args
-from planner_service.planning.plan import Fact, Job
 
 
 def with_facts(

@@ -14,7 +14,7 @@ from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, O
 from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS
 from planner_service.governance.decision import Decision
 from planner_service.governance.policy import joined_names
-from planner_service.planning.plan import Job
+from planner_service.plan import Job
 
 RULE = "dependency-denied"
 """Stands beside the rule that allowed a job, where a job before it was denied and a person decides about it."""

@@ -22,7 +22,7 @@ from plangate_core.rpc.settings import ChannelSettings
 from plangate_core.rpc.status import RpcFailure
 from plangate_core.rpc.tls_diagnosis import diagnose
 from planner_service.api.status_mapping import map_error
-from planner_service.planning.errors import StoreUnavailable
+from planner_service.errors import StoreUnavailable
 from planner_service.store_gateway import StoreGateway
 from tests.support.processes import store_process
 

@@ -23,9 +23,10 @@ from plangate_core.process.tasks import stop_task
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 from planner_service.bootstrap import POLICY_HEALTH, PlannerRefused, build_server
+from planner_service.errors import TooManySimulations
 from planner_service.governance.files import ChangeDebouncer, GovernanceFiles
-from planner_service.planning.errors import TooManySimulations
-from planner_service.planning.policy_simulation import Past, Simulations
+from planner_service.plan import PastPlan
+from planner_service.planning.policy_simulation import Simulations
 from planner_service.settings import PlannerSettings
 from tests.support.model_server import says
 from tests.support.planner_house import CATALOGUE, PlannerHouse, asking, draft, job, open_house
@@ -275,12 +276,12 @@ async def test_who_gives_up_a_simulation_gives_its_place_back_when_its_policy_is
     catalogue = parse_catalogue(CATALOGUE)
     began = asyncio.Event()
 
-    async def endless() -> AsyncIterator[Past]:
+    async def endless() -> AsyncIterator[PastPlan]:
         began.set()
         await asyncio.Event().wait()
         yield  # never reached: it makes this a generator
 
-    async def nothing() -> AsyncIterator[Past]:
+    async def nothing() -> AsyncIterator[PastPlan]:
         return
         yield
 

@@ -20,8 +20,8 @@ from plangate_client.errors import InvalidField
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 from plangate_core.rpc.status import STATUS_DETAILS_KEY, RpcFailure, to_rpc_status
-from planner_service.planning.errors import StoreUnavailable
-from planner_service.planning.plan import ClaimedPlan, Plan, PlanningEnded, PlanRequest
+from planner_service.errors import StoreUnavailable
+from planner_service.plan import ClaimedPlan, Plan, PlanningEnded, PlanRequest
 from planner_service.store_gateway import StoreGateway
 from store_service import bootstrap as store_bootstrap
 from store_service.settings import StoreSettings

@@ -6,7 +6,7 @@ import pytest
 from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 
 from planner_service.api.permissions import PERMISSIONS, authorize
-from planner_service.planning.errors import RoleMissing
+from planner_service.errors import RoleMissing
 
 
 def test_every_rpc_has_a_row() -> None:

@@ -10,10 +10,10 @@ from plangate.errors.v1 import error_reason_pb2
 
 from plangate_core.catalogue.finding import Finding
 from plangate_core.catalogue.policy_effect import Effect
+from planner_service import errors
 from planner_service.api.status_mapping import map_error
 from planner_service.generation import errors as generation
 from planner_service.governance.decision import Decision
-from planner_service.planning import errors
 
 _SAMPLES: dict[type[Exception], Exception] = {
     errors.InvalidField: errors.InvalidField("prompt", "is required"),

@@ -16,7 +16,7 @@ from planner_service.governance.governance import Governance
 from planner_service.governance.policy import Policy
 from planner_service.governance.policy_file import PolicyInvalid, parse_policy
 from planner_service.governance.policy_rule import Subject
-from planner_service.planning.plan import Job, with_decisions
+from planner_service.plan import Job, with_decisions
 
 # The prices allow 0.04 s on the machine where they were measured; others are slower, and none is so by a factor of ten.
 LONGEST_SECONDS = 0.4

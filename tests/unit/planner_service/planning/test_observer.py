@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from planner_service.generation.reply.draft import JobDraft
+from planner_service.plan import Job
 from planner_service.planning.checking.checks import job_of_draft
 from planner_service.planning.observer import GovernedJobObserver, JobsRetracted, PlanUpdate
-from planner_service.planning.plan import Job
 
 LOOK, ACT = JobDraft("look", {"at": "web"}), JobDraft("act", {"on": "web"})
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from plangate_core.catalogue.catalogue import parse_catalogue
 from plangate_core.contract.limits import MAX_PLAN_BYTES
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
+from planner_service.plan import Job
 from planner_service.planning.checking.checks import MAX_ARGS_BYTES_TOGETHER, check_jobs, jobs_of_draft
 from planner_service.planning.checking.completeness import evidence_for, warnings_for
-from planner_service.planning.plan import Job
 from planner_service.wording.describing import description_of
 
 CATALOGUE = parse_catalogue("""

@@ -13,9 +13,9 @@ from plangate_core.catalogue.policy_effect import Effect
 from planner_service.generation.reply.draft import LEFT_OUT
 from planner_service.governance.decision import Decision
 from planner_service.governance.policy_file import parse_policy
+from planner_service.plan import Job
 from planner_service.planning.checking.assumptions import assumed_arguments, filled_in
 from planner_service.planning.checking.doubts import doubts_about
-from planner_service.planning.plan import Job
 
 CATALOGUE = parse_catalogue("""
 version: 1

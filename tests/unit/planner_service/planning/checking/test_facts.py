@@ -9,8 +9,8 @@ from plangate_core.catalogue.policy_effect import Effect
 from planner_service.governance.decision import Decision
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy_file import parse_policy
+from planner_service.plan import Fact, Job
 from planner_service.planning.checking.facts import with_facts
-from planner_service.planning.plan import Fact, Job
 from tests.unit.planner_service.governance.test_policy import MONDAY
 
 CATALOGUE = parse_catalogue("""

@@ -12,9 +12,9 @@ from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, O
 from planner_service.governance.decision import Decision
 from planner_service.governance.policy_file import parse_policy
 from planner_service.governance.policy_rule import Subject
+from planner_service.plan import Job
 from planner_service.planning.checking.checks import check_jobs
 from planner_service.planning.checking.ties import all_tied
-from planner_service.planning.plan import Job
 from tests.unit.planner_service.governance.test_policy import MONDAY
 
 CATALOGUE = parse_catalogue("""

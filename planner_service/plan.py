@@ -1,14 +1,14 @@
-"""Plans and jobs as the planner works on them, before the store gives them identity, state and history."""
+"""What the planner works with: plans, jobs and proposals, as clients send them and as the store has them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from plangate_core.catalogue.policy_effect import OnRefusal, StepOrder
-from planner_service.generation.attempts import GenerationReport
+from planner_service.generation.attempts import Attempt, GenerationReport
 from planner_service.governance.decision import Decision
 
 
@@ -91,12 +91,60 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """A call to the model begins."""
+
+    number: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobsRetracted:
+    """Jobs sent before will not be in the plan as they were."""
+
+    job_ids: tuple[str, ...]
+    reason: str
+
+
+PlanUpdate = AttemptStarted | Attempt | Job | JobsRetracted
+"""What is said of a plan in the making. An Attempt: a call to the model ended, well or not. A Job: it is complete,
+checked and governed."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredPlan:
     """A plan that the store has. `answer` is the store's own message, handed on to the client as it came."""
 
+    answer: object
+
+
+@dataclass(frozen=True, slots=True)
+class FirstAnswer:
+    """The plan that a requester's first call with a request_id stored."""
+
+    stored: StoredPlan
+    plan: Plan
+    queued: bool = False
+    priority: int = 0
+    max_planning_attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PastPlan:
+    """A plan of the store's history."""
+
     id: str
     created_by: str
-    answer: object
+    create_time: datetime
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Queueing:
+    """How a request waits. 0 attempts means the store's default."""
+
+    priority: int = 0
+    max_planning_attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +184,51 @@ class Proposal:
     priority: int
     labels: Mapping[str, str]
     created_by: str
-    updated_by: str
     answer: object
     assumed: tuple[str, ...] = ()
     depends_on: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """An edit of a proposal. What is None stays as it is. `assumed`, `effect_key` and `facts` go with new arguments."""
+
+    proposal_id: str
+    expected_version: int
+    action_args: Mapping[str, object] | None = None
+    description: str | None = None
+    priority: int | None = None
+    depends_on: tuple[str, ...] | None = None
+    on_refusal: OnRefusal | None = None
+    assumed: tuple[str, ...] | None = None
+    effect_key: str | None = None
+    facts: tuple[Fact, ...] = ()
+    comment: str = ""
+    request_id: str = ""
+    validate_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenProposal:
+    """A proposal that is not finished, as far as deciding about it again needs to know.
+
+    requesters: the identity that it was made for, and those that edited it. decided_by: the planner that decided.
+    """
+
+    id: str
+    version: int
+    job: Job
+    labels: Mapping[str, str]
+    requesters: tuple[str, ...]
+    decided_by: str
+    is_approved: bool
+    update_time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Reconsidered:
+    """What policy decides now about a proposal of that version."""
+
+    id: str
+    expected_version: int
+    decision: Decision

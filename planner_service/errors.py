@@ -152,3 +152,7 @@ class StoreTimedOut(PlanningRefused):
 
     def __init__(self) -> None:
         super().__init__("the time ran out during a call to the store: repeat with the same request_id to find out")
+
+
+class LeaseLost(Exception):
+    """Another planner has the queued plan, or somebody cancelled or deleted it."""

@@ -25,7 +25,7 @@ define install
 @test -x $(BIN)/python || { echo "making the environment in $(VENV) (once)"; $(PYTHON) -m venv $(VENV); }
 @echo "installing what $(2) needs (once)"
 @$(BIN)/python -m pip install -qq --disable-pip-version-check uv 2>/dev/null \
-  && $(BIN)/python -m uv pip install --python $(BIN)/python --constraint constraints.txt --editable '$(1)' \
+  && $(BIN)/python -m uv pip install --python $(BIN)/python --constraint constraints.txt --compile-bytecode --editable '$(1)' \
   || { echo "with pip instead: a minute or two"; \
        $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '$(1)'; }
 @touch $@
@@ -48,8 +48,9 @@ up: $(RUN_STAMP) ## run both servers with the embedded defaults and the example 
 	@PLANGATE_CATALOGUE_FILE="$${PLANGATE_CATALOGUE_FILE:-examples/ops/catalogue.yaml}" \
 	  PLANGATE_POLICY_FILE="$${PLANGATE_POLICY_FILE:-examples/ops/policy.yaml}" $(BIN)/plangate up
 
+# Hundreds of processes start: with PYTHONDONTWRITEBYTECODE each would compile all of the project.
 test: $(STAMP) ## run all tests, WORKERS=3 files at a time
-	@$(BIN)/python -m pytest --numprocesses=$(or $(WORKERS),3) --dist=loadfile
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=$(or $(WORKERS),3) --dist=loadfile
 
 clients: $(STAMP) ## run the examples in other languages against both servers, those whose tools are installed
 	@$(BIN)/python -m pytest -m 'clients or not clients' -rs tests/integration/plangate_client/test_language_examples.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import TypeAlias
 from urllib.parse import quote
 
@@ -24,7 +25,6 @@ from plangate_inbox.settings import InboxSettings
 from plangate_inbox.web.failures import failed_call, failed_request
 from plangate_inbox.web.openid import OpenIdProvider
 from plangate_inbox.web.protection import ProtectiveHeaders, hosts_allowed
-from plangate_inbox.web.rendering import Templates
 from plangate_inbox.web.sessions import Servers, Sessions
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
@@ -59,7 +59,6 @@ def build_app(settings: InboxSettings) -> Starlette:
     app.state.servers = Servers(settings)
     app.state.sessions = Sessions(app.state.servers, settings.inbox_session_seconds)
     app.state.provider = OpenIdProvider(settings) if settings.signs_in_at_a_provider else None
-    app.state.templates = Templates()
     app.state.stopping = asyncio.Event()
     return app
 
@@ -79,12 +78,10 @@ def _signed_in_routes() -> list[Route]:
     ]
     forms: list[tuple[str, Handler]] = [
         ("/sign-out", signing_in.sign_out),
-        ("/proposals/{id:uuid}/approve", decisions.approve),
-        ("/proposals/{id:uuid}/reject", decisions.reject),
-        ("/proposals/{id:uuid}/withdraw", decisions.withdraw),
-        ("/proposals/{id:uuid}/cancel", decisions.cancel),
-        ("/proposals/{id:uuid}/break-glass", decisions.break_glass),
-        ("/proposals/{id:uuid}/resolve", decisions.resolve),
+        *(
+            (f"/proposals/{{id:uuid}}/{decision}", partial(decisions.decide, decision=decision))
+            for decision in decisions.DECISIONS
+        ),
         ("/proposals/{id:uuid}/revise", revising.revise),
         ("/plans/{id:uuid}/cancel", plans.cancel_plan),
         ("/requests/new", plans.make_request),

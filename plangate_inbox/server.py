@@ -91,8 +91,7 @@ async def _notifications(settings: InboxSettings, url: str, registry: CollectorR
     from plangate_inbox.notifications.service import notifying
 
     form = load_notify_file(settings.notify_file)
-    reach = settings.reach.model_copy(update={"token": settings.token, "token_file": settings.token_file})
-    channel = open_channel(settings.store_target, reach, actor=settings.actor or "notifier")
+    channel = open_channel(settings.store_target, settings, actor=settings.actor or "notifier")
     metrics = NotificationMetrics(registry)
     async with StoreClient(channel) as store, notifying(form, settings.notify_dir, store, url, metrics):
         yield

@@ -10,11 +10,15 @@ import platformdirs
 from pydantic import Field, SecretStr, model_validator
 
 from plangate_core.rpc.address import AddressInvalid, is_local, split_host_port
-from plangate_core.rpc.settings import ChannelSettings, LoggingSettings
+from plangate_core.rpc.settings import ChannelSettings, ServedSettings
 
 
-class InboxSettings(LoggingSettings):
-    """Every field is an environment variable with the prefix PLANGATE_."""
+class InboxSettings(ServedSettings, ChannelSettings):
+    """Every field is an environment variable with the prefix PLANGATE_.
+
+    token, token_file and actor are those that notifications follow the log with. Pages use what their readers sign in
+    with.
+    """
 
     inbox_listen: str = "127.0.0.1:50053"
     """host:port of the review page; port 0 takes a free one. Other than loopback it needs TLS or inbox_url."""
@@ -40,31 +44,10 @@ class InboxSettings(LoggingSettings):
     """Where the planner is, as gRPC names it."""
     timeout_seconds: float = Field(default=10.0, gt=0, le=3600)
     """For one call to a server, repetitions included."""
-    tls_cert_file: Path | None = None
-    """The page's certificate chain. It is served over TLS when this and tls_key_file are given."""
-    tls_key_file: Path | None = None
-    """The key of that certificate."""
-    tls: bool = False
-    """Call the servers over TLS with the system's authorities. Implied by tls_ca_file."""
-    tls_ca_file: Path | None = None
-    """Authorities that may have signed the servers' certificate."""
-    tls_client_cert_file: Path | None = None
-    """The page's own certificate, for servers that ask for one. Needs tls_client_key_file."""
-    tls_client_key_file: Path | None = None
-    """The key of that certificate."""
-
-    metrics_listen: str | None = None
-    """host:port of a Prometheus endpoint. Absent: none."""
     notify_file: Path | None = None
     """Who is notified of what (docs/how-to/notifications.md). Absent: no notifications."""
     notify_dir: Path = Field(default_factory=lambda: platformdirs.user_data_path("plangate") / "notifications")
     """Where it is kept how far each receiver has come."""
-    token: SecretStr | None = None
-    """Bearer token that notifications follow the log with. Pages use what their readers sign in with."""
-    token_file: Path | None = None
-    """A file that holds that token."""
-    actor: str | None = None
-    """Identity that notifications follow the log with on servers without authentication."""
 
     @model_validator(mode="after")
     def _is_not_open_to_listeners(self) -> Self:
@@ -72,8 +55,6 @@ class InboxSettings(LoggingSettings):
             split_host_port(self.inbox_listen)
         except AddressInvalid as error:
             raise ValueError(f"PLANGATE_INBOX_LISTEN: {error}") from None
-        if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            raise ValueError("PLANGATE_TLS_CERT_FILE and PLANGATE_TLS_KEY_FILE go together")
         if self.inbox_url:
             parts = urlsplit(self.inbox_url)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
@@ -99,15 +80,7 @@ class InboxSettings(LoggingSettings):
     @property
     def reach(self) -> ChannelSettings:
         """How the servers are reached: without any identity of this process."""
-        return ChannelSettings(
-            tls=self.tls,
-            tls_ca_file=self.tls_ca_file,
-            tls_client_cert_file=self.tls_client_cert_file,
-            tls_client_key_file=self.tls_client_key_file,
-            token=None,
-            token_file=None,
-            actor=None,
-        )
+        return self.model_copy(update={"token": None, "token_file": None, "actor": None})
 
     @property
     def is_loopback(self) -> bool:

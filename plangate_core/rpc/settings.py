@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
@@ -38,12 +38,25 @@ class LoggingSettings(PlangateSettings):
     log_format: Literal["json", "console"] = "json"
 
 
-class ServerSettings(LoggingSettings):
-    """What both servers share. Files are paths to PEM (TLS) or YAML (tokens)."""
+class ServedSettings(LoggingSettings):
+    """What everything that listens shares. Files are paths to PEM."""
 
     tls_cert_file: Path | None = None
     """The server's certificate chain. TLS is on when this and tls_key_file are given."""
     tls_key_file: Path | None = None
+    metrics_listen: str | None = None
+    """host:port of a Prometheus endpoint. Absent: none."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_cert_file is None) != (self.tls_key_file is None):
+            raise ValueError("PLANGATE_TLS_CERT_FILE and PLANGATE_TLS_KEY_FILE go together")
+        return self
+
+
+class ServerSettings(ServedSettings):
+    """What both servers share."""
+
     tls_client_ca_file: Path | None = None
     """Clients must show a certificate that one of these authorities signed (mutual TLS)."""
     auth_tokens_file: Path | None = None
@@ -53,8 +66,6 @@ class ServerSettings(LoggingSettings):
     """The identity that models act under. It has the role planner and can never approve."""
     drain_seconds: float = Field(default=20.0, ge=0, le=3600)
     """After SIGTERM: how long calls in flight may take to finish."""
-    metrics_listen: str | None = None
-    """host:port of a Prometheus endpoint. Absent: none."""
     otlp_endpoint: str | None = Field(default=None, pattern=r"^https?://[^\s/@?#]+:[0-9]+/?$")
     """http(s)://host:port of an OpenTelemetry collector that takes OTLP over gRPC: traces and metrics. Absent: neither
     is sent. Needs the extra otlp."""
@@ -86,9 +97,7 @@ class ServerSettings(LoggingSettings):
         return self.otlp_endpoint is not None and self.otlp_metrics_seconds > 0
 
     @model_validator(mode="after")
-    def _tls_is_whole(self) -> ServerSettings:
-        if (self.tls_cert_file is None) != (self.tls_key_file is None):
-            raise ValueError("PLANGATE_TLS_CERT_FILE and PLANGATE_TLS_KEY_FILE go together")
+    def _clients_are_checked_over_tls(self) -> Self:
         if self.tls_client_ca_file is not None and self.tls_cert_file is None:
             raise ValueError("PLANGATE_TLS_CLIENT_CA_FILE needs PLANGATE_TLS_CERT_FILE and PLANGATE_TLS_KEY_FILE")
         return self

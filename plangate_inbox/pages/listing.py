@@ -13,7 +13,7 @@ from plangate_client.outlook.dependencies import next_step
 from plangate_inbox.views.history import in_words, kinds_in_words
 from plangate_inbox.views.steps import state_name
 from plangate_inbox.web.failures import sentence, status_of
-from plangate_inbox.web.rendering import Editable
+from plangate_inbox.web.rendering import Editable, render
 from plangate_inbox.web.sessions import Session
 
 _PAGE_SIZE = 50
@@ -54,7 +54,7 @@ async def show_proposals(request: Request) -> Response:
         "next_page_token": token,
         "error": error,
     }
-    return request.app.state.templates.page(request, "proposals.html", context, status=status)  # type: ignore[no-any-return]
+    return render(request, "proposals.html", context, status=status)
 
 
 async def _counts(session: Session, search: str) -> dict[proposal_pb2.ProposalState.ValueType, int]:
@@ -103,7 +103,7 @@ async def show_log(request: Request) -> Response:
         "next_page_token": token,
         "error": error,
     }
-    return request.app.state.templates.page(request, "log.html", context, status=status)  # type: ignore[no-any-return]
+    return render(request, "log.html", context, status=status)
 
 
 def _quoted(text: str) -> str:

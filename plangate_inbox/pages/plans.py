@@ -21,7 +21,7 @@ from plangate_inbox.views.plan_graph import NODE_HEIGHT, NODE_WIDTH, graph
 from plangate_inbox.views.steps import Step, plan_state_name, steps
 from plangate_inbox.web.failures import sentence, status_of
 from plangate_inbox.web.protection import read_form
-from plangate_inbox.web.rendering import Editable
+from plangate_inbox.web.rendering import Editable, render
 from plangate_inbox.web.sessions import Session
 
 _PAGE_SIZE = 20
@@ -82,7 +82,7 @@ async def _plan_page(request: Request, *, error: str = "", status: int = 200) ->
         "request_id": new_request_id(),
         "error": error,
     }
-    return request.app.state.templates.page(request, "plan.html", context, status=status)  # type: ignore[no-any-return]
+    return render(request, "plan.html", context, status=status)
 
 
 async def show_requests(request: Request) -> Response:
@@ -100,7 +100,7 @@ async def show_requests(request: Request) -> Response:
         "requests": [_request(plan, [each for each in proposals if each.plan_id == plan.id]) for plan in page.plans],
         "next_page_token": page.next_page_token,
     }
-    return request.app.state.templates.page(request, "requests.html", context)  # type: ignore[no-any-return]
+    return render(request, "requests.html", context)
 
 
 async def _proposals_of(session: Session, plan_ids: list[str]) -> list[proposal_pb2.Proposal]:
@@ -156,7 +156,7 @@ def _new_request_page(request: Request, form: dict[str, str], *, error: str = ""
         "request_id": new_request_id(),
         "error": error,
     }
-    return request.app.state.templates.page(request, "new_request.html", context, status=status)  # type: ignore[no-any-return]
+    return render(request, "new_request.html", context, status=status)
 
 
 def _pairs(text: str, separator: str) -> dict[str, str]:

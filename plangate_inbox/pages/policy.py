@@ -14,7 +14,7 @@ from plangate_client.errors import PlangateError
 from plangate_client.outlook.waiting import approvals_text
 from plangate_inbox.web.failures import sentence, status_of
 from plangate_inbox.web.protection import read_form
-from plangate_inbox.web.rendering import Editable
+from plangate_inbox.web.rendering import Editable, render
 from plangate_inbox.web.sessions import Session
 
 _PERIODS = {"1": "the last day", "7": "the last 7 days", "30": "the last 30 days", "": "all plans"}
@@ -79,4 +79,4 @@ def _page(
         "in_words": decision_in_words,
         "error": error,
     }
-    return request.app.state.templates.page(request, "policy.html", context, status=status)  # type: ignore[no-any-return]
+    return render(request, "policy.html", context, status=status)

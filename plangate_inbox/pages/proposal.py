@@ -30,17 +30,18 @@ from plangate_inbox.pages.waiting import read_waiting
 from plangate_inbox.views.arguments import Argument, arguments, value_text
 from plangate_inbox.views.history import in_words, revisions
 from plangate_inbox.views.steps import state_name, steps
+from plangate_inbox.web.rendering import render
 from plangate_inbox.web.sessions import Session
 
 _NONE: frozenset[str] = frozenset()
 NOTICES = {
-    "approved": "You approved it.",
-    "rejected": "You rejected it.",
-    "withdrawn": "You took your approval back.",
-    "revised": "You revised it. It was checked and governed again; earlier approvals do not count any more.",
-    "cancelled": "You cancelled it.",
-    "broken": "You were one of the two admins who override its review.",
-    "resolved": "You reported the outcome.",
+    "approve": "You approved it.",
+    "reject": "You rejected it.",
+    "withdraw": "You took your approval back.",
+    "revise": "You revised it. It was checked and governed again; earlier approvals do not count any more.",
+    "cancel": "You cancelled it.",
+    "break-glass": "You were one of the two admins who override its review.",
+    "resolve": "You reported the outcome.",
 }
 
 
@@ -54,9 +55,7 @@ async def show_proposal(request: Request) -> Response:
     review = await read_review(session, id_of(request))
     shown = request.query_params.get("shown")
     if shown is not None and shown != fingerprint(review.proposal):
-        response: Response = request.app.state.templates.page(
-            request, "changed_notice.html", {"proposal": review.proposal}
-        )
+        response: Response = render(request, "changed_notice.html", {"proposal": review.proposal})
         response.headers.update({"HX-Retarget": "#changed", "HX-Reswap": "innerHTML", "HX-Reselect": "#changed-notice"})
         return response
     notice = NOTICES.get(request.query_params.get("notice", ""), "")
@@ -64,7 +63,7 @@ async def show_proposal(request: Request) -> Response:
     if notice:
         upcoming = await read_waiting(session, page_size=2)
         context["upcoming"] = next((other for other in upcoming.proposals if other.id != review.proposal.id), None)
-    return request.app.state.templates.page(request, "proposal.html", context)  # type: ignore[no-any-return]
+    return render(request, "proposal.html", context)
 
 
 def review_context(session: Session, review: Review, *, notice: str = "", error: str = "") -> dict[str, Any]:
@@ -113,7 +112,6 @@ def review_context(session: Session, review: Review, *, notice: str = "", error:
         "history": [(event, in_words(event)) for event in review.events],
         "fingerprint": fingerprint(proposal),
         "request_id": new_request_id(),
-        "value_text": value_text,
         "notice": notice,
         "error": error,
         "upcoming": None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -23,10 +22,9 @@ from plangate_inbox.views.argument_form import (
     form_fields,
     json_text,
 )
-from plangate_inbox.views.arguments import value_text
 from plangate_inbox.web.failures import sentence, status_of
 from plangate_inbox.web.protection import read_form
-from plangate_inbox.web.rendering import Editable
+from plangate_inbox.web.rendering import Editable, render
 from plangate_inbox.web.sessions import Session
 
 
@@ -60,7 +58,7 @@ async def revise(request: Request) -> Response:
     except PlangateError as error:
         return _page(request, review, form, error=sentence(error), status=status_of(error))
     if not only_check:
-        return RedirectResponse(f"/proposals/{proposal_id}?notice=revised", status_code=303)
+        return RedirectResponse(f"/proposals/{proposal_id}?notice=revise", status_code=303)
     checked = {
         "changes": changes(review.proposal, revised),
         "requirements": approvals_text(requirements(revised)),
@@ -94,7 +92,5 @@ def _page(
         "request_id": new_request_id(),
         "error": error,
         "checked": checked,
-        "value_text": value_text,
-        "now": datetime.now(UTC),
     }
-    return request.app.state.templates.page(request, "revise.html", context, status=status)  # type: ignore[no-any-return]
+    return render(request, "revise.html", context, status=status)

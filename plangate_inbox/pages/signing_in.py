@@ -13,6 +13,7 @@ from plangate_client.errors import PlangateError, Unauthenticated
 from plangate_core.rpc.channel import ChannelRefused
 from plangate_inbox.web.openid import OpenIdProvider, OpenIdRefused
 from plangate_inbox.web.protection import read_form
+from plangate_inbox.web.rendering import render
 from plangate_inbox.web.sessions import Credentials
 
 _NAME = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
@@ -135,7 +136,7 @@ async def _form(request: Request, *, target: str, error: str = "", status: int =
         "login": _login(),
         "provider": provider,
     }
-    return state.templates.page(request, "sign_in.html", context, status=status)  # type: ignore[no-any-return]
+    return render(request, "sign_in.html", context, status=status)
 
 
 def _local(target: str) -> str:

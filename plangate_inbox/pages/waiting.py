@@ -6,6 +6,7 @@ from plangate.store.v1 import store_service_pb2
 from starlette.requests import Request
 from starlette.responses import Response
 
+from plangate_inbox.web.rendering import render
 from plangate_inbox.web.sessions import Session
 
 _PAGE_SIZE = 50
@@ -19,7 +20,7 @@ async def show_waiting(request: Request) -> Response:
     whole = not waiting.next_page_token and "page" not in request.query_params
     total = len(waiting.proposals) if whole else None
     context = {"waiting": waiting.proposals, "next_page_token": waiting.next_page_token, "total": total}
-    return request.app.state.templates.page(request, "waiting.html", context)  # type: ignore[no-any-return]
+    return render(request, "waiting.html", context)
 
 
 async def read_waiting(

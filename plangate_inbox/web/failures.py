@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from plangate_client import errors
+from plangate_inbox.web.rendering import render
 
 _STATUS: tuple[tuple[type[errors.PlangateError], HTTPStatus], ...] = (
     (errors.InvalidRequest, HTTPStatus.UNPROCESSABLE_ENTITY),
@@ -55,4 +56,4 @@ async def failed_request(request: Request, error: Exception) -> Response:
 
 def _page(request: Request, status: int, message: str) -> Response:
     context = {"status": int(status), "phrase": HTTPStatus(status).phrase, "message": message}
-    return request.app.state.templates.page(request, "failure.html", context, status=status)  # type: ignore[no-any-return]
+    return render(request, "failure.html", context, status=status)

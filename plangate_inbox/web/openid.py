@@ -25,12 +25,22 @@ from plangate_inbox.settings import InboxSettings, may_be_called
 _DISCOVERY = "/.well-known/openid-configuration"
 _TIMEOUT_SECONDS = 10.0
 _MAX_BYTES = 256 * 1024
+_DISCOVERED_SECONDS = 600
 _SIGN_IN_SECONDS = 600
 _MAX_SIGN_INS = 1_000
 
 
 class OpenIdRefused(Exception):
     """Nobody is signed in; the message says why, and quotes no token."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Discovered:
+    """What the provider says of itself. `basic`: whether it takes the page's secret as a header."""
+
+    authorization_endpoint: str
+    token_endpoint: str
+    basic: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +52,7 @@ class _SignIn:
     verifier: str
     redirect_uri: str
     target: str
-    token_endpoint: str
-    basic: bool
+    provider: _Discovered
     expires: float
 
 
@@ -57,22 +66,19 @@ class OpenIdProvider:
         self._settings = settings
         self._clock = clock
         self._under_way: dict[str, _SignIn] = {}
+        self._discovered: _Discovered | None = None
+        self._discover_at = 0.0
 
     async def begin(self, redirect_uri: str, target: str) -> tuple[str, str]:
         """The key for the browser's cookie, and where to send it. Raises OpenIdRefused."""
-        found = await self._document(self.issuer + _DISCOVERY)
-        if str(found.get("issuer", "")).rstrip("/") != self.issuer:
-            raise OpenIdRefused("The provider says that it is another one than it was asked for.")
-        authorization, token = (self._endpoint(found, name) for name in ("authorization_endpoint", "token_endpoint"))
-        methods = found.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
+        provider = await self._discover()
         sign_in = _SignIn(
             state=secrets.token_urlsafe(32),
             nonce=secrets.token_urlsafe(32),
             verifier=secrets.token_urlsafe(48),
             redirect_uri=redirect_uri,
             target=target,
-            token_endpoint=token,
-            basic="client_secret_basic" in methods,
+            provider=provider,
             expires=self._clock() + _SIGN_IN_SECONDS,
         )
         challenge = hashlib.sha256(sign_in.verifier.encode()).digest()
@@ -89,7 +95,8 @@ class OpenIdProvider:
         self._forget_old()
         key = secrets.token_urlsafe(32)
         self._under_way[key] = sign_in
-        return key, f"{authorization}{'&' if urlsplit(authorization).query else '?'}{urlencode(query)}"
+        location = provider.authorization_endpoint
+        return key, f"{location}{'&' if urlsplit(location).query else '?'}{urlencode(query)}"
 
     async def finish(self, key: str | None, answer: Mapping[str, str]) -> tuple[str, str]:
         """The token, and the page that was wanted first. `answer` is the query that the provider sent the browser back
@@ -113,6 +120,22 @@ class OpenIdProvider:
             raise OpenIdRefused(f"The provider gave no {self._settings.inbox_oidc_token}.")
         return token, sign_in.target
 
+    async def _discover(self) -> _Discovered:
+        """What was found is kept for _DISCOVERED_SECONDS; what was refused is asked for again."""
+        now = self._clock()
+        if self._discovered is None or now >= self._discover_at:
+            found = await self._document(self.issuer + _DISCOVERY)
+            if str(found.get("issuer", "")).rstrip("/") != self.issuer:
+                raise OpenIdRefused("The provider says that it is another one than it was asked for.")
+            methods = found.get("token_endpoint_auth_methods_supported") or ["client_secret_basic"]
+            self._discovered = _Discovered(
+                authorization_endpoint=_endpoint(found, "authorization_endpoint"),
+                token_endpoint=_endpoint(found, "token_endpoint"),
+                basic="client_secret_basic" in methods,
+            )
+            self._discover_at = now + _DISCOVERED_SECONDS
+        return self._discovered
+
     async def _redeem(self, sign_in: _SignIn, code: str) -> dict[str, Any]:
         form = {
             "grant_type": "authorization_code",
@@ -122,13 +145,13 @@ class OpenIdProvider:
             "client_id": self._settings.inbox_oidc_client_id,
         }
         headers, secret = {"Accept": "application/json"}, self._secret()
-        if secret and sign_in.basic:
+        if secret and sign_in.provider.basic:
             # RFC 6749, 2.3.1: both are encoded as in a form before they are joined.
             pair = f"{quote_plus(form.pop('client_id'))}:{quote_plus(secret)}"
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         elif secret:
             form["client_secret"] = secret
-        return await self._document(sign_in.token_endpoint, form, headers)
+        return await self._document(sign_in.provider.token_endpoint, form, headers)
 
     def _is_for(self, id_token: str, nonce: str) -> bool:
         """Whether it answers this sign-in. It came from the provider itself; the servers check the signature."""
@@ -152,12 +175,6 @@ class OpenIdProvider:
             except (OSError, UnicodeDecodeError):
                 raise OpenIdRefused("The page's own secret for the provider cannot be read.") from None
         return secret.get_secret_value() if secret is not None else ""
-
-    def _endpoint(self, document: Mapping[str, Any], name: str) -> str:
-        url = document.get(name)
-        if not isinstance(url, str) or not may_be_called(url):
-            raise OpenIdRefused(f"The provider names no usable {name}.")
-        return url
 
     async def _document(
         self, url: str, form: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
@@ -189,3 +206,10 @@ class OpenIdProvider:
         self._under_way = {key: each for key, each in self._under_way.items() if each.expires >= now}
         while len(self._under_way) >= _MAX_SIGN_INS:
             del self._under_way[next(iter(self._under_way))]
+
+
+def _endpoint(document: Mapping[str, Any], name: str) -> str:
+    url = document.get(name)
+    if not isinstance(url, str) or not may_be_called(url):
+        raise OpenIdRefused(f"The provider names no usable {name}.")
+    return url

@@ -39,30 +39,15 @@ def shown(value: Any) -> Any:
     return visible(value, newlines=True)
 
 
-class Templates:
-    """The package's templates."""
-
-    def __init__(self) -> None:
-        self._environment = Environment(
-            loader=PackageLoader("plangate_inbox"),
-            autoescape=True,
-            finalize=shown,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters.update(ago=times.ago, exact=times.exact, iso=times.iso, fact_line=fact_line)
-        self._environment.globals.update(static_version=_static_version(), context_items=context_items, zip=zip)
-
-    def page(
-        self, request: Request, name: str, context: Mapping[str, Any] | None = None, *, status: int = 200
-    ) -> HTMLResponse:
-        """A whole page. Templates see `session` (or None), `now`, and what `context` holds."""
-        session: Session | None = getattr(request.state, "session", None)
-        text = self._environment.get_template(name).render(
-            {"session": session, "path": request.url.path, "now": datetime.now(UTC), **(context or {})}
-        )
-        return HTMLResponse(text, status_code=status)
+def render(
+    request: Request, template: str, context: Mapping[str, Any] | None = None, *, status: int = 200
+) -> HTMLResponse:
+    """A whole page. Templates see `session` (or None), `path`, `now`, and what `context` holds."""
+    session: Session | None = getattr(request.state, "session", None)
+    text = _TEMPLATES.get_template(template).render(
+        {"session": session, "path": request.url.path, "now": datetime.now(UTC), **(context or {})}
+    )
+    return HTMLResponse(text, status_code=status)
 
 
 def context_items(plan: plan_pb2.Plan) -> list[tuple[str, str]]:
@@ -80,3 +65,15 @@ def _static_version() -> str:
     for file in sorted(files("plangate_inbox").joinpath("static").iterdir(), key=lambda file: file.name):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("plangate_inbox"),
+    autoescape=True,
+    finalize=shown,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters.update(ago=times.ago, exact=times.exact, iso=times.iso, fact_line=fact_line)
+_TEMPLATES.globals.update(static_version=_static_version(), context_items=context_items, value_text=value_text, zip=zip)

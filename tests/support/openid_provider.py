@@ -28,7 +28,7 @@ CLIENT_SECRET = "page:secret+1"
 
 class OpenIdServer:
     """`lifetime_seconds`: of the tokens that it gives from now on. `nonce`: what they say instead of the right one.
-    `discovered`: what else its discovery document says."""
+    `discovered`: what else its discovery document says. `discoveries`: how often it was asked for."""
 
     def __init__(self, issuer: str) -> None:
         self.issuer = issuer
@@ -36,6 +36,7 @@ class OpenIdServer:
         self.nonce: str | None = None
         # More than one read of a socket gives.
         self.discovered: dict[str, str] = {"service_documentation": "x" * 200_000}
+        self.discoveries = 0
         self.codes: dict[str, dict[str, str]] = {}
         self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.app = Starlette(
@@ -49,6 +50,7 @@ class OpenIdServer:
         )
 
     async def _discovery(self, _request: Request) -> Response:
+        self.discoveries += 1
         return JSONResponse(
             {
                 "issuer": self.issuer,

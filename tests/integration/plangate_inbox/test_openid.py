@@ -22,6 +22,7 @@ from tests.support.processes import ServerProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+CALLBACK = "http://127.0.0.1/sign-in/callback"
 TOKENS = """
 issuers:
   - issuer: ISSUER
@@ -133,10 +134,31 @@ async def test_answers_that_belong_to_no_sign_in_of_this_browser_are_refused(
 
 
 async def test_answers_of_the_provider_are_read_whole_or_refused(provider: OpenIdServer) -> None:
-    page = OpenIdProvider(InboxSettings(inbox_oidc_issuer=provider.issuer, inbox_oidc_client_id=CLIENT_ID))
-    _, location = await page.begin("http://127.0.0.1/sign-in/callback", "/")
+    settings = InboxSettings(inbox_oidc_issuer=provider.issuer, inbox_oidc_client_id=CLIENT_ID)
+    _, location = await OpenIdProvider(settings).begin(CALLBACK, "/")
     assert location.startswith(f"{provider.issuer}/authorize?")
     for discovered in ({"service_documentation": "x" * 300_000}, {"token_endpoint": "https://host:port/token"}):
         provider.discovered = discovered
         with pytest.raises(OpenIdRefused):
-            await page.begin("http://127.0.0.1/sign-in/callback", "/")
+            await OpenIdProvider(settings).begin(CALLBACK, "/")
+
+
+async def test_what_the_provider_says_of_itself_is_kept_for_ten_minutes(provider: OpenIdServer) -> None:
+    now = 1000.0
+    settings = InboxSettings(inbox_oidc_issuer=provider.issuer, inbox_oidc_client_id=CLIENT_ID)
+    page = OpenIdProvider(settings, clock=lambda: now)
+    provider.discovered = {"issuer": "https://another.example.org"}
+    with pytest.raises(OpenIdRefused):
+        await page.begin(CALLBACK, "/")
+    provider.discovered = {}
+    begun = {await page.begin(CALLBACK, "/") for _ in range(3)}
+    assert len({key for key, _ in begun}) == len({location for _, location in begun}) == 3
+    assert provider.discoveries == 2, "what was refused is not kept"
+    provider.discovered = {"authorization_endpoint": f"{provider.issuer}/moved"}
+    now += 599
+    _, location = await page.begin(CALLBACK, "/")
+    assert location.startswith(f"{provider.issuer}/authorize?")
+    now += 1
+    _, location = await page.begin(CALLBACK, "/")
+    assert location.startswith(f"{provider.issuer}/moved?")
+    assert provider.discoveries == 3

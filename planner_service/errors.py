@@ -1,22 +1,4 @@
-"""What can be wrong with a request to the planner, apart from what the model and the store do.
-
-PlanningRefused
-├── InvalidField            a field of the request is missing or wrong
-├── JobsInvalid             jobs fail the catalogue's checks
-├── ActionNotFound          the catalogue has no such action
-├── ProposalNotFound        there is none that the caller may read
-├── InvalidPageToken        not one of ours, or the catalogue changed between pages
-├── ModelNotAllowed         the settings do not allow the model that the request names
-├── PolicyDenied            policy denies what a revised proposal says
-├── RoleMissing             the caller may not ask for this
-├── RequestIdReused         the same request_id came with other content
-├── TooManyPlans            as many plans are in the making as may be
-├── TooManySimulations      as many policies are tried on history as may be
-├── PlanningTimedOut        the call's time ran out
-├── StreamNotRead           the client takes no more of the plan's stream
-├── StoreUnavailable               the store cannot be reached or cannot work now; nothing was stored
-└── StoreTimedOut          time ran out during a call to the store: what was to be stored may or may not be there
-"""
+"""What can be wrong with a request to the planner, apart from what the model and the store do."""
 
 from __future__ import annotations
 
@@ -27,7 +9,15 @@ from planner_service.governance.decision import Decision
 
 
 class PlanningRefused(Exception):
-    """The planner refuses a request. The message is fit for the caller."""
+    """The planner refuses a request. The message is fit for the caller; `metadata` is what programs may want to know.
+
+    retry_after_seconds: when it may be worth trying again, where that is known.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float | None = None, **metadata: str) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+        self.metadata = metadata
 
 
 class InvalidField(PlanningRefused):
@@ -41,7 +31,8 @@ class InvalidField(PlanningRefused):
 
 
 class JobsInvalid(PlanningRefused):
-    """Paths begin with "jobs." and a position, or with "action_args" when one proposal is revised."""
+    """What the catalogue's checks found, by path: "jobs.0.action_args.path", "action_args" when one proposal is
+    revised."""
 
     def __init__(self, errors: Sequence[Finding]) -> None:
         super().__init__(f"{len(errors)} things are wrong with the jobs")
@@ -57,11 +48,10 @@ class ActionNotFound(PlanningRefused):
 
 
 class ProposalNotFound(PlanningRefused):
-    """There is no proposal `proposal_id` that the caller may read."""
+    """There is no such proposal that the caller may read."""
 
     def __init__(self, proposal_id: str) -> None:
-        super().__init__(f"there is no proposal {proposal_id}")
-        self.proposal_id = proposal_id
+        super().__init__(f"there is no proposal {proposal_id}", id=proposal_id)
 
 
 class InvalidPageToken(PlanningRefused):
@@ -75,56 +65,43 @@ class ModelNotAllowed(PlanningRefused):
     """`model` is not among those that PLANGATE_ALLOWED_MODELS names."""
 
     def __init__(self, model: str) -> None:
-        super().__init__("this planner may not use that model")
-        self.model = model
+        super().__init__("this planner may not use that model", model=model)
 
 
 class PolicyDenied(PlanningRefused):
-    """`decision` names the rule and its reason."""
+    """Policy denies what a revised proposal says."""
 
     def __init__(self, decision: Decision) -> None:
-        super().__init__(f"denied by the rule {decision.rule}: {decision.reason}")
-        self.decision = decision
+        super().__init__(f"denied by the rule {decision.rule}: {decision.reason}", rule=decision.rule)
 
 
 class RoleMissing(PlanningRefused):
     """The caller needs one of `roles`."""
 
     def __init__(self, roles: Sequence[str]) -> None:
-        super().__init__(f"the role {' or '.join(roles)} is needed")
-        self.roles = tuple(roles)
+        super().__init__(f"the role {' or '.join(roles)} is needed", role=roles[0])
 
 
 class RequestIdReused(PlanningRefused):
     """The first call with `request_id` had other content, or was somebody else's."""
 
     def __init__(self, request_id: str) -> None:
-        super().__init__(f"request_id {request_id} was used before for another request")
-        self.request_id = request_id
+        super().__init__(f"request_id {request_id} was used before for another request", request_id=request_id)
 
 
-class TooManyPlans(PlanningRefused):
-    """`limit` plans are in the making."""
+class TooMany(PlanningRefused):
+    """As many plans are in the making, or policies are tried on history, as may be at once."""
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"the planner is at its limit of {limit} plans at once")
-        self.limit = limit
-
-
-class TooManySimulations(PlanningRefused):
-    """`limit` policies are being tried on history."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"the planner is at its limit of {limit} simulations at once")
-        self.limit = limit
+    def __init__(self, what: str, limit: int, retry_after_seconds: float) -> None:
+        message = f"the planner is at its limit of {limit} {what} at once"
+        super().__init__(message, retry_after_seconds=retry_after_seconds, limit=str(limit))
 
 
 class PlanningTimedOut(PlanningRefused):
     """The call's own time ran out before there was a plan."""
 
     def __init__(self, model: str) -> None:
-        super().__init__("the time of the call ran out before there was a plan")
-        self.model = model
+        super().__init__("the time of the call ran out before there was a plan", model=model)
 
 
 class StreamNotRead(PlanningRefused):
@@ -142,8 +119,8 @@ class StoreUnavailable(PlanningRefused):
 
     def __init__(self, retry_after_seconds: float | None = None, cause: str = "") -> None:
         why = f": {cause}" if cause else " now"
-        super().__init__(f"the store cannot be reached{why}; nothing was stored")
-        self.retry_after_seconds = retry_after_seconds
+        message = f"the store cannot be reached{why}; nothing was stored"
+        super().__init__(message, retry_after_seconds=retry_after_seconds)
         self.cause = cause
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 from plangate.store.v1 import proposal_pb2
 
 from plangate_client.errors import PlangateError
-from plangate_core.rpc.status import RpcFailure, invalid_field, invalid_fields, not_found, permission_denied
+from plangate_core.rpc.status import RpcFailure, invalid_field, invalid_fields, not_found
 from planner_service import errors
 from planner_service.generation import errors as generation
 from planner_service.messages.encoding import report_to_proto
@@ -30,19 +27,51 @@ _HANDED_ON = frozenset(
         "COMMIT_UNKNOWN",
     }
 )
-
-
 _CODE = grpc.StatusCode
+_STATUSES: dict[type, tuple[grpc.StatusCode, str]] = {
+    errors.ProposalNotFound: (_CODE.NOT_FOUND, "PROPOSAL_NOT_FOUND"),
+    errors.InvalidPageToken: (_CODE.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
+    errors.ModelNotAllowed: (_CODE.PERMISSION_DENIED, "MODEL_NOT_ALLOWED"),
+    errors.PolicyDenied: (_CODE.PERMISSION_DENIED, "POLICY_DENIED"),
+    errors.RoleMissing: (_CODE.PERMISSION_DENIED, "ROLE_MISSING"),
+    errors.RequestIdReused: (_CODE.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
+    errors.TooMany: (_CODE.RESOURCE_EXHAUSTED, "OVERLOADED"),
+    errors.PlanningTimedOut: (_CODE.DEADLINE_EXCEEDED, "PROVIDER_TIMEOUT"),
+    errors.StreamNotRead: (_CODE.RESOURCE_EXHAUSTED, "WATCH_TOO_SLOW"),
+    errors.StoreUnavailable: (_CODE.UNAVAILABLE, "STORE_UNAVAILABLE"),
+    errors.StoreTimedOut: (_CODE.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
+    generation.PlanInvalid: (_CODE.ABORTED, "PLAN_INVALID"),
+    generation.ModelRefused: (_CODE.FAILED_PRECONDITION, "MODEL_REFUSED"),
+    generation.BudgetExhausted: (_CODE.RESOURCE_EXHAUSTED, "BUDGET_EXHAUSTED"),
+    generation.RateLimited: (_CODE.RESOURCE_EXHAUSTED, "PROVIDER_RATE_LIMITED"),
+    generation.ProviderTimedOut: (_CODE.DEADLINE_EXCEEDED, "PROVIDER_TIMEOUT"),
+    generation.PromptTooLong: (_CODE.INVALID_ARGUMENT, "PROMPT_TOO_LONG"),
+    generation.ProviderRejected: (_CODE.FAILED_PRECONDITION, "PROVIDER_REJECTED"),
+    generation.GenerationFailed: (_CODE.UNAVAILABLE, "PROVIDER_UNAVAILABLE"),
+}
+"""By the error's class, or the nearest above it."""
 
 
 def map_error(error: Exception) -> RpcFailure | None:
     """The failure to answer with; None for a fault of ours."""
-    if isinstance(error, PlangateError):
-        return error.failure if error.reason in _HANDED_ON else None
-    for kind in type(error).__mro__:
-        make = _TABLE.get(kind)
-        if make is not None:
-            return make(error)
+    match error:
+        case PlangateError():
+            return error.failure if error.reason in _HANDED_ON else None
+        case errors.InvalidField():
+            return invalid_field(error.path, error.description, reason=error.reason)
+        case errors.JobsInvalid():
+            return _jobs_invalid(error)
+        case errors.ActionNotFound():
+            return not_found("ACTION_NOT_FOUND", "action", error.name)
+        case errors.PlanningRefused() | generation.GenerationFailed():
+            code, reason = next(_STATUSES[kind] for kind in type(error).__mro__ if kind in _STATUSES)
+            metadata, details = _about(error)
+            retry_after = error.retry_after_seconds
+            if isinstance(error, errors.StoreUnavailable) and not error.cause:
+                retry_after = retry_after or 1.0
+            return RpcFailure(
+                code, reason, str(error), metadata=metadata, details=details, retry_after_seconds=retry_after
+            )
     return None
 
 
@@ -52,23 +81,20 @@ def reason_of(error: Exception) -> str:
     return "INTERNAL" if failure is None else failure.reason
 
 
-def _generation(code: grpc.StatusCode, reason: str) -> Callable[[Any], RpcFailure]:
-    def make(error: generation.GenerationFailed) -> RpcFailure:
-        details: tuple[Message, ...] = () if error.report is None else (report_to_proto(error.report),)
-        attempts = 0 if error.report is None else len(error.report.attempts)
-        metadata = {"model": error.model, "attempts": str(attempts)}
+def _about(error: errors.PlanningRefused | generation.GenerationFailed) -> tuple[dict[str, str], list[Message]]:
+    """Metadata and details of its failure."""
+    if isinstance(error, generation.GenerationFailed):
+        report = error.report
+        metadata = {"model": error.model, "attempts": str(len(report.attempts) if report else 0)}
         if isinstance(error, generation.BudgetExhausted):
             metadata["token_budget"] = str(error.token_budget)
-        return RpcFailure(
-            code,
-            reason,
-            error.message,
-            metadata=metadata,
-            details=details,
-            retry_after_seconds=error.retry_after_seconds,
-        )
-
-    return make
+        return metadata, [report_to_proto(report)] if report else []
+    if isinstance(error, errors.ProposalNotFound):
+        # As the store says it: the answer is the same for what the caller may not read and for what is not there.
+        kind = proposal_pb2.Proposal.DESCRIPTOR.full_name
+        resource = error_details_pb2.ResourceInfo(resource_type=kind, resource_name=error.metadata["id"])
+        return error.metadata, [resource]
+    return error.metadata, []
 
 
 def _jobs_invalid(error: errors.JobsInvalid) -> RpcFailure:
@@ -79,60 +105,3 @@ def _jobs_invalid(error: errors.JobsInvalid) -> RpcFailure:
     failure = invalid_fields(fields, reason="JOB_INVALID")
     failure.metadata["errors"] = str(len(error.errors))
     return failure
-
-
-def _proposal_not_found(error: errors.ProposalNotFound) -> RpcFailure:
-    """As the store says it: the answer is the same for what the caller may not read and for what is not there."""
-    resource = error_details_pb2.ResourceInfo(
-        resource_type=proposal_pb2.Proposal.DESCRIPTOR.full_name, resource_name=error.proposal_id
-    )
-    metadata = {"id": error.proposal_id}
-    return RpcFailure(_CODE.NOT_FOUND, "PROPOSAL_NOT_FOUND", str(error), metadata=metadata, details=(resource,))
-
-
-def _failure(
-    code: grpc.StatusCode,
-    reason: str,
-    metadata: Callable[[Any], dict[str, str]] = lambda error: {},
-    retry_after_seconds: Callable[[Any], float | None] = lambda error: None,
-) -> Callable[[Any], RpcFailure]:
-    return lambda error: RpcFailure(
-        code, reason, str(error), metadata=metadata(error), retry_after_seconds=retry_after_seconds(error)
-    )
-
-
-_TABLE: dict[type, Callable[[Any], RpcFailure]] = {
-    errors.InvalidField: lambda error: invalid_field(error.path, error.description, reason=error.reason),
-    errors.JobsInvalid: _jobs_invalid,
-    errors.ActionNotFound: lambda error: not_found("ACTION_NOT_FOUND", "action", error.name),
-    errors.ProposalNotFound: _proposal_not_found,
-    errors.InvalidPageToken: _failure(_CODE.INVALID_ARGUMENT, "INVALID_PAGE_TOKEN"),
-    errors.ModelNotAllowed: _failure(_CODE.PERMISSION_DENIED, "MODEL_NOT_ALLOWED", lambda e: {"model": e.model}),
-    errors.PolicyDenied: _failure(_CODE.PERMISSION_DENIED, "POLICY_DENIED", lambda e: {"rule": e.decision.rule}),
-    errors.RoleMissing: lambda error: permission_denied("ROLE_MISSING", str(error), metadata={"role": error.roles[0]}),
-    errors.RequestIdReused: _failure(_CODE.ALREADY_EXISTS, "REQUEST_ID_REUSED", lambda e: {"request_id": e.request_id}),
-    errors.TooManyPlans: _failure(
-        _CODE.RESOURCE_EXHAUSTED, "OVERLOADED", lambda e: {"limit": str(e.limit)}, lambda e: 1.0
-    ),
-    # One looks at all of history: seconds, not milliseconds.
-    errors.TooManySimulations: _failure(
-        _CODE.RESOURCE_EXHAUSTED, "OVERLOADED", lambda e: {"limit": str(e.limit)}, lambda e: 5.0
-    ),
-    errors.PlanningTimedOut: _failure(_CODE.DEADLINE_EXCEEDED, "PROVIDER_TIMEOUT", lambda e: {"model": e.model}),
-    errors.StreamNotRead: _failure(_CODE.RESOURCE_EXHAUSTED, "WATCH_TOO_SLOW"),
-    errors.StoreUnavailable: _failure(
-        _CODE.UNAVAILABLE,
-        "STORE_UNAVAILABLE",
-        retry_after_seconds=lambda e: None if e.cause else e.retry_after_seconds or 1.0,
-    ),
-    errors.StoreTimedOut: _failure(_CODE.DEADLINE_EXCEEDED, "DEADLINE_TOO_SHORT"),
-    generation.PlanInvalid: _generation(_CODE.ABORTED, "PLAN_INVALID"),
-    generation.ModelRefused: _generation(_CODE.FAILED_PRECONDITION, "MODEL_REFUSED"),
-    generation.BudgetExhausted: _generation(_CODE.RESOURCE_EXHAUSTED, "BUDGET_EXHAUSTED"),
-    generation.RateLimited: _generation(_CODE.RESOURCE_EXHAUSTED, "PROVIDER_RATE_LIMITED"),
-    generation.ProviderTimedOut: _generation(_CODE.DEADLINE_EXCEEDED, "PROVIDER_TIMEOUT"),
-    generation.PromptTooLong: _generation(_CODE.INVALID_ARGUMENT, "PROMPT_TOO_LONG"),
-    generation.ProviderRejected: _generation(_CODE.FAILED_PRECONDITION, "PROVIDER_REJECTED"),
-    generation.ProviderFailed: _generation(_CODE.UNAVAILABLE, "PROVIDER_UNAVAILABLE"),
-    generation.GenerationFailed: _generation(_CODE.UNAVAILABLE, "PROVIDER_UNAVAILABLE"),
-}

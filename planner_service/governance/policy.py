@@ -11,11 +11,10 @@ from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, O
 from plangate_core.contract.limits import (
     MAX_APPROVAL_REQUIREMENTS,
     MAX_DESCRIPTION_CHARACTERS,
-    MAX_NAME_CHARACTERS,
     MAX_REQUIRED_APPROVALS,
 )
 from planner_service.governance.condition import ConditionCompiler, ConditionFailed
-from planner_service.governance.decision import Decision
+from planner_service.governance.decision import Decision, joined_names
 from planner_service.governance.policy_rule import Rule, Subject
 
 DEFAULT_RULE = "default"
@@ -81,7 +80,7 @@ class Policy:
             policy = subject.action.policy
             rule_name = joined_names([f"catalogue:{subject.action.name}"])
             reason = policy.reason or default_reason(policy.effect)
-            matching.append(Decision.of(policy.effect, rule_name, reason, policy.requirements, policy.expires_in))
+            matching.append(Decision(policy.effect, rule_name, reason, policy.requirements, policy.expires_in))
         decision = most_severe(matching)
         return replace(decision, time_dependent=True) if time_dependent else decision
 
@@ -118,7 +117,7 @@ def _combined(decisions: list[Decision]) -> Decision:
     if len(requirements) > MAX_APPROVAL_REQUIREMENTS or approvals > MAX_REQUIRED_APPROVALS:
         limits = f"{MAX_APPROVAL_REQUIREMENTS} roles and {MAX_REQUIRED_APPROVALS} approvals"
         return Decision(Effect.DENY, names, f"the rules together ask for more than {limits}")
-    return Decision.of(
+    return Decision(
         Effect.REQUIRE_APPROVAL,
         names,
         "; ".join(dict.fromkeys(demand.reason for demand in demands))[:MAX_DESCRIPTION_CHARACTERS],
@@ -139,14 +138,6 @@ def _together(requirements: Iterable[ApprovalRequirement]) -> tuple[ApprovalRequ
     of_any_role = counts.pop("", 0) - sum(counts.values())
     named = [ApprovalRequirement(role, counts[role]) for role in sorted(counts)]
     return (*named, ApprovalRequirement("", of_any_role)) if of_any_role > 0 else tuple(named)
-
-
-def joined_names(names: list[str]) -> str:
-    """The names of rules as one text, no longer than the contract takes."""
-    whole = " + ".join(names)
-    if len(whole) <= MAX_NAME_CHARACTERS:
-        return whole
-    return f"{names[0][: MAX_NAME_CHARACTERS - 20]}… + {len(names) - 1} more"
 
 
 def default_reason(effect: Effect) -> str:

@@ -188,7 +188,7 @@ def _rule(entry: _RuleForm, document: Document, path: YamlPath, compiler: Condit
     return Rule(
         name=entry.name,
         decision=replace(
-            Decision.of(policy.effect, entry.name, reason, policy.requirements, policy.expires_in),
+            Decision(policy.effect, entry.name, reason, policy.requirements, policy.expires_in),
             order=StepOrder(entry.order) if entry.order else None,
             on_refusal=OnRefusal(entry.on_refusal) if entry.on_refusal else None,
         ),

@@ -150,16 +150,15 @@ def _stored_job_from_proto(message: plan_pb2.Job, index: int) -> Job:
 
 def decision_from_proto(message: plan_pb2.Decision) -> Decision:
     """What policy decided."""
+    requirements = tuple(ApprovalRequirement(each.role, each.count) for each in message.approval_requirements)
+    if not requirements and message.required_approvals:
+        requirements = (ApprovalRequirement(message.reviewer_role, message.required_approvals),)
     return Decision(
         effect=_EFFECTS_BACK.get(message.effect, Effect.DENY),
         rule=message.rule,
         reason=message.reason,
-        required_approvals=message.required_approvals,
-        reviewer_role=message.reviewer_role,
+        requirements=requirements,
         approval_ttl=message.approval_ttl.ToTimedelta() if message.HasField("approval_ttl") else None,
-        approval_requirements=tuple(
-            ApprovalRequirement(requirement.role, requirement.count) for requirement in message.approval_requirements
-        ),
         governance_digest=message.governance_digest,
         time_dependent=message.time_dependent,
     )

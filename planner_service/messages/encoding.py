@@ -147,8 +147,10 @@ def decision_to_proto(decision: Decision) -> plan_pb2.Decision:
         approval_ttl=None if decision.approval_ttl is None else duration_to_proto(decision.approval_ttl),
         approval_requirements=[
             plan_pb2.ApprovalRequirement(role=requirement.role, count=requirement.count)
-            for requirement in decision.approval_requirements
-        ],
+            for requirement in decision.requirements
+        ]
+        if len(decision.requirements) > 1
+        else None,
         governance_digest=decision.governance_digest,
         time_dependent=decision.time_dependent,
     )

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
 from plangate_core.catalogue.catalogue import Catalogue
-from planner_service.errors import TooManySimulations
+from planner_service.errors import TooMany
 from planner_service.governance.decision import Decision
 from planner_service.governance.files import KnownRoles
 from planner_service.governance.governance import Governance
@@ -52,10 +52,11 @@ class Simulations:
     async def run(
         self, policy_yaml: str, history: AsyncIterator[PastPlan], catalogue: Catalogue, max_differences: int
     ) -> tuple[Policy, Simulation]:
-        """The candidate and what it would have decided. Raises TooManySimulations, and PolicyInvalid where the files
+        """The candidate and what it would have decided. Raises TooMany, and PolicyInvalid where the files
         would be refused with it."""
         if self._running >= self._limit:
-            raise TooManySimulations(self._limit)
+            # One looks at all of history: seconds, not milliseconds.
+            raise TooMany("simulations", self._limit, retry_after_seconds=5.0)
         self._running += 1
         parsing = asyncio.create_task(asyncio.to_thread(self._candidate, policy_yaml, catalogue))
         try:

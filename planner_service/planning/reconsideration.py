@@ -18,10 +18,10 @@ import structlog
 from plangate_core.catalogue.policy_effect import Effect
 from plangate_core.contract.limits import MAX_BATCH, MAX_DESCRIPTION_CHARACTERS
 from plangate_core.process.clock import Clock
-from planner_service.governance.decision import Decision
+from planner_service.governance.decision import Decision, joined_names
 from planner_service.governance.files import GovernanceFiles
 from planner_service.governance.governance import Governance
-from planner_service.governance.policy import joined_names, most_severe
+from planner_service.governance.policy import most_severe
 from planner_service.plan import OpenProposal, Reconsidered
 from planner_service.planning.checking.checks import check_args
 from planner_service.store_gateway import StoreGateway

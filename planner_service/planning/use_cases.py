@@ -15,7 +15,7 @@ from planner_service.errors import (
     ProposalNotFound,
     RequestIdReused,
     RoleMissing,
-    TooManyPlans,
+    TooMany,
 )
 from planner_service.generation.attempts import GenerationReport
 from planner_service.governance.files import GovernanceFiles
@@ -108,7 +108,7 @@ class Planning:
             if look_back and (earlier := await self._earlier(request_id, requester, same, deadline)):
                 return earlier
             if self._in_flight >= self._max_in_flight:
-                raise TooManyPlans(self._max_in_flight)
+                raise TooMany("plans", self._max_in_flight, retry_after_seconds=1.0)
             self._in_flight += 1
             try:
                 plan = await self._generation.generate(

@@ -14,12 +14,9 @@ from typing import Any
 
 from plangate_core.catalogue.catalogue import Catalogue
 from plangate_core.catalogue.finding import Finding
-from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect
-from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS
 from planner_service.generation.reply.draft import LEFT_OUT
-from planner_service.governance.decision import Decision
 from planner_service.governance.declared_arguments import Place
-from planner_service.governance.policy import Policy, joined_names
+from planner_service.governance.policy import Policy
 from planner_service.plan import Job
 from planner_service.planning.checking.completeness import warnings_for
 from planner_service.wording.opposites import opposite_asked
@@ -64,23 +61,9 @@ class Doubts:
         """
         doubts = [self.by_job.get(job.id, ""), "" if policy.allows_incomplete else self.incomplete]
         reason = "; ".join(doubt for doubt in doubts if doubt)
-        decision = job.decision
-        if not reason or decision is None or decision.effect is Effect.DENY:
+        if not reason or job.decision is None:
             return job
-        if decision.effect is Effect.ALLOW:
-            raised = Decision.of(
-                Effect.REQUIRE_APPROVAL,
-                joined_names([decision.rule, RULE]),
-                reason[:MAX_DESCRIPTION_CHARACTERS],
-                (ApprovalRequirement("", 1),),
-            )
-            raised = replace(
-                raised, governance_digest=decision.governance_digest, time_dependent=decision.time_dependent
-            )
-            return replace(job, decision=raised)
-        return replace(
-            job, decision=replace(decision, reason=f"{decision.reason}; {reason}"[:MAX_DESCRIPTION_CHARACTERS])
-        )
+        return replace(job, decision=job.decision.left_to_a_person(RULE, reason))
 
 
 NO_DOUBTS = Doubts("", {})

@@ -10,10 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from plangate_core.catalogue.catalogue import Catalogue
-from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
-from plangate_core.contract.limits import MAX_DESCRIPTION_CHARACTERS
-from planner_service.governance.decision import Decision
-from planner_service.governance.policy import joined_names
+from plangate_core.catalogue.policy_effect import Effect, OnRefusal, StepOrder
 from planner_service.plan import Job
 
 RULE = "dependency-denied"
@@ -35,7 +32,9 @@ def tied(job: Job, earlier: Sequence[Job], catalogue: Catalogue, requested: Step
     on_refusal = _on_refusal(job, catalogue) or (OnRefusal.ASK if in_order else OnRefusal.CANCEL)
     placed = replace(job, depends_on=depends_on, on_refusal=on_refusal)
     if on_refusal is OnRefusal.ASK and (denied := [other for other in _not_run(earlier) if other in depends_on]):
-        return _left_to_a_person(placed, denied)
+        reason = f"{' and '.join(denied)} will not be carried out: run this all the same?"
+        decision = job.decision
+        return replace(placed, decision=None if decision is None else decision.left_to_a_person(RULE, reason))
     return placed
 
 
@@ -70,17 +69,3 @@ def _not_run(jobs: Iterable[Job]) -> Iterator[str]:
         if denied or (job.on_refusal is OnRefusal.CANCEL and not fallen.isdisjoint(job.depends_on)):
             fallen.add(job.id)
             yield job.id
-
-
-def _left_to_a_person(job: Job, denied: Sequence[str]) -> Job:
-    """The job with at least one approval, and why."""
-    decision = job.decision
-    if decision is None or decision.effect is Effect.DENY:
-        return job
-    reason = f"{' and '.join(denied)} will not be carried out: run this all the same?"
-    if decision.effect is Effect.REQUIRE_APPROVAL:
-        together = f"{decision.reason}; {reason}"[:MAX_DESCRIPTION_CHARACTERS]
-        return replace(job, decision=replace(decision, reason=together))
-    rule = joined_names([decision.rule, RULE])
-    raised = Decision.of(Effect.REQUIRE_APPROVAL, rule, reason, (ApprovalRequirement("", 1),))
-    return replace(job, decision=raised.decided_as(decision))

@@ -23,7 +23,7 @@ from plangate_core.process.tasks import stop_task
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 from planner_service.bootstrap import POLICY_HEALTH, PlannerRefused, build_server
-from planner_service.errors import TooManySimulations
+from planner_service.errors import TooMany
 from planner_service.governance.files import ChangeDebouncer, GovernanceFiles
 from planner_service.plan import PastPlan
 from planner_service.planning.policy_simulation import Simulations
@@ -289,13 +289,13 @@ async def test_who_gives_up_a_simulation_gives_its_place_back_when_its_policy_is
         began.clear()
         first = asyncio.create_task(simulations.run("version: 1\nrules: []", endless(), catalogue, 1))
         await (began.wait() if wait else asyncio.sleep(0))
-        with pytest.raises(TooManySimulations):
+        with pytest.raises(TooMany):
             await simulations.run("version: 1\nrules: []", nothing(), catalogue, 1)
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
 
         async def has_room() -> bool:
-            with contextlib.suppress(TooManySimulations):
+            with contextlib.suppress(TooMany):
                 _, simulation = await simulations.run("version: 1\nrules: []", nothing(), catalogue, 1)
                 return simulation.jobs_evaluated == 0
             return False

@@ -59,7 +59,7 @@ def test_what_no_rule_decides_is_denied() -> None:
 def test_the_catalogues_own_word_counts_as_a_rule() -> None:
     assert decide(catalogue_policy(), "never") == Decision(DENY, "catalogue:never", "not here")
     assert decide(catalogue_policy(), "pay") == Decision(
-        APPROVE, "catalogue:pay", "the rule asks for approval", 1, "finance", timedelta(hours=2)
+        APPROVE, "catalogue:pay", "the rule asks for approval", (ApprovalRequirement("finance", 1),), timedelta(hours=2)
     )
     everything = rules("- {name: all, effect: allow}")
     assert decide(everything, "pay").effect is APPROVE
@@ -216,8 +216,7 @@ DECISIONS = st.builds(
         effect,
         name,
         f"because {name}",
-        count if effect is APPROVE else 0,
-        role if effect is APPROVE else "",
+        (ApprovalRequirement(role, count),) if effect is APPROVE else (),
         timedelta(hours=hours) if effect is APPROVE and hours else None,
     ),
     st.sampled_from(Effect),

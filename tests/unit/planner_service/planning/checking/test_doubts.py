@@ -9,7 +9,7 @@ import pytest
 
 from plangate_core.catalogue.catalogue import parse_catalogue
 from plangate_core.catalogue.finding import Finding
-from plangate_core.catalogue.policy_effect import Effect
+from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, StepOrder
 from planner_service.generation.reply.draft import LEFT_OUT
 from planner_service.governance.decision import Decision
 from planner_service.governance.policy_file import parse_policy
@@ -120,9 +120,13 @@ def test_an_incomplete_plan_is_not_carried_out_unless_policy_says_so() -> None:
     assert raised is not None
     assert raised.effect is Effect.REQUIRE_APPROVAL
     assert doubts.raised(allowed, LENIENT) == allowed
+    unordered = replace(allowed, decision=replace(ALLOWED, order=StepOrder.INDEPENDENT))
+    assert getattr(doubts.raised(unordered, POLICY).decision, "order", None) is StepOrder.INDEPENDENT
     denied = replace(allowed, decision=Decision(Effect.DENY, "never", "never"))
     assert doubts.raised(denied, POLICY) == denied
-    asked = replace(allowed, decision=Decision(Effect.REQUIRE_APPROVAL, "two", "two people", 2, "sre"))
+    asked = replace(
+        allowed, decision=Decision(Effect.REQUIRE_APPROVAL, "two", "two people", (ApprovalRequirement("sre", 2),))
+    )
     kept = doubts.raised(asked, POLICY).decision
     assert kept is not None
     assert (kept.required_approvals, kept.reviewer_role) == (2, "sre")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from plangate_core.catalogue.catalogue import parse_catalogue
-from plangate_core.catalogue.policy_effect import Effect
+from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect
 from planner_service.governance.decision import Decision
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy_file import parse_policy
@@ -27,7 +27,7 @@ actions:
   review: {show: [get_order, get_customer], timeout: 30s}
 """)
 POLICY = parse_policy("version: 1\nrules: [{name: orders, match: {action: get_order}, effect: allow}]", CATALOGUE)
-REVIEW = Decision(Effect.REQUIRE_APPROVAL, "refunds", "somebody looks", 1)
+REVIEW = Decision(Effect.REQUIRE_APPROVAL, "refunds", "somebody looks", (ApprovalRequirement("", 1),))
 
 
 def facts_of(decision: Decision, **args: str) -> tuple[Fact, ...]:

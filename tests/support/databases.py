@@ -35,13 +35,13 @@ class PostgresServer:
         self._user = _NOBODY if os.getuid() == 0 else None
         if self._user is not None:
             os.chown(directory, self._user, self._user)
-        self._bin = _reachable_binaries(directory, self._user)
+        self.binaries = _reachable_binaries(directory, self._user)
         self._process: subprocess.Popen[bytes] | None = None
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         subprocess.run(
-            [self._bin / "initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "-D", self._data],
+            [self.binaries / "initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "-D", self._data],
             check=True,
             user=self._user,
             env={"LC_ALL": "C.UTF-8", "PATH": os.defpath},
@@ -59,7 +59,7 @@ class PostgresServer:
         options = ["fsync=off", "full_page_writes=off", "unix_socket_directories=", "max_connections=200"]
         self._process = subprocess.Popen(
             [
-                self._bin / "postgres",
+                self.binaries / "postgres",
                 *("-D", self._data, "-h", "127.0.0.1", "-p", str(self.port)),
                 *(part for option in options for part in ("-c", option)),
             ],
@@ -70,7 +70,7 @@ class PostgresServer:
             stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 30
-        while subprocess.run([self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]).returncode:
+        while subprocess.run([self.binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]).returncode:
             if time.monotonic() > deadline or self._process.poll() is not None:
                 raise RuntimeError("PostgreSQL did not start")
             time.sleep(0.02)
@@ -81,7 +81,7 @@ class PostgresServer:
             return
         mode = "immediate" if immediately else "fast"
         subprocess.run(
-            [self._bin / "pg_ctl", "stop", "-D", self._data, "-m", mode, "-s"], user=self._user, cwd=self._directory
+            [self.binaries / "pg_ctl", "stop", "-D", self._data, "-m", mode, "-s"], user=self._user, cwd=self._directory
         )
         self._process.wait(30)
         self._process = None

@@ -30,7 +30,7 @@ async def test_a_dump_made_beside_a_serving_store_is_restored_whole(
     async with running_store(postgres_url) as served:
         await served.planner.plans.CreatePlan(rpc.CreatePlanRequest(plan=planned(job("a"))))
         await run([*container["command"], script], {**environment, "DATABASE_URL": postgres_url})
-    [dump] = tmp_path.iterdir()
+    dump = only_file_in(tmp_path)
     await run(["pg_restore", "--exit-on-error", "--dbname", empty_postgres_url, str(dump)], environment)
     checked = await run(
         [sys.executable, "-m", "store_service", "check"],
@@ -39,6 +39,11 @@ async def test_a_dump_made_beside_a_serving_store_is_restored_whole(
     assert checked.splitlines()[-1].startswith("sound")
     assert "2 events" in checked
     assert dump.suffix == ".dump"
+
+
+def only_file_in(directory: Path) -> Path:
+    [file] = directory.iterdir()
+    return file
 
 
 async def run(argv: list[str], environment: dict[str, str]) -> str:

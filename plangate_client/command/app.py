@@ -11,12 +11,10 @@ import typer
 from typer.core import TyperGroup
 
 from plangate_client.command import agents, catalogue, check, logbook, plans, work
-from plangate_client.command import overrides as exceptions
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.review import decisions, inbox, lists
 from plangate_client.command.servers import credentials, project, protos, up
 from plangate_client.command.servers import delegated as servers
-from plangate_client.command.session import GlobalOptions
 from plangate_core.process import standard_output
 from plangate_core.text.printable import visible
 
@@ -64,11 +62,10 @@ def _tell_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    context: typer.Context,
-    store: Annotated[
+    store_target: Annotated[
         str | None, typer.Option("--store", metavar="HOST:PORT", help="Where the store is. PLANGATE_STORE_TARGET")
     ] = None,
-    planner: Annotated[
+    planner_target: Annotated[
         str | None, typer.Option("--planner", metavar="HOST:PORT", help="Where the planner is. PLANGATE_PLANNER_TARGET")
     ] = None,
     actor: Annotated[
@@ -103,19 +100,7 @@ def options(
         bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Say the version and end.")
     ] = False,
 ) -> None:
-    """Read by every subcommand."""
-    context.obj = GlobalOptions(
-        store=store,
-        planner=planner,
-        actor=actor,
-        roles=roles,
-        token=token,
-        token_file=token_file,
-        tls=tls,
-        tls_ca_file=tls_ca_file,
-        timeout_seconds=timeout_seconds,
-        utc=utc,
-    )
+    """Read by session_of, under the names of ClientSettings' fields."""
 
 
 def _name(function: Callable[..., None]) -> str:
@@ -132,8 +117,8 @@ _SECTIONS: dict[str, tuple[Callable[..., None] | str, ...]] = {
         decisions.reject,
         decisions.revise,
         decisions.cancel,
-        exceptions.resolve,
-        exceptions.break_glass,
+        decisions.resolve,
+        decisions.break_glass,
     ),
     "Look": (lists.plans, lists.proposals, logbook.log, lists.whoami),
     "Run": (work.work, "catalogue", "mcp"),

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
+from plangate_client.command.output.console import stderr
+from plangate_core.text.printable import visible
 
 group = typer.Typer(
     name="catalogue", no_args_is_help=True, rich_markup_mode=None, help="Catalogues made from what there is."
@@ -62,10 +64,8 @@ def import_(
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if there is one.")] = False,
 ) -> None:
     """Make a catalogue, and say everything that had to be changed."""
-    from plangate_client.command.output.console import stderr
     from plangate_core.catalogue.importing.imported import ImportRefused
     from plangate_core.catalogue.importing.importer import import_catalogue
-    from plangate_core.text.printable import visible
 
     try:
         draft = import_catalogue(_read(source), only or ())

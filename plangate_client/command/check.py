@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated
 import typer
 
 from plangate_client.command.exit_status import ExitStatus
+from plangate_core.text.printable import visible
 
 
 def check(
@@ -22,10 +24,7 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
 ) -> None:
     """Read catalogue, bindings, policy and tokens, and list all that is wrong with them."""
-    from plangate_client.settings import process_environment
-    from plangate_core.text.printable import visible
-
-    environment = dict(process_environment())
+    environment = dict(os.environ)
     if catalogue is not None:
         environment["PLANGATE_CATALOGUE_FILE"] = str(catalogue.resolve())
     if policy is not None:

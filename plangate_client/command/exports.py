@@ -14,11 +14,11 @@ import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO, TypeVar
-
-import typer
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
+from plangate_client.command.output.json_output import message_json
+from plangate_client.command.output.text import enum_name
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="Message")
 Cell = str | int | bool
-
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
 
 # With what spreadsheets begin a formula, also in their full-width forms, or what they skip before one.
 _FORMULA = tuple("=+-@\t\r\n \u00a0\uff1d\uff0b\uff0d\uff20")
@@ -58,8 +56,6 @@ async def export_messages(
                 writer.writerow([safe_cell(cell) for cell in row(message).values()])
                 count += 1
         else:
-            from plangate_client.command.output.json_output import message_json
-
             file.write(f'{{"{name}": [')
             async for message in messages:
                 file.write(",\n" if count else "\n")
@@ -81,13 +77,10 @@ def safe_cell(cell: Cell) -> Cell:
 
 def proposal_row(proposal: proposal_pb2.Proposal) -> dict[str, Cell]:
     """What is asked about a proposal afterwards, by column."""
-    from plangate.plan.v1 import plan_pb2
-    from plangate.store.v1 import proposal_pb2
-
     return {
         "id": proposal.id,
         "plan_id": proposal.plan_id,
-        "state": proposal_pb2.ProposalState.Name(proposal.state).removeprefix("PROPOSAL_STATE_"),
+        "state": enum_name(proposal, "state"),
         "version": proposal.version,
         "action_name": proposal.action_name,
         "action_args": _json(proposal, "action_args"),
@@ -95,7 +88,7 @@ def proposal_row(proposal: proposal_pb2.Proposal) -> dict[str, Cell]:
         "labels": json.dumps(dict(sorted(proposal.labels.items())), ensure_ascii=False),
         "created_by": proposal.created_by,
         "revised_by": proposal.revised_by,
-        "decision": plan_pb2.Effect.Name(proposal.decision.effect).removeprefix("EFFECT_"),
+        "decision": enum_name(proposal.decision, "effect"),
         "rule": proposal.decision.rule,
         "reason": proposal.decision.reason,
         "approved_by": ", ".join(approval.reviewer for approval in proposal.approvals),
@@ -111,8 +104,6 @@ def proposal_row(proposal: proposal_pb2.Proposal) -> dict[str, Cell]:
 
 def event_row(event: event_pb2.Event) -> dict[str, Cell]:
     """Who did what and when, by column. The event has its resource."""
-    from plangate.store.v1 import event_pb2
-
     return {
         "revision": event.revision,
         "time": event.time.ToJsonString(),
@@ -120,7 +111,7 @@ def event_row(event: event_pb2.Event) -> dict[str, Cell]:
         "actor": event.actor,
         "authenticated": event.authenticated,
         "via": event.via,
-        "entity_type": event_pb2.EntityType.Name(event.entity_type).removeprefix("ENTITY_TYPE_"),
+        "entity_type": enum_name(event, "entity_type"),
         "entity_id": event.entity_id,
         "version": event.version,
         "plan_id": event.proposal.plan_id or event.plan.id,

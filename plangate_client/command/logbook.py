@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
-from plangate_client.command.exports import ForceOption, destination, event_row, export_messages, is_table
-from plangate_client.command.options import JsonOption, whole_number
+from plangate_client.command.exports import destination, event_row, export_messages, is_table
+from plangate_client.command.options import ForceOption, JsonOption, whole_number
+from plangate_client.command.output.console import stderr, stdout
+from plangate_client.command.output.json_output import message_json, print_json, print_message
 from plangate_client.command.session import Session, run_async, session_of
 
 if TYPE_CHECKING:
@@ -69,8 +71,6 @@ async def _verify(session: Session, start: int, as_json: bool) -> None:
     async with session.store() as store:
         verdict = await store.events.verify(start_revision=start)
     if as_json:
-        from plangate_client.command.output.json_output import print_message
-
         print_message(verdict)
     elif verdict.valid:
         print(f"{verdict.events_checked} events, chain whole, head {verdict.head_revision} {verdict.head_hash.hex()}")
@@ -150,7 +150,6 @@ async def _show(session: Session, filter: str, limit: int, start: int, follow: b
 
 
 async def _follow(store: Any, filter: str, seen: int, view: Any, printer: _Printer) -> None:
-    from plangate_client.command.output.console import stderr
     from plangate_client.errors import DeadlineExceeded, Exhausted, Unavailable, WatchTooSlow
 
     pause_seconds = 0.5
@@ -184,17 +183,14 @@ class _Printer:
 
     def print(self, events: list[event_pb2.Event]) -> None:
         if self._as_json:
-            from plangate_client.command.output.json_output import print_line
-
             for event in events:
-                print_line(event)
+                print_json(message_json(event), indent=None)
             return
-        from plangate_client.command.output.console import stdout
         from plangate_client.command.output.tables import events_table, is_claimed
 
         if not events and not self._printed:
             return
-        table = events_table(events, times=self._session.times())
+        table = events_table(events, times=self._session.times)
         table.show_header = not self._printed
         self._printed = True
         self._any_claimed = self._any_claimed or any(map(is_claimed, events))
@@ -202,7 +198,6 @@ class _Printer:
 
     def close(self) -> None:
         """Say what a star means, where there was one and a person reads along."""
-        from plangate_client.command.output.console import stdout
         from plangate_client.command.output.tables import CLAIMED_NOTE
 
         if self._any_claimed and stdout().is_terminal:

@@ -1,13 +1,15 @@
-"""Options that several subcommands share."""
+"""Options that several subcommands share, and the question that --yes answers."""
 
 from __future__ import annotations
 
+import sys
 import uuid
 from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
+from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.review.completion import complete_id
 
 MAX_INT64 = 2**63 - 1
@@ -30,6 +32,9 @@ def whole_number(least: int, most: int = MAX_INT64) -> Callable[[str], int]:
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask. Required where there is no terminal.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace a file that is there.")]
+CommentOption = Annotated[str, typer.Option("--comment", "-m", metavar="TEXT", help="Goes to the log.")]
 IdArgument = Annotated[
     str,
     typer.Argument(
@@ -68,3 +73,21 @@ def checked_request_id(request_id: str | None) -> str | None:
         return str(uuid.UUID(request_id))
     except ValueError as error:
         raise typer.BadParameter("--request-id must be a UUID") from error
+
+
+def require_answer(yes: bool) -> None:
+    """Refuse before anything is looked up, where there is neither --yes nor a person who sees and answers.
+
+    :raises CommandFailed: NOT_CONFIRMED.
+    """
+    if not yes and not (sys.stdin.isatty() and (sys.stderr.isatty() or sys.stdout.isatty())):
+        raise CommandFailed(
+            "nothing was changed: there is no terminal to ask at; repeat it with --yes if it is meant",
+            ExitStatus.NOT_CONFIRMED,
+        )
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask, unless --yes was given. Raises CommandFailed when the answer is no."""
+    if not yes and not typer.confirm(question, err=True):
+        raise CommandFailed("nothing was changed")

@@ -16,12 +16,17 @@ from plangate_client.command.options import (
     LabelOption,
     LimitOption,
     RequestIdOption,
+    YesOption,
     checked_request_id,
+    confirm,
+    require_answer,
     whole_number,
 )
-from plangate_client.command.review.confirmation import YesOption, confirm, require_answer
+from plangate_client.command.output.console import stderr, stdout
+from plangate_client.command.output.json_output import print_message, print_messages
 from plangate_client.command.session import Session, run_async, session_of
 from plangate_core.contract.limits import MAX_MODEL_CALLS
+from plangate_core.text.printable import visible
 
 if TYPE_CHECKING:
     from plangate.plan.v1 import plan_pb2
@@ -80,8 +85,16 @@ def plan(
         token_budget=token_budget,
     )
     session = session_of(context)
-    made = run_async(context, _made(session, request, queue=queue, stream=not no_stream, quiet=as_json))
-    _print_plan(made, session, as_json)
+
+    async def made() -> plan_pb2.Plan:
+        from plangate_client.command.output.plan_progress import plan_with_progress
+
+        async with session.planner() as planner:
+            if queue:
+                return await planner.enqueue_plan(request)
+            return await plan_with_progress(planner, request, stream=not no_stream, quiet=as_json)
+
+    _print_plan(run_async(context, made()), session, as_json)
 
 
 def submit(
@@ -125,7 +138,6 @@ def submit(
     repeated = checked_request_id(request_id)
 
     async def submitted() -> plan_pb2.Plan:
-        from plangate_client.command.output.console import stderr
         from plangate_client.command.output.plan_view import plan_view
 
         wanted: dict[str, Any] = {
@@ -174,17 +186,13 @@ def simulate(
 
     answer = run_async(context, simulated())
     if as_json:
-        from plangate_client.command.output.json_output import print_message
-
         print_message(answer)
         return
-    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.tables import differences_table
-    from plangate_core.text.printable import visible
 
     console = stdout()
     for warning in answer.warnings:
-        console.print(visible(f"warning: {warning}"), markup=False)
+        console.print(visible(f"warning: {warning}"))
     if answer.differences:
         console.print(differences_table(answer.differences), crop=False)
     shown = f", {len(answer.differences)} shown" if len(answer.differences) < answer.jobs_different else ""
@@ -193,14 +201,11 @@ def simulate(
 
 def _print_plan(made: plan_pb2.Plan, session: Session, as_json: bool) -> None:
     if as_json:
-        from plangate_client.command.output.json_output import print_message
-
         print_message(made)
         return
-    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.plan_view import plan_view
 
-    stdout().print(plan_view(made, times=session.times()), crop=False)
+    stdout().print(plan_view(made, times=session.times), crop=False)
 
 
 def _document(file: Path) -> dict[str, Any]:
@@ -241,25 +246,11 @@ def actions(context: typer.Context, as_json: JsonOption = False) -> None:
 
     catalogue = run_async(context, listed())
     if as_json:
-        from plangate_client.command.output.json_output import print_messages
-
         print_messages("actions", catalogue)
         return
-    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.tables import actions_table
 
     stdout().print(actions_table(catalogue), crop=False)
-
-
-async def _made(
-    session: Session, request: planner_pb2.CreatePlanRequest, *, queue: bool, stream: bool, quiet: bool
-) -> plan_pb2.Plan:
-    from plangate_client.command.output.plan_progress import plan_with_progress
-
-    async with session.planner() as planner:
-        if queue:
-            return await planner.enqueue_plan(request)
-        return await plan_with_progress(planner, request, stream=stream, quiet=quiet)
 
 
 def _context(given: str | None) -> Any:

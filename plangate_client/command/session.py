@@ -4,37 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import AsyncIterator, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
+from plangate_client.command.output.text import Times
 
 if TYPE_CHECKING:
     from plangate_client.client import PlannerClient, StoreClient
-    from plangate_client.command.output.times import Times
     from plangate_client.settings import ClientSettings
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class GlobalOptions:
-    """Options that every subcommand understands. None: the environment decides."""
-
-    store: str | None = None
-    planner: str | None = None
-    actor: str | None = None
-    roles: str | None = None
-    token: str | None = None
-    token_file: Path | None = None
-    tls: bool = False
-    tls_ca_file: Path | None = None
-    timeout_seconds: float | None = None
-    utc: bool = False
 
 
 class Session:
@@ -42,13 +24,7 @@ class Session:
 
     def __init__(self, settings: ClientSettings, *, utc: bool = False) -> None:
         self.settings = settings
-        self._utc = utc
-
-    def times(self) -> Times:
-        """How times are written."""
-        from plangate_client.command.output.times import Times
-
-        return Times(self._utc)
+        self.times = Times(utc)
 
     def store(self, *, actor: str | None = None) -> StoreClient:
         """A client of the store; close it."""
@@ -81,31 +57,18 @@ class Session:
 
 def session_of(context: typer.Context) -> Session:
     """The session that the options and the environment describe. Ends the command when they are wrong."""
-    from pydantic import SecretStr
-
     from plangate_client.settings import ClientSettings
     from plangate_core.rpc.settings import SettingsRefused, read_settings
 
-    options: GlobalOptions = context.obj
-    given: dict[str, Any] = {
-        "store_target": options.store,
-        "planner_target": options.planner,
-        "actor": options.actor,
-        "roles": options.roles,
-        "token": SecretStr(options.token) if options.token else None,
-        "token_file": options.token_file,
-        "tls": options.tls or None,
-        "tls_ca_file": options.tls_ca_file,
-        "timeout_seconds": options.timeout_seconds,
-        "planning_timeout_seconds": options.timeout_seconds,
-    }
+    options = context.find_root().params
+    given = {name: value for name, value in options.items() if name in ClientSettings.model_fields}
+    given |= {"token": options["token"] or None, "planning_timeout_seconds": options["timeout_seconds"]}
     try:
-        return Session(
-            read_settings(ClientSettings, **{name: value for name, value in given.items() if value is not None}),
-            utc=options.utc,
-        )
+        # What is not given comes from the environment.
+        settings = read_settings(ClientSettings, **{k: v for k, v in given.items() if v not in (None, False)})
     except SettingsRefused as error:
         raise CommandFailed(str(error), ExitStatus.USAGE) from error
+    return Session(settings, utc=options["utc"])
 
 
 def run_async(context: typer.Context, work: Coroutine[Any, Any, T]) -> T:
@@ -127,3 +90,13 @@ def run_async(context: typer.Context, work: Coroutine[Any, Any, T]) -> T:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         raise typer.Exit(ExitStatus.INTERRUPTED) from None
+
+
+async def first(things: AsyncIterator[T], limit: int) -> list[T]:
+    """The first so many."""
+    found: list[T] = []
+    async for thing in things:
+        found.append(thing)
+        if len(found) == limit:
+            break
+    return found

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import re
 import sys
-from typing import IO, cast
+from typing import IO, TYPE_CHECKING, cast
 
-from rich.console import Console
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # Files and pipes: no line is broken.
 _WIDTH_WITHOUT_TERMINAL = 10_000
@@ -26,6 +27,9 @@ def stderr() -> Console:
 
 
 def _console(stream: IO[str]) -> Console:
+    # Not at the top: most of the command's modules import this one, and --help needs no console.
+    from rich.console import Console
+
     console = Console(file=stream, markup=False, emoji=False, highlight=False)
     if console.is_terminal:
         console.width = max(console.width, _LEAST_WIDTH)

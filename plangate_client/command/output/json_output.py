@@ -6,16 +6,17 @@ All ASCII: people look at it too, and JSON leaves what turns a terminal's text r
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
 
 
 def message_json(message: Message) -> dict[str, Any]:
     """The message as JSON can hold it."""
+    from google.protobuf.json_format import MessageToDict
+
     return {name: _whole(value) for name, value in MessageToDict(message, preserving_proto_field_name=True).items()}
 
 
@@ -29,16 +30,12 @@ def print_messages(name: str, messages: Iterable[Message]) -> None:
     print_json({name: [message_json(message) for message in messages]})
 
 
-def print_json(value: Any) -> None:
-    """One document, indented."""
-    json.dump(value, sys.stdout, indent=2)
-    sys.stdout.write("\n")
+def print_json(value: Any, *, indent: int | None = 2) -> None:
+    """One document, at once: somebody may be reading along.
 
-
-def print_line(message: Message) -> None:
-    """One message on one line, at once: somebody may be reading along."""
-    sys.stdout.write(json.dumps(message_json(message)) + "\n")
-    sys.stdout.flush()
+    :param indent: None: on one line.
+    """
+    print(json.dumps(value, indent=indent), flush=True)
 
 
 def _whole(value: Any) -> Any:

@@ -11,7 +11,7 @@ from rich.text import Text
 from plangate_client.client import PlannerClient
 from plangate_client.command.output.console import stderr
 from plangate_client.command.output.tables import decision_text
-from plangate_client.command.output.text import name_of, struct_text
+from plangate_client.command.output.text import enum_name, struct_text
 from plangate_client.errors import Unavailable, Unimplemented
 from plangate_core.text.printable import visible
 
@@ -84,7 +84,7 @@ def _tell(console: Console, update: planner_pb2.PlanUpdate) -> None:
             console.print(Text(f"  - {names} taken back: {visible(retracted.reason)}", style="yellow"))
         case "attempt_finished" if update.attempt_finished.outcome != plan_pb2.ATTEMPT_OUTCOME_VALID:
             attempt = update.attempt_finished
-            outcome = name_of(plan_pb2.AttemptOutcome.Name(attempt.outcome), "ATTEMPT_OUTCOME_")
-            console.print(Text(f"  attempt {attempt.number}: {outcome.lower().replace('_', ' ')}", style="yellow"))
+            outcome = enum_name(attempt, "outcome").lower().replace("_", " ")
+            console.print(Text(f"  attempt {attempt.number}: {outcome}", style="yellow"))
             for fault in attempt.errors:
                 console.print(Text(f"    {visible(fault.path) or 'reply'}: {visible(fault.message)}", style="dim"))

@@ -16,29 +16,24 @@ from plangate_client.command.output.tables import (
     decision_text,
     failure_text,
     fields_table,
-    plan_state,
-    proposal_state,
     styled_state,
 )
-from plangate_client.command.output.text import short_id, struct_text
-from plangate_client.command.output.times import Times
+from plangate_client.command.output.text import AGO, Times, short_id, struct_text
 from plangate_client.outlook.dependencies import next_step
 from plangate_core.text.printable import visible
-
-__all__ = ["plan_state", "plan_view"]
 
 
 def plan_view(
     plan: plan_pb2.Plan,
     proposals: Iterable[proposal_pb2.Proposal] = (),
     *,
-    times: Times | None = None,
+    times: Times = AGO,
 ) -> RenderableType:
     """A plan with its jobs, what policy decided about each, and, of those that are stored, what became of each.
 
     :param proposals: those of the plan, as they are now; without them no states are shown.
     """
-    parts: list[RenderableType] = [_head(plan, times or Times())]
+    parts: list[RenderableType] = [_head(plan, times)]
     if plan.jobs:
         parts.append(_jobs_table(plan.jobs, {proposal.id: proposal for proposal in proposals}))
     elif plan.no_action_reason or plan.state == plan_pb2.PLAN_STATE_PLANNED:
@@ -58,7 +53,7 @@ def _head(plan: plan_pb2.Plan, times: Times) -> Table:
     if plan.created_by:
         head.add_row("requested by", f"{visible(plan.created_by)}  {times.text(plan.create_time)}")
     if plan.state:
-        head.add_row("state", styled_state(plan_state(plan)))
+        head.add_row("state", styled_state(plan))
     report = plan.generation
     if report.model:
         attempts = f"{len(report.attempts)} attempt{'s' if len(report.attempts) != 1 else ''}"
@@ -119,6 +114,6 @@ def _decision(job: plan_pb2.Job) -> Text:
 
 
 def _now(proposal: proposal_pb2.Proposal, proposals: Mapping[str, proposal_pb2.Proposal]) -> Text:
-    text = styled_state(proposal_state(proposal))
+    text = styled_state(proposal)
     text.append(f"\n{visible(next_step(proposal, [*proposals.values()]))}", style="dim")
     return text

@@ -16,12 +16,10 @@ from plangate_client.command.output.tables import (
     decision_text,
     failure_text,
     fields_table,
-    proposal_state,
     styled_state,
 )
-from plangate_client.command.output.text import short_id, struct_text
-from plangate_client.command.output.times import Times
-from plangate_client.command.review.related import ProposalContext
+from plangate_client.command.output.text import AGO, Times, enum_name, short_id, struct_text
+from plangate_client.command.review.lookup import ProposalContext
 from plangate_client.outlook.dependencies import falls_with, listed, step_name
 from plangate_client.outlook.difference import Change, changes
 from plangate_client.outlook.facts import fact_values, why_no_fact
@@ -29,27 +27,24 @@ from plangate_client.outlook.waiting import approvals_missing, approvals_text
 from plangate_core.contract.struct_codec import JsonValue
 from plangate_core.text.printable import visible
 
-__all__ = ["changes_view", "proposal_state", "proposal_view"]
-
 _LINE_CHARACTERS = 60
 _PROMPT_CHARACTERS = 400
 
 
 def proposal_view(
-    proposal: proposal_pb2.Proposal, around: ProposalContext | None = None, *, times: Times | None = None
+    proposal: proposal_pb2.Proposal, around: ProposalContext | None = None, *, times: Times = AGO
 ) -> RenderableType:
     """All that a reviewer must know.
 
     :param around: the plan and its other steps, where they were looked up.
     """
-    around, times = around or ProposalContext(), times or Times()
+    around = around or ProposalContext()
     fields = fields_table()
     fields.add_row("proposal", Text(proposal.id))
     if proposal.plan_id:
         fields.add_row("plan", Text(f"{proposal.plan_id} {visible(proposal.job_id)}"))
     cancel = ("  cancel requested", "bold red") if proposal.cancel_requested else ""
-    state = proposal_state(proposal)
-    fields.add_row("state", Text.assemble(styled_state(state), f"  version {proposal.version}", cancel))
+    fields.add_row("state", Text.assemble(styled_state(proposal), f"  version {proposal.version}", cancel))
     if proposal.break_glass:
         fields.add_row("", Text("executed by two admins without the approvals that policy asks for", "bold red"))
     _add_warnings(fields, proposal, around)
@@ -131,22 +126,19 @@ def _add_review(fields: Table, proposal: proposal_pb2.Proposal, times: Times) ->
         comment = f": {visible(approval.comment)}" if approval.comment else ""
         when = times.text(approval.create_time)
         fields.add_row("approved by", f"{visible(approval.reviewer)}  {when}  version {approval.version}{comment}")
-    if proposal_state(proposal) == "PENDING" and (missing := approvals_missing(proposal)):
+    if enum_name(proposal, "state") == "PENDING" and (missing := approvals_missing(proposal)):
         fields.add_row("still needs", Text(visible(approvals_text(missing)), style="yellow"))
     for approval in proposal.earlier_approvals:
         when = times.text(approval.create_time)
         fields.add_row("not counted", Text(f"{visible(approval.reviewer)} approved it {when}", style="dim"))
-    if proposal.expire_time.seconds and proposal_state(proposal) in ("DRAFT", "PENDING", "APPROVED"):
+    if proposal.expire_time.seconds and enum_name(proposal, "state") in ("DRAFT", "PENDING", "APPROVED"):
         fields.add_row("expires", times.text(proposal.expire_time))
 
 
 def _add_steps(fields: Table, proposal: proposal_pb2.Proposal, around: ProposalContext) -> None:
     others = {sibling.id: sibling for sibling in around.siblings if sibling.id != proposal.id}
     for identifier in proposal.depends_on:
-        if (earlier := others.get(identifier)) is None:
-            fields.add_row("after", short_id(identifier))
-        else:
-            fields.add_row("after", _step(earlier))
+        fields.add_row("after", _step(others[identifier]) if identifier in others else short_id(identifier))
     fallen = falls_with(proposal, around.siblings)
     if fallen:
         names = listed([step_name(sibling) for sibling in fallen])
@@ -157,9 +149,7 @@ def _add_steps(fields: Table, proposal: proposal_pb2.Proposal, around: ProposalC
 
 
 def _step(proposal: proposal_pb2.Proposal) -> Text:
-    return Text.assemble(
-        (f"{short_id(proposal.id)} ", "dim"), action_text(proposal), " ", styled_state(proposal_state(proposal))
-    )
+    return Text.assemble((f"{short_id(proposal.id)} ", "dim"), action_text(proposal), " ", styled_state(proposal))
 
 
 def _add_execution(fields: Table, proposal: proposal_pb2.Proposal, times: Times) -> None:

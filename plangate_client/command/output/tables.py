@@ -12,8 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from plangate_client.command.output.text import name_of, short_id, struct_text
-from plangate_client.command.output.times import Times
+from plangate_client.command.output.text import AGO, Times, enum_name, short_id, struct_text
 from plangate_client.outlook.facts import fact_line
 from plangate_client.outlook.waiting import approvals_text
 from plangate_core.contract.struct_codec import struct_to_json
@@ -46,18 +45,9 @@ _NAME_CHARACTERS = 14
 _ARGUMENT_CHARACTERS = 120
 
 
-def proposal_state(proposal: proposal_pb2.Proposal) -> str:
-    """The state's name without prefix."""
-    return name_of(proposal_pb2.ProposalState.Name(proposal.state), "PROPOSAL_STATE_")
-
-
-def plan_state(plan: plan_pb2.Plan) -> str:
-    """The state's name without prefix."""
-    return name_of(plan_pb2.PlanState.Name(plan.state), "PLAN_STATE_")
-
-
-def styled_state(state: str) -> Text:
-    """A state's name in its colour."""
+def styled_state(thing: plan_pb2.Plan | proposal_pb2.Proposal) -> Text:
+    """The name of its state in its colour."""
+    state = enum_name(thing, "state")
     return Text(state, style=STATE_STYLES.get(state, ""))
 
 
@@ -67,20 +57,16 @@ def action_text(proposal: proposal_pb2.Proposal) -> Text:
     return Text.assemble((visible(proposal.action_name), "bold"), " ", (arguments, "dim"))
 
 
-def proposals_table(proposals: Iterable[proposal_pb2.Proposal], *, times: Times | None = None) -> Table:
+def proposals_table(proposals: Iterable[proposal_pb2.Proposal], *, times: Times = AGO) -> Table:
     """One line for each, and one with the reason for what will not run."""
-    times = times or Times()
-    table = WholeTable()
-    for name in ("id", "state", "approvals", "by", "created"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("action", overflow="fold", min_width=LEAST_TEXT)
+    table = WholeTable("id", "state", "approvals", "by", "created", text="action")
     for proposal in proposals:
         action = action_text(proposal)
         if proposal.failure.message:
             action.append(f"\n{truncate(visible(proposal.failure.message), _REASON_CHARACTERS)}", style="dim")
         table.add_row(
             short_id(proposal.id),
-            styled_state(proposal_state(proposal)),
+            styled_state(proposal),
             f"{len(proposal.approvals)} of {proposal.required_approvals}" if proposal.required_approvals else "policy",
             truncate(visible(proposal.created_by), _NAME_CHARACTERS),
             times.text(proposal.create_time),
@@ -89,13 +75,9 @@ def proposals_table(proposals: Iterable[proposal_pb2.Proposal], *, times: Times 
     return table
 
 
-def inbox_table(proposals: Iterable[proposal_pb2.Proposal], *, times: Times | None = None) -> Table:
+def inbox_table(proposals: Iterable[proposal_pb2.Proposal], *, times: Times = AGO) -> Table:
     """What waits for one person."""
-    times = times or Times()
-    table = WholeTable()
-    for name in ("id", "by", "created", "expires"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("action", overflow="fold", min_width=LEAST_TEXT)
+    table = WholeTable("id", "by", "created", "expires", text="action")
     for proposal in proposals:
         action = action_text(proposal)
         if proposal.description:
@@ -118,17 +100,13 @@ def _steps(plan: plan_pb2.Plan) -> str:
     return f"{len(plan.jobs)}, {stopped} will not run" if stopped else str(len(plan.jobs))
 
 
-def plans_table(plans: Iterable[plan_pb2.Plan], *, times: Times | None = None) -> Table:
+def plans_table(plans: Iterable[plan_pb2.Plan], *, times: Times = AGO) -> Table:
     """One line for each."""
-    times = times or Times()
-    table = WholeTable()
-    for name in ("id", "state", "steps", "by", "created"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("objective", overflow="fold", min_width=LEAST_TEXT)
+    table = WholeTable("id", "state", "steps", "by", "created", text="objective")
     for plan in plans:
         table.add_row(
             short_id(plan.id),
-            styled_state(plan_state(plan)),
+            styled_state(plan),
             _steps(plan),
             truncate(visible(plan.created_by), _NAME_CHARACTERS),
             times.text(plan.create_time),
@@ -137,9 +115,8 @@ def plans_table(plans: Iterable[plan_pb2.Plan], *, times: Times | None = None) -
     return table
 
 
-def events_table(events: Sequence[event_pb2.Event], *, times: Times | None = None) -> Table:
+def events_table(events: Sequence[event_pb2.Event], *, times: Times = AGO) -> Table:
     """The log, one line for each event. A star marks identities that were claimed, not proved."""
-    times = times or Times()
     table = WholeTable()
     table.add_column("rev", justify="right", no_wrap=True)
     table.add_column("time" if times.utc else "ago", no_wrap=True)
@@ -149,26 +126,21 @@ def events_table(events: Sequence[event_pb2.Event], *, times: Times | None = Non
     table.add_column("by", overflow="fold", min_width=10)
     table.add_column("comment", overflow="fold", min_width=10)
     for event in events:
-        table.add_row(*event_cells(event, times))
+        actor = Text(visible(event.actor))
+        if event.via:
+            actor.append(f" via {visible(event.via)}", style="dim")
+        if is_claimed(event):
+            actor.append(CLAIMED, style="dim")
+        table.add_row(
+            str(event.revision),
+            times.age(event.time),
+            Text(visible(event.kind), style="bold"),
+            short_id(event.entity_id),
+            str(event.version),
+            actor,
+            visible(event.comment),
+        )
     return table
-
-
-def event_cells(event: event_pb2.Event, times: Times) -> tuple[str | Text, ...]:
-    """The cells of one event."""
-    actor = Text(visible(event.actor))
-    if event.via:
-        actor.append(f" via {visible(event.via)}", style="dim")
-    if is_claimed(event):
-        actor.append(CLAIMED, style="dim")
-    return (
-        str(event.revision),
-        times.age(event.time),
-        Text(visible(event.kind), style="bold"),
-        short_id(event.entity_id),
-        str(event.version),
-        actor,
-        visible(event.comment),
-    )
 
 
 def is_claimed(event: event_pb2.Event) -> bool:
@@ -178,13 +150,9 @@ def is_claimed(event: event_pb2.Event) -> bool:
 
 def actions_table(actions: Iterable[action_pb2.Action]) -> Table:
     """The catalogue."""
-    table = WholeTable()
-    for name in ("action", "risk", "done by"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("arguments and what it does", overflow="fold", min_width=LEAST_TEXT)
+    table = WholeTable("action", "risk", "done by", text="arguments and what it does")
     for action in actions:
-        risk = name_of(action_pb2.Risk.Name(action.risk), "RISK_")
-        binding = name_of(action_pb2.Binding.Name(action.binding), "BINDING_").lower()
+        risk, binding = enum_name(action, "risk"), enum_name(action, "binding").lower()
         schema = struct_to_json(action.parameters, "parameters", byte_limit=1 << 20, depth_limit=100)
         properties, required = schema.get("properties"), schema.get("required")
         names = sorted(properties) if isinstance(properties, dict) else []
@@ -201,9 +169,7 @@ def actions_table(actions: Iterable[action_pb2.Action]) -> Table:
 
 def differences_table(differences: Iterable[planner_pb2.DecisionDifference]) -> Table:
     """What another policy would have decided differently."""
-    table = WholeTable()
-    for name in ("plan", "job"):
-        table.add_column(name, no_wrap=True)
+    table = WholeTable("plan", "job")
     for name in ("action", "decided", "would be"):
         table.add_column(name, overflow="fold", min_width=12)
     for difference in differences:
@@ -245,8 +211,13 @@ class WholeTable(Table):
 
     _GAP = 2
 
-    def __init__(self) -> None:
+    def __init__(self, *columns: str, text: str = "") -> None:
+        """:param columns: are never broken. :param text: a last column that is, where it is too long."""
         super().__init__(box=None, pad_edge=False, show_edge=False, header_style="dim", padding=(0, self._GAP, 0, 0))
+        for name in columns:
+            self.add_column(name, no_wrap=True)
+        if text:
+            self.add_column(text, overflow="fold", min_width=LEAST_TEXT)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         least = 0

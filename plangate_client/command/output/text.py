@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from plangate_core.text.printable import visible
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
     from google.protobuf.struct_pb2 import Struct
+    from google.protobuf.timestamp_pb2 import Timestamp
 
 _SHORT_ID_CHARACTERS = 8
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+# Further away a date says more.
+_RELATIVE_SECONDS = 45 * 86_400
 
 
 def struct_text(struct: Struct, *, indent: int | None = None) -> str:
@@ -29,6 +37,40 @@ def short_id(identifier: str) -> str:
     return visible(identifier[-_SHORT_ID_CHARACTERS:])
 
 
-def name_of(enum_name: str, prefix: str) -> str:
-    """PROPOSAL_STATE_PENDING -> PENDING."""
-    return enum_name.removeprefix(prefix)
+def enum_name(message: Message, field: str) -> str:
+    """The name of a field's enum value without its type's prefix: PROPOSAL_STATE_PENDING -> PENDING."""
+    enum = message.DESCRIPTOR.fields_by_name[field].enum_type
+    assert enum is not None
+    prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", enum.name).upper()
+    return enum.values_by_number[getattr(message, field)].name.removeprefix(f"{prefix}_")
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Times for people: how long ago or from now, or exactly."""
+
+    utc: bool = False
+    """2026-11-29 11:04:16 UTC instead of "3 min ago"."""
+    now: datetime | None = None
+    """None: when asked."""
+
+    def age(self, time: Timestamp) -> str:
+        """As text, for a column that says "ago" itself."""
+        return self.text(time).removesuffix(" ago")
+
+    def text(self, time: Timestamp) -> str:
+        """A time; empty when it is not set."""
+        if not time.seconds and not time.nanos:
+            return ""
+        moment = time.ToDatetime(tzinfo=UTC)
+        if self.utc:
+            return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
+        seconds = (moment - (self.now or datetime.now(UTC))).total_seconds()
+        if abs(seconds) > _RELATIVE_SECONDS:
+            return moment.strftime("%Y-%m-%d")
+        size, unit = next(((size, unit) for size, unit in _UNITS if abs(seconds) >= size), (1, "s"))
+        count = f"{int(abs(seconds) // size)} {unit}"
+        return f"in {count}" if seconds > 0 else f"{count} ago"
+
+
+AGO = Times()

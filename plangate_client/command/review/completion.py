@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from plangate_client.command.output.text import enum_name, short_id
+from plangate_core.text.printable import visible
+
 _NEWEST = 50
 _TIMEOUT_SECONDS = 1.0
 
@@ -26,20 +29,13 @@ def complete_state(incomplete: str) -> list[str]:
 
 
 async def _newest() -> list[tuple[str, str]]:
-    from plangate_client.client import StoreClient
-    from plangate_client.command.output.tables import proposal_state
-    from plangate_client.command.output.text import short_id
+    from plangate_client.command.session import Session
     from plangate_client.settings import ClientSettings
-    from plangate_core.rpc.channel import open_channel
-    from plangate_core.text.printable import visible
 
     # The options of the line that is being typed are not known here: the environment says where the store is.
-    settings = ClientSettings()
-    channel = open_channel(settings.store_target, settings, actor=settings.identity, roles=settings.role_names)
-
-    async with StoreClient(channel) as store:
+    async with Session(ClientSettings()).store() as store:
         page = await store.proposals.list_page(page_size=_NEWEST, timeout_seconds=_TIMEOUT_SECONDS)
-        return [
-            (short_id(proposal.id), f"{visible(proposal.action_name)} {proposal_state(proposal)}")
-            for proposal in page.proposals
-        ]
+    return [
+        (short_id(proposal.id), f"{visible(proposal.action_name)} {enum_name(proposal, 'state')}")
+        for proposal in page.proposals
+    ]

@@ -1,84 +1,91 @@
-"""`plangate approve`, `withdraw`, `reject`, `cancel` and `revise`: they show what is decided about, and ask."""
+"""Subcommands that change a proposal: they show what is decided about, and ask."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.options import (
+    CommentOption,
     IdArgument,
     JsonOption,
     RequestIdOption,
     VersionOption,
+    YesOption,
     checked_request_id,
+    confirm,
+    require_answer,
     whole_number,
 )
-from plangate_client.command.review.confirmation import YesOption, begin_change, confirm, require_answer
+from plangate_client.command.output.console import stderr, stdout
+from plangate_client.command.output.json_output import print_message
+from plangate_client.command.output.text import enum_name, short_id
 from plangate_client.command.session import Session, run_async, session_of
+from plangate_core.text.printable import visible
 
 if TYPE_CHECKING:
     from plangate.store.v1 import proposal_pb2
+
+    from plangate_client.client import StoreClient
 
 
 def approve(
     context: typer.Context,
     identifier: IdArgument,
     version: VersionOption = 0,
-    comment: Annotated[str, typer.Option("--comment", "-m", metavar="TEXT", help="Goes to the log.")] = "",
+    comment: CommentOption = "",
     yes: YesOption = False,
     request_id: RequestIdOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Approve exactly what is shown: this version with these arguments."""
-    session, repeated = begin_change(context, request_id, yes=yes)
 
-    async def approved() -> proposal_pb2.Proposal:
-        from plangate_client.command.review.related import reviewer_of
+    async def leads_to(store: StoreClient, seen: proposal_pb2.Proposal, siblings: list[proposal_pb2.Proposal]) -> str:
+        from plangate_client.command.review.lookup import reviewer_of
         from plangate_client.outlook.dependencies import after_approval
 
-        async with session.store() as store:
-            seen = await seen_version(store, identifier, version)
-            siblings = await show_seen(session, store, seen, yes=yes, as_json=as_json)
-            if not as_json or not yes:
-                _remark(after_approval(seen, siblings, await reviewer_of(store)))
-            confirm("Approve exactly this?", yes=yes)
-            return await store.proposals.approve(
-                seen.id,
-                expected_version=seen.version,
-                args_digest=seen.args_digest,
-                comment=comment,
-                request_id=repeated,
-            )
+        return after_approval(seen, siblings, await reviewer_of(store))
 
-    print_changed(run_async(context, approved()), as_json)
+    _change(
+        context,
+        identifier,
+        "Approve exactly this?",
+        lambda store, seen, call: store.proposals.approve(
+            seen.id, **call, args_digest=seen.args_digest, comment=comment
+        ),
+        remark=leads_to,
+        version=version,
+        yes=yes,
+        request_id=request_id,
+        as_json=as_json,
+    )
 
 
 def withdraw(
     context: typer.Context,
     identifier: IdArgument,
-    comment: Annotated[str, typer.Option("--comment", "-m", metavar="TEXT", help="Goes to the log.")] = "",
+    comment: CommentOption = "",
     version: VersionOption = 0,
     yes: YesOption = False,
     request_id: RequestIdOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take your own approval back, while the proposal waits for more of them."""
-    session, repeated = begin_change(context, request_id, yes=yes)
-
-    async def withdrawn() -> proposal_pb2.Proposal:
-        async with session.store() as store:
-            seen = await seen_version(store, identifier, version)
-            await show_seen(session, store, seen, yes=yes, as_json=as_json)
-            confirm("Take your approval back?", yes=yes)
-            return await store.proposals.withdraw_approval(
-                seen.id, expected_version=seen.version, comment=comment, request_id=repeated
-            )
-
-    print_changed(run_async(context, withdrawn()), as_json)
+    _change(
+        context,
+        identifier,
+        "Take your approval back?",
+        lambda store, seen, call: store.proposals.withdraw_approval(seen.id, **call, comment=comment),
+        version=version,
+        yes=yes,
+        request_id=request_id,
+        as_json=as_json,
+    )
 
 
 def reject(
@@ -93,21 +100,88 @@ def reject(
     as_json: JsonOption = False,
 ) -> None:
     """Say no; final."""
-    session, repeated = begin_change(context, request_id, yes=yes)
 
-    async def rejected() -> proposal_pb2.Proposal:
-        async with session.store() as store:
-            seen = await seen_version(store, identifier, version)
-            siblings = await show_seen(session, store, seen, yes=yes, as_json=as_json)
-            fallen = await _consequences(store, seen, siblings, reason=reason)
-            if fallen and (not as_json or not yes):
-                _remark(f"With it: {fallen}")
-            confirm("Reject it? This is final.", yes=yes)
-            return await store.proposals.reject(
-                seen.id, expected_version=seen.version, reason=reason, request_id=repeated
+    async def leads_to(store: StoreClient, seen: proposal_pb2.Proposal, siblings: list[proposal_pb2.Proposal]) -> str:
+        """What else it changes, as the store says; where it does not say, what depends on the proposal."""
+        from plangate_client.errors import PlangateError
+        from plangate_client.outlook.dependencies import falls_with, listed, step_name
+
+        try:
+            tried = await store.proposals.reject(
+                seen.id, expected_version=seen.version, reason=reason, validate_only=True
             )
+        except PlangateError:
+            # The rejection itself will say what is wrong.
+            return ""
+        ends = [f"{step_name(changed)} becomes {enum_name(changed, 'state')}" for changed in tried.consequences]
+        ends = ends or [f"{step_name(fallen)} becomes CANCELLED" for fallen in falls_with(seen, siblings)]
+        return f"With it: {listed(ends)}." if ends else ""
 
-    print_changed(run_async(context, rejected()), as_json)
+    _change(
+        context,
+        identifier,
+        "Reject it? This is final.",
+        lambda store, seen, call: store.proposals.reject(seen.id, **call, reason=reason),
+        remark=leads_to,
+        version=version,
+        yes=yes,
+        request_id=request_id,
+        as_json=as_json,
+    )
+
+
+def resolve(
+    context: typer.Context,
+    identifier: IdArgument,
+    reason: Annotated[str, typer.Option("--reason", "-m", metavar="TEXT", help="How that is known; goes to the log.")],
+    done: Annotated[bool, typer.Option("--done", help="The action was carried out.")] = False,
+    not_done: Annotated[bool, typer.Option("--not-done", help="It was not: the proposal becomes FAILED.")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="With --not-done: carry it out again under the approvals it has.")
+    ] = False,
+    version: VersionOption = 0,
+    yes: YesOption = False,
+    request_id: RequestIdOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say whether an UNRESOLVED proposal's action was carried out."""
+    if done == not_done or (retry and done):
+        raise CommandFailed("give either --done, or --not-done with or without --retry", ExitStatus.USAGE)
+    what = "It was carried out?" if done else "It was not carried out, and should be again?" if retry else ""
+    _change(
+        context,
+        identifier,
+        what or "It was not carried out, and is given up?",
+        lambda store, seen, call: store.proposals.resolve(seen.id, **call, done=done, reason=reason, retry=retry),
+        version=version,
+        yes=yes,
+        request_id=request_id,
+        as_json=as_json,
+    )
+
+
+def break_glass(
+    context: typer.Context,
+    identifier: IdArgument,
+    reason: Annotated[str, typer.Option("--reason", "-m", metavar="TEXT", help="Why it cannot wait; goes to the log.")],
+    version: VersionOption = 0,
+    yes: YesOption = False,
+    request_id: RequestIdOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Have a proposal executed without its review, as one of two admins. Every view and the log show it."""
+    _change(
+        context,
+        identifier,
+        "Override the review of exactly this?",
+        lambda store, seen, call: store.proposals.break_glass(
+            seen.id, **call, args_digest=seen.args_digest, reason=reason
+        ),
+        version=version,
+        yes=yes,
+        request_id=request_id,
+        as_json=as_json,
+    )
 
 
 def cancel(
@@ -120,39 +194,35 @@ def cancel(
     as_json: JsonOption = False,
 ) -> None:
     """Cancel a proposal, or a plan with all its proposals; what runs gets a request to stop."""
-    session, repeated = begin_change(context, request_id, yes=yes)
+    session = session_of(context)
+    repeated = checked_request_id(request_id)
+    require_answer(yes)
 
     async def cancelled() -> Any:
         from plangate.plan.v1 import plan_pb2
 
         from plangate_client.command.output.plan_view import plan_view
-        from plangate_client.command.output.proposal_view import proposal_state
         from plangate_client.command.review.lookup import find_proposal_or_plan
         from plangate_client.outlook.dependencies import listed, step_name
-        from plangate_core.text.printable import visible
 
         async with session.store() as store:
             thing = await find_proposal_or_plan(store, identifier)
+            call: Any
             if not isinstance(thing, plan_pb2.Plan):
-                await show_seen(session, store, thing, yes=yes, as_json=as_json)
-                tried: Any = await store.proposals.cancel(thing.id, expected_version=version, validate_only=True)
-                fallen = [f"{step_name(each)} becomes {proposal_state(each)}" for each in tried.consequences]
-                question, rpc = "Cancel it?", store.proposals.cancel
+                await _show_seen(session, store, thing, yes=yes, as_json=as_json)
+                question, call = "Cancel it?", store.proposals.cancel
             else:
                 if not (as_json and yes):
-                    _print_seen(plan_view(thing, times=session.times()), yes=yes, as_json=as_json)
-                tried = await store.plans.cancel(thing.id, expected_version=version, validate_only=True)
-                fallen = [
-                    f"{step_name(each)} {'is asked to stop' if each.cancel_requested else f'becomes {each.state}'}"
-                    for each in tried.consequences
-                ]
-                question, rpc = "Cancel the plan?", store.plans.cancel  # type: ignore[assignment]
-            if fallen and (not as_json or not yes):
-                _remark(visible(f"With it: {listed(fallen)}."))
+                    _print_seen(plan_view(thing, times=session.times), yes=yes, as_json=as_json)
+                question, call = "Cancel the plan?", store.plans.cancel
+            tried = await call(thing.id, expected_version=version, validate_only=True)
+            fallen = [f"{step_name(each)} {_end_of(each)}" for each in tried.consequences]
+            if fallen and not (as_json and yes):
+                _remark(f"With it: {listed(fallen)}.")
             confirm(question, yes=yes)
-            return await rpc(thing.id, reason=reason, expected_version=version, request_id=repeated)
+            return await call(thing.id, reason=reason, expected_version=version, request_id=repeated)
 
-    print_changed(run_async(context, cancelled()), as_json)
+    _print_changed(run_async(context, cancelled()), as_json)
 
 
 def revise(
@@ -168,7 +238,7 @@ def revise(
         int | None,
         typer.Option("--priority", metavar="N", parser=whole_number(-1000, 1000), help="The new priority."),
     ] = None,
-    comment: Annotated[str, typer.Option("--comment", "-m", metavar="TEXT", help="Goes to the log.")] = "",
+    comment: CommentOption = "",
     version: VersionOption = 0,
     validate_only: Annotated[bool, typer.Option("--validate-only", help="Check and govern only.")] = False,
     yes: YesOption = False,
@@ -191,7 +261,7 @@ def revise(
         from plangate_client.outlook.difference import changes
 
         async with session.store() as store, session.planner() as planner:
-            seen = await seen_version(store, identifier, version)
+            seen = await _seen_version(store, identifier, version)
             change: dict[str, Any] = {
                 "expected_version": seen.version,
                 "action_args": None if args is None else _arguments(sys.stdin.read() if args == "-" else args),
@@ -207,10 +277,43 @@ def revise(
                 confirm("Change it so?", yes=yes)
             return await planner.revise_proposal(seen.id, **change, request_id=repeated)
 
-    print_changed(run_async(context, revised()), as_json)
+    _print_changed(run_async(context, revised()), as_json)
 
 
-async def seen_version(store: Any, identifier: str, version: int) -> proposal_pb2.Proposal:
+def _change(
+    context: typer.Context,
+    identifier: str,
+    question: str,
+    change: Callable[[StoreClient, proposal_pb2.Proposal, dict[str, Any]], Awaitable[proposal_pb2.Proposal]],
+    *,
+    remark: Callable[[StoreClient, proposal_pb2.Proposal, list[proposal_pb2.Proposal]], Awaitable[str]] | None = None,
+    version: int,
+    yes: bool,
+    request_id: str | None,
+    as_json: bool,
+) -> None:
+    """Show a proposal, ask, change it, and print what it has become.
+
+    :param change: makes the call; the third argument is expected_version and request_id.
+    :param remark: what the change leads to, from the store, the proposal, and those of its plan; empty: nothing to say.
+    """
+    session = session_of(context)
+    repeated = checked_request_id(request_id)
+    require_answer(yes)
+
+    async def changed() -> proposal_pb2.Proposal:
+        async with session.store() as store:
+            seen = await _seen_version(store, identifier, version)
+            siblings = await _show_seen(session, store, seen, yes=yes, as_json=as_json)
+            if remark is not None and not (as_json and yes) and (text := await remark(store, seen, siblings)):
+                _remark(text)
+            confirm(question, yes=yes)
+            return await change(store, seen, {"expected_version": seen.version, "request_id": repeated})
+
+    _print_changed(run_async(context, changed()), as_json)
+
+
+async def _seen_version(store: StoreClient, identifier: str, version: int) -> proposal_pb2.Proposal:
     """The proposal as it is now, if it still has the version that the caller insists on."""
     from plangate_client.command.review.lookup import find_proposal
 
@@ -221,36 +324,23 @@ async def seen_version(store: Any, identifier: str, version: int) -> proposal_pb
     return seen
 
 
-async def show_seen(
-    session: Session, store: Any, seen: proposal_pb2.Proposal, *, yes: bool, as_json: bool
+async def _show_seen(
+    session: Session, store: StoreClient, seen: proposal_pb2.Proposal, *, yes: bool, as_json: bool
 ) -> list[proposal_pb2.Proposal]:
     """Print the proposal with what surrounds it. Returns the proposals of its plan."""
     from plangate_client.command.output.proposal_view import proposal_view
-    from plangate_client.command.review.related import context_of
+    from plangate_client.command.review.lookup import context_of
 
     around = await context_of(store, seen)
     if not (as_json and yes):
-        _print_seen(proposal_view(seen, around, times=session.times()), yes=yes, as_json=as_json)
+        _print_seen(proposal_view(seen, around, times=session.times), yes=yes, as_json=as_json)
     return around.siblings
 
 
-async def _consequences(store: Any, seen: proposal_pb2.Proposal, siblings: list[Any], *, reason: str) -> str:
-    """What else a rejection changes, as the store says; where it does not say, what depends on the proposal."""
-    from plangate_client.command.output.proposal_view import proposal_state
-    from plangate_client.errors import PlangateError
-    from plangate_client.outlook.dependencies import falls_with, listed, step_name
-    from plangate_core.text.printable import visible
-
-    try:
-        tried = await store.proposals.reject(seen.id, expected_version=seen.version, reason=reason, validate_only=True)
-    except PlangateError:
-        # The rejection itself will say what is wrong.
-        return ""
-    if tried.consequences:
-        ends = [f"{step_name(changed)} becomes {proposal_state(changed)}" for changed in tried.consequences]
-    else:
-        ends = [f"{step_name(fallen)} becomes CANCELLED" for fallen in falls_with(seen, siblings)]
-    return visible(f"{listed(ends)}.") if ends else ""
+def _end_of(consequence: Any) -> str:
+    """What a cancel makes of a proposal, or of a Consequence, whose state is a text."""
+    state = consequence.state if isinstance(consequence.state, str) else enum_name(consequence, "state")
+    return "is asked to stop" if consequence.cancel_requested else f"becomes {state}"
 
 
 def _arguments(text: str) -> Any:
@@ -267,40 +357,24 @@ def _arguments(text: str) -> Any:
 
 def _print_seen(view: Any, *, yes: bool, as_json: bool) -> None:
     """Print what is decided about: as an answer, or on standard error where only a person sees that."""
-    from plangate_client.command.output.console import stderr, stdout
-
     aside = not yes and (as_json or not sys.stdout.isatty())
     (stderr() if aside else stdout()).print(view, crop=False)
 
 
 def _remark(text: str) -> None:
-    from plangate_client.command.output.console import stderr
-    from plangate_core.text.printable import visible
-
     stderr().print(visible(text), soft_wrap=True)
 
 
-def print_changed(changed: Any, as_json: bool) -> None:
+def _print_changed(changed: Any, as_json: bool) -> None:
     """Print what a proposal or a plan has become."""
     if as_json:
-        from plangate_client.command.output.json_output import print_message
-
         print_message(changed)
         return
-    from plangate.plan.v1 import plan_pb2
-
-    from plangate_client.command.output.console import stdout
-    from plangate_client.command.output.plan_view import plan_state
-    from plangate_client.command.output.proposal_view import proposal_state
-    from plangate_client.command.output.text import short_id
-
-    state = plan_state(changed) if isinstance(changed, plan_pb2.Plan) else proposal_state(changed)
+    state = enum_name(changed, "state")
     line = f"{short_id(changed.id)} is {state}, version {changed.version}"
-    if isinstance(changed, plan_pb2.Plan):
-        stdout().print(line)
-        return
+    # A plan has no such field, nor is it ever EXECUTING.
     if state == "PENDING" and changed.required_approvals:
         line += f", {len(changed.approvals)} of {changed.required_approvals} approvals"
-    if changed.cancel_requested and state == "EXECUTING":
+    if state == "EXECUTING" and changed.cancel_requested:
         line += "; its executor gets the request to stop"
     stdout().print(line)

@@ -6,12 +6,15 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from plangate_client.command.options import JsonOption, LimitOption
-from plangate_client.command.session import Session, run_async, session_of
+from plangate_client.command.output.console import stdout
+from plangate_client.command.output.json_output import print_messages
+from plangate_client.command.session import Session, first, run_async, session_of
+from plangate_core.text.printable import visible
 
 if TYPE_CHECKING:
     from plangate.store.v1 import proposal_pb2
@@ -39,35 +42,27 @@ def waiting(
 
 
 async def _inbox(session: Session, limit: int, watch: bool, as_json: bool) -> None:
-    from plangate_client.command.review.related import reviewer_of
-
     async with session.store() as store:
-        reviewer = await reviewer_of(store)
+        identity = (await store.who_am_i()).identity
         shown: list[tuple[str, int]] | None = None
-        async for _ in _changes(store) if watch else _once():
-            found = await _waiting(store, limit)
+        async for _ in _changes(store, watch):
+            found = await first(
+                store.proposals.list_all(
+                    filter="waiting_for_me = true", order_by="create_time", page_size=min(limit, 500)
+                ),
+                limit,
+            )
             now = [(proposal.id, proposal.version) for proposal in found]
             if now != shown:
-                _print_inbox(session, reviewer, found, as_json, again=shown is not None)
+                _print_inbox(session, identity, found, as_json, again=shown is not None)
             shown = now
 
 
-async def _waiting(store: StoreClient, limit: int) -> list[proposal_pb2.Proposal]:
-    found: list[proposal_pb2.Proposal] = []
-    pages = store.proposals.list_all(filter="waiting_for_me = true", order_by="create_time", page_size=min(limit, 500))
-    async for proposal in pages:
-        found.append(proposal)
-        if len(found) == limit:
-            break
-    return found
-
-
-async def _once() -> AsyncIterator[None]:
-    yield None
-
-
-async def _changes(store: StoreClient) -> AsyncIterator[None]:
-    """Yields at once, then whenever a proposal may have changed. Goes on when the store was away."""
+async def _changes(store: StoreClient, watch: bool) -> AsyncIterator[None]:
+    """Yields at once, then, to `watch`, whenever a proposal may have changed. Goes on when the store was away."""
+    if not watch:
+        yield None
+        return
     from plangate.store.v1 import event_pb2
 
     from plangate_client.errors import Unavailable, WatchTooSlow
@@ -86,25 +81,20 @@ async def _changes(store: StoreClient) -> AsyncIterator[None]:
 
 
 def _print_inbox(
-    session: Session, reviewer: Any, found: list[proposal_pb2.Proposal], as_json: bool, *, again: bool
+    session: Session, identity: str, found: list[proposal_pb2.Proposal], as_json: bool, *, again: bool
 ) -> None:
     if as_json:
-        from plangate_client.command.output.json_output import print_messages
-
         print_messages("proposals", found)
-        sys.stdout.flush()
         return
-    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.tables import inbox_table
-    from plangate_core.text.printable import visible
 
     console = stdout()
     if again:
         console.clear() if console.is_terminal else console.print()
     if not found:
-        console.print(f"nothing waits for {visible(reviewer.identity)}")
+        console.print(f"nothing waits for {visible(identity)}")
         return
-    console.print(inbox_table(found, times=session.times()), crop=False)
+    console.print(inbox_table(found, times=session.times), crop=False)
     if console.is_terminal:
         console.print("\nplangate approve ID, or plangate reject ID --reason TEXT, shows all of it first", style="dim")
 
@@ -133,8 +123,6 @@ def serve(
         "PLANGATE_INBOX_LISTEN": listen,
         "PLANGATE_INBOX_URL": url,
     }
-    from plangate_client.settings import process_environment
-
-    environment = {**process_environment(), **{name: value for name, value in given.items() if value is not None}}
+    environment = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
     # In place of this process, from the installation: as for the servers' own programs.
     os.execve(sys.executable, [sys.executable, "-P", "-m", "plangate_inbox"], environment)  # noqa: S606

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from plangate_client.command.exports import ForceOption, export_messages, proposal_row
-from plangate_client.command.options import IdArgument, JsonOption, LimitOption
+from plangate_client.command.exports import export_messages, proposal_row
+from plangate_client.command.options import ForceOption, IdArgument, JsonOption, LimitOption
+from plangate_client.command.output.console import stdout
+from plangate_client.command.output.json_output import print_message, print_messages
 from plangate_client.command.review.completion import complete_state
-from plangate_client.command.session import run_async, session_of
+from plangate_client.command.session import first, run_async, session_of
+from plangate_core.text.printable import visible
 
 if TYPE_CHECKING:
     from plangate.plan.v1 import plan_pb2
     from plangate.store.v1 import proposal_pb2
-
-T = TypeVar("T")
 
 # Of what happened to one thing; a long execution renews its lease often.
 _SHOWN_EVENTS = 100
@@ -71,7 +71,7 @@ def proposals(
                 page_size=1000 if export else min(limit, 1000),
             )
             if export is None:
-                return await _first(pages, limit)
+                return await first(pages, limit)
             await export_messages(
                 pages, export, name="proposals", row=proposal_row, empty=proposal_pb2.Proposal(), force=force
             )
@@ -81,14 +81,11 @@ def proposals(
     if export is not None:
         return
     if as_json:
-        from plangate_client.command.output.json_output import print_messages
-
         print_messages("proposals", found)
         return
-    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.tables import proposals_table
 
-    stdout().print(proposals_table(found, times=session.times()) if found else "no proposals", crop=False)
+    stdout().print(proposals_table(found, times=session.times) if found else "no proposals", crop=False)
 
 
 def plans(
@@ -106,27 +103,15 @@ def plans(
             terms = [filter] if filter.strip() else []
             if mine:
                 terms.append(f'created_by = "{(await store.who_am_i()).identity}"')
-            return await _first(store.plans.list_all(filter=" AND ".join(terms), page_size=min(limit, 500)), limit)
+            return await first(store.plans.list_all(filter=" AND ".join(terms), page_size=min(limit, 500)), limit)
 
     found = run_async(context, listed())
     if as_json:
-        from plangate_client.command.output.json_output import print_messages
-
         print_messages("plans", found)
         return
-    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.tables import plans_table
 
-    stdout().print(plans_table(found, times=session.times()) if found else "no plans", crop=False)
-
-
-async def _first(pages: AsyncIterator[T], limit: int) -> list[T]:
-    found: list[T] = []
-    async for each in pages:
-        found.append(each)
-        if len(found) == limit:
-            break
-    return found
+    stdout().print(plans_table(found, times=session.times) if found else "no plans", crop=False)
 
 
 def show(context: typer.Context, identifier: IdArgument, as_json: JsonOption = False) -> None:
@@ -139,18 +124,16 @@ def show(context: typer.Context, identifier: IdArgument, as_json: JsonOption = F
 
         from plangate_client.command.output.plan_view import plan_view
         from plangate_client.command.output.proposal_view import proposal_view
-        from plangate_client.command.review.lookup import find_proposal_or_plan
-        from plangate_client.command.review.related import context_of, proposals_of
+        from plangate_client.command.review.lookup import context_of, find_proposal_or_plan, proposals_of
 
         async with session.store() as store:
             thing = await find_proposal_or_plan(store, identifier)
             if as_json:
                 return thing, None, []
-            times = session.times()
             if isinstance(thing, plan_pb2.Plan):
-                view = plan_view(thing, await proposals_of(store, thing.id), times=times)
+                view = plan_view(thing, await proposals_of(store, thing.id), times=session.times)
             else:
-                view = proposal_view(thing, await context_of(store, thing), times=times)
+                view = proposal_view(thing, await context_of(store, thing), times=session.times)
             newest = store.events.list_all(
                 filter=f'entity_id = "{thing.id}"',
                 order_by="revision desc",
@@ -158,15 +141,12 @@ def show(context: typer.Context, identifier: IdArgument, as_json: JsonOption = F
                 view=event_pb2.EVENT_VIEW_BASIC,
             )
             # One more than is shown tells whether there are more.
-            return thing, view, (await _first(newest, _SHOWN_EVENTS + 1))[::-1]
+            return thing, view, (await first(newest, _SHOWN_EVENTS + 1))[::-1]
 
     thing, view, events = run_async(context, looked_up())
     if as_json:
-        from plangate_client.command.output.json_output import print_message
-
         print_message(thing)
         return
-    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.tables import CLAIMED_NOTE, events_table, is_claimed
 
     console = stdout()
@@ -176,7 +156,7 @@ def show(context: typer.Context, identifier: IdArgument, as_json: JsonOption = F
         more = f"""plangate log --limit 1000 --filter 'entity_id = "{thing.id}"'"""
         console.print(f"the last {_SHOWN_EVENTS} events; for more: {more}", soft_wrap=True)
     events = events[-_SHOWN_EVENTS:]
-    console.print(events_table(events, times=session.times()), crop=False)
+    console.print(events_table(events, times=session.times), crop=False)
     if any(map(is_claimed, events)):
         console.print(CLAIMED_NOTE, style="dim")
 
@@ -191,13 +171,8 @@ def whoami(context: typer.Context, as_json: JsonOption = False) -> None:
 
     answer = run_async(context, looked_up())
     if as_json:
-        from plangate_client.command.output.json_output import print_message
-
         print_message(answer)
         return
-    from plangate_client.command.output.console import stdout
-    from plangate_core.text.printable import visible
-
     roles = ", ".join(answer.roles) or "none"
     proof = "proved by a token" if answer.authenticated else "claimed: the store does not authenticate"
     stdout().print(visible(f"{answer.identity}  ({proof})\nroles: {roles}", newlines=True))

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from plangate_client.command.output.times import Times
+from plangate_client.command.output.text import Times
 
 NOW = datetime(2026, 11, 29, 12, 0, 0, tzinfo=UTC)
 

@@ -33,7 +33,7 @@ from planner_service.generation.embedded.weights import ModelMissing, find_weigh
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.generator import Generator
 from planner_service.generation.prompt.catalogue_budget import catalogue_room
-from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages
+from planner_service.generation.prompt.prompts import build_messages
 from planner_service.generation.prompt.selection import shown_actions
 from planner_service.generation.providers.provider_table import EMBEDDED
 from planner_service.generation.providers.providers import ModelClients
@@ -41,11 +41,10 @@ from planner_service.generation.providers.recording import RecordingInvalid
 from planner_service.governance.files import GovernanceFiles, GovernanceMetrics, GovernanceRefused, read_governance
 from planner_service.planning.draft_cache import DraftCache
 from planner_service.planning.kernel import Kernel, KernelSettings
-from planner_service.planning.metrics import CountedGeneration, PlanningMetrics
-from planner_service.planning.plan_generation import GenerationLimits, PlanGeneration
+from planner_service.planning.metrics import PlanningMetrics
+from planner_service.planning.plan_generation import GenerationLimits, PlanGeneration, Record
 from planner_service.planning.policy_simulation import Simulations
 from planner_service.planning.reconsideration import Reconsideration
-from planner_service.planning.single_flight import SingleFlight
 from planner_service.planning.use_cases import Planning
 from planner_service.replay.plan_recording import PlanRecorder
 from planner_service.settings import PlannerSettings
@@ -258,13 +257,12 @@ class PlannerServer:
             raise PlannerRefused(f"PLANGATE_DRAFT_CACHE_DIR: {error.strerror}: {error.filename}") from error
         return PlanGeneration(
             governance=self.governance,
-            flights=SingleFlight(CountedGeneration(generator, self._metrics)),
+            generator=generator,
             cache=cache,
             clock=self._clock,
             limits=self._generation_limits(),
             metrics=self._metrics,
-            prompt_template_version=TEMPLATE_VERSION,
-            recorder=self._make_recorder(),
+            record=self._make_record(),
         )
 
     def _generation_limits(self) -> GenerationLimits:
@@ -274,9 +272,9 @@ class PlannerServer:
         weights = map(str, weights_identity(self._weights))
         return replace(limits, asked_how=(*limits.asked_how, *weights))
 
-    def _make_recorder(self) -> PlanRecorder | None:
+    def _make_record(self) -> Record | None:
         file = self._settings.model_record_file
-        return None if file is None else PlanRecorder(file, self._settings.generation_settings(), reason_of)
+        return None if file is None else PlanRecorder(file, self._settings.generation_settings(), reason_of).write
 
     def _log_start(self) -> None:
         catalogue, policy = self.governance.current.catalogue, self.governance.current.policy

@@ -13,22 +13,21 @@ import os
 import tempfile
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import structlog
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError
 
-from plangate_core.catalogue.finding import Finding
 from plangate_core.process.regular_file import read_regular_file
-from planner_service.generation.reply.draft import JobDraft, PlanDraft
+from planner_service.generation.reply.draft import PlanDraft
 
 _PRUNE_EVERY = 64
-_BEING_WRITTEN = (".draft-", ".tmp")
-# Of another planner's file, that may still be written; a write takes milliseconds.
-_LEFT_OVER_SECONDS = 3_600.0
-_LEFT_OVER_AT_ONCE = 1_000
+_UNFINISHED_PREFIX, _UNFINISHED_SUFFIX = ".draft-", ".tmp"
+# Younger ones may be another planner's; a write takes milliseconds.
+_UNFINISHED_SECONDS = 3_600.0
 # What the key and the entry take in memory beside the answer itself.
 _ENTRY_BYTES = 220
 
@@ -44,26 +43,11 @@ class CachedDraft:
     prompt_template_version: str
 
 
-def draft_key(
-    *,
-    prompt: str,
-    context: Mapping[str, Any],
-    catalogue_digest: str,
-    policy_digest: str,
-    models: tuple[str, ...],
-    prompt_template_version: str,
-    asked_how: tuple[str, ...],
-) -> str:
-    """SHA-256 (hex) of everything that an answer depends on. `asked_how`: what the settings say of asking models."""
-    parts: list[Any] = [
-        prompt,
-        dict(context),
-        catalogue_digest,
-        policy_digest,
-        models,
-        prompt_template_version,
-        asked_how,
-    ]
+_CACHED_DRAFT = TypeAdapter(CachedDraft)
+
+
+def draft_key(*parts: Any) -> str:
+    """SHA-256 (hex) of everything that an answer depends on."""
     # Not RFC 8785, whose writer takes ten times as long: these keys stay in this process and its directory.
     return hashlib.sha256(json.dumps(parts, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -82,7 +66,7 @@ class DraftCache:
         if directory is not None:
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             # Not only with the first answer: a planner that ends while it writes that may do so again and again.
-            _remove_left_over(directory)
+            _prune(directory, max_files)
 
     async def get(self, key: str) -> CachedDraft | None:
         """What was kept under the key, None when nothing was or it cannot be read."""
@@ -101,7 +85,11 @@ class DraftCache:
         """Keep an answer. A disk that does not take it is logged, nothing more."""
         if not self._max_bytes:
             return
-        data = _encoded(cached)
+        try:
+            data = _CACHED_DRAFT.dump_json(cached)
+        except PydanticSerializationError:
+            # Halves of surrogate pairs: a model may write them, and nothing can store them.
+            return
         self._keep(key, data)
         if self._directory is None:
             return
@@ -123,43 +111,12 @@ class DraftCache:
             self._bytes -= len(oldest) + _ENTRY_BYTES
 
 
-def _encoded(cached: CachedDraft) -> bytes:
-    draft = cached.draft
-    return json.dumps(
-        {
-            "objective": draft.objective,
-            "jobs": [[job.action_name, job.action_args, list(job.depends_on)] for job in draft.jobs],
-            "no_action_reason": draft.no_action_reason,
-            "corrections": [[found.path, found.type, found.message] for found in draft.corrections],
-            "model": cached.model,
-            "prompt_template_version": cached.prompt_template_version,
-        }
-    ).encode()
-
-
 def _decoded(data: bytes) -> CachedDraft | None:
     try:
-        record = json.loads(data)
-        decoded = CachedDraft(
-            draft=PlanDraft(
-                objective=str(record["objective"]),
-                jobs=tuple(
-                    JobDraft(str(name), dict(args), tuple(int(position) for position in depends_on))
-                    for name, args, depends_on in record["jobs"]
-                ),
-                no_action_reason=str(record["no_action_reason"]),
-                corrections=tuple(
-                    Finding(str(path), str(kind), str(message)) for path, kind, message in record["corrections"]
-                ),
-            ),
-            model=str(record["model"]),
-            prompt_template_version=str(record["prompt_template_version"]),
-        )
-        # Texts that cannot be sent are none that we wrote, and a plan without jobs has a reason.
-        json.dumps(record, ensure_ascii=False).encode()
-        return decoded if decoded.draft.jobs or decoded.draft.no_action_reason else None
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        cached = _CACHED_DRAFT.validate_json(data)
+    except ValidationError:
         return None
+    return cached if cached.draft.jobs or cached.draft.no_action_reason else None
 
 
 def _read(path: Path) -> bytes | None:
@@ -173,8 +130,7 @@ def _read(path: Path) -> bytes | None:
 
 def _write(directory: Path, name: str, data: bytes) -> None:
     # Under another name first: a reader sees all of it or nothing.
-    prefix, suffix = _BEING_WRITTEN
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=prefix, suffix=suffix)
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=_UNFINISHED_PREFIX, suffix=_UNFINISHED_SUFFIX)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -186,27 +142,12 @@ def _write(directory: Path, name: str, data: bytes) -> None:
 
 
 def _prune(directory: Path, max_files: int) -> None:
-    _remove_left_over(directory)
-    aged: list[tuple[float, Path]] = []
-    for path in directory.glob("*.json"):
-        with contextlib.suppress(OSError):
-            aged.append((path.stat().st_mtime, path))
-    for _, path in sorted(aged)[: max(0, len(aged) - max_files)]:
-        with contextlib.suppress(OSError):
+    """Remove what was being written when its planner ended, and the answers that were not read for longest."""
+    # A file that another planner removes meanwhile ends this: the rest is for the next time.
+    with contextlib.suppress(OSError):
+        for path in directory.glob(f"{_UNFINISHED_PREFIX}*{_UNFINISHED_SUFFIX}"):
+            if time.time() - path.lstat().st_mtime > _UNFINISHED_SECONDS:
+                path.unlink()
+        answers = sorted(directory.glob("*.json"), key=lambda path: path.stat().st_mtime)
+        for path in answers[: max(0, len(answers) - max_files)]:
             path.unlink()
-
-
-def _remove_left_over(directory: Path) -> None:
-    """Remove files that were being written when their planner ended; those beyond a thousand another time."""
-    prefix, suffix = _BEING_WRITTEN
-    removed = 0
-    with contextlib.suppress(OSError), os.scandir(directory) as entries:
-        for entry in entries:
-            if not (entry.name.startswith(prefix) and entry.name.endswith(suffix)):
-                continue
-            with contextlib.suppress(OSError):
-                if time.time() - entry.stat(follow_symlinks=False).st_mtime > _LEFT_OVER_SECONDS:
-                    os.unlink(entry)
-                    removed += 1
-            if removed >= _LEFT_OVER_AT_ONCE:
-                return

@@ -10,10 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from plangate_core.catalogue.policy_effect import Effect
 from planner_service.generation.attempts import GenerationReport
-from planner_service.generation.errors import GenerationFailed
-from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
 from planner_service.plan import Plan
-from planner_service.planning.single_flight import Generates
 
 PLANNED = "PLANNED"
 VALIDATED = "VALIDATED"
@@ -52,41 +49,42 @@ class PlanningMetrics:
         self._decisions = Counter(
             "plangate_decisions", "Jobs of stored plans by effect", ("effect",), registry=registry
         )
-        # Those of every plan, looked up once; and a scraper sees them at 0 from the start.
-        self._hits, self._misses = self._cache.labels("hit"), self._cache.labels("miss")
-        self._tokens_in, self._tokens_out = self._tokens.labels("input"), self._tokens.labels("output")
-        self._planned, self._validated = self._plans.labels(PLANNED), self._plans.labels(VALIDATED)
-        self._decided = {effect: self._decisions.labels(effect.value) for effect in Effect}
+        # A scraper sees them at 0 from the start: an increase from nothing is none.
+        for counter, labels in (
+            (self._plans, (PLANNED, VALIDATED)),
+            (self._cache, ("hit", "miss")),
+            (self._tokens, ("input", "output")),
+            (self._decisions, [effect.value for effect in Effect]),
+        ):
+            for label in labels:
+                counter.labels(label)
         self._queue = Counter(
             "plangate_queued_plans", "Claimed plans by how they ended here", ("outcome",), registry=registry
         )
 
-    def cache_hit(self) -> None:
-        """An answer was kept."""
-        self._hits.inc()
-
-    def cache_miss(self) -> None:
-        """A model must be called."""
-        self._misses.inc()
+    def looked_up(self, *, hit: bool) -> None:
+        """The cache had an answer, or a model must be called."""
+        self._cache.labels("hit" if hit else "miss").inc()
 
     def generated(self, report: GenerationReport, *, valid: bool) -> None:
         """A generation ended, with a valid draft or without."""
         for attempt in report.attempts:
             self._attempts.labels(attempt.model, attempt.outcome.value).inc()
-        self._tokens_in.inc(report.input_tokens)
-        self._tokens_out.inc(report.output_tokens)
+        self._tokens.labels("input").inc(report.input_tokens)
+        self._tokens.labels("output").inc(report.output_tokens)
         if valid:
             self._seconds.observe(report.duration_seconds)
 
     def planned(self, plan: Plan) -> None:
         """A plan was stored."""
-        self._planned.inc()
+        self._plans.labels(PLANNED).inc()
         for job in plan.jobs:
-            self._decided[job.decision.effect if job.decision else Effect.DENY].inc()
+            effect = job.decision.effect if job.decision else Effect.DENY
+            self._decisions.labels(effect.value).inc()
 
     def validated(self) -> None:
         """A plan was made that is not to be stored."""
-        self._validated.inc()
+        self._plans.labels(VALIDATED).inc()
 
     def failed(self, error: BaseException) -> None:
         """No plan came of a request."""
@@ -107,24 +105,3 @@ class PlanningMetrics:
     def queued_plan(self, outcome: str) -> None:
         """How a claimed plan ended: "completed", "failed", "put back", "given back", "lost" to another planner."""
         self._queue.labels(outcome).inc()
-
-
-class CountedGeneration:
-    """A generator whose generations are counted: each once, however many callers share it."""
-
-    def __init__(self, generator: Generates, metrics: PlanningMetrics) -> None:
-        self._generator = generator
-        self._metrics = metrics
-
-    async def generate(
-        self, request: GenerationRequest, observer: GenerationObserver | None = None
-    ) -> GenerationResult:
-        """As the generator does."""
-        try:
-            result = await self._generator.generate(request, observer)
-        except GenerationFailed as failure:
-            if failure.report is not None:
-                self._metrics.generated(failure.report, valid=False)
-            raise
-        self._metrics.generated(result.report, valid=True)
-        return result

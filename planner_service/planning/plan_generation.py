@@ -6,19 +6,19 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Protocol
 
-from plangate_core.catalogue.finding import Finding
 from plangate_core.contract.limits import MAX_OBJECTIVE_CHARACTERS
 from plangate_core.process.clock import Clock
 from plangate_core.text.truncation import truncate
 from planner_service.errors import ModelNotAllowed, PlanningTimedOut
 from planner_service.generation.attempts import GenerationReport
 from planner_service.generation.errors import GenerationFailed
+from planner_service.generation.generator import Generator
 from planner_service.generation.prompt.catalogue_text import clipped
+from planner_service.generation.prompt.prompts import TEMPLATE_VERSION
 from planner_service.generation.providers.recording import noting_exchanges
 from planner_service.generation.reply.draft import PlanDraft
-from planner_service.generation.request import GenerationObserver, GenerationRequest
+from planner_service.generation.request import GenerationRequest
 from planner_service.governance.files import GovernanceFiles
 from planner_service.governance.governance import Governance
 from planner_service.plan import Plan, PlanRequest
@@ -46,26 +46,22 @@ class GenerationLimits:
     asked_how: tuple[str, ...] = ()
 
 
-class PlanRecorder(Protocol):
-    """Records what becomes of requests, so that their plans can be made again."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanInputs:
+    """All that a plan depends on, besides what models answer: enough to make it again. `streamed`: as it came."""
 
-    def write(
-        self,
-        request: PlanRequest,
-        outcome: Plan | Exception,
-        *,
-        requester: str,
-        time: datetime,
-        streamed: bool,
-        models: tuple[str, ...],
-        max_attempts: int,
-        token_budget: int,
-        prompt_template_version: str,
-        catalogue_digest: str,
-        policy_digest: str,
-        exchanges: list[str],
-    ) -> None:
-        """Append one request and what came of it."""
+    request: PlanRequest
+    requester: str
+    time: datetime
+    streamed: bool
+    models: tuple[str, ...]
+    max_attempts: int
+    token_budget: int
+    governance: Governance
+
+
+Record = Callable[[PlanInputs, Plan | Exception, list[str]], None]
+"""Records what became of a request, and the ids of the exchanges with models that led to it."""
 
 
 class PlanGeneration:
@@ -75,136 +71,93 @@ class PlanGeneration:
         self,
         *,
         governance: GovernanceFiles,
-        flights: SingleFlight,
+        generator: Generator,
         cache: DraftCache,
         clock: Clock,
         limits: GenerationLimits,
         metrics: PlanningMetrics,
-        prompt_template_version: str,
-        recorder: PlanRecorder | None = None,
+        record: Record | None = None,
     ) -> None:
         self._governance = governance
-        self._flights = flights
+        self._flights = SingleFlight(generator, metrics)
         self._cache = cache
         self._clock = clock
         self._limits = limits
         self._metrics = metrics
-        self._template = prompt_template_version
-        self._recorder = recorder
+        self._record = record
 
     async def generate(
         self, request: PlanRequest, *, requester: str, deadline: float, observer: PlanObserver | None = None
     ) -> Plan:
         """A plan, checked and governed, not stored. Raises GenerationFailed, PlanningTimedOut, ModelNotAllowed."""
-        governance = self._governance.current
-        now = self._clock.now()
-        if self._recorder is None:
-            return await self._generate(request, governance, now, requester, deadline, observer)
-        with noting_exchanges() as exchanges:
-            try:
-                outcome = await self._generate(request, governance, now, requester, deadline, observer)
-            except (GenerationFailed, PlanningTimedOut) as failure:
-                self._record(request, failure, governance, now, requester, observer, exchanges)
-                raise
-        self._record(request, outcome, governance, now, requester, observer, exchanges)
-        return outcome
-
-    def _record(
-        self,
-        request: PlanRequest,
-        outcome: Plan | Exception,
-        governance: Governance,
-        now: datetime,
-        requester: str,
-        observer: PlanObserver | None,
-        exchanges: list[str],
-    ) -> None:
-        assert self._recorder is not None
-        self._recorder.write(
-            request,
-            outcome,
+        inputs = PlanInputs(
+            request=request,
             requester=requester,
-            time=now,
+            time=self._clock.now(),
             streamed=observer is not None,
             models=self._models(request.options.model),
             max_attempts=request.options.max_attempts or self._limits.max_attempts,
             token_budget=request.options.token_budget or self._limits.token_budget,
-            prompt_template_version=self._template,
-            catalogue_digest=governance.catalogue.digest,
-            policy_digest=governance.policy.digest,
-            exchanges=exchanges,
+            governance=self._governance.current,
         )
+        if self._record is None:
+            return await self._generate(inputs, deadline, observer)
+        with noting_exchanges() as exchanges:
+            try:
+                plan = await self._generate(inputs, deadline, observer)
+            except (GenerationFailed, PlanningTimedOut) as failure:
+                self._record(inputs, failure, exchanges)
+                raise
+        self._record(inputs, plan, exchanges)
+        return plan
 
-    async def _generate(
-        self,
-        request: PlanRequest,
-        governance: Governance,
-        now: datetime,
-        requester: str,
-        deadline: float,
-        observer: PlanObserver | None,
-    ) -> Plan:
-        models = self._models(request.options.model)
+    async def _generate(self, inputs: PlanInputs, deadline: float, observer: PlanObserver | None) -> Plan:
+        request, catalogue, policy = inputs.request, inputs.governance.catalogue, inputs.governance.policy
         key = draft_key(
-            prompt=request.prompt,
-            context=request.context,
-            catalogue_digest=governance.catalogue.digest,
-            policy_digest=governance.policy.digest,
-            models=models,
-            prompt_template_version=self._template,
-            asked_how=self._limits.asked_how,
+            request.prompt,
+            dict(request.context),
+            catalogue.digest,
+            policy.digest,
+            inputs.models,
+            TEMPLATE_VERSION,
+            self._limits.asked_how,
         )
-
-        drafts = DraftGovernance(request, governance, requester, now)
+        drafts = DraftGovernance(request, inputs.governance, inputs.requester, inputs.time)
         job_observer = GovernedJobObserver(observer, drafts.govern_alone) if observer else None
         cached = await self._cache.get(key)
         governed = await drafts.govern(cached.draft) if cached else GovernedDraft()
         if cached and not governed.errors:
-            self._metrics.cache_hit()
+            self._metrics.looked_up(hit=True)
             draft = cached.draft
             report = GenerationReport(
                 model=cached.model,
                 prompt_template_version=cached.prompt_template_version,
-                catalogue_digest=governance.catalogue.digest,
+                catalogue_digest=catalogue.digest,
                 cached=True,
             )
         else:
-            self._metrics.cache_miss()
-            draft, report = await self._ask(key, request, models, governance, drafts.check, deadline, job_observer)
+            self._metrics.looked_up(hit=False)
+            wanted = GenerationRequest(
+                prompt=request.prompt,
+                context=request.context,
+                catalogue=catalogue,
+                model=inputs.models[0],
+                fallback_models=inputs.models[1:],
+                max_attempts=inputs.max_attempts,
+                token_budget=inputs.token_budget,
+                deadline=deadline,
+                check=drafts.check,
+            )
+            # What bounds the effort does not change a right answer, but it does change who may share a wrong one.
+            flight_key = f"{key} {inputs.max_attempts} {inputs.token_budget}"
+            result = await self._flights.generate(flight_key, wanted, job_observer)
+            draft, report = result.draft, result.report
+            await self._cache.put(key, CachedDraft(draft, report.model, report.prompt_template_version))
             governed = await drafts.govern(draft)
             assert not governed.errors, "the generator returns drafts that passed the checks"
         if job_observer:
             job_observer.settle(governed.jobs)
-        return _plan(request, draft, governed, replace(report, policy_digest=governance.policy.digest))
-
-    async def _ask(
-        self,
-        key: str,
-        request: PlanRequest,
-        models: tuple[str, ...],
-        governance: Governance,
-        check: Callable[[PlanDraft], list[Finding]],
-        deadline: float,
-        observer: GenerationObserver | None,
-    ) -> tuple[PlanDraft, GenerationReport]:
-        options = request.options
-        wanted = GenerationRequest(
-            prompt=request.prompt,
-            context=request.context,
-            catalogue=governance.catalogue,
-            model=models[0],
-            fallback_models=models[1:],
-            max_attempts=options.max_attempts or self._limits.max_attempts,
-            token_budget=options.token_budget or self._limits.token_budget,
-            deadline=deadline,
-            check=check,
-        )
-        # What bounds the effort does not change a right answer, but it does change who may share a wrong one.
-        flight_key = f"{key} {wanted.max_attempts} {wanted.token_budget}"
-        result = await self._flights.generate(flight_key, wanted, observer)
-        report = result.report
-        await self._cache.put(key, CachedDraft(result.draft, report.model, report.prompt_template_version))
-        return result.draft, report
+        return _plan(request, draft, governed, replace(report, policy_digest=policy.digest))
 
     def check_model(self, model: str) -> None:
         """Raises ModelNotAllowed."""

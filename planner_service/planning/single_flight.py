@@ -4,31 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from planner_service.errors import PlanningTimedOut
 from planner_service.generation.attempts import Attempt
+from planner_service.generation.errors import GenerationFailed
+from planner_service.generation.generator import Generator
 from planner_service.generation.reply.draft import JobDraft
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
+from planner_service.planning.metrics import PlanningMetrics
 
 # Past the generator's own deadline: it ends by itself, with a report, which says more than our giving up.
 _GRACE_SECONDS = 0.25
 
 
-class Generates(Protocol):
-    """What a generator does; see planner_service.generation.generator."""
-
-    async def generate(
-        self, request: GenerationRequest, observer: GenerationObserver | None = None
-    ) -> GenerationResult:
-        """The first valid draft."""
-
-
 class SingleFlight:
     """In front of a generator. One event loop only."""
 
-    def __init__(self, generator: Generates) -> None:
+    def __init__(self, generator: Generator, metrics: PlanningMetrics) -> None:
         self._generator = generator
+        self._metrics = metrics
         self._flights: dict[tuple[str, bool], _Flight] = {}
 
     async def generate(
@@ -44,7 +38,7 @@ class SingleFlight:
         flight = self._flights.get(place)
         if flight is None or not flight.outlasts(request.deadline):
             flight = _Flight(request.deadline)
-            flight.task = asyncio.create_task(self._generator.generate(request, flight if observer else None))
+            flight.task = asyncio.create_task(self._counted(request, flight if observer else None))
             flight.task.add_done_callback(_retrieved)
             self._flights[place] = flight
         flight.join(observer)
@@ -59,6 +53,17 @@ class SingleFlight:
                 del self._flights[place]
             if not flight.waiting:
                 flight.task.cancel()
+
+    async def _counted(self, request: GenerationRequest, observer: GenerationObserver | None) -> GenerationResult:
+        """The generator's result, counted once however many callers share it."""
+        try:
+            result = await self._generator.generate(request, observer)
+        except GenerationFailed as failure:
+            if failure.report is not None:
+                self._metrics.generated(failure.report, valid=False)
+            raise
+        self._metrics.generated(result.report, valid=True)
+        return result
 
 
 class _Flight:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -16,9 +15,11 @@ from urllib.parse import urlsplit
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from plangate_core.catalogue.policy_effect import StepOrder
+from planner_service.generation.prompt.prompts import TEMPLATE_VERSION
 from planner_service.generation.providers.recording import RecordingFile, RecordingInvalid
 from planner_service.generation.settings import GenerationSettings, OnRepeatedError
 from planner_service.plan import Job, Options, Plan, PlanRequest
+from planner_service.planning.plan_generation import PlanInputs
 
 REPLAY_HOST = "http://replay.invalid"
 """No provider's: calls to it never leave the process."""
@@ -154,24 +155,9 @@ class PlanRecorder:
         self._reason_of = reason_of
         self._settings = RecordedSettings.of(settings)
 
-    def write(
-        self,
-        request: PlanRequest,
-        outcome: Plan | Exception,
-        *,
-        requester: str,
-        time: datetime,
-        streamed: bool,
-        models: tuple[str, ...],
-        max_attempts: int,
-        token_budget: int,
-        prompt_template_version: str,
-        catalogue_digest: str,
-        policy_digest: str,
-        exchanges: list[str],
-    ) -> None:
+    def write(self, inputs: PlanInputs, outcome: Plan | Exception, exchanges: list[str]) -> None:
         """Append one request and what came of it."""
-        options = request.options
+        request, options = inputs.request, inputs.request.options
         record = PlanRecord(
             prompt=request.prompt,
             context=dict(request.context),
@@ -182,16 +168,16 @@ class PlanRecorder:
                 token_budget=options.token_budget,
                 order=options.order.value if options.order else "",
             ),
-            requester=requester,
-            time=time,
-            streamed=streamed,
-            models=models,
-            max_attempts=max_attempts,
-            token_budget=token_budget,
+            requester=inputs.requester,
+            time=inputs.time,
+            streamed=inputs.streamed,
+            models=inputs.models,
+            max_attempts=inputs.max_attempts,
+            token_budget=inputs.token_budget,
             settings=self._settings,
-            prompt_template_version=prompt_template_version,
-            catalogue_digest=catalogue_digest,
-            policy_digest=policy_digest,
+            prompt_template_version=TEMPLATE_VERSION,
+            catalogue_digest=inputs.governance.catalogue.digest,
+            policy_digest=inputs.governance.policy.digest,
             exchanges=tuple(exchanges),
             plan=plan_json(outcome) if isinstance(outcome, Plan) else None,
             failure=failure_of(outcome, self._reason_of) if isinstance(outcome, Exception) else None,

@@ -36,7 +36,6 @@ from planner_service.plan import PlanUpdate
 from planner_service.planning.draft_cache import DraftCache
 from planner_service.planning.metrics import PlanningMetrics
 from planner_service.planning.plan_generation import GenerationLimits, PlanGeneration
-from planner_service.planning.single_flight import SingleFlight
 from planner_service.replay.plan_recording import (
     PlanRecord,
     RecordedFailure,
@@ -109,7 +108,7 @@ class RecordedRun:
     async def _made_again(self, record: PlanRecord, generator: Generator, governance: GovernanceFiles) -> Replayed:
         generation = PlanGeneration(
             governance=governance,
-            flights=SingleFlight(generator),
+            generator=generator,
             cache=DraftCache(max_bytes=0),
             clock=_RecordedClock(record.time),
             limits=GenerationLimits(
@@ -119,7 +118,6 @@ class RecordedRun:
                 token_budget=record.token_budget,
             ),
             metrics=PlanningMetrics(CollectorRegistry(), reason_of),
-            prompt_template_version=TEMPLATE_VERSION,
         )
         expected = Expected(deque(self._replies(record)))
         plan = failure = None

@@ -19,6 +19,29 @@ from planner_service.planning.draft_cache import CachedDraft, DraftCache
 DRAFT = CachedDraft(PlanDraft("x", (JobDraft("look", {"thing": "x"}),)), "openai/m", "1")
 
 
+def answer(name: bytes, args: bytes, depends_on: bytes) -> bytes:
+    """An answer as a file has it."""
+    return (
+        b'{"draft": {"objective": "", "jobs": [{"action_name": %s, "action_args": %s, "depends_on": %s}]}, '
+        b'"model": "m", "prompt_template_version": "1"}' % (name, args, depends_on)
+    )
+
+
+@pytest.mark.asyncio
+async def test_a_whole_file_is_an_answer(tmp_path: Path) -> None:
+    cache = DraftCache(max_bytes=100_000, directory=tmp_path)
+    (tmp_path / "a.json").write_bytes(answer(b'"look"', b'{"n": 1, "x": 1.0}', b"[0]"))
+    assert await cache.get("a") == CachedDraft(PlanDraft("", (JobDraft("look", {"n": 1, "x": 1.0}, (0,)),)), "m", "1")
+
+
+@pytest.mark.asyncio
+async def test_what_cannot_be_stored_is_not_kept(tmp_path: Path) -> None:
+    cache = DraftCache(max_bytes=100_000, directory=tmp_path)
+    await cache.put("a", CachedDraft(PlanDraft("\ud800", (JobDraft("look", {}),)), "m", "1"))
+    assert await cache.get("a") is None
+    assert await DraftCache(max_bytes=100_000, directory=tmp_path).get("a") is None
+
+
 @pytest.mark.asyncio
 async def test_small_answers_count_with_what_keeping_them_takes() -> None:
     cache = DraftCache(max_bytes=100_000)
@@ -44,15 +67,16 @@ async def test_an_answer_larger_than_the_cache_is_not_kept() -> None:
         b"",
         b"\xff",
         b"null",
-        b'{"jobs": [["look", {}, [1e999]]]}',
-        b'{"jobs": [["look", {}, [%s]]]}' % (b"9" * 5_000),
-        b'{"jobs": [["look\\ud800", {}, []]]}',
+        answer(b'"look"', b"{}", b"[1e999]"),
+        answer(b'"look"', b"{}", b"[%s]" % (b"9" * 5_000)),
+        answer(b'"look\\ud800"', b"{}", b"[]"),
+        answer(b'"look"', b'{"a":' * 5_000 + b"1" + b"}" * 5_000, b"[]"),
+        b'{"draft": {"objective": "", "jobs": []}, "model": "m", "prompt_template_version": "1"}',
     ],
 )
 async def test_a_damaged_file_is_an_answer_that_was_never_kept(tmp_path: Path, damage: bytes) -> None:
     cache = DraftCache(max_bytes=100_000, directory=tmp_path)
-    rest = b', "objective": "", "no_action_reason": "", "model": "m", "prompt_template_version": "1"}'
-    (tmp_path / "a.json").write_bytes(damage.replace(b"]]]}", b"]]]" + rest))
+    (tmp_path / "a.json").write_bytes(damage)
     assert await cache.get("a") is None
     await cache.put("a", DRAFT)
     assert await DraftCache(max_bytes=100_000, directory=tmp_path).get("a") == DRAFT

@@ -13,6 +13,8 @@ import uvloop
 from plangate.store.v1 import event_pb2, proposal_pb2, store_service_pb2_grpc
 from plangate.store.v1 import store_service_pb2 as rpc
 
+from bench.processes import serve
+
 
 class Fanout(store_service_pb2_grpc.EventServiceServicer, store_service_pb2_grpc.ProposalServiceServicer):
     """Remembers the messages of the run, and nothing of their content."""
@@ -39,17 +41,13 @@ class Fanout(store_service_pb2_grpc.EventServiceServicer, store_service_pb2_grpc
             await self._news.wait()
 
 
-async def serve() -> None:
-    """Print the address, serve until killed."""
+async def main() -> None:
     server = grpc.aio.server()
     fanout = Fanout()  # type: ignore[abstract]  # only what the benchmark calls
     store_service_pb2_grpc.add_EventServiceServicer_to_server(fanout, server)
     store_service_pb2_grpc.add_ProposalServiceServicer_to_server(fanout, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    print(f"listening on 127.0.0.1:{port}", flush=True)
-    await server.wait_for_termination()
+    await serve(server)
 
 
 if __name__ == "__main__":
-    uvloop.run(serve())
+    uvloop.run(main())

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import gc
 import json
 import resource
@@ -19,13 +18,15 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import aiohttp
 import instructor
 
-from bench.generation_report import CHUNK_MS, FirstJob, Measured, write_report
+from bench.generation_report import CHUNK_MS, FirstJob, Measured, write
 from bench.planner_rpc import house
+from bench.processes import cpu_seconds
 from plangate_core.catalogue.catalogue import parse_catalogue
 from planner_service.generation.generator import GenerationRequest, Generator
 from planner_service.generation.prompt.prompts import build_messages
@@ -127,17 +128,12 @@ async def ways(base_url: str) -> Any:
         await generator.aclose()
 
 
-@dataclasses.dataclass(frozen=True)
-class Asked:
-    """A way to get plans, and the processes that it takes: seconds of CPU by the process's name."""
-
-    name: str
-    way: Way
-    cpu: Mapping[str, Callable[[], float]]
-
-
-async def _measure(asked: Asked, in_flight: int, latency_ms: int, seconds: float) -> Measured:
+async def _measure(
+    name: str, way: Way, processes: Mapping[str, Callable[[], float]], in_flight: int, latency_ms: int, seconds: float
+) -> Measured:
     """What was done within so many seconds in the middle of a longer run, always so many plans in flight.
+
+    :param processes: seconds of CPU of each process that it takes, by the process's name.
 
     They begin one after the other within the model's time: those that begin together stay together for seconds.
     """
@@ -147,7 +143,7 @@ async def _measure(asked: Asked, in_flight: int, latency_ms: int, seconds: float
     async def worker(own: list[float], begin_after_seconds: float) -> None:
         await asyncio.sleep(begin_after_seconds)
         while not stopped:
-            await asked.way()
+            await way()
             own.append(time.perf_counter())
 
     apart_seconds = latency_ms / 1000 / in_flight
@@ -160,10 +156,10 @@ async def _measure(asked: Asked, in_flight: int, latency_ms: int, seconds: float
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     started = time.perf_counter()
-    cpu_before = {name: cpu() for name, cpu in asked.cpu.items()}
+    cpu_before = {process: used() for process, used in processes.items()}
     await asyncio.sleep(seconds)
     elapsed = time.perf_counter() - started
-    cpu = {name: cpu() - cpu_before[name] for name, cpu in asked.cpu.items()}
+    cpu = {process: used() - cpu_before[process] for process, used in processes.items()}
     within = [[end for end in own if started <= end <= started + elapsed] for own in ends]
     stopped = True
     await asyncio.gather(*workers)
@@ -172,9 +168,8 @@ async def _measure(asked: Asked, in_flight: int, latency_ms: int, seconds: float
     if min(map(len, within)) > 2:
         # Plans that come in waves: whether one more wave falls into the time says nothing.
         per_second = sum((len(own) - 1) / (own[-1] - own[0]) for own in within)
-    return Measured(
-        asked.name, in_flight, latency_ms, per_second, {name: used / plans * 1000 for name, used in cpu.items()}
-    )
+    cpu_ms = {process: used / plans * 1000 for process, used in cpu.items()}
+    return Measured(name, in_flight, latency_ms, per_second, cpu_ms)
 
 
 async def _memory(way: Way, in_flight: int) -> float:
@@ -221,20 +216,20 @@ async def _round(seconds: float, memory: dict[str, float]) -> list[Measured]:
             async with ways(url) as all_ways:
                 for in_flight in IN_FLIGHT:
                     for name, way in all_ways.items():
-                        asked = Asked(name, way, {"asking": time.process_time})
-                        results.append(await _measure(asked, in_flight, latency_ms, window))
+                        asking = {"asking": time.process_time}
+                        results.append(await _measure(name, way, asking, in_flight, latency_ms, window))
                 if latency_ms == max(LATENCIES_MS):
                     for name, way in all_ways.items():
                         memory[name] = await _memory(way, 256)
             async with house(url, CATALOGUE_TEXT, PROMPT) as running:
-                cpu = {
-                    "asking": running.planner_cpu_seconds,
-                    "store": running.store_cpu_seconds,
+                cpu: dict[str, Callable[[], float]] = {
+                    "asking": partial(cpu_seconds, running.planner_pid),
+                    "store": partial(cpu_seconds, running.store_pid),
                     "client": time.process_time,
                 }
                 for in_flight in IN_FLIGHT:
                     for name, rpc in (("CreatePlan", running.create), ("StreamPlan", running.stream)):
-                        results.append(await _measure(Asked(name, rpc, cpu), in_flight, latency_ms, window))
+                        results.append(await _measure(name, rpc, cpu, in_flight, latency_ms, window))
     return results
 
 
@@ -243,7 +238,7 @@ async def _run(seconds: float) -> None:
     rounds = [await _round(seconds, memory) for _ in range(ROUNDS)]
     first_jobs = [first for in_flight in (1, 64) for first in await _first_jobs(in_flight)]
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(write_report(rounds, memory, peak_mib, first_jobs))
+    print(write(rounds, memory, peak_mib, first_jobs))
 
 
 def main(seconds: float = 1.2) -> None:

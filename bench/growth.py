@@ -10,19 +10,16 @@ disk.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import platform
-import sqlite3
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.processes import ROOT, resident_bytes, server
+from bench.processes import resident_mib, store
+from bench.report import MACHINE, TODAY, table, write_report
 from bench.store import build_load, load
 from plangate_core.process.clock import SystemClock
 from store_service.commands import CreateProposal
@@ -66,10 +63,10 @@ async def fill(url: str, proposals: int) -> tuple[float, float]:
             draft = ProposalDraft(action_name="archived_action", args_json=args, description="Fill the store.")
             await writer.execute(CreateProposal(actor=actor, draft=draft, submit=True))
             if number == proposals // 10:
-                early = resident_bytes(os.getpid()) / 2**20
+                early = resident_mib(os.getpid())
 
     await asyncio.gather(*(create() for _ in range(256)))
-    late = resident_bytes(os.getpid()) / 2**20
+    late = resident_mib(os.getpid())
     await writer.stop()
     await database.close()
     return early, late
@@ -80,38 +77,27 @@ def measure(proposals: int, directory: Path) -> Growth:
     file = directory / "store.db"
     memory = asyncio.run(fill(f"sqlite:///{file}", proposals))
     size = sum(path.stat().st_size for path in directory.glob("store.db*"))
-    environment = {
-        "PLANGATE_STORE_LISTEN": "127.0.0.1:0",
-        "PLANGATE_DATABASE_URL": f"sqlite:///{file}",
-        "PLANGATE_LOG_LEVEL": "warning",
-    }
     medians: dict[str, float] = {}
-    with server([sys.executable, "-m", "store_service"], environment) as (target, pid):
+    with store(file) as (target, pid):
         for scenario in SCENARIOS:
             medians[scenario] = load(scenario, target, 1, SECONDS, prepared=3000)["p50_ms"]
-        resident = resident_bytes(pid) / 2**20
+        resident = resident_mib(pid)
     return Growth(proposals, medians, size / proposals, memory, resident)
 
 
 def write(results: Sequence[Growth]) -> None:
     """bench/results/growth.json and docs/laboratory/benchmarks-growth.md."""
     few, many = results
-    date = datetime.now(UTC).strftime("%Y-%m-%d")
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
-    document = {"date": date, "machine": machine, "results": [asdict(result) for result in results]}
-    (ROOT / "bench" / "results" / "growth.json").write_text(json.dumps(document, indent=1) + "\n")
+    pairs = [(scenario, few.p50_ms[scenario], many.p50_ms[scenario]) for scenario in SCENARIOS]
     lines = [
         "# Benchmarks: growth",
         "",
-        f"Measured on {date} with `python -m bench.growth` on {machine}: one client over gRPC, SQLite with fsync.",
+        f"Measured on {TODAY} with `python -m bench.growth` on {MACHINE}: one client over gRPC, SQLite with fsync.",
         "",
-        f"| p50 ms | {few.proposals:,} proposals | {many.proposals:,} proposals | ratio |",
-        "| --- | ---: | ---: | ---: |",
-    ]
-    for scenario in SCENARIOS:
-        before, after = few.p50_ms[scenario], many.p50_ms[scenario]
-        lines.append(f"| {scenario} | {before:.2f} | {after:.2f} | {after / before:.2f} |")
-    lines += [
+        *table(
+            f"p50 ms | {few.proposals:,} proposals: | {many.proposals:,} proposals: | ratio:",
+            [[scenario, f"{less:.2f}", f"{more:.2f}", f"{more / less:.2f}"] for scenario, less, more in pairs],
+        ),
         "",
         "`list` is a page of 50; `cycle` is create, approve, claim and complete, one after the other.",
         "",
@@ -120,7 +106,7 @@ def write(results: Sequence[Growth]) -> None:
         f"{many.filling_memory_mib[1]:.0f} MiB after all of them;",
         f"the server held {few.server_memory_mib:.0f} MiB with few and {many.server_memory_mib:.0f} MiB with many.",
     ]
-    (ROOT / "docs" / "laboratory" / "benchmarks-growth.md").write_text("\n".join(lines) + "\n")
+    write_report("growth", lines, {"results": [asdict(result) for result in results]})
 
 
 def main(many: int = MANY) -> None:

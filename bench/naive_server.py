@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import signal
 import sys
 from datetime import UTC, datetime
 
@@ -20,6 +19,8 @@ from plangate.store.v1 import proposal_pb2, store_service_pb2, store_service_pb2
 from sqlalchemy import event, select
 from sqlalchemy.ext.asyncio import AsyncAttrs, AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from bench.processes import serve
 
 PENDING, APPROVED, EXECUTING, EXECUTED = (
     proposal_pb2.PROPOSAL_STATE_PENDING,
@@ -141,25 +142,17 @@ def _message(row: ProposalRow) -> proposal_pb2.Proposal:
     return message
 
 
-async def serve(database: str) -> None:
+async def main(database: str) -> None:
     engine = create_async_engine(f"sqlite+aiosqlite:///{database}")
     _durable(engine)
     async with engine.begin() as connection:
         await connection.run_sync(Model.metadata.create_all)
-    server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server()
     sessions = async_sessionmaker(engine, expire_on_commit=False)
     proposals = NaiveProposals(sessions)  # type: ignore[abstract]  # only what the benchmark calls
     store_service_pb2_grpc.add_ProposalServiceServicer_to_server(proposals, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    print(f"listening on 127.0.0.1:{port}", flush=True)
-    stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    await stopped.wait()
-    await server.stop(0.5)
-    await engine.dispose()
+    await serve(server)
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1]))
+    asyncio.run(main(sys.argv[1]))

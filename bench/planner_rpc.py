@@ -17,7 +17,7 @@ from pathlib import Path
 
 from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 
-from bench.processes import cpu_seconds, server
+from bench.processes import server, store
 from plangate_client.client import PlannerClient
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
@@ -43,12 +43,6 @@ class House:
     create: Callable[[], Awaitable[object]]
     stream: Callable[[], Awaitable[float]]
 
-    def planner_cpu_seconds(self) -> float:
-        return cpu_seconds(self.planner_pid)
-
-    def store_cpu_seconds(self) -> float:
-        return cpu_seconds(self.store_pid)
-
 
 @contextlib.asynccontextmanager
 async def house(model_url: str, catalogue: str, prompt: str) -> AsyncIterator[House]:
@@ -57,16 +51,7 @@ async def house(model_url: str, catalogue: str, prompt: str) -> AsyncIterator[Ho
         directory = Path(name)
         (directory / "catalogue.yaml").write_text(catalogue)
         (directory / "policy.yaml").write_text(POLICY)
-        store_address, store_pid = servers.enter_context(
-            server(
-                [sys.executable, "-m", "store_service"],
-                {
-                    "PLANGATE_STORE_LISTEN": "127.0.0.1:0",
-                    "PLANGATE_DATABASE_URL": f"sqlite+aiosqlite:///{directory}/store.db",
-                    "PLANGATE_LOG_LEVEL": "warning",
-                },
-            )
-        )
+        store_address, store_pid = servers.enter_context(store(directory / "store.db"))
         planner_address, planner_pid = servers.enter_context(
             server(
                 [sys.executable, "-m", "planner_service"],

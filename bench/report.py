@@ -1,15 +1,25 @@
-"""Results as a file, a table and a picture."""
+"""Results as a file, a page with tables, and a picture."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import os
+import platform
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
-from pathlib import Path
+from typing import Any
 
 from bench.processes import ROOT
+
+MACHINE = (
+    f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, "
+    f"SQLite {sqlite3.sqlite_version}"
+)
+TODAY = datetime.now(UTC).strftime("%Y-%m-%d")
+_LABORATORY = ROOT / "docs" / "laboratory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,51 +35,30 @@ class Row:
     remark: str = ""
 
 
-def write_report(
-    name: str, title: str, machine: str, how: str, rows: Sequence[Row], legend: str, *, ceiling: str, ours: str
-) -> None:
-    """Write bench/results/NAME.json, docs/benchmarks-NAME.md and docs/benchmarks-NAME.svg.
+def table(columns: str, rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table. Columns are written "name | name:"; those with a colon hold numbers."""
+    names = columns.split(" | ")
+    rules = ["---:" if name.endswith(":") else "---" for name in names]
+    return [f"| {' | '.join(cells)} |" for cells in ([name.removesuffix(":") for name in names], rules, *rows)]
 
-    `how`: of what the rows were made, as a clause: "medians of 3 rounds of 1.5 s". `legend`: what the scenarios are.
-    `ceiling` and `ours`: systems.
+
+def write_report(name: str, lines: Sequence[str], measured: Mapping[str, Any]) -> str:
+    """Write bench/results/NAME.json and docs/laboratory/benchmarks-NAME.md; returns the page.
+
+    What people added to the page below the tables is kept: from the first heading of second rank on.
     """
-    date = datetime.now(UTC).strftime("%Y-%m-%d")
-    results = ROOT / "bench" / "results"
-    results.mkdir(exist_ok=True)
-    document = {"date": date, "machine": machine, "how": how, "rows": [asdict(row) for row in rows]}
-    (results / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
-    ceilings = {row.clients: row.per_second for row in rows if row.system == ceiling}
-    lines = [
-        f"# {title}",
-        "",
-        f"Measured on {date} by `python -m bench.{name}` on {machine}: {how}.",
-        "Numbers of different runs or machines do not compare; ratios within this one do.",
-        f'"Of ceiling" is the rate as a part of what the {ceiling} does with as many clients.',
-        "",
-        f"![{title}](benchmarks-{name}.svg)",
-        "",
-        "| scenario | system | clients | per second | p50 ms | p99 ms | of ceiling | remark |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | --- |",
-    ]
-    for row in rows:
-        ratio = f"{row.per_second / ceilings[row.clients]:.2f}" if row.clients in ceilings else ""
-        cells = [row.scenario, row.system, str(row.clients), f"{row.per_second:,.0f}"]
-        cells += [f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}", ratio, row.remark]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", *legend.splitlines()]
-    page = ROOT / "docs" / "laboratory" / f"benchmarks-{name}.md"
-    page.write_text("\n".join(lines) + "\n" + written_by_hand(page))
-    (ROOT / "docs" / "laboratory" / f"benchmarks-{name}.svg").write_text(picture(rows, ours))
+    page = _LABORATORY / f"benchmarks-{name}.md"
+    _, heading, by_hand = page.read_text().partition("\n## ") if page.exists() else ("", "", "")
+    text = "\n".join(lines) + "\n" + heading + by_hand
+    page.write_text(text)
+    document = {"date": TODAY, "machine": MACHINE, **measured}
+    (ROOT / "bench" / "results" / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    return text
 
 
-def written_by_hand(page: Path) -> str:
-    """What people added below the table: from the first heading of second rank on."""
-    _, heading, text = page.read_text().partition("\n## ") if page.exists() else ("", "", "")
-    return heading + text
-
-
-def picture(rows: Sequence[Row], ours: str) -> str:
-    """Horizontal bars of the rates at the most telling number of clients per scenario and system."""
+def write_picture(name: str, rows: Sequence[Row], ours: str) -> None:
+    """Write docs/laboratory/benchmarks-NAME.svg: horizontal bars of the rates, each scenario and system at the most
+    telling number of clients."""
     chosen: dict[tuple[str, str], Row] = {}
     for row in rows:
         best = chosen.get((row.scenario, row.system))
@@ -89,9 +78,9 @@ def picture(rows: Sequence[Row], ours: str) -> str:
         length = min(width, max(1.0, row.per_second / most * width))
         colour = "#2563eb" if row.system == ours else "#9ca3af"
         label = escape(f"{row.scenario}: {row.system} ({row.clients} clients)")
-        parts.append(f'<text x="{left - 8}" y="{top + 15}" text-anchor="end" fill="#6b7280">{label}</text>')
-        parts.append(
-            f'<rect x="{left}" y="{top + 3}" width="{length:.1f}" height="{height - 7}" rx="2" fill="{colour}"/>'
-        )
-        parts.append(f'<text x="{left + length + 6:.1f}" y="{top + 15}" fill="#6b7280">{row.per_second:,.0f}/s</text>')
-    return "\n".join([*parts, "</svg>", ""])
+        parts += [
+            f'<text x="{left - 8}" y="{top + 15}" text-anchor="end" fill="#6b7280">{label}</text>',
+            f'<rect x="{left}" y="{top + 3}" width="{length:.1f}" height="{height - 7}" rx="2" fill="{colour}"/>',
+            f'<text x="{left + length + 6:.1f}" y="{top + 15}" fill="#6b7280">{row.per_second:,.0f}/s</text>',
+        ]
+    (_LABORATORY / f"benchmarks-{name}.svg").write_text("\n".join([*parts, "</svg>", ""]))

@@ -20,7 +20,7 @@ from pathlib import Path
 import aiohttp
 
 from bench.growth import fill
-from bench.processes import server
+from bench.processes import server, store
 from plangate_client.client import StoreClient
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
@@ -83,10 +83,9 @@ def main() -> None:
     """Fill, serve, measure, print."""
     proposals = int(sys.argv[1]) if len(sys.argv) > 1 else PROPOSALS
     with tempfile.TemporaryDirectory() as directory:
-        database = f"sqlite:///{Path(directory) / 'store.db'}"
-        asyncio.run(fill(database, proposals))
-        environment = {"PLANGATE_DATABASE_URL": database, "PLANGATE_STORE_LISTEN": "127.0.0.1:0"}
-        with server([sys.executable, "-m", "store_service"], environment) as (store_address, _):
+        file = Path(directory) / "store.db"
+        asyncio.run(fill(f"sqlite:///{file}", proposals))
+        with store(file) as (store_address, _):
             page = {
                 "PLANGATE_INBOX_LISTEN": "127.0.0.1:0",
                 "PLANGATE_STORE_TARGET": store_address,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import shutil
 import socket
 import sqlite3
@@ -20,14 +19,16 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.postgres import postgres
-from bench.processes import ROOT, cpu_seconds, server
-from bench.report import Row, write_report
+from bench.processes import ROOT, cpu_seconds, free_port, server, store
+from bench.report import MACHINE, TODAY, Row, table, write_picture, write_report
+from tests.support.databases import PostgresServer
 
 LOAD = ROOT / "build" / "load" / "load"
+CEILING = "bare grpc.aio echo"
 CLIENTS = (1, 8, 64, 256)
 SCENARIOS = """\
 `create`: one pending proposal a call. `approve`: one approval a call. `cycle`: create, approve, claim and complete, one
@@ -73,67 +74,54 @@ def load_all(scenario: str, targets: Sequence[str], clients: int, seconds: float
 
 
 @contextlib.contextmanager
-def store(directory: Path) -> Iterator[tuple[str, int]]:
-    """Our store on a fresh durable SQLite file."""
-    with store_on(f"sqlite:///{directory}/store.db") as started:
-        yield started
-
-
-@contextlib.contextmanager
-def store_on(database_url: str) -> Iterator[tuple[str, int]]:
-    """Our store on this database."""
-    environment = {
-        "PLANGATE_STORE_LISTEN": "127.0.0.1:0",
-        "PLANGATE_DATABASE_URL": database_url,
-        "PLANGATE_LOG_LEVEL": "warning",
-    }
-    with server([sys.executable, "-m", "store_service"], environment) as started:
-        yield started
+def peer(argv: Sequence[str], port: int) -> Iterator[str]:
+    """Another server, until the end of the block; its address once it listens on that port."""
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(15)
 
 
 @contextlib.contextmanager
 def etcd(directory: Path) -> Iterator[str]:
     """A single etcd member on disk."""
-    ports = [_free_port() for _ in range(2)]
-    client, peer = (f"http://127.0.0.1:{port}" for port in ports)
-    argv = [
-        "etcd",
-        "--data-dir",
-        str(directory / "etcd"),
-        "--listen-client-urls",
-        client,
-        "--advertise-client-urls",
-        client,
-    ]
-    argv += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"default={peer}"]
-    process = subprocess.Popen([*argv, "--log-level", "error"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_for(ports[0])
-        yield f"127.0.0.1:{ports[0]}"
-    finally:
-        process.terminate()
-        process.wait(15)
+    port = free_port()
+    client, member = (f"http://127.0.0.1:{number}" for number in (port, free_port()))
+    options = {
+        "data-dir": str(directory / "etcd"),
+        "listen-client-urls": client,
+        "advertise-client-urls": client,
+        "listen-peer-urls": member,
+        "initial-advertise-peer-urls": member,
+        "initial-cluster": f"default={member}",
+        "log-level": "error",
+    }
+    with peer(["etcd", *(f"--{name}={value}" for name, value in options.items())], port) as address:
+        yield address
 
 
 @contextlib.contextmanager
-def temporal(directory: Path) -> Iterator[str]:
+def temporal(program: str, directory: Path) -> Iterator[str]:
     """Temporal's development server with its SQLite file."""
-    port = _free_port()
-    argv = [
-        shutil.which("temporal") or str(Path(sys.executable).parent / "temporal"),
-        "server",
-        "start-dev",
-        "--headless",
-    ]
-    argv += ["--port", str(port), "--db-filename", str(directory / "temporal.db"), "--log-level", "never"]
-    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_for(port)
+    port = free_port()
+    argv = [program, "server", "start-dev", "--headless", "--port", str(port)]
+    with peer([*argv, "--db-filename", str(directory / "temporal.db"), "--log-level", "never"], port) as address:
         time.sleep(5)  # the port opens before its namespace exists; not part of any measurement
-        yield f"127.0.0.1:{port}"
+        yield address
+
+
+@contextlib.contextmanager
+def postgres(directory: Path) -> Iterator[str]:
+    """A PostgreSQL server with its defaults (fsync is on); the URL of an empty database."""
+    server = PostgresServer(directory)
+    server.start(durable=True)
+    try:
+        yield server.url("postgres")
     finally:
-        process.terminate()
-        process.wait(15)
+        server.stop()
 
 
 def executemany(directory: Path, rows: int = 20000, batch: int = 64) -> Row:
@@ -179,8 +167,8 @@ def measure(seconds: float) -> list[Row]:
 
     with server([sys.executable, "-m", "bench.echo_server"]) as (target, _):
         for clients in CLIENTS:
-            note("bare grpc.aio echo", load("echo", target, clients, seconds))
-    with tempfile.TemporaryDirectory() as directory, store(Path(directory)) as (target, pid):
+            note(CEILING, load("echo", target, clients, seconds))
+    with tempfile.TemporaryDirectory() as directory, store(Path(directory) / "store.db") as (target, pid):
         for scenario in ("create", "approve", "cycle", "batch-create"):
             for clients in CLIENTS:
                 before = cpu_seconds(pid)
@@ -188,7 +176,12 @@ def measure(seconds: float) -> list[Row]:
                     continue
                 answer = load(scenario, target, clients, seconds, prepared=int(seconds * 6000))
                 note("plangate", answer, None if scenario == "approve" else cpu_seconds(pid) - before)
-    with postgres() as url, store_on(url) as (one, _), store_on(url) as (two, _):
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        postgres(Path(directory)) as url,
+        store(url) as (one, _),
+        store(url) as (two, _),
+    ):
         for targets, system in (([one], "plangate on PostgreSQL"), ([one, two], "two on one PostgreSQL")):
             for scenario in ("create", "approve", "cycle"):
                 note(system, load_all(scenario, targets, 64, seconds, prepared=int(seconds * 2000)))
@@ -206,8 +199,8 @@ def measure(seconds: float) -> list[Row]:
         with tempfile.TemporaryDirectory() as directory, etcd(Path(directory)) as target:
             for clients in CLIENTS:
                 note("etcd", load("etcd-approve", target, clients, seconds, prepared=int(seconds * 8000)))
-    if shutil.which("temporal") or (Path(sys.executable).parent / "temporal").exists():
-        with tempfile.TemporaryDirectory() as directory, temporal(Path(directory)) as target:
+    if program := shutil.which("temporal", path=f"{os.environ['PATH']}:{Path(sys.executable).parent}"):
+        with tempfile.TemporaryDirectory() as directory, temporal(program, Path(directory)) as target:
             argv = [sys.executable, "-m", "bench.temporal_cycle", target, "50", str(seconds)]
             done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, timeout=300)
             if done.returncode == 0:
@@ -230,20 +223,32 @@ def main(seconds: float = 5.0, rounds: int = 1) -> None:
     """Measure so many times, each scenario for so many seconds, and write the report of the middle values."""
     build_load()
     rows = middle([measure(seconds) for _ in range(rounds)])
-    machine = (
-        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, "
-        f"SQLite {sqlite3.sqlite_version}"
-    )
     how = f"{seconds:g} s a line" if rounds == 1 else f"medians of {rounds} rounds of {seconds:g} s a line"
-    write_report(
-        "store", "Benchmarks: the store", machine, how, rows, SCENARIOS, ceiling="bare grpc.aio echo", ours="plangate"
-    )
+    ceilings = {row.clients: row.per_second for row in rows if row.system == CEILING}
 
+    def cells(row: Row) -> list[str]:
+        ratio = f"{row.per_second / ceilings[row.clients]:.2f}" if row.clients in ceilings else ""
+        numbers = [str(row.clients), f"{row.per_second:,.0f}", f"{row.p50_ms:.1f}", f"{row.p99_ms:.1f}", ratio]
+        return [row.scenario, row.system, *numbers, row.remark]
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    lines = [
+        "# Benchmarks: the store",
+        "",
+        f"Measured on {TODAY} by `python -m bench.store` on {MACHINE}: {how}.",
+        "Numbers of different runs or machines do not compare; ratios within this one do.",
+        f'"Of ceiling" is the rate as a part of what the {CEILING} does with as many clients.',
+        "",
+        "![Benchmarks: the store](benchmarks-store.svg)",
+        "",
+        *table(
+            "scenario | system | clients: | per second: | p50 ms: | p99 ms: | of ceiling: | remark",
+            map(cells, rows),
+        ),
+        "",
+        *SCENARIOS.splitlines(),
+    ]
+    write_report("store", lines, {"how": how, "rows": [asdict(row) for row in rows]})
+    write_picture("store", rows, "plangate")
 
 
 def _wait_for(port: int, seconds: float = 30) -> None:

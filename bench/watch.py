@@ -10,25 +10,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import platform
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from google.protobuf import duration_pb2
 from plangate.store.v1 import store_service_pb2 as rpc
 from plangate.store.v1 import store_service_pb2_grpc
 
-from bench.processes import ROOT, cpu_seconds, server
-from bench.report import Row, picture, written_by_hand
-from bench.store import build_load, store
+from bench.processes import ROOT, cpu_seconds, server, store
+from bench.report import MACHINE, TODAY, Row, table, write_picture, write_report
+from bench.store import build_load
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 
@@ -130,32 +126,27 @@ def measure(seconds: float) -> tuple[list[Watched], list[Idle]]:
         with server([sys.executable, "-m", "bench.fanout_server"]) as (target, pid):
             runs.append(watched(CEILING, target, pid, seconds, rate))
         for system, max_events in ((OURS, 0), (RUNS, 100)):
-            with tempfile.TemporaryDirectory() as directory, store(Path(directory)) as (target, pid):
+            with tempfile.TemporaryDirectory() as directory, store(Path(directory) / "store.db") as (target, pid):
                 runs.append(watched(system, target, pid, seconds, rate, max_events))
-    with tempfile.TemporaryDirectory() as directory, store(Path(directory)) as (target, pid):
+    with tempfile.TemporaryDirectory() as directory, store(Path(directory) / "store.db") as (target, pid):
         waits = [asyncio.run(idle(target, pid, seconds, action_sets)) for action_sets in (1, CLAIMERS)]
     return runs, waits
 
 
 def write(runs: Sequence[Watched], waits: Sequence[Idle]) -> None:
     """The three files."""
-    date = datetime.now(UTC).strftime("%Y-%m-%d")
-    machine = (
-        f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}, Python {platform.python_version()}, "
-        f"SQLite {sqlite3.sqlite_version}"
-    )
-    document = {
-        "date": date,
-        "machine": machine,
-        "watched": [asdict(run) for run in runs],
-        "idle": [asdict(wait) for wait in waits],
-    }
-    (ROOT / "bench" / "results" / "watch.json").write_text(json.dumps(document, indent=1) + "\n")
     ceilings = {run.scenario: run.deliveries_per_second for run in runs if run.system == CEILING}
+
+    def cells(run: Watched) -> list[str]:
+        rates = [f"{run.creates_per_second:,.0f}", f"{run.deliveries_per_second:,.0f}"]
+        latencies = [f"{run.p50_ms:.1f}", f"{run.p99_ms:.1f}", f"{run.cpu_us_per_delivery:.0f}"]
+        ratio = f"{run.deliveries_per_second / ceilings[run.scenario]:.2f}"
+        return [run.scenario, run.system, *rates, *latencies, ratio]
+
     lines = [
         f"# {TITLE}",
         "",
-        f"Measured on {date} in one run of `make bench` on {machine}.",
+        f"Measured on {TODAY} in one run of `make bench` on {MACHINE}.",
         f"{WATCHERS} watchers on 20 connections, all in one compiled process, get every event in full while proposals",
         "with 256 bytes of arguments are created durably. A latency begins with the event's own time, which the store",
         "takes when it begins the transaction, so the commit is part of it, and ends when the watcher has the message.",
@@ -163,15 +154,10 @@ def write(runs: Sequence[Watched], waits: Sequence[Idle]) -> None:
         "",
         f"![{TITLE}](benchmarks-watch.svg)",
         "",
-        "| load | system | creates/s | deliveries/s | p50 ms | p99 ms | us server CPU each | of ceiling |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for run in runs:
-        cells = [run.scenario, run.system, f"{run.creates_per_second:,.0f}", f"{run.deliveries_per_second:,.0f}"]
-        cells += [f"{run.p50_ms:.1f}", f"{run.p99_ms:.1f}", f"{run.cpu_us_per_delivery:.0f}"]
-        cells.append(f"{run.deliveries_per_second / ceilings[run.scenario]:.2f}")
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += [
+        *table(
+            "load | system | creates/s: | deliveries/s: | p50 ms: | p99 ms: | us server CPU each: | of ceiling:",
+            map(cells, runs),
+        ),
         "",
         f"The {CEILING} keeps messages in a list and sends each to everyone: no database, no hashing, no identities.",
         "At a steady rate everybody delivers what is created; the latency is then mostly that of writing 200 messages",
@@ -179,17 +165,18 @@ def write(runs: Sequence[Watched], waits: Sequence[Idle]) -> None:
         "",
         "Claimers that wait for work that does not come (`wait_duration`), all at once:",
         "",
-        "| claimers | different sets of actions | server CPU, of one core |",
-        "| ---: | ---: | ---: |",
+        *table(
+            "claimers: | different sets of actions: | server CPU, of one core:",
+            [[f"{wait.claimers:,}", f"{wait.action_sets:,}", f"{wait.cpu_share:.1%}"] for wait in waits],
+        ),
     ]
-    lines += [f"| {wait.claimers:,} | {wait.action_sets:,} | {wait.cpu_share:.1%} |" for wait in waits]
-    page = ROOT / "docs" / "laboratory" / "benchmarks-watch.md"
-    page.write_text("\n".join(lines) + "\n" + written_by_hand(page))
+    measured = {"watched": [asdict(run) for run in runs], "idle": [asdict(wait) for wait in waits]}
+    write_report("watch", lines, measured)
     bars = [
         Row(f"deliveries, {run.scenario}", run.system, WATCHERS, run.deliveries_per_second, run.p50_ms, run.p99_ms)
         for run in runs
     ]
-    (ROOT / "docs" / "laboratory" / "benchmarks-watch.svg").write_text(picture(bars, OURS))
+    write_picture("watch", bars, OURS)
 
 
 def main(seconds: float = 5.0) -> None:

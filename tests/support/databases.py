@@ -53,10 +53,12 @@ class PostgresServer:
         """For open_database."""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
-    def start(self) -> None:
+    def start(self, *, durable: bool = False) -> None:
         """Returns when it accepts connections."""
-        # No fsync: these tests kill processes, not the machine.
-        options = ["fsync=off", "full_page_writes=off", "unix_socket_directories=", "max_connections=200"]
+        options = ["unix_socket_directories=", "max_connections=200"]
+        if not durable:
+            # Tests kill processes, not the machine.
+            options += ["fsync=off", "full_page_writes=off"]
         self._process = subprocess.Popen(
             [
                 self.binaries / "postgres",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from plangate_client.executor.template import Placeholder, TemplateInvalid
-from plangate_core.catalogue.argument_schema import OPEN_KEYWORDS, ArgumentSchema
+from plangate_core.catalogue.argument_schema import OPEN_KEYWORDS, ArgumentSchema, named_types
 from plangate_core.catalogue.json_pointer import resolve
 from plangate_core.contract.struct_codec import JsonObject
 
@@ -42,11 +42,13 @@ def check_placeholder(placeholder: Placeholder, arguments: ArgumentSchema, *, ma
                 f"{{{placeholder.name}}} may be missing: make the argument required, or put what goes away with it "
                 "into a list of its own"
             )
-    kind = schema.get("type") if isinstance(schema, dict) else None
-    if placeholder.form == "text" and kind in ("array", "object"):
-        hint = f"{{{placeholder.name}*}} or " if kind == "array" else ""
-        raise TemplateInvalid(f"{{{placeholder.name}}} is an {kind}: write {hint}{{{placeholder.name}:json}}")
-    if placeholder.form == "spread" and kind not in ("array", None):
+    kinds = named_types(schema)
+    if placeholder.form == "text" and kinds and kinds <= {"array", "object"}:
+        hint = f"{{{placeholder.name}*}} or " if "array" in kinds else ""
+        raise TemplateInvalid(
+            f"{{{placeholder.name}}} is an {' or '.join(sorted(kinds))}: write {hint}{{{placeholder.name}:json}}"
+        )
+    if placeholder.form == "spread" and kinds and "array" not in kinds:
         raise TemplateInvalid(f"{{{placeholder.name}*}} is for lists")
 
 

@@ -31,7 +31,6 @@ from plangate_client.executor.template import (
 )
 from plangate_core.catalogue.argument_schema import ArgumentSchema
 from plangate_core.catalogue.binding_forms import CommandForm, EnvironmentReference
-from plangate_core.contract.struct_codec import JsonValue
 from plangate_core.text.truncation import truncate
 
 _NEVER = re.compile(r"(?!)")
@@ -179,10 +178,7 @@ class _Arguments:
         whole = template.whole
         if whole is None or whole.form != "spread":
             return [self.fill(template)]
-        value = self._values.look_up(whole)
-        if not isinstance(value, list):
-            raise ArgumentRefused(f"{whole.name} is not a list")
-        return [self._element_text(element, whole) for element in value]
+        return [self._inside(text, whole) for text in self._values.elements(whole)]
 
     def _add(self, texts: list[str], template: Template) -> None:
         for text in texts:
@@ -197,13 +193,6 @@ class _Arguments:
 
     def _text(self, placeholder: Placeholder) -> str:
         text = self._values.text(placeholder)
-        return self._inside(text, placeholder)
-
-    def _element_text(self, element: JsonValue, placeholder: Placeholder) -> str:
-        if element is None:
-            raise ArgumentRefused(f"{placeholder.name} holds null")
-        single = Placeholder(path=("element",))
-        text = Values({"element": element}, {}).text(single)
         return self._inside(text, placeholder)
 
     def _inside(self, text: str, placeholder: Placeholder) -> str:

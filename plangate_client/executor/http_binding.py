@@ -3,6 +3,7 @@
 - scheme, host and port hold no values;
 - in path and query every value is percent-encoded as one component, and one that would be an empty, "." or ".." path
   segment is refused: a value can never become another path, parameter or host;
+- a parameter of `query:` goes away where its argument is missing, and is repeated for each element of a list;
 - headers hold no control characters and nothing outside ASCII;
 - the body is JSON: a text that is only a placeholder becomes the value itself, whatever its type, and goes away with
   its key where the argument is missing.
@@ -12,10 +13,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from plangate_client.executor.arguments import check_placeholder
 from plangate_client.executor.template import (
@@ -27,16 +29,13 @@ from plangate_client.executor.template import (
     Values,
 )
 from plangate_core.catalogue.argument_schema import ArgumentSchema
-from plangate_core.catalogue.binding_forms import EnvironmentReference, HttpForm
+from plangate_core.catalogue.binding_forms import HEADER_NAME, RESERVED_HEADERS, EnvironmentReference, HttpForm
 from plangate_core.contract.struct_codec import JsonValue
 
 _AUTHORITY = re.compile(r"https?://[^/?#]+")
 # What the client sends. Servers take less, and say so.
 _LONGEST_URL = 65_536
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
-# The client sets these from the request itself.
-_RESERVED_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,7 @@ class HttpBinding:
 
     form: HttpForm
     url: Template
+    query: Mapping[str, Template]
     headers: Mapping[str, Template | EnvironmentReference]
 
     @classmethod
@@ -74,9 +74,13 @@ class HttpBinding:
         except ValueError as error:
             raise TemplateInvalid(f"url: {error}") from error
         url = _checked(form.url, schema, may_be_missing=False)
+        query = {
+            name: _checked(value, schema, may_be_missing=True, may_be_repeated=True)
+            for name, value in form.query.items()
+        }
         headers: dict[str, Template | EnvironmentReference] = {}
         for name, value in form.headers.items():
-            if not _HEADER_NAME.fullmatch(name) or name.lower() in _RESERVED_HEADERS:
+            if not HEADER_NAME.fullmatch(name) or name.lower() in RESERVED_HEADERS:
                 raise TemplateInvalid(f"headers: {name!r} cannot be set")
             if isinstance(value, EnvironmentReference):
                 headers[name] = value
@@ -85,7 +89,7 @@ class HttpBinding:
         if form.body is not None and form.method in ("GET", "HEAD"):
             raise TemplateInvalid(f"body: a {form.method} request has none")
         _check_body(form.body, schema)
-        return cls(form=form, url=url, headers=headers)
+        return cls(form=form, url=url, query=query, headers=headers)
 
     @property
     def referenced_environment(self) -> frozenset[str]:
@@ -97,8 +101,9 @@ class HttpBinding:
         headers: dict[str, str] = {}
         content = None
         if self.form.body is not None:
-            headers["Content-Type"] = "application/json"
-            content = json.dumps(_filled(self.form.body, values), ensure_ascii=False).encode()
+            with suppress(ArgumentMissing):  # of a body that is one argument
+                content = json.dumps(_filled(self.form.body, values), ensure_ascii=False).encode()
+                headers["Content-Type"] = "application/json"
         for name, value in self.headers.items():
             if isinstance(value, EnvironmentReference):
                 text = value.prefix + process_environment[value.env]
@@ -126,16 +131,32 @@ class HttpBinding:
         for segment, written in zip(path.split("/"), template_path.split("/"), strict=True):
             if segment in ("", ".", "..") and "{" in written:
                 raise ArgumentRefused(f"{written} would make the path segment {segment!r}")
+        if parameters := list(self._parameters(values)):
+            url += ("&" if "?" in url else "?") + urlencode(parameters, safe="", quote_via=quote)
         if len(url) > _LONGEST_URL:
             raise ArgumentRefused(f"the URL would have {len(url)} characters, more than {_LONGEST_URL}")
         return url
 
+    def _parameters(self, values: Values) -> Iterator[tuple[str, str]]:
+        """Names and values of `query:`, without those whose argument is missing."""
+        for name, template in self.query.items():
+            whole = template.whole
+            try:
+                if whole is not None and whole.form == "spread":
+                    texts = values.elements(whole)
+                else:
+                    texts = [template.fill(values)]
+            except ArgumentMissing:
+                continue
+            for text in texts:
+                yield name, text
 
-def _checked(text: str, schema: ArgumentSchema, *, may_be_missing: bool) -> Template:
+
+def _checked(text: str, schema: ArgumentSchema, *, may_be_missing: bool, may_be_repeated: bool = False) -> Template:
     template = Template.parse(text)
     for placeholder in template.placeholders:
-        if placeholder.form == "spread":
-            raise TemplateInvalid(f"{text!r}: {{{placeholder.name}*}} is for argv")
+        if placeholder.form == "spread" and not (may_be_repeated and template.whole):
+            raise TemplateInvalid(f"{text!r}: {{{placeholder.name}*}} is for a whole element of argv, or of query")
         if placeholder.constant in ("python", "catalogue_directory"):
             raise TemplateInvalid(f"{text!r}: {{{placeholder.constant}}} is for commands")
         if placeholder.is_argument:
@@ -168,7 +189,7 @@ def _filled(body: JsonValue, values: Values) -> JsonValue:
     if isinstance(body, str):
         template = Template.parse(body)
         placeholder = _value_placeholder(template)
-        return values.look_up(placeholder) if placeholder is not None else template.fill(values)
+        return template.fill(values) if placeholder is None else values.look_up(placeholder, may_be_null=True)
     if isinstance(body, dict):
         members: dict[str, JsonValue] = {}
         for key, member in body.items():

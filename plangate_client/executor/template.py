@@ -1,7 +1,7 @@
 """Texts of the catalogue with values in them: `--name={args.name}`.
 
     {args.name} {args.target.host}     one argument, as text: a string as it is, a number or truth value as JSON
-    {args.names*}                      a list, one element of argv for each (only as a whole element of argv)
+    {args.names*}                      a list, one element of argv or parameter of query for each (nothing beside it)
     {args.filter:json} {args:json}     any value, or all arguments, as one JSON text
     {proposal.id} {proposal.plan_id} {proposal.attempt}
     {python} {catalogue_directory}     this interpreter, and where the executor's catalogue lies
@@ -68,14 +68,16 @@ class Values:
     args: JsonObject
     constants: dict[str, str]
 
-    def look_up(self, placeholder: Placeholder) -> JsonValue:
-        """The value. Raises ArgumentMissing."""
+    def look_up(self, placeholder: Placeholder, *, may_be_null: bool = False) -> JsonValue:
+        """The value. Raises ArgumentMissing, for null too unless it may be."""
         if placeholder.constant:
             return self.constants[placeholder.constant]
         value: JsonValue = self.args
         for name in placeholder.path:
-            value = value.get(name) if isinstance(value, dict) else None
-        if value is None:
+            if not isinstance(value, dict) or name not in value:
+                raise ArgumentMissing(".".join(placeholder.path))
+            value = value[name]
+        if value is None and not may_be_null:
             raise ArgumentMissing(".".join(placeholder.path))
         return value
 
@@ -86,9 +88,18 @@ class Values:
             text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         else:
             text = scalar_text(value, placeholder.name)
-        if "\0" in text:
-            raise ArgumentRefused(f"{placeholder.name} holds a NUL character")
-        return text
+        return _without_nul(text, placeholder)
+
+    def elements(self, placeholder: Placeholder) -> list[str]:
+        """The elements of a list, each as one text. Raises ArgumentMissing, ArgumentRefused."""
+        value = self.look_up(placeholder)
+        if not isinstance(value, list):
+            raise ArgumentRefused(f"{placeholder.name} is not a list")
+        if None in value:
+            raise ArgumentRefused(f"{placeholder.name} holds null")
+        return [
+            _without_nul(scalar_text(element, f"an element of {placeholder.name}"), placeholder) for element in value
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +177,12 @@ def scalar_text(value: JsonValue, name: str) -> str:
         return json.dumps(value)
     kind = "a list" if isinstance(value, list) else "an object"
     raise ArgumentRefused(f"{name} is {kind} where the catalogue takes one value")
+
+
+def _without_nul(text: str, placeholder: Placeholder) -> str:
+    if "\0" in text:
+        raise ArgumentRefused(f"{placeholder.name} holds a NUL character")
+    return text
 
 
 def _placeholder(text: str, source: str) -> Placeholder:

@@ -223,6 +223,13 @@ def more_values_than(limit: int, value: Any) -> bool:
     return left < 0
 
 
+def named_types(schema: Any) -> frozenset[str]:
+    """The types that a schema itself names, without null; empty where it names none."""
+    named = schema.get("type") if isinstance(schema, Mapping) else None
+    listed = named if isinstance(named, list) else [named]
+    return frozenset(kind for kind in listed if isinstance(kind, str)) - {"null"}
+
+
 def closed(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The schema with undeclared arguments refused at the top, unless it says itself what becomes of them.
 

@@ -5,12 +5,16 @@ docs/reference/bindings.md describes them. What a form says is checked for meani
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 # Both outputs and their escapes must fit into the 64 KiB of a result.
 OUTPUT_LIMIT_BYTES = 32 * 1024
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# The client sets these from the request itself.
+RESERVED_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 
 _Text = Annotated[str, StringConstraints(max_length=4096)]
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -50,6 +54,7 @@ class HttpForm(BindingForm):
 
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=4096)]
+    query: dict[_Name, _Text] = {}
     headers: dict[_Name, _Text | EnvironmentReference] = {}
     body: Any = None
     timeout_seconds: _Seconds = 30.0

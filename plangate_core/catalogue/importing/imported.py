@@ -23,10 +23,11 @@ class ImportRefused(Exception):
 
 @dataclass(slots=True)
 class Imported:
-    """Actions by name, in the order of the source; `changes`: what had to be changed, by action."""
+    """Actions by name, in the order of the source, with what had to be changed and what editors should know of each."""
 
     actions: dict[str, dict[str, Any]] = field(default_factory=dict)
     changes: dict[str, Changes] = field(default_factory=dict)
+    comments: dict[str, str] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
 
     def notes(self, names: Collection[str]) -> list[str]:
@@ -45,11 +46,14 @@ class Imported:
         risk: str | None,
         root: Any = None,
         changes: Changes | None = None,
+        http: dict[str, Any] | None = None,
+        comment: str = "",
     ) -> None:
         """Take in one action. One whose arguments cannot be checked is left out, with a note.
 
         root: the document that references of the parameters lead into; the parameters themselves when None.
-        changes: what was changed before.
+        changes: what was changed before. http: how it is carried out. comment: one line for whoever edits
+            the catalogue.
         """
         name = self._name(source_name)
         changes = changes or Changes()
@@ -73,8 +77,11 @@ class Imported:
             action["risk"] = risk
         if schema.get("properties") or set(schema) - {"type", "properties"}:
             action["parameters"] = schema
+        if http:
+            action["http"] = http
         self.actions[name] = action
         self.changes[name] = changes
+        self.comments[name] = comment
 
     def _name(self, source_name: str) -> str:
         """A name that a catalogue takes and no other action has."""

@@ -21,8 +21,10 @@ MAX_SOURCE_BYTES = 32 << 20
 MAX_SOURCE_NODES = 2_000_000
 
 _HEADER = """\
-# Imported. Nothing here may be done yet: no action has a policy, and what no rule allows is denied.
-# Look at each risk (it is what the source suggests; without one an action counts as high) and write the policy.
+# Imported. No action has a policy, and what no rule of the policy allows is denied.
+# Look at each risk (without one an action counts as high) and where each http: binding sends, then write the policy.
+# What a server says of its own tools is a comment, but for destructiveHint: true, which is risk: high. Where you trust
+# the server, write risk: low, read_only: true or idempotent: true yourself.
 """
 
 
@@ -62,7 +64,10 @@ def import_catalogue(text: str, only: Sequence[str] = ()) -> CatalogueDraft:
         )
     if len(wanted) > MAX_ACTIONS:
         raise ImportRefused(f"{len(wanted)} actions are more than the {MAX_ACTIONS} of a catalogue: choose with --only")
-    written = _HEADER + _yaml({"version": 1, "actions": list(wanted.values())})
+    written = _HEADER + "version: 1\nactions:\n"
+    for name, action in wanted.items():
+        comment = imported.comments[name]
+        written += (f"# {comment}\n" if comment else "") + _yaml([action])
     if len(written.encode()) > MAX_BYTES:
         raise ImportRefused(
             f"the catalogue of {len(wanted)} actions would be larger than {MAX_BYTES} bytes: choose with --only"

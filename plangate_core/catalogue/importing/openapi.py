@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from plangate_core.catalogue.importing.http_binding import HttpBindingDraft, server_of
 from plangate_core.catalogue.importing.imported import Imported, ImportRefused, texts
-from plangate_core.catalogue.importing.schemas import Changes
-from plangate_core.catalogue.json_pointer import resolve
+from plangate_core.catalogue.importing.schemas import Changes, followed
 
 _METHODS = {
     "get": "low",
@@ -21,7 +21,6 @@ _METHODS = {
 """Methods, and the risk that they suggest."""
 _COMPOSED = frozenset({"allOf", "anyOf", "oneOf", "$ref", "not", "if"})
 _PARAMETER_FIELDS = frozenset({"name", "in", "required", "allowEmptyValue", "collectionFormat", "style", "explode"})
-_MAX_REFERENCES = 16
 
 
 def is_openapi(document: Any) -> bool:
@@ -36,32 +35,44 @@ def import_openapi(document: Mapping[str, Any]) -> Imported:
         raise ImportRefused("the OpenAPI file has no paths")
     imported = Imported()
     for path, item in paths.items():
-        item = _followed(item, document)
+        item = followed(item, document)
         for method, risk in _METHODS.items():
             operation = item.get(method)
             if isinstance(operation, Mapping):
-                _Operation(document, imported, str(path), method).add(item, operation, risk)
+                _Operation(document, imported, str(path), method, item, operation).add(risk)
     if not imported.actions:
         raise ImportRefused("the OpenAPI file has no operations")
     return imported
 
 
 class _Operation:
-    def __init__(self, document: Mapping[str, Any], imported: Imported, path: str, method: str) -> None:
+    def __init__(
+        self,
+        document: Mapping[str, Any],
+        imported: Imported,
+        path: str,
+        method: str,
+        item: Mapping[str, Any],
+        operation: Mapping[str, Any],
+    ) -> None:
         self._document = document
         self._imported = imported
         self._path = path
         self._method = method
+        self._item = item
+        self._operation = operation
         self._changes = Changes()
         self._properties: dict[str, Any] = {}
         self._required: list[str] = []
+        self._binding = HttpBindingDraft(method, path, server_of(document, operation, item), document)
 
-    def add(self, item: Mapping[str, Any], operation: Mapping[str, Any], risk: str) -> None:
+    def add(self, risk: str) -> None:
+        operation = self._operation
         named = next(texts(operation.get("operationId")), "")
         source_name = named or f"{self._method}_{self._path.strip('/').replace('{', '').replace('}', '')}"
-        for parameter in self._parameters(item, operation):
+        for parameter in self._parameters():
             self._add_parameter(parameter)
-        self._add_body(_followed(operation.get("requestBody"), self._document))
+        self._add_body(followed(operation.get("requestBody"), self._document))
         summary, details = (next(texts(operation.get(key)), "") for key in ("summary", "description"))
         if details.startswith(summary):
             summary = ""
@@ -71,6 +82,9 @@ class _Operation:
         schema = {"type": "object", "properties": self._properties}
         if self._required:
             schema["required"] = self._required
+        http = self._binding.finished(self._changes)
+        if http and self._asks_for_credentials():
+            self._changes.add("the http: binding has no credentials yet: headers: {Authorization: {env: NAME}}", "")
         self._imported.add(
             source_name,
             description or f"{self._method.upper()} {self._path}",
@@ -78,15 +92,20 @@ class _Operation:
             risk=risk,
             root=self._document,
             changes=self._changes,
+            http=http,
         )
 
-    def _parameters(self, item: Mapping[str, Any], operation: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    def _asks_for_credentials(self) -> bool:
+        security = self._operation.get("security", self._document.get("security"))
+        return isinstance(security, list) and bool(security) and {} not in security
+
+    def _parameters(self) -> Iterator[Mapping[str, Any]]:
         """Those of the path and of the operation, which replaces those of the same name and place."""
         found: dict[tuple[Any, Any], Mapping[str, Any]] = {}
-        for holder in (item, operation):
+        for holder in (self._item, self._operation):
             listed = holder.get("parameters")
             for entry in listed if isinstance(listed, list) else ():
-                parameter = _followed(entry, self._document)
+                parameter = followed(entry, self._document)
                 if isinstance(parameter.get("name"), str):
                     found[parameter.get("in"), parameter["name"]] = parameter
         yield from found.values()
@@ -94,8 +113,12 @@ class _Operation:
     def _add_parameter(self, parameter: Mapping[str, Any]) -> None:
         place, name = parameter.get("in"), parameter["name"]
         if place == "body":
-            self._add_body({"content": {"application/json": parameter}, **parameter})
+            taken = self._operation.get("consumes", self._document.get("consumes"))
+            kinds = taken if isinstance(taken, list) and taken else ["application/json"]
+            self._add_body({"content": dict.fromkeys(map(str, kinds), parameter), **parameter})
             return
+        if place == "cookie" and parameter.get("required") is True:
+            self._binding.refuse("a cookie is required", name)
         if place == "cookie" or (place == "header" and name.lower() in ("authorization", "accept", "content-type")):
             self._changes.add(f"the {place} {name} is no argument: the executor or worker sends it", "")
             return
@@ -108,9 +131,15 @@ class _Operation:
         argument = dict(schema)
         if described := next(texts(parameter.get("description")), ""):
             argument["description"] = described
-        self._add_argument(name, argument, required=parameter.get("required") is True, place=str(place))
+        required = parameter.get("required") is True or place == "path"
+        if added := self._add_argument(name, argument, required=required, place=str(place)):
+            self._binding.add_parameter(parameter, added, argument)
 
-    def _add_argument(self, name: str, schema: dict[str, Any], *, required: bool, place: str) -> None:
+    def _add_argument(self, name: str, schema: dict[str, Any], *, required: bool, place: str) -> str:
+        """The name that the argument has got; empty for one that may only be read."""
+        if schema.get("readOnly") is True:
+            self._changes.add("what may only be read was left out", name)
+            return ""
         fresh, number = name, 2
         while fresh in self._properties:
             fresh, number = (f"{place}_{name}", number) if number == 2 else (f"{place}_{name}_{number}", number)
@@ -120,6 +149,7 @@ class _Operation:
         self._properties[fresh] = schema
         if required:
             self._required.append(fresh)
+        return fresh
 
     def _add_body(self, body: Mapping[str, Any]) -> None:
         content = body.get("content")
@@ -129,36 +159,28 @@ class _Operation:
         media = content[kind]
         schema = media.get("schema") if isinstance(media, Mapping) else None
         if not isinstance(schema, Mapping):
+            self._binding.refuse("the body is not described")
             return
         if "json" not in str(kind):
             self._changes.add(f"the body is sent as {kind}, not as JSON", "")
-        plain = _followed(schema, self._document)
+        plain = followed(schema, self._document)
         properties = plain.get("properties")
         required = body.get("required") is True
         if isinstance(properties, Mapping) and properties and not _COMPOSED & plain.keys():
             wanted = plain.get("required")
             names = wanted if required and isinstance(wanted, list) else []
+            fields = {}
             for name, held in properties.items():
-                if isinstance(held, Mapping) and held.get("readOnly") is True:
-                    self._changes.add("what may only be read was left out", str(name))
-                    continue
                 argument = dict(held) if isinstance(held, Mapping) else {}
-                self._add_argument(str(name), argument, required=name in names, place="body")
+                if added := self._add_argument(str(name), argument, required=name in names, place="body"):
+                    fields[str(name)] = added
+            self._binding.set_body(str(kind), fields)
             return
-        self._add_argument("body", dict(schema), required=required, place="body")
+        if added := self._add_argument("body", dict(schema), required=required, place="body"):
+            self._binding.set_body(str(kind), added)
 
 
 def _schema_of_first(content: Any) -> Any:
     """The schema of the first media type."""
     media = next(iter(content.values()), None) if isinstance(content, Mapping) else None
     return media.get("schema") if isinstance(media, Mapping) else None
-
-
-def _followed(value: Any, document: Any) -> Mapping[str, Any]:
-    """What a reference to a component leads to; an empty mapping for what is none."""
-    for _ in range(_MAX_REFERENCES):
-        reference = value.get("$ref") if isinstance(value, Mapping) else None
-        if not isinstance(reference, str):
-            break
-        value = resolve(document, reference)
-    return value if isinstance(value, Mapping) else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from plangate_core.catalogue.json_pointer import pointer, resolve
@@ -20,6 +20,7 @@ from plangate_core.contract.limits import INEXACT_FROM
 MAX_ARGUMENT_DESCRIPTION = 1_000
 _MAX_DEPTH = 40
 _MAX_PLACES = 3
+_MAX_REFERENCES = 16
 _UNFIT_CHARACTERS = re.compile(r"[^A-Za-z0-9_.-]+")
 # They describe a document or a wire format, not what may be given.
 _OF_OTHERS = frozenset(
@@ -43,6 +44,14 @@ class Changes:
         for what, places in others._places.items():
             for place in dict.fromkeys(places):
                 self.add(what, f"{name}.{place}" if place else name)
+
+    def update(self, others: Changes) -> None:
+        """Take in what else was changed in the same action."""
+        for what, places in others._places.items():
+            self._places.setdefault(what, []).extend(places)
+
+    def __bool__(self) -> bool:
+        return bool(self._places)
 
     def notes(self) -> Iterator[str]:
         """One line for each kind: the first places, and how many more there are."""
@@ -208,6 +217,16 @@ class _Copy:
             # Draft 3, and a common mistake in OpenAPI files.
             del schema["required"]
             self._changes.add("required: true in a property means nothing and was left out", argument_name(path))
+
+
+def followed(schema: Any, document: Any) -> Mapping[str, Any]:
+    """What a reference to a component leads to; an empty mapping for what is none."""
+    for _ in range(_MAX_REFERENCES):
+        reference = schema.get("$ref") if isinstance(schema, Mapping) else None
+        if not isinstance(reference, str):
+            break
+        schema = resolve(document, reference)
+    return schema if isinstance(schema, Mapping) else {}
 
 
 def _is_inexact(value: Any) -> bool:

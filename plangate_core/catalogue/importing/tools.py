@@ -7,6 +7,7 @@ from typing import Any
 
 from plangate_core.catalogue.importing.imported import Imported, ImportRefused, texts
 
+_HINTS = ("readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint")
 _SCHEMA_FIELDS = ("inputSchema", "input_schema", "parameters")
 
 
@@ -36,7 +37,10 @@ def import_tools(entries: list[Any]) -> Imported:
         parameters: dict[str, Any] = next((tool[key] for key in _SCHEMA_FIELDS if isinstance(tool.get(key), dict)), {})
         annotations = tool.get("annotations")
         described = next(texts(tool.get("description"), tool.get("title")), "")
-        imported.add(name, described, parameters, risk=_risk(annotations if isinstance(annotations, Mapping) else {}))
+        hints = annotations if isinstance(annotations, Mapping) else {}
+        given = {hint: hints[hint] for hint in _HINTS if isinstance(hints.get(hint), bool)}
+        risk = "high" if given.get("destructiveHint") else None
+        imported.add(name, described, parameters, risk=risk, comment=_comment(given))
     return imported
 
 
@@ -51,10 +55,7 @@ def _looks_like_tool(entry: Any) -> bool:
     )
 
 
-def _risk(annotations: Mapping[str, Any]) -> str | None:
-    """The risk that a tool's annotations suggest. None where they suggest none: policy then takes it as high."""
-    if annotations.get("readOnlyHint") is True:
-        return "low"
-    if annotations.get("destructiveHint") is True:
-        return "high"
-    return "medium" if annotations.get("destructiveHint") is False else None
+def _comment(hints: Mapping[str, bool]) -> str:
+    """What the server says of its tool. It is a comment: a server that is not trusted must not make policy lenient."""
+    said = ", ".join(f"{hint}: {str(value).lower()}" for hint, value in hints.items())
+    return f"Its server says {said}." if said else ""

@@ -134,3 +134,58 @@ def test_the_body_keeps_types() -> None:
 def test_a_get_has_no_body() -> None:
     with pytest.raises(TemplateInvalid):
         compiled(method="GET", body={})
+
+
+def test_null_in_the_body_is_sent_and_what_is_missing_is_not() -> None:
+    binding = compiled(body={"note": "{args.note}", "text": "note: {args.note}", "tags": ["{args.tags}"]})
+    assert rendered(binding, id="1", note=None).content == b'{"note": null, "tags": []}'
+
+
+def test_a_body_that_is_one_missing_argument_is_left_out() -> None:
+    binding = compiled(body="{args.note}")
+    assert rendered(binding, id="1").content is None
+    assert rendered(binding, id="1", note="n").content == b'"n"'
+
+
+def test_query_parameters_go_away_repeat_and_are_encoded() -> None:
+    binding = compiled(
+        "https://h.example/items/{args.id}?v=1",
+        query={"note": "n-{args.note}", "tag[]": "{args.tags*}", "filter": "{args.tags:json}", "fixed": "yes"},
+    )
+    assert rendered(binding, id="7").url == "https://h.example/items/7?v=1&fixed=yes"
+    url = rendered(binding, id="7", note="a&b=c #", tags=["x y", 2, True]).url
+    assert parse_qsl(urlsplit(url).query) == [
+        ("v", "1"),
+        ("note", "n-a&b=c #"),
+        ("tag[]", "x y"),
+        ("tag[]", "2"),
+        ("tag[]", "true"),
+        ("filter", '["x y",2,true]'),
+        ("fixed", "yes"),
+    ]
+    assert rendered(compiled(query={"tag": "{args.tags*}"}), id="7", tags=[]).url == "https://h.example/items/7"
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [([None], "holds null"), ([{"a": 1}], "is an object"), (["a\0"], "NUL"), ("a", "is not a list")],
+)
+def test_refuses_elements_that_are_no_text(tags: Any, message: str) -> None:
+    with pytest.raises(ArgumentRefused, match=message):
+        rendered(compiled(query={"tag": "{args.tags*}"}), id="7", tags=tags)
+
+
+@pytest.mark.parametrize("value", ["x-{args.tags*}", "{args.note*}", "{args.tags}", "{args.absent}", "{python}"])
+def test_refuses_query_values_at_load(value: str) -> None:
+    with pytest.raises(TemplateInvalid):
+        compiled(query={"q": value})
+
+
+def test_a_list_or_null_may_be_repeated() -> None:
+    schema = {"properties": {"tags": {"type": ["array", "null"]}}}
+    form = HttpForm(method="GET", url="https://h.example/", query={"tag": "{args.tags*}"})
+    binding = HttpBinding.compile(form, ArgumentSchema(closed(schema)))
+    assert rendered(binding, tags=None).url == "https://h.example/"
+    assert rendered(binding, tags=["a", "b"]).url == "https://h.example/?tag=a&tag=b"
+    with pytest.raises(TemplateInvalid, match=r"is an array: write \{args.tags\*\}"):
+        HttpBinding.compile(form.model_copy(update={"query": {"tag": "{args.tags}"}}), ArgumentSchema(closed(schema)))

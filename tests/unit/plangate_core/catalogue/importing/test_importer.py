@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from plangate_core.catalogue.binding_forms import HttpForm
 from plangate_core.catalogue.catalogue import Action, Catalogue, Risk, parse_catalogue
 from plangate_core.catalogue.importing.imported import ImportRefused
 from plangate_core.catalogue.importing.importer import CatalogueDraft, import_catalogue
@@ -36,7 +37,7 @@ def test_an_mcp_servers_tools() -> None:
         "named as a catalogue takes it, not 'invite/collaborator': invite_collaborator",
     )
     risks = [action(catalogue, name).risk for name in ("get_issue", "delete_issue", "create_issue")]
-    assert risks == [Risk.LOW, Risk.HIGH, Risk.UNSPECIFIED]
+    assert risks == [Risk.UNSPECIFIED, Risk.HIGH, Risk.UNSPECIFIED]
     assert all(each.policy is None for each in catalogue.actions)
     invite = action(catalogue, "invite_collaborator")
     assert catalogue.check_args(invite, {"email": "ann@example.org"})[1] == []
@@ -58,7 +59,9 @@ def test_an_openapi_file_with_465_operations() -> None:
         "what may only be read was left out",
         "read as OpenAPI 3.0 means it",
         "a bound that no number reaches was left out",
+        "http",
     }
+    assert all(isinstance(each.binding, HttpForm) for each in catalogue.actions)
     listing, update, delete = (
         action(catalogue, name) for name in ("listIncidents", "updateIncident", "deleteIncident")
     )
@@ -106,6 +109,30 @@ def test_function_definitions_in_every_wrapping(document: Any) -> None:
         {"type": "object", "additionalProperties": False},
     )
     assert draft.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("hints", "risk", "comment"),
+    [
+        (
+            {"readOnlyHint": True, "idempotentHint": True},
+            Risk.UNSPECIFIED,
+            "# Its server says readOnlyHint: true, idempotentHint: true.\n",
+        ),
+        ({"destructiveHint": False}, Risk.UNSPECIFIED, "# Its server says destructiveHint: false.\n"),
+        (
+            {"destructiveHint": True, "readOnlyHint": True},
+            Risk.HIGH,
+            "# Its server says readOnlyHint: true, destructiveHint: true.\n",
+        ),
+        ({"readOnlyHint": "x\n- name: y", "title": "Read"}, Risk.UNSPECIFIED, ""),
+    ],
+)
+def test_a_servers_hints_are_shown_and_make_nothing_lenient(hints: dict[str, Any], risk: Risk, comment: str) -> None:
+    draft = tool({"type": "object"}, annotations=hints)
+    [act] = read(draft).actions
+    assert (act.risk, act.assumed_risk, act.read_only, act.idempotent) == (risk, Risk.HIGH, False, False)
+    assert f"actions:\n{comment}- name: act\n" in draft.text
 
 
 def tool(schema: dict[str, Any], **more: Any) -> CatalogueDraft:

@@ -137,12 +137,12 @@ async def _serve(settings: PlannerSettings) -> int:
     from plangate_core.rpc.identity.tokens_file import TokensFileInvalid
     from plangate_core.rpc.server import ServerRefused, run_until_signal
     from plangate_core.rpc.telemetry import TelemetryRefused, configure_tracing, sending_metrics
-    from planner_service.bootstrap import PlannerRefused, build_server
+    from planner_service.bootstrap import PlannerRefused, PlannerServer
     from planner_service.generation.embedded.settings import EmbeddedSettings
 
     try:
         configure_tracing(settings.otlp_endpoint, "plangate-planner")
-        planner = build_server(
+        planner = PlannerServer(
             settings,
             channel_settings=read_settings(ChannelSettings),
             embedded_settings=read_settings(EmbeddedSettings),

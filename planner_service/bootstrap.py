@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from contextlib import AsyncExitStack
-from dataclasses import replace
+from collections.abc import Coroutine, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -38,11 +36,11 @@ from planner_service.generation.prompt.selection import shown_actions
 from planner_service.generation.providers.provider_table import EMBEDDED
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.providers.recording import RecordingInvalid
-from planner_service.governance.files import GovernanceFiles, GovernanceMetrics, GovernanceRefused, read_governance
+from planner_service.governance.files import GovernanceMetrics, GovernanceRefused, read_governance
 from planner_service.planning.draft_cache import DraftCache
-from planner_service.planning.kernel import Kernel, KernelSettings
+from planner_service.planning.kernel import Kernel
 from planner_service.planning.metrics import PlanningMetrics
-from planner_service.planning.plan_generation import GenerationLimits, PlanGeneration, Record
+from planner_service.planning.plan_generation import GenerationLimits, PlanGeneration
 from planner_service.planning.policy_simulation import Simulations
 from planner_service.planning.reconsideration import Reconsideration
 from planner_service.planning.use_cases import Planning
@@ -61,23 +59,20 @@ class PlannerRefused(Exception):
     """The planner cannot be started as the settings ask; the message says why, and what mends it."""
 
 
-def build_server(
-    settings: PlannerSettings,
-    *,
-    channel_settings: ChannelSettings | None = None,
-    embedded_settings: EmbeddedSettings | None = None,
-    clock: Clock | None = None,
-) -> PlannerServer:
-    """A planner, not started yet. Needs a running event loop.
-
-    `channel_settings` say how the store is reached. Raises PlannerRefused, ServerRefused, TokensFileInvalid.
-    """
-    return PlannerServer(
-        settings,
-        channel_settings or ChannelSettings(),
-        embedded_settings or EmbeddedSettings(),
-        clock or SystemClock(),
-    )
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Whatever keeps a planner from starting as PlannerRefused."""
+    try:
+        yield
+    except (
+        ChannelRefused,
+        EngineFailed,
+        GovernanceRefused,
+        ModelMissing,
+        ProviderNotUsable,
+        RecordingInvalid,
+    ) as error:
+        raise PlannerRefused(str(error)) from error
 
 
 class PlannerServer:
@@ -86,17 +81,29 @@ class PlannerServer:
     def __init__(
         self,
         settings: PlannerSettings,
-        channel_settings: ChannelSettings,
-        embedded_settings: EmbeddedSettings,
-        clock: Clock,
+        *,
+        channel_settings: ChannelSettings | None = None,
+        embedded_settings: EmbeddedSettings | None = None,
+        clock: Clock | None = None,
     ) -> None:
+        """Needs a running event loop. `channel_settings` say how the store is reached.
+
+        Raises PlannerRefused, ServerRefused, TokensFileInvalid.
+        """
         self._settings = settings
-        self._embedded_settings = embedded_settings
-        self._clock = clock
+        self._channel_settings = channel_settings or ChannelSettings()
+        self._embedded_settings = embedded_settings or EmbeddedSettings()
+        self._clock = clock or SystemClock()
         metrics = RpcMetrics()
         self._metrics = PlanningMetrics(metrics.registry, reason_of)
-        self.governance = _read_governance(settings, GovernanceMetrics(metrics.registry))
-        self._weights = self._find_weights()
+        with _refusing():
+            self.governance = read_governance(
+                settings.catalogue_file,
+                settings.policy_file,
+                GovernanceMetrics(metrics.registry),
+                settings.known_roles,
+            )
+            self._weights = find_weights(self._embedded_settings) if self._is_embedded else None
         # Servicers are added when the model runs; what settings forbid shows before it is loaded.
         servers: list[grpc.aio.Server] = []
         self.grpc = GrpcServer(
@@ -109,23 +116,24 @@ class PlannerServer:
         )
         [self._server] = servers
         self.grpc.on_drain(self._begin_draining)
-        try:
-            channel = open_channel(settings.store_target, channel_settings, actor=settings.planner_identity)
-        except ChannelRefused as error:
-            raise PlannerRefused(str(error)) from error
+        with _refusing():
+            channel = open_channel(settings.store_target, self._channel_settings, actor=settings.planner_identity)
         # Two to three seconds, which a store's restart takes: callers wait meanwhile.
         self._store_client = StoreClient(channel, call_policy=CallPolicy(attempts=8))
-        self._channel_settings = channel_settings
+        # Closed in the opposite order, and each one whatever becomes of the others.
+        self._closing = AsyncExitStack()
+        self._closing.push_async_callback(self._store_client.close)
         self._engine: EmbeddedEngine | None = None
-        self._generator: Generator | None = None
         self._kernel: Kernel | None = None
         self._kernel_run: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
         self._reconsideration: Reconsideration | None = None
-        self._reconsidering: asyncio.Task[None] | None = None
-        self._side_tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._grace_seconds = settings.drain_seconds
         self._drain_ends: float | None = None
+
+    @property
+    def _is_embedded(self) -> bool:
+        return EMBEDDED in self._settings.usable_models and self._settings.model_replay_file is None
 
     async def start(self) -> int:
         """Load and warm the model, bind, take calls, work on the queue; then health says SERVING. Returns the port.
@@ -133,25 +141,26 @@ class PlannerServer:
         Raises PlannerRefused, ServerRefused.
         """
         try:
-            return await self._start()
-        except BaseException as error:
+            with _refusing():
+                return await self._start()
+        except BaseException:
             await self.close()
-            if isinstance(error, (EngineFailed, ProviderNotUsable, RecordingInvalid)):
-                raise PlannerRefused(str(error)) from error
             raise
 
     async def _start(self) -> int:
         settings = self._settings
         if self._weights is not None:
             self._engine = await EmbeddedEngine.start(self._weights, self._embedded_settings)
-            await self._warm_up()
-        self._generator = self._make_generator()
+            self._closing.push_async_callback(self._engine.close)
+            await self._warm_up(self._engine)
+        generator = self._make_generator()
+        self._closing.push_async_callback(generator.aclose)
         store = StoreGateway(
             self._store_client,
             planner_identity=settings.planner_identity,
             diagnose=partial(asyncio.to_thread, diagnose, settings.store_target, self._channel_settings),
         )
-        generation = self._make_generation(self._generator)
+        generation = self._make_generation(generator)
         planning = Planning(
             governance=self.governance,
             generation=generation,
@@ -173,21 +182,21 @@ class PlannerServer:
         )
         port = await self.grpc.start()
         if settings.kernel_concurrency:
-            generator = self._generator
             self._kernel = Kernel(
                 generation,
                 store,
-                _kernel_settings(settings),
                 self._metrics,
                 reason_of,
                 lambda: generator.seconds_until_usable(settings.models),
+                concurrency=settings.kernel_concurrency,
+                lease_seconds=settings.kernel_lease_seconds,
+                wait_seconds=settings.kernel_wait_seconds,
+                plan_seconds=settings.plan_timeout_seconds,
             )
             self._kernel_run = self._in_background(self._kernel.run(), "the kernel loop")
         self._reconsideration = Reconsideration(self.governance, store, self._clock, settings.planner_identity)
-        self._reconsidering = self._in_background(self._reconsideration.run(), "making decisions again")
-        self._watching = self._in_background(
-            self.governance.watch(settings.reload_poll_seconds, self._reloaded), "watching the files"
-        )
+        self._in_background(self._reconsideration.run(), "making decisions again")
+        self._in_background(self.governance.watch(settings.reload_poll_seconds, self._reloaded), "watching the files")
         await self.grpc.set_serving(True)
         await self.grpc.set_health(POLICY_HEALTH, True)
         self._log_start()
@@ -207,34 +216,12 @@ class PlannerServer:
             if self._drain_ends is not None:
                 remaining = max(0.0, self._drain_ends - asyncio.get_running_loop().time())
             await asyncio.wait((self._kernel_run,), timeout=remaining)
-        async with AsyncExitStack() as closing:
-            # In the opposite order, and each one whatever becomes of the others.
-            closing.push_async_callback(self._store_client.close)
-            if self._engine is not None:
-                closing.push_async_callback(self._engine.close)
-            if self._generator is not None:
-                closing.push_async_callback(self._generator.aclose)
-            # What one of them died of was logged when it did.
-            await cancel_and_wait(
-                *(
-                    task
-                    for task in (self._kernel_run, self._watching, self._reconsidering, *self._side_tasks)
-                    if task is not None
-                )
-            )
+        async with self._closing:
+            await cancel_and_wait(*self._tasks)
 
     def reload(self) -> None:
         """Read catalogue and policy again, beginning now; a bad file keeps what is in force."""
-        self._aside(self._reload())
-
-    def _find_weights(self) -> Path | None:
-        """The embedded model's file, None when it is not wanted. Raises PlannerRefused."""
-        if EMBEDDED not in self._settings.usable_models or self._settings.model_replay_file is not None:
-            return None
-        try:
-            return find_weights(self._embedded_settings)
-        except ModelMissing as error:
-            raise PlannerRefused(str(error)) from error
+        self._in_background(self._reload(), "reading the files")
 
     def _make_generator(self) -> Generator:
         """Raises ProviderNotUsable for any of the models that requests may name."""
@@ -255,26 +242,31 @@ class PlannerServer:
             )
         except OSError as error:
             raise PlannerRefused(f"PLANGATE_DRAFT_CACHE_DIR: {error.strerror}: {error.filename}") from error
+        limits = GenerationLimits(
+            models=settings.models,
+            allowed_models=settings.usable_models,
+            max_attempts=settings.model_attempts,
+            token_budget=settings.model_token_budget,
+            asked_how=(
+                settings.model_base_url,
+                settings.model_mode,
+                str(settings.model_temperature),
+                str(settings.model_seed),
+                str(settings.model_max_output_tokens),
+                str(settings.model_catalogue_characters),
+                *(map(str, weights_identity(self._weights)) if self._weights else ()),
+            ),
+        )
+        recording = settings.model_record_file
         return PlanGeneration(
             governance=self.governance,
             generator=generator,
             cache=cache,
             clock=self._clock,
-            limits=self._generation_limits(),
+            limits=limits,
             metrics=self._metrics,
-            record=self._make_record(),
+            record=PlanRecorder(recording, settings.generation_settings(), reason_of).write if recording else None,
         )
-
-    def _generation_limits(self) -> GenerationLimits:
-        limits = self._settings.generation_limits()
-        if self._weights is None:
-            return limits
-        weights = map(str, weights_identity(self._weights))
-        return replace(limits, asked_how=(*limits.asked_how, *weights))
-
-    def _make_record(self) -> Record | None:
-        file = self._settings.model_record_file
-        return None if file is None else PlanRecorder(file, self._settings.generation_settings(), reason_of).write
 
     def _log_start(self) -> None:
         catalogue, policy = self.governance.current.catalogue, self.governance.current.policy
@@ -291,57 +283,35 @@ class PlannerServer:
         if not policy.rules and not any(action.policy for action in catalogue.actions):
             _log.warning("every job will be denied: neither PLANGATE_POLICY_FILE nor the catalogue has a policy")
 
-    async def _warm_up(self) -> None:
-        if self._engine is not None:
-            catalogue = self.governance.current.catalogue
-            room = catalogue_room(EMBEDDED, self._settings.generation_settings())
-            shown = shown_actions(catalogue, "", {}, room)
-            await self._engine.warm_up(build_messages("Say hello.", {}, shown))
+    async def _warm_up(self, engine: EmbeddedEngine) -> None:
+        room = catalogue_room(EMBEDDED, self._settings.generation_settings())
+        shown = shown_actions(self.governance.current.catalogue, "", {}, room)
+        await engine.warm_up(build_messages("Say hello.", {}, shown))
 
     async def _reload(self) -> None:
         # A large policy takes seconds.
         self._reloaded(await asyncio.to_thread(self.governance.reload))
 
     def _reloaded(self, usable: bool) -> None:
-        self._aside(self.grpc.set_health(POLICY_HEALTH, usable))
+        self._in_background(self.grpc.set_health(POLICY_HEALTH, usable), "saying whether the files are in force")
         if self._reconsideration is not None:
             self._reconsideration.wake()
         if usable and self._engine is not None:
             # The catalogue is the beginning of every prompt: a local model reads it once, before it is needed.
-            self._aside(self._warm_up())
+            self._in_background(self._warm_up(self._engine), "warming the model up")
 
     def _begin_draining(self) -> None:
         self._drain_ends = asyncio.get_running_loop().time() + self._grace_seconds
         if self._kernel is not None:
             self._kernel.stop_claiming()
 
-    def _aside(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._side_tasks.add(task)
-        task.add_done_callback(self._side_tasks.discard)
-
-    @staticmethod
-    def _in_background(work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
-        def say_why(task: asyncio.Task[None]) -> None:
+    def _in_background(self, work: Coroutine[Any, Any, None], what: str) -> asyncio.Task[None]:
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
             if not task.cancelled() and (error := task.exception()):
                 _log.critical(f"{what} ended", exc_info=error)
 
         task = asyncio.create_task(work, name=what)
-        task.add_done_callback(say_why)
+        self._tasks.add(task)
+        task.add_done_callback(ended)
         return task
-
-
-def _read_governance(settings: PlannerSettings, metrics: GovernanceMetrics) -> GovernanceFiles:
-    try:
-        return read_governance(settings.catalogue_file, settings.policy_file, metrics, settings.known_roles)
-    except GovernanceRefused as error:
-        raise PlannerRefused(str(error)) from error
-
-
-def _kernel_settings(settings: PlannerSettings) -> KernelSettings:
-    return KernelSettings(
-        concurrency=settings.kernel_concurrency,
-        lease_seconds=settings.kernel_lease_seconds,
-        wait_seconds=settings.kernel_wait_seconds,
-        plan_seconds=settings.plan_timeout_seconds,
-    )

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, model_validator
@@ -20,9 +20,6 @@ from plangate_core.process.settings import Fixed
 from plangate_core.rpc.settings import ServerSettings
 from planner_service.generation.attempts import RawText
 from planner_service.generation.settings import GenerationSettings, OnRepeatedError
-
-if TYPE_CHECKING:
-    from planner_service.planning.plan_generation import GenerationLimits
 
 _HTTP_URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
 
@@ -196,25 +193,6 @@ class PlannerSettings(ServerSettings):
         except TokensFileInvalid:
             # The server refuses it at start, and keeps the tokens it had when it reads it again.
             return None
-
-    def generation_limits(self) -> GenerationLimits:
-        """What bounds one plan."""
-        from planner_service.planning.plan_generation import GenerationLimits
-
-        return GenerationLimits(
-            models=self.models,
-            allowed_models=self.usable_models,
-            max_attempts=self.model_attempts,
-            token_budget=self.model_token_budget,
-            asked_how=(
-                self.model_base_url,
-                self.model_mode,
-                str(self.model_temperature),
-                str(self.model_seed),
-                str(self.model_max_output_tokens),
-                str(self.model_catalogue_characters),
-            ),
-        )
 
     def generation_settings(self, provider_keys: Mapping[str, str] | None = None) -> GenerationSettings:
         """What the generator needs to know. `provider_keys` default to those of the environment."""

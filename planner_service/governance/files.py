@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -34,9 +34,9 @@ _log = structlog.get_logger(__name__)
 class GovernanceRefused(Exception):
     """There is no usable catalogue or policy; the message says on one line where and why. `faults`: all of them."""
 
-    def __init__(self, message: str, faults: tuple[str, ...] = ()) -> None:
+    def __init__(self, message: str, faults: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.faults = faults or (message,)
+        self.faults = faults or [message]
 
 
 def read_governance(
@@ -52,22 +52,17 @@ def read_governance(
         )
     try:
         return GovernanceFiles(catalogue_file, policy_file, metrics, known_roles)
-    except PolicyInvalid as error:
-        warnings = (f"warning: {warning}" for warning in error.warnings)
-        raise GovernanceRefused(str(error), (*error.lines(), *warnings)) from error
     except DocumentInvalid as error:
-        # Of the policy, too: what is wrong with either is to be seen in one run.
-        others = _policy_faults(policy_file) if policy_file is not None else ()
-        raise GovernanceRefused(str(error), (*error.lines(), *others)) from error
-
-
-def _policy_faults(policy_file: Path) -> tuple[str, ...]:
-    """What is wrong with a policy whatever the catalogue says."""
-    try:
-        load_policy(policy_file)
-    except DocumentInvalid as error:
-        return tuple(error.lines())
-    return ()
+        faults = error.lines()
+        if isinstance(error, PolicyInvalid):
+            faults += [f"warning: {warning}" for warning in error.warnings]
+        elif policy_file is not None:
+            # What is wrong with the policy whatever the catalogue says is to be seen in the same run.
+            try:
+                load_policy(policy_file)
+            except PolicyInvalid as invalid:
+                faults += invalid.lines()
+        raise GovernanceRefused(str(error), faults) from error
 
 
 class GovernanceMetrics:

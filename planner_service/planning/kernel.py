@@ -46,16 +46,6 @@ _LEAST_DELAY_SECONDS = 1.0
 _FINAL = (PlanInvalid, ModelRefused, BudgetExhausted, PromptTooLong, ModelNotAllowed)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelSettings:
-    """How the loop works. `plan_seconds` bounds one planning attempt."""
-
-    concurrency: int
-    lease_seconds: float
-    wait_seconds: float
-    plan_seconds: float
-
-
 class _ClaimFailed(Exception):
     """A claim failed for a reason that may be over by the next one; the cause was logged."""
 
@@ -81,27 +71,32 @@ class Kernel:
         self,
         generation: PlanGeneration,
         queue: StoreGateway,
-        settings: KernelSettings,
         metrics: PlanningMetrics,
         reason_of: Callable[[Exception], str],
         seconds_until_model: Callable[[], float],
+        *,
+        concurrency: int,
+        lease_seconds: float,
+        wait_seconds: float,
+        plan_seconds: float,
     ) -> None:
-        """`reason_of`: the contract's reason for a failure. `seconds_until_model`: how long no model may be called."""
+        """`reason_of`: the contract's reason for a failure. `seconds_until_model`: how long no model may be called.
+        `plan_seconds` bounds one planning attempt."""
         self._generation = generation
         self._queue = queue
-        self._settings = settings
         self._metrics = metrics
         self._reason_of = reason_of
-        self._lease = timedelta(seconds=settings.lease_seconds)
+        self._lease = timedelta(seconds=lease_seconds)
+        self._plan_seconds = plan_seconds
         self._stopping = asyncio.Event()
         self._failed_claims = 0
         self.pause_seconds = seconds_until_model
         self._worker = LeasedWorker(
             self,
             WorkerOptions(
-                parallel=settings.concurrency,
-                lease_seconds=settings.lease_seconds,
-                wait_seconds=settings.wait_seconds,
+                parallel=concurrency,
+                lease_seconds=lease_seconds,
+                wait_seconds=wait_seconds,
                 drain_seconds=None,
                 release_seconds=_RELEASE_SECONDS,
                 # A draft has no effects, and the store may still take it after an outage.
@@ -155,7 +150,7 @@ class Kernel:
             plan = await self._generation.generate(
                 claimed.request,
                 requester=claimed.requester,
-                deadline=generation_deadline(loop.time() + self._settings.plan_seconds),
+                deadline=generation_deadline(loop.time() + self._plan_seconds),
             )
         except (GenerationFailed, PlanningRefused) as error:
             return self._failed(claimed, error)

@@ -19,7 +19,7 @@ from plangate.store.v1 import proposal_pb2
 from plangate_client.client import PlannerClient, StoreClient
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
-from planner_service.bootstrap import build_server as build_planner
+from planner_service.bootstrap import PlannerServer
 from planner_service.settings import PlannerSettings
 from store_service.bootstrap import build_server as build_store
 from store_service.settings import StoreSettings
@@ -128,7 +128,7 @@ async def running_pair(directory: Path, catalogue: str, *, policy: str | None = 
         )
         await store.start()
         stack.push_async_callback(store.stop, 0.5)
-        planner = build_planner(
+        planner = PlannerServer(
             PlannerSettings(
                 planner_listen="127.0.0.1:0",
                 store_target=store.address,

@@ -19,7 +19,7 @@ from plangate_client.client import PlannerClient, StoreClient
 from plangate_core.process.clock import Clock
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
-from planner_service.bootstrap import PlannerServer, build_server
+from planner_service.bootstrap import PlannerServer
 from planner_service.settings import PlannerSettings
 from store_service import bootstrap as store_bootstrap
 from store_service.settings import StoreSettings
@@ -125,7 +125,7 @@ class PlannerHouse:
             "min_remaining_seconds": 0.0,
             **settings,
         }
-        planner = build_server(PlannerSettings(**merged), channel_settings=ChannelSettings(), clock=clock)
+        planner = PlannerServer(PlannerSettings(**merged), channel_settings=ChannelSettings(), clock=clock)
         await planner.start()
         self.planners.append(planner)
         return planner

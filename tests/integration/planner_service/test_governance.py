@@ -22,7 +22,7 @@ from plangate_core.catalogue.catalogue import parse_catalogue
 from plangate_core.process.tasks import stop_task
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
-from planner_service.bootstrap import POLICY_HEALTH, PlannerRefused, build_server
+from planner_service.bootstrap import POLICY_HEALTH, PlannerRefused, PlannerServer
 from planner_service.errors import TooMany
 from planner_service.governance.files import ChangeDebouncer, GovernanceFiles
 from planner_service.plan import PastPlan
@@ -332,7 +332,7 @@ async def test_what_cannot_start_says_why(
     }
 
     async def started() -> None:
-        await build_server(PlannerSettings(**settings)).start()  # type: ignore[arg-type]
+        await PlannerServer(PlannerSettings(**settings)).start()  # type: ignore[arg-type]
 
     with pytest.raises(PlannerRefused) as caught:
         await started()

@@ -33,29 +33,6 @@ class Interruption(Enum):
     """The claim took so long that the lease had to be renewed first, and it could not be."""
 
 
-@dataclass(frozen=True, slots=True)
-class RenewalSchedule:
-    """When a lease is renewed: after a third of it, and again soon where that gets no answer, so that one lost call or
-    a server that restarts costs no work."""
-
-    lease_seconds: float
-
-    @property
-    def after_seconds(self) -> float:
-        """From one renewal to the next."""
-        return self.lease_seconds / 3
-
-    @property
-    def timeout_seconds(self) -> float:
-        """Of one renewal."""
-        return self.lease_seconds / 4
-
-    @property
-    def again_after_seconds(self) -> float:
-        """From a failed renewal to the next attempt."""
-        return self.lease_seconds / 20
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
     """How much a worker does at once, and how long it waits."""

@@ -11,7 +11,6 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Sequence
 from typing import Generic
 
 from plangate_client.leased_queue import (
@@ -20,7 +19,6 @@ from plangate_client.leased_queue import (
     Interruption,
     ItemT,
     LeasedQueue,
-    RenewalSchedule,
     ReportT,
     ResultT,
     WorkerOptions,
@@ -54,7 +52,11 @@ class LeasedWorker(Generic[ItemT, ResultT, ReportT]):
     def __init__(self, queue: LeasedQueue[ItemT, ResultT, ReportT], options: WorkerOptions) -> None:
         self._queue = queue
         self._options = options
-        self._schedule = RenewalSchedule(options.lease_seconds)
+        # A lease is renewed after a third of it, and again soon where that gets no answer: one lost call, or a server
+        # that restarts, costs no work.
+        self._renew_after_seconds = options.lease_seconds / 3
+        self._renew_again_seconds = options.lease_seconds / 20
+        self._renewal_timeout_seconds = options.lease_seconds / 4
         self._running: set[asyncio.Task[None]] = set()
         self._released = asyncio.Event()
 
@@ -94,7 +96,7 @@ class LeasedWorker(Generic[ItemT, ResultT, ReportT]):
         released = asyncio.create_task(self._released.wait())
         try:
             lease = self._lease_since(leased_at)
-            if time.monotonic() - leased_at > self._schedule.after_seconds:
+            if time.monotonic() - leased_at > self._renew_after_seconds:
                 # The claim took long, or its first answer was lost: another worker may hold the lease by now.
                 asked_at = time.monotonic()
                 renewal = asyncio.create_task(self._confirm(item, asked_at + self._options.lease_seconds))
@@ -150,12 +152,12 @@ class LeasedWorker(Generic[ItemT, ResultT, ReportT]):
         leased_at = time.monotonic()
         pause_seconds = _FIRST_PAUSE_SECONDS
         while True:
-            call = asyncio.create_task(self._claimed(max_items, wait_seconds, request_id))
+            call = asyncio.create_task(self._queue.claim(max_items, wait_seconds=wait_seconds, request_id=request_id))
             await asyncio.wait({call, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if not call.done():
                 await cancel_and_wait(call)
                 # The queue may have leased something just then: the same claim again says what, and does not wait.
-                call = asyncio.create_task(self._claimed(max_items, 0.0, request_id))
+                call = asyncio.create_task(self._queue.claim(max_items, wait_seconds=0.0, request_id=request_id))
                 await asyncio.wait({call}, timeout=_LAST_CLAIM_SECONDS)
                 await cancel_and_wait(call)
                 if call.cancelled():
@@ -182,9 +184,6 @@ class LeasedWorker(Generic[ItemT, ResultT, ReportT]):
                 task.add_done_callback(self._running.discard)
             return bool(items)
 
-    async def _claimed(self, max_items: int, wait_seconds: float, request_id: str) -> Sequence[ItemT]:
-        return await self._queue.claim(max_items, wait_seconds=wait_seconds, request_id=request_id)
-
     async def _run_logged(self, item: ItemT, leased_at: float, *, begin: bool) -> None:
         try:
             self._queue.finished(item, await self.run_one(item, leased_at=leased_at, begin=begin))
@@ -196,9 +195,9 @@ class LeasedWorker(Generic[ItemT, ResultT, ReportT]):
         while True:
             sent_at = time.monotonic()
             try:
-                await self._queue.renew(item, timeout_seconds=self._schedule.timeout_seconds)
+                await self._queue.renew(item, timeout_seconds=self._renewal_timeout_seconds)
             except Exception as error:
-                pause = max(self._schedule.again_after_seconds, self._queue.retry_after_seconds(error))
+                pause = max(self._renew_again_seconds, self._queue.retry_after_seconds(error))
                 transient = self._queue.failure_kind(error) is FailureKind.TRANSIENT
                 if not transient or time.monotonic() + pause >= until:
                     raise
@@ -229,7 +228,7 @@ class LeasedWorker(Generic[ItemT, ResultT, ReportT]):
 
     async def _keep_renewing(self, item: ItemT, lease: _Lease) -> None:
         """Renew until the lease is lost."""
-        pause = self._schedule.after_seconds
+        pause = self._renew_after_seconds
         while True:
             await asyncio.sleep(max(0.0, min(pause, lease.ends_at - time.monotonic())))
             sent_at = time.monotonic()
@@ -237,16 +236,16 @@ class LeasedWorker(Generic[ItemT, ResultT, ReportT]):
                 lease.lose()
                 return
             try:
-                timeout_seconds = min(self._schedule.timeout_seconds, lease.ends_at - sent_at)
+                timeout_seconds = min(self._renewal_timeout_seconds, lease.ends_at - sent_at)
                 cancel_requested = await self._queue.renew(item, timeout_seconds=timeout_seconds)
             except Exception as error:
                 if self._queue.failure_kind(error) is FailureKind.LEASE_LOST:
                     lease.lose()
                     return
                 _log.debug("a lease was not renewed: %s", type(error).__name__)
-                pause = self._schedule.again_after_seconds
+                pause = self._renew_again_seconds
                 continue
-            pause = self._schedule.after_seconds
+            pause = self._renew_after_seconds
             lease.ends_at = self._lease_since(sent_at).ends_at
             if cancel_requested:
                 lease.must_stop.set()

@@ -25,7 +25,8 @@ from plangate_client.command.output.proposal_view import proposal_view
 from plangate_client.command.output.tables import events_table
 from plangate_client.errors import PlangateError, SelfApproval
 from plangate_client.executor.catalogue import load_bound_catalogue
-from plangate_client.executor.execution import Ending, Execution, ExecutionEnvironment, Observer
+from plangate_client.executor.environment import ExecutionEnvironment
+from plangate_client.executor.execution import Ending, Execution, Observer
 from plangate_client.executor.executor import Executor
 from plangate_client.leased_queue import WorkerOptions
 from plangate_client.servers.server_pair import Addresses, ServerPair

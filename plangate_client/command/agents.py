@@ -102,9 +102,9 @@ async def _work(session: Session, upstream: Client) -> None:
     from plangate_client.command.output.console import stderr
     from plangate_client.command.output.execution_view import execution_view
     from plangate_client.executor.catalogue import BoundCatalogue
+    from plangate_client.executor.environment import ExecutionEnvironment
     from plangate_client.executor.execution import Observer
     from plangate_client.executor.executor import Executor
-    from plangate_client.executor.values import ExecutionEnvironment
     from plangate_client.mcp_gateway.forwarding import all_tools, bound_tools
     from plangate_core.catalogue.schema_bounds import SchemaRefused
 

@@ -112,7 +112,7 @@ def _bound(path: Path | None, workers: list[str], wanted: list[str], environment
 
 def _worker_actions(workers: list[str], bound: BoundCatalogue) -> dict[str, BoundAction]:
     from plangate_client.worker import WorkerNotFound, load_actions
-    from plangate_client.worker.binding import bound_actions
+    from plangate_client.worker.running import bound_actions
     from plangate_core.catalogue.schema_bounds import SchemaRefused
 
     actions: dict[str, BoundAction] = {}
@@ -151,9 +151,9 @@ async def _work(
     as_json: bool,
 ) -> None:
     from plangate_client.command.output.console import stderr
+    from plangate_client.executor.environment import ExecutionEnvironment
     from plangate_client.executor.execution import Observer
     from plangate_client.executor.executor import Executor
-    from plangate_client.executor.values import ExecutionEnvironment
     from plangate_client.leased_queue import WorkerOptions
 
     # Leases name their holder: by default one that tells two machines apart.

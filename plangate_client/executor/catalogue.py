@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from plangate.store.v1 import proposal_pb2
 
@@ -15,30 +14,21 @@ from plangate_client.executor.outcome import Answer, Outcome
 from plangate_client.executor.template import TemplateInvalid
 from plangate_core.catalogue.argument_schema import ArgumentSchema
 from plangate_core.catalogue.binding_forms import CommandForm, HttpForm
-from plangate_core.catalogue.catalogue import Action, Catalogue, load_catalogue
+from plangate_core.catalogue.catalogue import load_catalogue
 from plangate_core.contract.struct_codec import JsonObject
 
 
-class Function(Protocol):
-    """An action that is a Python function: plangate_client.worker."""
+@dataclass(frozen=True, slots=True)
+class Function:
+    """An action that is a function of this process.
 
-    @property
-    def referenced_environment(self) -> frozenset[str]:
-        """Variables that it needs."""
+    perform: carries a proposal out; the third argument is called when there may be an effect from now on.
+    look_up: finds out whether a proposal was carried out.
+    """
 
-    async def perform(self, proposal: proposal_pb2.Proposal, args: JsonObject, begin: Callable[[], None]) -> Outcome:
-        """Carry a proposal out; `begin` is called when there may be an effect from now on."""
-
-
-class LookUp(Protocol):
-    """A Python function that looks up whether an action was carried out."""
-
-    @property
-    def referenced_environment(self) -> frozenset[str]:
-        """Variables that it needs."""
-
-    async def look_up(self, proposal: proposal_pb2.Proposal, args: JsonObject) -> Answer:
-        """Find out whether a proposal was carried out."""
+    perform: Callable[[proposal_pb2.Proposal, JsonObject, Callable[[], None]], Awaitable[Outcome]]
+    look_up: Callable[[proposal_pb2.Proposal, JsonObject], Awaitable[Answer]] | None = None
+    referenced_environment: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +38,7 @@ class BoundAction:
     name: str
     arguments: ArgumentSchema
     binding: CommandBinding | HttpBinding | Function
-    reconcile: CommandBinding | HttpBinding | LookUp | None = None
+    reconcile: CommandBinding | HttpBinding | Function | None = None
     """Looks up whether the action was carried out."""
 
 
@@ -78,28 +68,17 @@ def load_bound_catalogue(path: Path) -> BoundCatalogue:
     for index, action in enumerate(catalogue.actions):
         if action.binding is None:
             continue
+        place = "command" if isinstance(action.binding, CommandForm) else "http"
         try:
-            actions[action.name] = _bound(action, catalogue)
+            schema = catalogue.schema_of(action)
+            binding = _compiled(action.binding, schema)
+            place = "reconcile"
+            reconcile = None if action.reconcile is None else _compiled(action.reconcile, schema)
+            actions[action.name] = BoundAction(action.name, schema, binding, reconcile)
         except TemplateInvalid as error:
-            kind = "command" if isinstance(action.binding, CommandForm) else "http"
-            catalogue.refuse(("actions", index, kind), str(error))
-            continue
-        if action.reconcile is None:
-            continue
-        try:
-            actions[action.name] = replace(
-                actions[action.name], reconcile=_compiled(action.reconcile, catalogue.schema_of(action))
-            )
-        except TemplateInvalid as error:
-            catalogue.refuse(("actions", index, "reconcile"), str(error))
+            catalogue.refuse(("actions", index, place), str(error))
     catalogue.raise_faults(str(path))
     return BoundCatalogue(path.resolve(), actions)
-
-
-def _bound(action: Action, catalogue: Catalogue) -> BoundAction:
-    schema = catalogue.schema_of(action)
-    assert action.binding is not None
-    return BoundAction(action.name, schema, _compiled(action.binding, schema))
 
 
 def _compiled(form: CommandForm | HttpForm, schema: ArgumentSchema) -> CommandBinding | HttpBinding:

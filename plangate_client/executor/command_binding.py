@@ -172,7 +172,9 @@ class _Arguments:
             self._add(texts, template)
 
     def fill(self, template: Template) -> str:
-        return "".join(part if isinstance(part, str) else self._text(part) for part in template.parts)
+        return "".join(
+            part if isinstance(part, str) else self._inside(self._values.text(part), part) for part in template.parts
+        )
 
     def _rendered(self, template: Template) -> list[str]:
         whole = template.whole
@@ -190,10 +192,6 @@ class _Arguments:
             self.argv.append(text)
         if template.literal == "--":
             self._options_have_ended = True
-
-    def _text(self, placeholder: Placeholder) -> str:
-        text = self._values.text(placeholder)
-        return self._inside(text, placeholder)
 
     def _inside(self, text: str, placeholder: Placeholder) -> str:
         """The real path, without links and dots, where the catalogue limits it to a directory; else the text."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import rfc8785
 from google.protobuf.message import DecodeError
@@ -88,13 +88,9 @@ def _requirements(proposal: proposal_pb2.Proposal) -> list[tuple[str, int]]:
     if decision.effect == plan_pb2.EFFECT_ALLOW and proposal.required_approvals == 0:
         return []
     if decision.approval_requirements:
-        return _pairs(decision.approval_requirements)
+        return [(each.role, each.count) for each in decision.approval_requirements]
     if not proposal.HasField("decision"):
         return own if proposal.required_approvals else [("", 1)]
     if proposal.required_approvals < decision.required_approvals or decision.effect != plan_pb2.EFFECT_ALLOW:
         return [(proposal.reviewer_role or decision.reviewer_role, max(1, own[0][1], decision.required_approvals))]
     return own
-
-
-def _pairs(requirements: Iterable[plan_pb2.ApprovalRequirement]) -> list[tuple[str, int]]:
-    return [(each.role, each.count) for each in requirements]

@@ -10,14 +10,10 @@ from plangate.store.v1 import proposal_pb2
 
 from plangate_client.client import StoreClient
 from plangate_client.errors import PlangateError
-from plangate_client.executor.catalogue import BoundAction
-from plangate_client.executor.command_binding import CommandBinding
-from plangate_client.executor.command_run import run_command
-from plangate_client.executor.http_binding import HttpBinding
-from plangate_client.executor.http_run import run_http
+from plangate_client.executor.catalogue import BoundAction, Function
+from plangate_client.executor.environment import ExecutionEnvironment
 from plangate_client.executor.outcome import Answer, Outcome
 from plangate_client.executor.template import ArgumentMissing, ArgumentRefused
-from plangate_client.executor.values import ExecutionEnvironment, values_of
 from plangate_core.contract.struct_codec import StructRefused, json_to_struct, struct_to_json
 
 _PAUSE_SECONDS = 5.0
@@ -89,17 +85,10 @@ class Reconciler:
         assert binding is not None
         try:
             args = struct_to_json(proposal.action_args, "action_args")
-            values = values_of(proposal, args, self._environment)
-            match binding:
-                case CommandBinding():
-                    line = binding.render(values, self._environment.environment, self._environment.directory)
-                    return answer_of(await run_command(line, binding.form))
-                case HttpBinding():
-                    return answer_of(
-                        await run_http(binding.render(values, self._environment.environment), binding.form)
-                    )
-                case function:
-                    return await function.look_up(proposal, args)
+            if not isinstance(binding, Function):
+                return answer_of(await self._environment.run(binding, proposal, args))
+            assert binding.look_up is not None
+            return await binding.look_up(proposal, args)
         except (StructRefused, ArgumentMissing, ArgumentRefused) as error:
             return Answer(None, str(error))
 

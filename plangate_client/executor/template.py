@@ -85,10 +85,8 @@ class Values:
         """The value as one text. Raises ArgumentMissing, ArgumentRefused."""
         value = self.look_up(placeholder)
         if placeholder.form == "json":
-            text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-        else:
-            text = scalar_text(value, placeholder.name)
-        return _without_nul(text, placeholder)
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+        return _scalar_text(value, placeholder.name)
 
     def elements(self, placeholder: Placeholder) -> list[str]:
         """The elements of a list, each as one text. Raises ArgumentMissing, ArgumentRefused."""
@@ -97,9 +95,7 @@ class Values:
             raise ArgumentRefused(f"{placeholder.name} is not a list")
         if None in value:
             raise ArgumentRefused(f"{placeholder.name} holds null")
-        return [
-            _without_nul(scalar_text(element, f"an element of {placeholder.name}"), placeholder) for element in value
-        ]
+        return [_scalar_text(element, f"an element of {placeholder.name}") for element in value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,20 +165,19 @@ class Template:
         return "".join(part if isinstance(part, str) else values.text(part) for part in self.parts)
 
 
-def scalar_text(value: JsonValue, name: str) -> str:
-    """A string as it is, a number or truth value as JSON writes it. Raises ArgumentRefused for lists and objects."""
+def _scalar_text(value: JsonValue, name: str) -> str:
+    """A string as it is, a number or truth value as JSON writes it.
+
+    :raises ArgumentRefused: a list or an object, or a string with a NUL character.
+    """
     if isinstance(value, str):
+        if "\0" in value:
+            raise ArgumentRefused(f"{name} holds a NUL character")
         return value
     if isinstance(value, bool | int | float):
         return json.dumps(value)
     kind = "a list" if isinstance(value, list) else "an object"
     raise ArgumentRefused(f"{name} is {kind} where the catalogue takes one value")
-
-
-def _without_nul(text: str, placeholder: Placeholder) -> str:
-    if "\0" in text:
-        raise ArgumentRefused(f"{placeholder.name} holds a NUL character")
-    return text
 
 
 def _placeholder(text: str, source: str) -> Placeholder:

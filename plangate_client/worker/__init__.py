@@ -14,8 +14,7 @@ The signature is the action's schema: `plangate catalogue from-worker MODULE` wr
 Functions that are not coroutines run in threads. `plangate_client.worker.testing` runs one job without servers.
 """
 
-from plangate_client.worker.action import ActionFailed, NotCarriedOut, WorkerAction, action
-from plangate_client.worker.call import Call, current_call
+from plangate_client.worker.action import ActionFailed, Call, NotCarriedOut, WorkerAction, action, current_call
 from plangate_client.worker.catalogue_text import catalogue_yaml
 from plangate_client.worker.loading import WorkerNotFound, load_actions
 from plangate_client.worker.running import run

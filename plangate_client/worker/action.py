@@ -6,6 +6,8 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any, Generic, Literal, ParamSpec, TypeVar, get_type_hints
 
@@ -14,7 +16,6 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import PydanticSerializationError, SchemaError, core_schema
 
 from plangate_client.executor.outcome import Answer, Outcome
-from plangate_client.worker.call import Call, current
 from plangate_core.catalogue.catalogue import ACTION_NAME
 from plangate_core.contract.struct_codec import JsonObject
 
@@ -22,6 +23,27 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One execution of one proposal.
+
+    `proposal_id` is the same in every attempt: give it to other systems as the idempotency key.
+    """
+
+    proposal_id: str
+    plan_id: str
+    attempt: int
+    requested_by: str
+
+
+_current: ContextVar[Call] = ContextVar("plangate_call")
+
+
+def current_call() -> Call:
+    """The proposal that is being carried out. Raises LookupError outside of an action."""
+    return _current.get()
 
 
 class ActionFailed(Exception):
@@ -107,7 +129,7 @@ class WorkerAction(Generic[P, R]):
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
             return Outcome(reason="ARGUMENTS_REFUSED", message=f"{place}: {first['msg']}")
-        current.set(call)
+        _current.set(call)
         begin()
         try:
             value = await _called(self.function, model)
@@ -129,7 +151,7 @@ class WorkerAction(Generic[P, R]):
     async def look_up(self, args: JsonObject, call: Call) -> Answer:
         """Find out by `reconcile` whether the action was carried out."""
         assert self.reconcile is not None
-        current.set(call)
+        _current.set(call)
         try:
             value = await _called(self.reconcile, self._arguments.model_validate(args))
             result = _as_object(self._result.dump_python(value, mode="json"))

@@ -1,22 +1,47 @@
-"""Running actions against a store."""
+"""Worker actions as the executor runs them."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from plangate.store.v1 import proposal_pb2
+
 from plangate_client.client import StoreClient
-from plangate_client.executor.catalogue import BoundCatalogue
+from plangate_client.executor.catalogue import BoundAction, BoundCatalogue, Function
+from plangate_client.executor.environment import ExecutionEnvironment
 from plangate_client.executor.execution import Observer
 from plangate_client.executor.executor import Executor
-from plangate_client.executor.values import ExecutionEnvironment
+from plangate_client.executor.outcome import Answer, Outcome
 from plangate_client.leased_queue import WorkerOptions
-from plangate_client.worker.action import WorkerAction
-from plangate_client.worker.binding import bound_actions
+from plangate_client.worker.action import Call, WorkerAction
+from plangate_core.catalogue.argument_schema import ArgumentSchema, closed
+from plangate_core.contract.struct_codec import JsonObject
+
+
+def bound_actions(actions: Mapping[str, WorkerAction[..., Any]]) -> dict[str, BoundAction]:
+    """The actions with their compiled schemas. Raises SchemaRefused."""
+    return {name: _bound(name, action) for name, action in actions.items()}
+
+
+def _bound(name: str, action: WorkerAction[..., Any]) -> BoundAction:
+    async def perform(proposal: proposal_pb2.Proposal, args: JsonObject, begin: Callable[[], None]) -> Outcome:
+        return await action.perform(args, _call(proposal), begin)
+
+    async def look_up(proposal: proposal_pb2.Proposal, args: JsonObject) -> Answer:
+        return await action.look_up(args, _call(proposal))
+
+    schema = ArgumentSchema(closed({"type": "object", **action.parameters}))
+    function = Function(perform, look_up)
+    return BoundAction(name, schema, function, reconcile=function if action.reconcile is not None else None)
+
+
+def _call(proposal: proposal_pb2.Proposal) -> Call:
+    return Call(proposal.id, proposal.plan_id, proposal.lease.attempt, proposal.created_by)
 
 
 async def run(

@@ -19,11 +19,11 @@ import rfc8785
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
+from plangate_client.executor.environment import ExecutionEnvironment
 from plangate_client.executor.execution import LeasedProposal, execute
 from plangate_client.executor.outcome import Outcome
-from plangate_client.executor.values import ExecutionEnvironment
 from plangate_client.worker.action import WorkerAction
-from plangate_client.worker.binding import bound_actions
+from plangate_client.worker.running import bound_actions
 from plangate_core.contract.struct_codec import json_to_struct, struct_to_json
 
 __all__ = ["Outcome", "run_job"]

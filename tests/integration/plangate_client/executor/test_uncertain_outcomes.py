@@ -20,9 +20,9 @@ from plangate_client.calls import CallPolicy
 from plangate_client.client import StoreClient
 from plangate_client.errors import RoleMissing
 from plangate_client.executor.catalogue import load_bound_catalogue
+from plangate_client.executor.environment import ExecutionEnvironment
 from plangate_client.executor.execution import Ending, Execution, Observer
 from plangate_client.executor.executor import Executor
-from plangate_client.executor.values import ExecutionEnvironment
 from plangate_client.leased_queue import WorkerOptions
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings

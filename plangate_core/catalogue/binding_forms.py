@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import Field, StringConstraints
+
+from plangate_core.catalogue.document import Form
 
 # Both outputs and their escapes must fit into the 64 KiB of a result.
 OUTPUT_LIMIT_BYTES = 32 * 1024
@@ -21,20 +23,14 @@ _Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 _Seconds = Annotated[float, Field(gt=0, le=86_400, strict=False)]
 
 
-class BindingForm(BaseModel):
-    """Unknown fields are refused, nothing is converted."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class EnvironmentReference(BindingForm):
+class EnvironmentReference(Form):
     """A value that stays out of the catalogue: `{env: API_TOKEN, prefix: "Bearer "}`."""
 
     env: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
     prefix: _Text = ""
 
 
-class CommandForm(BindingForm):
+class CommandForm(Form):
     """`command:` of an action."""
 
     argv: Annotated[
@@ -49,7 +45,7 @@ class CommandForm(BindingForm):
     retry_on_exit: Annotated[list[Annotated[int, Field(ge=1, le=255)]], Field(max_length=255)] = []
 
 
-class HttpForm(BindingForm):
+class HttpForm(Form):
     """`http:` of an action."""
 
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
@@ -62,7 +58,7 @@ class HttpForm(BindingForm):
     retry_on_status: Annotated[list[Annotated[int, Field(ge=400, le=599)]], Field(max_length=200)] = []
 
 
-class ReconcileForm(BindingForm):
+class ReconcileForm(Form):
     """`reconcile:` of an action: a look-up that says whether it was carried out. One of the two."""
 
     command: CommandForm | None = None

@@ -127,8 +127,7 @@ class Document:
         if any(part in self._faulty or part in self._inexact for part in parts):
             return
         self._faulty.add(path)
-        place = self.place(path)
-        self._faults.append((order or place, Fault(self._message(path, message), *place)))
+        self._faults.append((order or self.place(path), self._at(path, message)))
 
     def forgive(self, path: YamlPath) -> None:
         """Take back that the number at `path` is inexact."""
@@ -158,19 +157,14 @@ class Document:
                 path = (*path, part)
         return path
 
-    def fault(self, path: YamlPath, message: str) -> DocumentInvalid:
-        """An error at `path` whose message begins with that path, to be raised."""
-        line, column = self.place(path)
-        return DocumentInvalid(self._message(path, message), line=line, column=column)
-
     def warning(self, path: YamlPath, message: str, source: str = "") -> str:
         """Something odd at `path`, on one line with its place."""
-        return Fault(self._message(path, message), *self.place(path)).text(source)
+        return self._at(path, message).text(source)
 
     def raise_faults(self) -> None:
         """Raises DocumentInvalid with everything that was recorded, if anything was."""
         for path, message in self._inexact.items():
-            self._faults.append((self.place(path), Fault(self._message(path, message), *self.place(path))))
+            self._faults.append((self.place(path), self._at(path, message)))
         if not self._faults:
             return
         first, *others = [fault for _, fault in sorted(self._faults, key=lambda entry: entry[0])]
@@ -178,8 +172,8 @@ class Document:
             others = [*others[: MAX_FAULTS - 1], Fault(f"{len(others) - MAX_FAULTS + 1} more faults are not shown")]
         raise DocumentInvalid(first.message, line=first.line, column=first.column, more=others)
 
-    def _message(self, path: YamlPath, message: str) -> str:
-        return truncate(f"{dotted(path)}: {message}" if path else message, _MESSAGE_LIMIT)
+    def _at(self, path: YamlPath, message: str) -> Fault:
+        return _fault(self.place(path), f"{dotted(path)}: {message}" if path else message)
 
 
 def _fault(place: Place, message: str) -> Fault:

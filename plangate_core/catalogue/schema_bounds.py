@@ -7,7 +7,7 @@ next one twice are a thousand checks of one value. So the checks that one value 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jsonschema_rs
@@ -63,6 +63,7 @@ class SchemaGraph:
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
         self._count = 0
+        self._schemas: list[tuple[dict[str, Any], JsonPath]] = []
         self._checks: dict[tuple[int, int], int] = {}
         self._anchors: dict[str, list[dict[str, Any]]] = {}
         self._faults: list[tuple[JsonPath, str]] = []
@@ -70,7 +71,13 @@ class SchemaGraph:
     def faults(self) -> list[tuple[JsonPath, str]]:
         """What is wrong with patterns, references and ids. Raises SchemaRefused for a schema too large to look at."""
         self._walk(self._root, (), 0)
-        self._check_references(self._root, ())
+        for schema, path in self._schemas:
+            for keyword in _REFERENCES:
+                if keyword in schema:
+                    try:
+                        self._targets(schema, keyword, path)
+                    except SchemaRefused as refused:
+                        self._faults.append((refused.path, refused.message))
         return self._faults
 
     def checks_per_value(self) -> int:
@@ -94,6 +101,7 @@ class SchemaGraph:
         if not isinstance(schema, dict):
             self._faults.append((path, "a schema must be a mapping, true or false"))
             return
+        self._schemas.append((schema, path))
         if path and ("$id" in schema or isinstance(schema.get("id"), str)) and "$ref" not in schema:
             self._faults.append(((*path, "$id"), "$id is only allowed at the top: references stay inside the document"))
         for keyword in ("$anchor", "$dynamicAnchor"):
@@ -110,22 +118,9 @@ class SchemaGraph:
         for keyword, pattern in patterns:
             if len(pattern) > MAX_PATTERN_LENGTH:
                 self._faults.append(((*path, keyword), f"a pattern is longer than {MAX_PATTERN_LENGTH} characters"))
-                continue
-            if not pattern_is_usable(pattern):
+            elif not pattern_is_usable(pattern):
                 message = f"the pattern {truncate(pattern, 80)!r} cannot be used: it is wrong, or unfolds to too much"
                 self._faults.append(((*path, keyword), message))
-
-    def _check_references(self, schema: Any, path: JsonPath) -> None:
-        if not isinstance(schema, dict):
-            return
-        for keyword in _REFERENCES:
-            if keyword in schema:
-                try:
-                    self._targets(schema, keyword, path)
-                except SchemaRefused as refused:
-                    self._faults.append((refused.path, refused.message))
-        for keyword, key, child in subschemas(schema):
-            self._check_references(child, (*path, keyword, *key))
 
     def _targets(self, schema: dict[str, Any], keyword: str, path: JsonPath) -> list[Any]:
         reference = schema[keyword]
@@ -187,6 +182,20 @@ def subschemas(schema: dict[str, Any]) -> Iterator[tuple[str, JsonPath, Any]]:
             yield from ((keyword, (index,), child) for index, child in enumerate(held))
         elif isinstance(held, (dict, bool)):
             yield keyword, (), held
+
+
+def with_subschemas(schema: dict[str, Any], change: Callable[[Any, JsonPath], Any]) -> dict[str, Any]:
+    """A copy whose subschemas are what `change` makes of them; it gets each with its path from the schema."""
+    fresh = dict(schema)
+    for keyword, key, child in subschemas(schema):
+        changed = change(child, (keyword, *key))
+        if not key:
+            fresh[keyword] = changed
+            continue
+        if fresh[keyword] is schema[keyword]:
+            fresh[keyword] = schema[keyword].copy()
+        fresh[keyword][key[0]] = changed
+    return fresh
 
 
 def pattern_is_usable(pattern: str) -> bool:

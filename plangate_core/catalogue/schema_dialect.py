@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from plangate_core.catalogue.schema_bounds import MAX_SCHEMA_DEPTH, JsonPath, subschemas
+from plangate_core.catalogue.schema_bounds import MAX_SCHEMA_DEPTH, JsonPath, with_subschemas
 from plangate_core.contract.limits import INEXACT_FROM
 
 _UPPER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties", "maxContains")
@@ -48,22 +48,12 @@ class _Rewriter:
         # What is nested deeper is refused later.
         if not isinstance(schema, dict) or len(path) > 3 * MAX_SCHEMA_DEPTH:
             return schema
-        fresh = dict(schema)
-        for keyword, key, child in subschemas(schema):
-            changed = self.rewrite(child, (*path, keyword, *key))
-            if changed is child:
-                continue
-            if not key:
-                fresh[keyword] = changed
-                continue
-            if fresh[keyword] is schema[keyword]:
-                fresh[keyword] = schema[keyword].copy()
-            fresh[keyword][key[0]] = changed
+        fresh = with_subschemas(schema, lambda child, way: self.rewrite(child, (*path, *way)))
         self._leave_out_unreachable(fresh, path)
         if not self._draft4:
             self._rewrite_exclusive(fresh, path)
             fresh = self._rewrite_nullable(fresh, path)
-        return schema if fresh == schema else fresh
+        return fresh
 
     def _leave_out_unreachable(self, schema: dict[str, Any], path: JsonPath) -> None:
         for keyword in (*_UPPER, *_LOWER):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
 
 from plangate_core.catalogue.schema_bounds import IN_PLACE, MAX_SCHEMA_DEPTH, JsonPath, subschemas
-from plangate_core.catalogue.stated_format import stated_pattern
 
 _KNOWN = frozenset(
     {
@@ -41,7 +39,7 @@ _SHOWN_CHOICES = 3
 
 def oddities(schema: dict[str, Any]) -> Iterator[tuple[JsonPath, str]]:
     """Path and words for each. The schema is one that was found usable."""
-    yield from _oddities(schema, (), asserted=True)
+    return _oddities(schema, (), asserted=True)
 
 
 def _oddities(schema: Any, path: JsonPath, *, asserted: bool) -> Iterator[tuple[JsonPath, str]]:
@@ -53,11 +51,9 @@ def _oddities(schema: Any, path: JsonPath, *, asserted: bool) -> Iterator[tuple[
     if asserted:
         yield from _undeclared(schema, path)
     yield from _impossible(schema, path)
-    yield from _stated(schema, path)
     for keyword, key, child in subschemas(schema):
         # A branch may require what the schema around it declares.
-        inside = keyword not in IN_PLACE
-        yield from _oddities(child, (*path, keyword, *key), asserted=inside)
+        yield from _oddities(child, (*path, keyword, *key), asserted=keyword not in IN_PLACE)
 
 
 def _unknown(keyword: str, value: Any, path: JsonPath) -> str:
@@ -81,14 +77,6 @@ def _undeclared(schema: dict[str, Any], path: JsonPath) -> Iterator[tuple[JsonPa
             hint = f"; did you mean {close[0]}?" if close else ""
             effect = "no arguments are ever valid" if closed else "it has no description"
             yield (*path, "required", index), f"{name} is required, but not declared under properties: {effect}{hint}"
-
-
-def _stated(schema: dict[str, Any], path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
-    description = schema.get("description")
-    if schema.get("type") != "string" or {"pattern", "format", "enum", "const"} & schema.keys():
-        return
-    if isinstance(description, str) and (pattern := stated_pattern(description)):
-        yield (*path, "description"), f"the form that it states is not checked: write pattern: {json.dumps(pattern)}"
 
 
 def _impossible(schema: dict[str, Any], path: JsonPath) -> Iterator[tuple[JsonPath, str]]:

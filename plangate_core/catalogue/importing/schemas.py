@@ -12,7 +12,7 @@ from plangate_core.catalogue.schema_bounds import (
     JsonPath,
     SchemaRefused,
     pattern_is_usable,
-    subschemas,
+    with_subschemas,
 )
 from plangate_core.catalogue.schema_dialect import rewritten
 from plangate_core.contract.limits import INEXACT_FROM
@@ -104,17 +104,9 @@ class _Shallow:
             return self.of({**(target if isinstance(target, dict) else {}), **beside}, depth, references + 1)
         if depth == 0 or "$ref" in schema:
             return {key: schema[key] for key in ("type", "description", "enum", "title") if key in schema}
-        fresh = {key: value for key, value in schema.items() if key not in ("$defs", "definitions")}
-        for keyword, key, child in subschemas(fresh):
-            # Alternatives are about the same value: a level less, so that they end, too.
-            cut = self.of(child, depth - 1, references)
-            if not key:
-                fresh[keyword] = cut
-                continue
-            if fresh[keyword] is schema[keyword]:
-                fresh[keyword] = schema[keyword].copy()
-            fresh[keyword][key[0]] = cut
-        return fresh
+        kept = {key: value for key, value in schema.items() if key not in ("$defs", "definitions")}
+        # Alternatives are about the same value: a level less, so that they end, too.
+        return with_subschemas(kept, lambda child, _: self.of(child, depth - 1, references))
 
 
 class _Copy:
@@ -139,19 +131,12 @@ class _Copy:
     def of(self, schema: Any, path: JsonPath) -> Any:
         if not isinstance(schema, dict) or len(path) > 3 * _MAX_DEPTH:
             return schema if isinstance(schema, bool) else {}
-        fresh: dict[str, Any] = {
+        kept = {
             key: value
             for key, value in schema.items()
             if key not in _OF_OTHERS and key not in ("$defs", "definitions") and not key.startswith("x-")
         }
-        for keyword, key, child in subschemas(fresh):
-            changed = self.of(child, (*path, keyword, *key))
-            if not key:
-                fresh[keyword] = changed
-                continue
-            if fresh[keyword] is schema[keyword]:
-                fresh[keyword] = schema[keyword].copy()
-            fresh[keyword][key[0]] = changed
+        fresh = with_subschemas(kept, lambda child, way: self.of(child, (*path, *way)))
         self._leave_out_read_only(fresh, path)
         self._point(fresh, path)
         self._mend(fresh, path)

@@ -48,9 +48,9 @@ up: $(RUN_STAMP) ## run both servers with the embedded defaults and the example 
 	@PLANGATE_CATALOGUE_FILE="$${PLANGATE_CATALOGUE_FILE:-examples/ops/catalogue.yaml}" \
 	  PLANGATE_POLICY_FILE="$${PLANGATE_POLICY_FILE:-examples/ops/policy.yaml}" $(BIN)/plangate up
 
-# Hundreds of processes start: with PYTHONDONTWRITEBYTECODE each would compile all of the project.
+# In the order of their folders: else files of few tests come last, which start whole servers and take longest.
 test: $(STAMP) ## run all tests, WORKERS=3 files at a time
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=$(or $(WORKERS),3) --dist=loadfile
+	@$(BIN)/python -m pytest --numprocesses=$(or $(WORKERS),3) --dist=loadfile --no-loadscope-reorder
 
 clients: $(STAMP) ## run the examples in other languages against both servers, those whose tools are installed
 	@$(BIN)/python -m pytest -m 'clients or not clients' -rs tests/integration/plangate_client/test_language_examples.py

@@ -39,10 +39,12 @@ class CommandForm(Form):
     timeout_seconds: _Seconds = 60.0
     working_directory: Annotated[str, StringConstraints(min_length=1, max_length=4096)] = "."
     output_limit_bytes: Annotated[int, Field(gt=0, le=OUTPUT_LIMIT_BYTES)] = 16 * 1024
-    environment: dict[_Name, _Text | EnvironmentReference] = {}
-    paths: dict[_Name, _Text] = {}
+    environment: dict[_Name, _Text | EnvironmentReference] = Field(default_factory=dict)
+    paths: dict[_Name, _Text] = Field(default_factory=dict)
     stdin: Literal["json"] | None = None
-    retry_on_exit: Annotated[list[Annotated[int, Field(ge=1, le=255)]], Field(max_length=255)] = []
+    retry_on_exit: Annotated[list[Annotated[int, Field(ge=1, le=255)]], Field(max_length=255)] = Field(
+        default_factory=list
+    )
 
 
 class HttpForm(Form):
@@ -50,12 +52,14 @@ class HttpForm(Form):
 
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     url: Annotated[str, StringConstraints(pattern=r"^https?://", max_length=4096)]
-    query: dict[_Name, _Text] = {}
-    headers: dict[_Name, _Text | EnvironmentReference] = {}
+    query: dict[_Name, _Text] = Field(default_factory=dict)
+    headers: dict[_Name, _Text | EnvironmentReference] = Field(default_factory=dict)
     body: Any = None
     timeout_seconds: _Seconds = 30.0
     output_limit_bytes: Annotated[int, Field(gt=0, le=OUTPUT_LIMIT_BYTES)] = 16 * 1024
-    retry_on_status: Annotated[list[Annotated[int, Field(ge=400, le=599)]], Field(max_length=200)] = []
+    retry_on_status: Annotated[list[Annotated[int, Field(ge=400, le=599)]], Field(max_length=200)] = Field(
+        default_factory=list
+    )
 
 
 class ReconcileForm(Form):

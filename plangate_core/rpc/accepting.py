@@ -99,25 +99,28 @@ class _AheadCore(cygrpc.AioServer):  # type: ignore[misc]
         first: the only task for this method so far. The others start with the first call: most methods of a server are
         never called.
         """
-        loop, name, handler = self._event_loop, method.decode(), self._handlers[method]
-        serve, refusal = _serving(handler), self._interceptor.refusal
+        name, handler = method.decode(), self._handlers[method]
         while self.is_running():
             try:
-                call = await self._request_registered_call(method)
+                # Bound to no name here: a call would be kept, with all its metadata, until the next one comes.
+                self._serve(name, handler, await self._request_registered_call(method))
             except cygrpc._RequestCallError:
                 # The server stops, or the call was cancelled before it was accepted.
                 continue
-            # gRPC's handlers of unary requests wait for the request before anybody sees the metadata.
-            metadata = cygrpc._ServicerContext(call, None, None, loop).invocation_metadata()
-            refusing = refusal(name, metadata)
-            serving = serve(handler, call, loop) if refusing is None else _serving(refusing)(refusing, call, loop)
-            # Not through _handle_rpc: its search for the handler leaves a reference cycle at each call, and collecting
-            # thousands of them stops the loop for 15 to 40 ms.
-            self._keep(cygrpc._schedule_rpc_coro(serving, call, loop, name))
             if first:
                 first = False
                 for _ in range(_REQUESTED_CALLS - 1):
                     self._begin_accepting(method)
+
+    def _serve(self, name: str, handler: Handler, call: Any) -> None:
+        """Start serving one call."""
+        loop = self._event_loop
+        # gRPC's handlers of unary requests wait for the request before anybody sees the metadata.
+        metadata = cygrpc._ServicerContext(call, None, None, loop).invocation_metadata()
+        serving = self._interceptor.refusal(name, metadata) or handler
+        # Not through _handle_rpc: its search for the handler leaves a reference cycle at each call, and collecting
+        # thousands of them stops the loop for 15 to 40 ms.
+        self._keep(cygrpc._schedule_rpc_coro(_serving(serving)(serving, call, loop), call, loop, name))
 
     def _keep(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         # The loop holds tasks only weakly.

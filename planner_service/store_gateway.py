@@ -46,7 +46,6 @@ from planner_service.messages.encoding import (
     plan_to_proto,
     queued_plan_to_proto,
     report_to_proto,
-    time_to_proto,
 )
 from planner_service.plan import (
     ClaimedPlan,
@@ -150,7 +149,7 @@ class StoreGateway:
             changed["required_approvals"] = max(1, decision.required_approvals)
             changed["reviewer_role"] = decision.reviewer_role
             if decision.approval_ttl is not None:
-                changed["expire_time"] = time_to_proto(now + decision.approval_ttl)
+                changed["expire_time"] = now + decision.approval_ttl
         async with self._translated(revision.request_id):
             revised = await self._for(requester).proposals.update(
                 proposal_pb2.Proposal(id=revision.proposal_id, **changed),

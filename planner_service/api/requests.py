@@ -6,11 +6,11 @@ What is missing, too large or malformed is refused with InvalidField, which name
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1 import planner_service_pb2 as planner_pb2
 
-from plangate_core.catalogue.policy_effect import OnRefusal
 from plangate_core.contract.limits import (
     LABEL_KEY,
     MAX_ATTEMPTS,
@@ -41,31 +41,21 @@ def plan_request_from_proto(
         prompt=_text(f"{path}prompt", message.prompt, max_prompt_characters, required=True),
         context=json_from_proto(message.context, f"{path}context"),
         labels=labels_from_proto(message.labels, f"{path}labels"),
-        options=options_from_proto(
-            plan_pb2.GenerationOptions(
-                model=message.model,
-                max_attempts=message.max_attempts,
-                token_budget=message.token_budget,
-                order=message.order,
-            ),
-            path,
+        options=Options(
+            model=_text(f"{path}model", message.model, MAX_NAME_CHARACTERS),
+            max_attempts=_in_range(f"{path}max_attempts", message.max_attempts, 0, MAX_MODEL_CALLS),
+            token_budget=_in_range(f"{path}token_budget", message.token_budget, 0, MAX_TOKEN_BUDGET),
+            order=order_from_proto(message.order),
         ),
     )
 
 
-def options_from_proto(message: plan_pb2.GenerationOptions, path: str) -> Options:
-    """What a requester wants of the generation."""
-    _text(f"{path}model", message.model, MAX_NAME_CHARACTERS)
-    _in_range(f"{path}max_attempts", message.max_attempts, 0, MAX_MODEL_CALLS)
-    _in_range(f"{path}token_budget", message.token_budget, 0, MAX_TOKEN_BUDGET)
-    return Options(message.model, message.max_attempts, message.token_budget, order_from_proto(message.order))
-
-
 def queueing_from_proto(message: planner_pb2.EnqueuePlanRequest) -> Queueing:
     """How a request waits."""
-    _in_range("priority", message.priority, -MAX_PRIORITY, MAX_PRIORITY)
-    _in_range("max_planning_attempts", message.max_planning_attempts, 0, MAX_ATTEMPTS)
-    return Queueing(message.priority, message.max_planning_attempts)
+    return Queueing(
+        _in_range("priority", message.priority, -MAX_PRIORITY, MAX_PRIORITY),
+        _in_range("max_planning_attempts", message.max_planning_attempts, 0, MAX_ATTEMPTS),
+    )
 
 
 def brought_plan_from_proto(message: planner_pb2.SubmitPlanRequest) -> Plan:
@@ -95,34 +85,30 @@ def revision_from_proto(message: planner_pb2.ReviseProposalRequest) -> Revision:
         raise InvalidField("id", "is required")
     if message.expected_version < 1:
         raise InvalidField("expected_version", "is required: the version that was read")
-    _text("comment", message.comment, MAX_COMMENT_CHARACTERS)
     paths = set(message.update_mask.paths) or {"action_args"}
-    for path in sorted(paths):
-        if path not in _REVISABLE:
-            raise InvalidField("update_mask", f"may name {', '.join(_REVISABLE)}")
+    if not paths <= set(_REVISABLE):
+        raise InvalidField("update_mask", f"may name {', '.join(_REVISABLE)}")
+    changed: dict[str, Any] = {}
+    if "action_args" in paths:
+        changed["action_args"] = json_from_proto(message.action_args, "action_args")
     if "description" in paths:
-        _text("description", message.description, MAX_DESCRIPTION_CHARACTERS)
+        changed["description"] = _text("description", message.description, MAX_DESCRIPTION_CHARACTERS)
     if "priority" in paths:
-        _in_range("priority", message.priority, -MAX_PRIORITY, MAX_PRIORITY)
+        changed["priority"] = _in_range("priority", message.priority, -MAX_PRIORITY, MAX_PRIORITY)
+    if "depends_on" in paths:
+        changed["depends_on"] = tuple(message.depends_on)
+    if "on_refusal" in paths:
+        changed["on_refusal"] = on_refusal_from_proto(message.on_refusal)
+        if changed["on_refusal"] is None:
+            raise InvalidField("on_refusal", "must be ON_REFUSAL_ASK, ON_REFUSAL_CONTINUE or ON_REFUSAL_CANCEL")
     return Revision(
         proposal_id=message.id,
         expected_version=message.expected_version,
-        action_args=json_from_proto(message.action_args, "action_args") if "action_args" in paths else None,
-        description=message.description if "description" in paths else None,
-        priority=message.priority if "priority" in paths else None,
-        depends_on=tuple(message.depends_on) if "depends_on" in paths else None,
-        on_refusal=_on_refusal_from_proto(message) if "on_refusal" in paths else None,
-        comment=message.comment,
+        comment=_text("comment", message.comment, MAX_COMMENT_CHARACTERS),
         request_id=request_id_from_proto(message.request_id),
         validate_only=message.validate_only,
+        **changed,
     )
-
-
-def _on_refusal_from_proto(message: planner_pb2.ReviseProposalRequest) -> OnRefusal:
-    on_refusal = on_refusal_from_proto(message.on_refusal)
-    if on_refusal is None:
-        raise InvalidField("on_refusal", "must be ON_REFUSAL_ASK, ON_REFUSAL_CONTINUE or ON_REFUSAL_CANCEL")
-    return on_refusal
 
 
 def request_id_from_proto(text: str, path: str = "request_id") -> str:
@@ -154,6 +140,7 @@ def _text(path: str, text: str, most: int, *, required: bool = False) -> str:
     return text
 
 
-def _in_range(path: str, number: int, least: int, most: int) -> None:
+def _in_range(path: str, number: int, least: int, most: int) -> int:
     if not least <= number <= most:
         raise InvalidField(path, f"must be from {least} to {most}")
+    return number

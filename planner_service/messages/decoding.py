@@ -17,7 +17,7 @@ from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, O
 from plangate_core.contract.struct_codec import JsonObject, NumberNotExact, StructRefused, struct_to_json
 from planner_service.errors import InvalidField
 from planner_service.governance.decision import Decision
-from planner_service.messages.encoding import EFFECTS, ON_REFUSAL, STEP_ORDERS
+from planner_service.messages.encoding import DECISION_FIELDS, EFFECTS, JOB_FIELDS, ON_REFUSAL, STEP_ORDERS, copied
 from planner_service.plan import ClaimedPlan, Job, OpenProposal, Options, Plan, PlanRequest, Proposal
 
 _ON_REFUSAL_BACK = {number: on_refusal for on_refusal, number in ON_REFUSAL.items()}
@@ -37,16 +37,10 @@ def json_from_proto(message: Struct, path: str) -> JsonObject:
 def job_from_proto(message: plan_pb2.Job, path: str) -> Job:
     """A job without what the planner adds to it: decision, assumed arguments."""
     return Job(
-        id=message.id,
-        action_name=message.action_name,
+        **copied(message, *JOB_FIELDS),
         action_args=json_from_proto(message.action_args, f"{path}.action_args"),
-        description=message.description,
-        evidence=message.evidence,
-        role=message.role,
         input_context=tuple(message.input_context),
         depends_on=tuple(message.depends_on),
-        priority=message.priority,
-        max_attempts=message.max_attempts,
         on_refusal=on_refusal_from_proto(message.on_refusal),
     )
 
@@ -104,13 +98,9 @@ def order_from_proto(order: plan_pb2.StepOrder.ValueType) -> StepOrder | None:
 def proposal_from_proto(message: proposal_pb2.Proposal) -> Proposal:
     """A proposal as far as revising it needs to know."""
     return Proposal(
-        id=message.id,
-        action_name=message.action_name,
+        **copied(message, "id", "action_name", "description", "priority", "created_by"),
         action_args=json_from_proto(message.action_args, "action_args"),
-        description=message.description,
-        priority=message.priority,
         labels=dict(message.labels),
-        created_by=message.created_by,
         answer=message,
         assumed=tuple(message.assumed),
         depends_on=tuple(message.depends_on),
@@ -139,13 +129,13 @@ def open_proposal_from_proto(message: proposal_pb2.Proposal) -> OpenProposal:
 
 
 def _stored_job_from_proto(message: plan_pb2.Job, index: int) -> Job:
-    job = replace(
+    return replace(
         job_from_proto(message, f"jobs[{index}]"),
         assumed=tuple(message.assumed),
         idempotent=message.idempotent,
         effect_key=message.effect_key,
+        decision=decision_from_proto(message.decision) if message.HasField("decision") else None,
     )
-    return replace(job, decision=decision_from_proto(message.decision)) if message.HasField("decision") else job
 
 
 def decision_from_proto(message: plan_pb2.Decision) -> Decision:
@@ -154,11 +144,8 @@ def decision_from_proto(message: plan_pb2.Decision) -> Decision:
     if not requirements and message.required_approvals:
         requirements = (ApprovalRequirement(message.reviewer_role, message.required_approvals),)
     return Decision(
+        **copied(message, *DECISION_FIELDS),
         effect=_EFFECTS_BACK.get(message.effect, Effect.DENY),
-        rule=message.rule,
-        reason=message.reason,
         requirements=requirements,
         approval_ttl=message.approval_ttl.ToTimedelta() if message.HasField("approval_ttl") else None,
-        governance_digest=message.governance_digest,
-        time_dependent=message.time_dependent,
     )

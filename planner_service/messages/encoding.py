@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.struct_pb2 import Struct
-from google.protobuf.timestamp_pb2 import Timestamp
 from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1 import action_pb2
 from plangate.planner.v1 import planner_service_pb2 as planner_pb2
@@ -31,26 +31,17 @@ from planner_service.plan import (
     Queueing,
 )
 
-EFFECTS = {
-    Effect.ALLOW: plan_pb2.EFFECT_ALLOW,
-    Effect.REQUIRE_APPROVAL: plan_pb2.EFFECT_REQUIRE_APPROVAL,
-    Effect.DENY: plan_pb2.EFFECT_DENY,
+# By their names: EFFECT_ALLOW is Effect.ALLOW.
+EFFECTS = {effect: plan_pb2.Effect.Value(f"EFFECT_{effect.name}") for effect in Effect}
+ON_REFUSAL: dict[OnRefusal | None, plan_pb2.OnRefusal.ValueType] = {
+    None: plan_pb2.ON_REFUSAL_UNSPECIFIED,
+    **{each: plan_pb2.OnRefusal.Value(f"ON_REFUSAL_{each.name}") for each in OnRefusal},
 }
-ON_REFUSAL = {
-    OnRefusal.ASK: plan_pb2.ON_REFUSAL_ASK,
-    OnRefusal.CONTINUE: plan_pb2.ON_REFUSAL_CONTINUE,
-    OnRefusal.CANCEL: plan_pb2.ON_REFUSAL_CANCEL,
+STEP_ORDERS: dict[StepOrder | None, plan_pb2.StepOrder.ValueType] = {
+    None: plan_pb2.STEP_ORDER_UNSPECIFIED,
+    **{order: plan_pb2.StepOrder.Value(f"STEP_ORDER_{order.name}") for order in StepOrder},
 }
-STEP_ORDERS = {
-    StepOrder.INDEPENDENT: plan_pb2.STEP_ORDER_INDEPENDENT,
-    StepOrder.SEQUENTIAL: plan_pb2.STEP_ORDER_SEQUENTIAL,
-}
-_RISKS = {
-    Risk.UNSPECIFIED: action_pb2.RISK_UNSPECIFIED,
-    Risk.LOW: action_pb2.RISK_LOW,
-    Risk.MEDIUM: action_pb2.RISK_MEDIUM,
-    Risk.HIGH: action_pb2.RISK_HIGH,
-}
+_RISKS = {risk: action_pb2.Risk.Value(f"RISK_{risk.name}") for risk in Risk}
 _BINDINGS = {
     type(None): action_pb2.BINDING_UNSPECIFIED,
     CommandForm: action_pb2.BINDING_COMMAND,
@@ -58,72 +49,58 @@ _BINDINGS = {
 }
 
 
+JOB_FIELDS = ("id", "action_name", "description", "evidence", "role", "priority", "max_attempts")
+DECISION_FIELDS = ("rule", "reason", "governance_digest", "time_dependent")
+"""What message and type of ours have alike."""
+
+
 def plan_to_proto(plan: Plan) -> plan_pb2.Plan:
     """A plan as it is to be stored, or as `validate_only` answers it: state PLANNED, without identity."""
-    message = plan_pb2.Plan(
+    return plan_pb2.Plan(
+        **_request_fields(plan),
         objective=plan.objective,
-        prompt=plan.prompt,
         jobs=[job_to_proto(job) for job in plan.jobs],
         state=plan_pb2.PLAN_STATE_PLANNED,
-        labels=plan.labels,
         no_action_reason=plan.no_action_reason,
         warnings=plan.warnings,
+        generation=None if plan.report is None else report_to_proto(plan.report),
     )
-    if plan.report is not None:
-        message.generation.CopyFrom(report_to_proto(plan.report))
-    _set_request(message, plan.context, plan.options)
-    return message
 
 
 def queued_plan_to_proto(request: PlanRequest, queue: Queueing) -> plan_pb2.Plan:
     """A request as it waits: state QUEUED, without identity."""
-    message = plan_pb2.Plan(
-        prompt=request.prompt,
+    return plan_pb2.Plan(
+        **_request_fields(request),
         state=plan_pb2.PLAN_STATE_QUEUED,
-        labels=request.labels,
         priority=queue.priority,
         max_attempts=queue.max_planning_attempts,
     )
-    _set_request(message, request.context, request.options)
-    return message
 
 
-def _set_request(message: plan_pb2.Plan, context: Mapping[str, object], options: Options) -> None:
-    if context:
-        message.context.CopyFrom(json_to_proto(context, "context"))
-    if options != Options():
-        message.options.CopyFrom(
-            plan_pb2.GenerationOptions(
-                model=options.model,
-                max_attempts=options.max_attempts,
-                token_budget=options.token_budget,
-                order=plan_pb2.STEP_ORDER_UNSPECIFIED if options.order is None else STEP_ORDERS[options.order],
-            )
-        )
+def _request_fields(request: Plan | PlanRequest) -> dict[str, Any]:
+    options = request.options
+    return {
+        "prompt": request.prompt,
+        "labels": request.labels,
+        "context": json_to_proto(request.context, "context") if request.context else None,
+        "options": None
+        if options == Options()
+        else plan_pb2.GenerationOptions(
+            **copied(options, "model", "max_attempts", "token_budget"),
+            order=STEP_ORDERS[options.order],
+        ),
+    }
 
 
 def job_to_proto(job: Job) -> plan_pb2.Job:
     """A job with its decision, if it has one."""
-    message = plan_pb2.Job(
-        id=job.id,
-        action_name=job.action_name,
+    return plan_pb2.Job(
+        **copied(job, *JOB_FIELDS, "input_context", "depends_on", "assumed", "idempotent", "effect_key"),
         action_args=json_to_proto(job.action_args, "action_args"),
-        description=job.description,
-        evidence=job.evidence,
-        role=job.role,
-        input_context=job.input_context,
-        depends_on=job.depends_on,
-        priority=job.priority,
-        max_attempts=job.max_attempts,
-        assumed=job.assumed,
-        on_refusal=plan_pb2.ON_REFUSAL_UNSPECIFIED if job.on_refusal is None else ON_REFUSAL[job.on_refusal],
-        idempotent=job.idempotent,
-        effect_key=job.effect_key,
+        on_refusal=ON_REFUSAL[job.on_refusal],
         facts=map(fact_to_proto, job.facts),
+        decision=None if job.decision is None else decision_to_proto(job.decision),
     )
-    if job.decision is not None:
-        message.decision.CopyFrom(decision_to_proto(job.decision))
-    return message
 
 
 def fact_to_proto(fact: Fact) -> plan_pb2.Fact:
@@ -138,55 +115,33 @@ def fact_to_proto(fact: Fact) -> plan_pb2.Fact:
 
 def decision_to_proto(decision: Decision) -> plan_pb2.Decision:
     """What policy decided."""
+    several = decision.requirements if len(decision.requirements) > 1 else ()
     return plan_pb2.Decision(
+        **copied(decision, *DECISION_FIELDS, "required_approvals", "reviewer_role", "approval_ttl"),
         effect=EFFECTS[decision.effect],
-        rule=decision.rule,
-        reason=decision.reason,
-        required_approvals=decision.required_approvals,
-        reviewer_role=decision.reviewer_role,
-        approval_ttl=None if decision.approval_ttl is None else duration_to_proto(decision.approval_ttl),
-        approval_requirements=[
-            plan_pb2.ApprovalRequirement(role=requirement.role, count=requirement.count)
-            for requirement in decision.requirements
-        ]
-        if len(decision.requirements) > 1
-        else None,
-        governance_digest=decision.governance_digest,
-        time_dependent=decision.time_dependent,
+        approval_requirements=[plan_pb2.ApprovalRequirement(role=each.role, count=each.count) for each in several],
     )
 
 
 def report_to_proto(report: GenerationReport) -> plan_pb2.GenerationReport:
     """How a plan was generated."""
     return plan_pb2.GenerationReport(
-        model=report.model,
-        prompt_template_version=report.prompt_template_version,
-        catalogue_digest=report.catalogue_digest,
-        policy_digest=report.policy_digest,
+        **copied(report, "model", "prompt_template_version", "catalogue_digest", "policy_digest", "cached"),
+        **copied(report, "input_tokens", "output_tokens"),
+        **copied(report, "actions_shown", "actions_in_catalogue", "actions_shortened"),
         attempts=[attempt_to_proto(attempt) for attempt in report.attempts],
-        cached=report.cached,
-        input_tokens=report.input_tokens,
-        output_tokens=report.output_tokens,
-        actions_shown=report.actions_shown,
-        actions_in_catalogue=report.actions_in_catalogue,
-        actions_shortened=report.actions_shortened,
-        duration=duration_to_proto(timedelta(seconds=report.duration_seconds)) if report.attempts else None,
+        duration=_seconds_to_proto(report.duration_seconds) if report.attempts else None,
     )
 
 
 def attempt_to_proto(attempt: Attempt) -> plan_pb2.Attempt:
     """One call to a model."""
     return plan_pb2.Attempt(
-        number=attempt.number,
+        **copied(attempt, "number", "model", "input_tokens", "output_tokens", "repaired", "start_time"),
         outcome=plan_pb2.AttemptOutcome.Value(f"ATTEMPT_OUTCOME_{attempt.outcome.value}"),
         errors=[error_to_proto(error) for error in attempt.errors],
         raw_text=_whole(attempt.raw_text),
-        input_tokens=attempt.input_tokens,
-        output_tokens=attempt.output_tokens,
-        duration=duration_to_proto(timedelta(seconds=attempt.duration_seconds)),
-        repaired=attempt.repaired,
-        model=attempt.model,
-        start_time=time_to_proto(attempt.start_time),
+        duration=_seconds_to_proto(attempt.duration_seconds),
     )
 
 
@@ -227,17 +182,14 @@ def json_to_proto(value: Mapping[str, object], path: str) -> Struct:
     return json_to_struct(value, path)  # type: ignore[arg-type]  # JSON by construction: it was decoded or checked
 
 
-def duration_to_proto(duration: timedelta) -> Duration:
-    """A Duration."""
+def copied(source: object, *names: str) -> dict[str, Any]:
+    """The attributes of these names, for a message whose fields have the same."""
+    return {name: getattr(source, name) for name in names}
+
+
+def _seconds_to_proto(seconds: float) -> Duration:
     message = Duration()
-    message.FromTimedelta(duration)
-    return message
-
-
-def time_to_proto(time: datetime) -> Timestamp:
-    """A Timestamp."""
-    message = Timestamp()
-    message.FromDatetime(time.astimezone(UTC))
+    message.FromTimedelta(timedelta(seconds=seconds))
     return message
 
 

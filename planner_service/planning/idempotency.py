@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from planner_service.plan import Job, Plan, PlanRequest, Proposal, Revision
+from planner_service.plan import FirstAnswer, Job, Plan, PlanRequest, Proposal, Queueing, Revision
 from planner_service.planning.checking.checks import job_id
 
 
@@ -18,27 +18,34 @@ def identified(jobs: Sequence[Job]) -> tuple[Job, ...]:
     return tuple(job if job.id else replace(job, id=job_id(index)) for index, job in enumerate(jobs))
 
 
-def asks_the_same(plan: Plan, request: PlanRequest) -> bool:
-    """Whether a stored plan came of this request."""
-    return (plan.prompt, plan.context, plan.labels, plan.options) == (
-        request.prompt,
-        request.context,
-        request.labels,
-        request.options,
-    )
-
-
-def says_the_same(stored: Plan, brought: Plan) -> bool:
-    """Whether a stored plan is what this one, brought by a client, became."""
-    if (stored.prompt, stored.objective, stored.context, stored.labels) != (
-        brought.prompt,
-        brought.objective,
-        brought.context,
-        brought.labels,
+def asks_the_same(first: FirstAnswer, request: PlanRequest, queue: Queueing | None = None) -> bool:
+    """Whether a stored plan came of this request, queued so, or made at once where there is no `queue`."""
+    if first.queued != (queue is not None):
+        return False
+    if queue is not None and (
+        first.priority != queue.priority or queue.max_planning_attempts not in (0, first.max_planning_attempts)
     ):
         return False
-    jobs = identified(brought.jobs)
-    return len(stored.jobs) == len(jobs) and all(map(_is_made_of, stored.jobs, jobs))
+    return _asked(first.plan) == _asked(request)
+
+
+def _said(plan: Plan) -> tuple[object, ...]:
+    return plan.prompt, plan.objective, plan.context, plan.labels
+
+
+def _asked(request: Plan | PlanRequest) -> tuple[object, ...]:
+    return request.prompt, request.context, request.labels, request.options
+
+
+def says_the_same(first: FirstAnswer, brought: Plan) -> bool:
+    """Whether a stored plan is what this one, brought by a client, became."""
+    stored, jobs = first.plan, identified(brought.jobs)
+    return (
+        not first.queued
+        and _said(stored) == _said(brought)
+        and len(stored.jobs) == len(jobs)
+        and all(map(_is_made_of, stored.jobs, jobs))
+    )
 
 
 def revises_the_same(revised: Proposal, revision: Revision) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from plangate_core.catalogue.finding import Finding
 from plangate_core.catalogue.policy_effect import Effect, StepOrder
@@ -54,6 +55,16 @@ class Evaluation:
     governance: Governance
 
 
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call that stores something. `repeats`: whether the first answer under its request_id is to the same call."""
+
+    requester: str
+    request_id: str
+    deadline: float
+    repeats: Callable[[FirstAnswer], bool]
+
+
 class Planning:
     """All the planner does with plans. One per process; one event loop only."""
 
@@ -98,14 +109,11 @@ class Planning:
 
         Raises PlanningRefused and GenerationFailed in their kinds.
         """
-
-        def same(first: FirstAnswer) -> bool:
-            return not first.queued and asks_the_same(first.plan, request)
-
+        call = _Call(requester, request_id, deadline, partial(asks_the_same, request=request))
         with self._metrics.counting_failures():
             self._generation.check_model(request.options.model)
             look_back = not (validate_only or is_new)
-            if look_back and (earlier := await self._earlier(request_id, requester, same, deadline)):
+            if look_back and (earlier := await self._earlier(call)):
                 return earlier
             if self._in_flight >= self._max_in_flight:
                 raise TooMany("plans", self._max_in_flight, retry_after_seconds=1.0)
@@ -119,7 +127,7 @@ class Planning:
             if validate_only:
                 self._metrics.validated()
                 return plan
-            return await self._commit(plan, requester, request_id, same, deadline)
+            return await self._commit(plan, call)
 
     async def enqueue(
         self,
@@ -132,26 +140,14 @@ class Planning:
         deadline: float,
     ) -> StoredPlan | None:
         """Store a request for later; None with `validate_only`."""
-
-        def same(first: FirstAnswer) -> bool:
-            queued = Queueing(first.priority, first.max_planning_attempts)
-            same_queue = queued.priority == queue.priority and (
-                not queue.max_planning_attempts or queued.max_planning_attempts == queue.max_planning_attempts
-            )
-            return first.queued and same_queue and asks_the_same(first.plan, request)
-
+        call = _Call(requester, request_id, deadline, partial(asks_the_same, request=request, queue=queue))
         self._generation.check_model(request.options.model)
         if validate_only:
             return None
-        if earlier := await self._earlier(request_id, requester, same, deadline):
+        if earlier := await self._earlier(call):
             return earlier
-        return await self._replaying(
-            self._store.enqueue_plan(request, queue, requester=requester, request_id=request_id, deadline=deadline),
-            request_id,
-            requester,
-            same,
-            deadline,
-        )
+        stored = self._store.enqueue_plan(request, queue, requester=requester, request_id=request_id, deadline=deadline)
+        return await self._replaying(stored, call)
 
     async def evaluate(
         self, jobs: Sequence[Job], labels: Mapping[str, str], requester: str, order: StepOrder | None = None
@@ -172,12 +168,9 @@ class Planning:
         self, plan: Plan, *, requester: str, request_id: str, validate_only: bool, deadline: float
     ) -> StoredPlan | Plan:
         """Store a plan that somebody brings, checked and governed. Raises JobsInvalid."""
-
-        def same(first: FirstAnswer) -> bool:
-            return not first.queued and says_the_same(first.plan, plan)
-
+        call = _Call(requester, request_id, deadline, partial(says_the_same, brought=plan))
         with self._metrics.counting_failures():
-            if not validate_only and (earlier := await self._earlier(request_id, requester, same, deadline)):
+            if not validate_only and (earlier := await self._earlier(call)):
                 return earlier
             evaluation = await self.evaluate(plan.jobs, plan.labels, requester, plan.options.order)
             if evaluation.errors:
@@ -199,7 +192,7 @@ class Planning:
             if validate_only:
                 self._metrics.validated()
                 return governed
-            return await self._commit(governed, requester, request_id, same, deadline)
+            return await self._commit(governed, call)
 
     async def _readable(self, proposal_id: str, requester: str, scope: Scope, deadline: float) -> Proposal:
         """A proposal that the requester may read. Raises ProposalNotFound, or the client's."""
@@ -273,48 +266,34 @@ class Planning:
             changed = replace(changed, action_args=args, assumed=assumed, effect_key=effect_key, facts=facts)
         return await self._store.update_proposal(changed, decision, requester=requester, now=now, deadline=deadline)
 
-    async def _earlier(
-        self, request_id: str, requester: str, same: Callable[[FirstAnswer], bool], deadline: float
-    ) -> StoredPlan | None:
+    async def _earlier(self, call: _Call) -> StoredPlan | None:
         """What an earlier call with this request_id stored, so that a repeat neither plans nor stores again.
 
         The store replays too, but only what is identical, and a model may answer differently the second time.
         Raises RequestIdReused when that call had other content.
         """
-        if not request_id:
+        if not call.request_id:
             return None
-        first = await self._store.first_answer(request_id, requester, deadline)
+        first = await self._store.first_answer(call.request_id, call.requester, call.deadline)
         if first is None:
             return None
-        if not same(first):
-            raise RequestIdReused(request_id)
+        if not call.repeats(first):
+            raise RequestIdReused(call.request_id)
         return first.stored
 
-    async def _commit(
-        self, plan: Plan, requester: str, request_id: str, same: Callable[[FirstAnswer], bool], deadline: float
-    ) -> StoredPlan:
+    async def _commit(self, plan: Plan, call: _Call) -> StoredPlan:
         stored = await self._replaying(
-            self._store.create_plan(plan, requester=requester, request_id=request_id, deadline=deadline),
-            request_id,
-            requester,
-            same,
-            deadline,
+            self._store.create_plan(plan, requester=call.requester, request_id=call.request_id, deadline=call.deadline),
+            call,
         )
         self._metrics.planned(plan)
         return stored
 
-    async def _replaying(
-        self,
-        call: Awaitable[StoredPlan],
-        request_id: str,
-        requester: str,
-        same: Callable[[FirstAnswer], bool],
-        deadline: float,
-    ) -> StoredPlan:
-        """The call's answer, or the answer of a concurrent call with the same request_id that stored first."""
+    async def _replaying(self, storing: Awaitable[StoredPlan], call: _Call) -> StoredPlan:
+        """What is stored, or what a concurrent call with the same request_id stored first."""
         try:
-            return await call
+            return await storing
         except RequestIdReused:
-            if earlier := await self._earlier(request_id, requester, same, deadline):
+            if earlier := await self._earlier(call):
                 return earlier
             raise

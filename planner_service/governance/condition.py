@@ -33,9 +33,6 @@ _VARIABLES = {
     "requester": cel.Type.STRING,
     "now": cel.Type.TIMESTAMP,
 }
-_TEXT = r"""[rRbB]{0,2}(?:\"\"\"(?:\\.|[^\\])*?\"\"\"|'''(?:\\.|[^\\])*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')"""
-_LITERAL = re.compile(_TEXT, re.DOTALL)
-_MACRO_OR_PARENTHESIS = re.compile(r"\.\s*(?:all|exists|exists_one|map|filter)\s*\(|\(|\)")
 
 
 class ConditionInvalid(Exception):
@@ -54,13 +51,17 @@ class ConditionCompiler:
 
     def compile(self, text: str) -> Condition:
         """Raises ConditionInvalid: wrong syntax, unknown names, a result other than true or false, too much work."""
-        _check_size(text)
+        if not text.strip():
+            raise ConditionInvalid("is empty")
+        if len(text) > MAX_LENGTH:
+            raise ConditionInvalid(f"is longer than {MAX_LENGTH} characters")
         try:
             expression = self._environment.compile(text)
         except RuntimeError as error:
             raise ConditionInvalid(_first_fault(str(error))) from None
         try:
             tree = read_tree(expression.serialize())
+            _check_work(tree)
             cost = Cost(tree)
         except PatternRefused as error:
             raise ConditionInvalid(str(error)) from None
@@ -122,25 +123,19 @@ class Condition:
         return value
 
 
-def _check_size(text: str) -> None:
-    if not text.strip():
-        raise ConditionInvalid("is empty")
-    if len(text) > MAX_LENGTH:
-        raise ConditionInvalid(f"is longer than {MAX_LENGTH} characters")
-    bare = _LITERAL.sub("''", text)
-    if bare.count("+") > MAX_ADDITIONS:
+def _check_work(tree: Node) -> None:
+    if sum(node.name == "_+_" for node in nodes(tree)) > MAX_ADDITIONS:
         raise ConditionInvalid(f"has more than {MAX_ADDITIONS} additions")
-    macros: list[bool] = []
-    for parenthesis in _MACRO_OR_PARENTHESIS.findall(bare):
-        if parenthesis == ")":
-            if macros:
-                macros.pop()
-        else:
-            macros.append(parenthesis != "(")
-            if sum(macros) > MAX_MACRO_NESTING:
-                raise ConditionInvalid(
-                    f"nests more than {MAX_MACRO_NESTING} of all, exists, exists_one, map and filter"
-                )
+    if _macro_nesting(tree) > MAX_MACRO_NESTING:
+        raise ConditionInvalid(f"nests more than {MAX_MACRO_NESTING} of all, exists, exists_one, map and filter")
+
+
+def _macro_nesting(node: Node) -> int:
+    if node.kind != "comprehension":
+        return max(map(_macro_nesting, node.children), default=0)
+    # What it goes over is evaluated once, the rest in each round.
+    over, *rounds = node.children
+    return max(_macro_nesting(over), 1 + max(map(_macro_nesting, rounds)))
 
 
 def _first_fault(message: str) -> str:

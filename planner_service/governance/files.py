@@ -104,7 +104,7 @@ class GovernanceFiles:
         self._known_roles = known_roles
         self._catalogue_file = catalogue_file
         self._policy_file = policy_file
-        self._metrics = metrics
+        self._metrics = metrics or GovernanceMetrics(CollectorRegistry())
         # Who reads last has read the newest: two at once might put the older files in force.
         self._reading = threading.Lock()
         self._seen: Stamps = ()
@@ -125,33 +125,28 @@ class GovernanceFiles:
         Takes seconds for a large policy; may be called in any thread.
         """
         with self._reading:
-            return self._reload()
-
-    def _reload(self) -> bool:
-        try:
-            fresh = self._read()
-        except DocumentInvalid as error:
-            self.fault = str(error)
-            for fault in error.lines():
-                _log.error("reload refused: what was in force stays in force", fault=fault)
-            self._count("refused", usable=False)
-            return False
-        changed = (fresh.catalogue.digest, fresh.policy.digest) != (
-            self.current.catalogue.digest,
-            self.current.policy.digest,
-        )
-        self.current = fresh
-        self.fault = ""
-        self._count("changed" if changed else "unchanged", usable=True)
-        _log.info(
-            "catalogue and policy read",
-            changed=changed,
-            catalogue_digest=fresh.catalogue.digest,
-            policy_digest=fresh.policy.digest,
-        )
-        self._measure()
-        self.log_warnings()
-        return True
+            try:
+                fresh = self._read()
+            except DocumentInvalid as error:
+                self.fault = str(error)
+                for fault in error.lines():
+                    _log.error("reload refused: what was in force stays in force", fault=fault)
+                self._metrics.reloads.labels("refused").inc()
+                self._metrics.usable.set(0)
+                return False
+            changed = fresh.digest != self.current.digest
+            self.current, self.fault = fresh, ""
+            self._metrics.reloads.labels("changed" if changed else "unchanged").inc()
+            self._metrics.usable.set(1)
+            _log.info(
+                "catalogue and policy read",
+                changed=changed,
+                catalogue_digest=fresh.catalogue.digest,
+                policy_digest=fresh.policy.digest,
+            )
+            self._measure()
+            self.log_warnings()
+            return True
 
     async def watch(self, poll_seconds: float, on_reload: Callable[[bool], object]) -> None:
         """Reload whenever a file changes, until cancelled. `on_reload` is called with whether the files are in force.
@@ -189,18 +184,11 @@ class GovernanceFiles:
     def _stamps(self) -> Stamps:
         return tuple(_stamp(path) for path in (self._catalogue_file, self._policy_file) if path is not None)
 
-    def _count(self, outcome: str, *, usable: bool) -> None:
-        if self._metrics is not None:
-            self._metrics.reloads.labels(outcome).inc()
-            self._metrics.usable.set(1 if usable else 0)
-
     def _measure(self) -> None:
-        if self._metrics is not None:
-            self._metrics.in_force.info(
-                {"catalogue": self.current.catalogue.digest, "policy": self.current.policy.digest}
-            )
-            self._metrics.warnings.set(len(self.current.catalogue.warnings))
-            self._metrics.policy_warnings.set(len(self.current.policy.warnings))
+        current, metrics = self.current, self._metrics
+        metrics.in_force.info({"catalogue": current.catalogue.digest, "policy": current.policy.digest})
+        metrics.warnings.set(len(current.catalogue.warnings))
+        metrics.policy_warnings.set(len(current.policy.warnings))
 
 
 class ChangeDebouncer:

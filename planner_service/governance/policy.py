@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
-from enum import Enum
 from typing import Any, TypeVar
 
 from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
@@ -24,16 +23,10 @@ _ON_REFUSAL = (OnRefusal.CANCEL, OnRefusal.ASK, OnRefusal.CONTINUE)
 T = TypeVar("T")
 
 
-class Resolution(Enum):
-    """Which rule decides when several match."""
-
-    MOST_SEVERE = "most_severe"
-    FIRST_MATCH = "first_match"
-
-
 class Policy:
     """All rules. Immutable. What no rule decides is denied.
 
+    first_match: the first rule that matches decides alone; else the most severe of all that match.
     allows_incomplete: whether plans that may lack a part of their request may run by policy alone.
     warnings: what is odd in the policy without making it unusable, each with its place.
     """
@@ -41,15 +34,15 @@ class Policy:
     def __init__(
         self,
         rules: tuple[Rule, ...],
-        resolution: Resolution,
         digest: str,
         compiler: ConditionCompiler,
         *,
+        first_match: bool = False,
         allows_incomplete: bool = False,
         warnings: tuple[str, ...] = (),
     ) -> None:
         self.rules = rules
-        self.resolution = resolution
+        self._first_match = first_match
         self.digest = digest
         self.allows_incomplete = allows_incomplete
         self.warnings = warnings
@@ -74,9 +67,9 @@ class Policy:
             except ConditionFailed as error:
                 decision = Decision(Effect.DENY, rule.name, f"the rule's condition cannot be evaluated: {error}")
             matching.append(decision)
-            if self.resolution is Resolution.FIRST_MATCH:
+            if self._first_match:
                 break
-        if subject.action.policy is not None and not (matching and self.resolution is Resolution.FIRST_MATCH):
+        if subject.action.policy is not None and not (matching and self._first_match):
             policy = subject.action.policy
             rule_name = joined_names([f"catalogue:{subject.action.name}"])
             reason = policy.reason or default_reason(policy.effect)

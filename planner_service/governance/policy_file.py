@@ -18,7 +18,7 @@ from plangate_core.catalogue.policy_effect import Effect, OnRefusal, StepOrder
 from plangate_core.catalogue.yaml_document import parse_document, read_text
 from planner_service.governance.condition import Condition, ConditionCompiler, ConditionInvalid
 from planner_service.governance.decision import Decision
-from planner_service.governance.policy import Policy, Resolution, default_reason
+from planner_service.governance.policy import Policy, default_reason
 from planner_service.governance.policy_review import review_rules
 from planner_service.governance.policy_rule import Globs, Rule
 
@@ -57,7 +57,7 @@ def parse_policy(text: str, catalogue: Catalogue | None = None, known_roles: fro
 
 def catalogue_policy() -> Policy:
     """The policy of a planner without a policy file: the catalogue's own policies count, the rest is denied."""
-    return Policy((), Resolution.MOST_SEVERE, digest_of({"version": 1, "rules": []}), ConditionCompiler())
+    return Policy((), digest_of({"version": 1, "rules": []}), ConditionCompiler())
 
 
 def _listed(value: Any) -> Any:
@@ -114,10 +114,9 @@ def _build(document: Document, catalogue: Catalogue | None, known_roles: frozens
             rules[index] = _rule(entry, document, path, compiler)
             if entry.when is not None and rules[index].condition is None:
                 broken.add(index)
-    resolution = Resolution(form.resolution) if form else Resolution.MOST_SEVERE
+    first_match = form is not None and form.resolution == "first_match"
     warnings: list[str] = []
     if catalogue is not None:
-        first_match = resolution is Resolution.FIRST_MATCH
         for doubt in review_rules(rules, catalogue, known_roles, first_match=first_match, broken=broken):
             path = ("rules", *doubt.path)
             if doubt.decisive:
@@ -133,9 +132,9 @@ def _build(document: Document, catalogue: Catalogue | None, known_roles: frozens
     assert form is not None
     return Policy(
         tuple(rules.values()),
-        resolution,
         digest_of(document.value),
         compiler,
+        first_match=first_match,
         allows_incomplete=form.incomplete == "allow",
         warnings=tuple(warnings),
     )

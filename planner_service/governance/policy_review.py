@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from fnmatch import translate
-from re import compile as compiled
+from fnmatch import fnmatchcase
 
 from plangate_core.catalogue.catalogue import Action, Catalogue, Risk
 from plangate_core.catalogue.document import YamlPath
@@ -79,7 +78,7 @@ def _fitting_actions(rule: Rule, catalogue: Catalogue) -> list[Action]:
 
 
 def _fits(globs: Iterable[str], text: str) -> bool:
-    return any(compiled(translate(glob)).match(text) for glob in globs)
+    return any(fnmatchcase(text, glob) for glob in globs)
 
 
 def _review_match(rule: Rule, fitting: Sequence[Action], catalogue: Catalogue) -> Iterator[_Found]:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from plangate_core.catalogue.argument_schema import deeper_than, more_values_than
@@ -152,20 +153,14 @@ def _check_dependencies(jobs: Sequence[Job]) -> list[Finding]:
 
 def _circle(jobs: Sequence[Job]) -> list[str]:
     """The ids of jobs that wait for one another in a circle, the first again at the end; empty when there are none."""
-    waiting = {job.id: set(job.depends_on) for job in jobs}
-    # Take away what can run until nothing can: what is left waits for a circle.
-    while runnable := [name for name, others in waiting.items() if not others & waiting.keys()]:
-        for name in runnable:
-            del waiting[name]
-    if not waiting:
-        return []
-    order = {job.id: index for index, job in enumerate(jobs)}
-    trail = [min(waiting, key=order.__getitem__)]
-    while True:
-        following = min(waiting[trail[-1]] & waiting.keys(), key=order.__getitem__)
-        if following in trail:
-            return [*trail[trail.index(following) :], following]
-        trail.append(following)
+    try:
+        TopologicalSorter({job.id: job.depends_on for job in jobs}).prepare()
+    except CycleError as error:
+        # Backwards: in graphlib's circle each comes before the next.
+        circle: list[str] = error.args[1][:0:-1]
+        first = next(circle.index(job.id) for job in jobs if job.id in circle)
+        return [*circle[first:], *circle[: first + 1]]
+    return []
 
 
 def _unfit_value(value: Any, path: tuple[str | int, ...]) -> Finding | None:

@@ -34,11 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    if arguments[:1] == ["model"]:
-        # Before the settings: fetching a model needs no catalogue, no store and no valid server settings.
-        from planner_service.generation.embedded.command import run
-
-        return run(arguments[1:])
     parser = argparse.ArgumentParser(prog="python -m planner_service", description="Plangate's planner.")
     verbs = parser.add_subparsers(dest="verb")
     verbs.add_parser("serve", help="take calls (the default); settings come from the environment")
@@ -46,14 +41,21 @@ def _run(arguments: list[str]) -> int:
         "check", help="read catalogue, policy and tokens, list all that is wrong with them, and exit"
     )
     check.add_argument("--strict", action="store_true", help="fail on warnings too")
-    verbs.add_parser("model", help="fetch the embedded model (pull), or say whether it is there (status)")
-    verbs.add_parser("replay", help="make the plans of a recorded run again, without a model, and compare them")
-    verbs.add_parser(
-        "policy", help="test the policy: decide about the jobs of a file, and compare with what it expects"
-    )
-    # These two have arguments of their own.
-    delegated = arguments[0] if arguments[:1] in (["replay"], ["policy"]) else ""
-    parsed = argparse.Namespace(verb=delegated) if delegated else parser.parse_args(arguments)
+    for verb, what in (
+        ("model", "fetch the embedded model (pull), or say whether it is there (status)"),
+        ("replay", "make the plans of a recorded run again, without a model, and compare them"),
+        ("policy", "test the policy: decide about the jobs of a file, and compare with what it expects"),
+    ):
+        # They have arguments of their own.
+        verbs.add_parser(verb, help=what, add_help=False)
+    parsed, others = parser.parse_known_args(arguments)
+    if parsed.verb == "model":
+        # Before the settings: fetching a model needs no catalogue, no store and no valid server settings.
+        from planner_service.generation.embedded.command import run
+
+        return run(others)
+    if others and parsed.verb not in ("replay", "policy"):
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     try:
         settings = read_settings(PlannerSettings)
     except SettingsRefused as error:
@@ -63,14 +65,14 @@ def _run(arguments: list[str]) -> int:
         check_variables(PlannerSettings)
     except VariableMisspelt as error:
         return _refused(str(error), status=2)
-    if delegated == "policy":
+    if parsed.verb == "policy":
         from planner_service.policy_command import run as run_policy
 
-        return run_policy(arguments[1:], settings)
-    if delegated == "replay":
+        return run_policy(others, settings)
+    if parsed.verb == "replay":
         from planner_service.replay.command import run as replay
 
-        return replay(arguments[1:], settings)
+        return replay(others, settings)
     if parsed.verb == "check":
         return _check(settings, strict=parsed.strict)
     return asyncio.run(_serve(settings))

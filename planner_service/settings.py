@@ -51,6 +51,17 @@ def _provider_keys() -> dict[str, str]:
     return {name: os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)}
 
 
+def _key_of(file: Path) -> str:
+    try:
+        key = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not a text"
+        raise ValueError(f"PLANGATE_MODEL_API_KEY_FILE cannot be read: {why}: {file}") from error
+    if not key:
+        raise ValueError(f"PLANGATE_MODEL_API_KEY_FILE is empty: {file}")
+    return key
+
+
 class PlannerSettings(ServerSettings):
     """PLANGATE_PLANNER_LISTEN, PLANGATE_CATALOGUE_FILE and so on. Listed in docs/reference/settings.md."""
 
@@ -136,33 +147,20 @@ class PlannerSettings(ServerSettings):
     _key_in_file: str = PrivateAttr(default="")
 
     @model_validator(mode="after")
-    def _key_is_one(self) -> PlannerSettings:
-        if self.model_api_key_file is None:
-            return self
-        if self.model_api_key is not None:
-            raise ValueError("PLANGATE_MODEL_API_KEY and PLANGATE_MODEL_API_KEY_FILE say the same: unset one of them")
-        try:
-            self._key_in_file = self.model_api_key_file.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "not a text"
-            raise ValueError(f"PLANGATE_MODEL_API_KEY_FILE cannot be read: {why}: {self.model_api_key_file}") from error
-        if not self._key_in_file:
-            raise ValueError(f"PLANGATE_MODEL_API_KEY_FILE is empty: {self.model_api_key_file}")
-        return self
-
-    @model_validator(mode="after")
-    def _recordings_are_whole(self) -> PlannerSettings:
+    def _fits_together(self) -> PlannerSettings:
         if self.model_record_file is not None and self.raw_replies is not RawText.KEEP:
             raise ValueError(
                 "PLANGATE_MODEL_RECORD_FILE keeps prompts and replies whole, which PLANGATE_RAW_REPLIES="
                 f"{self.raw_replies.value} forbids: unset one of them"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _base_url_is_one(self) -> PlannerSettings:
         if self.model_base_url and not (_HTTP_URL.fullmatch(self.model_base_url) and _is_url(self.model_base_url)):
             raise ValueError("PLANGATE_MODEL_BASE_URL must be http(s)://HOST[:PORT][/PATH], without a key in it")
+        if self.model_api_key_file is not None:
+            if self.model_api_key is not None:
+                raise ValueError(
+                    "PLANGATE_MODEL_API_KEY and PLANGATE_MODEL_API_KEY_FILE say the same: unset one of them"
+                )
+            self._key_in_file = _key_of(self.model_api_key_file)
         return self
 
     @property

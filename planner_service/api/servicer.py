@@ -22,6 +22,7 @@ from planner_service.api.permissions import authorize
 from planner_service.errors import ActionNotFound, InvalidField, InvalidPageToken, StreamNotRead
 from planner_service.messages import decoding, encoding
 from planner_service.plan import Plan, PlanRequest, PlanUpdate, StoredPlan
+from planner_service.planning.observer import PlanObserver
 from planner_service.planning.policy_simulation import Simulations
 from planner_service.planning.use_cases import Planning
 from planner_service.store_gateway import StoreGateway
@@ -54,16 +55,7 @@ class PlannerServicer(PlannerServiceServicer):
         self._stream_stall_seconds = stream_stall_seconds
 
     async def CreatePlan(self, request: planner_pb2.CreatePlanRequest, context: Context) -> plan_pb2.Plan:
-        return _answer(
-            await self._planning.create(
-                self._plan_request(request),
-                requester=current_caller().identity,
-                request_id=requests.request_id_from_proto(request.request_id),
-                validate_only=request.validate_only,
-                deadline=self._deadline(context),
-                is_new=_is_new(context),
-            )
-        )
+        return _answer(await self._create(request, context))
 
     # grpc.aio takes a coroutine that writes as well as a generator; the stubs know generators only.
     async def StreamPlan(  # type: ignore[override]
@@ -71,17 +63,7 @@ class PlannerServicer(PlannerServiceServicer):
     ) -> None:
         # As bounded as the plan itself; None is the end.
         updates: asyncio.Queue[PlanUpdate | None] = asyncio.Queue()
-        planning = asyncio.create_task(
-            self._planning.create(
-                self._plan_request(request),
-                requester=current_caller().identity,
-                request_id=requests.request_id_from_proto(request.request_id),
-                validate_only=request.validate_only,
-                deadline=self._deadline(context),
-                is_new=_is_new(context),
-                observer=updates.put_nowait,
-            )
-        )
+        planning = asyncio.create_task(self._create(request, context, updates.put_nowait))
         planning.add_done_callback(lambda _: updates.put_nowait(None))
         try:
             while (update := await updates.get()) is not None:
@@ -91,6 +73,19 @@ class PlannerServicer(PlannerServiceServicer):
             # Also when the caller went away or this call was cut off: the model's reply has no use then.
             planning.cancel()
             await asyncio.gather(planning, return_exceptions=True)
+
+    async def _create(
+        self, request: planner_pb2.CreatePlanRequest, context: Context, observer: PlanObserver | None = None
+    ) -> StoredPlan | Plan:
+        return await self._planning.create(
+            self._plan_request(request),
+            requester=current_caller().identity,
+            request_id=requests.request_id_from_proto(request.request_id),
+            validate_only=request.validate_only,
+            deadline=self._deadline(context),
+            is_new=(NEW_REQUEST_KEY, "true") in (context.invocation_metadata() or ()),
+            observer=observer,
+        )
 
     async def _write(self, context: Context, update: planner_pb2.PlanUpdate) -> None:
         """Returns when the message has left, which it cannot while the client's window is full."""
@@ -222,10 +217,6 @@ class PlannerServicer(PlannerServiceServicer):
         remaining = context.time_remaining()
         limit = self._plan_timeout_seconds
         return asyncio.get_running_loop().time() + (limit if remaining is None else min(remaining, limit))
-
-
-def _is_new(context: Context) -> bool:
-    return (NEW_REQUEST_KEY, "true") in (context.invocation_metadata() or ())
 
 
 def _answer(plan: StoredPlan | Plan) -> plan_pb2.Plan:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property
 from typing import Any, Protocol
 
 from plangate_core.catalogue.catalogue import Action, Catalogue, Risk, digest_of
@@ -29,17 +29,17 @@ class GovernedJob(Protocol):
     def assumed(self) -> tuple[str, ...]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Governance:
     """What may be done, and who decides about it."""
 
     catalogue: Catalogue
     policy: Policy
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of catalogue and policy as one."""
-        return _joint_digest(self.catalogue.digest, self.policy.digest)
+        return digest_of([self.catalogue.digest, self.policy.digest])
 
     def decide(self, job: GovernedJob, labels: Mapping[str, str], requester: str, now: datetime) -> Decision:
         """The policy's decision about one job, whose arguments were checked. An action that is gone is of high risk."""
@@ -61,11 +61,6 @@ class Governance:
                 await asyncio.sleep(0)
                 others_waited_since = time.perf_counter()
         return decisions
-
-
-@lru_cache(maxsize=8)
-def _joint_digest(catalogue_digest: str, policy_digest: str) -> str:
-    return digest_of([catalogue_digest, policy_digest])
 
 
 def unknown_action(name: str) -> Action:

@@ -38,21 +38,24 @@ def load_policy(
 
     known_roles: None where any role may be claimed. Raises PolicyInvalid.
     """
-    source = str(path)
     try:
-        document = parse_document(read_text(Path(path), "policy"))
+        text = read_text(Path(path), "policy")
     except DocumentInvalid as error:
-        raise PolicyInvalid.of(error, source) from error
-    return _build(document, catalogue, known_roles, source)
+        raise PolicyInvalid.of(error, str(path)) from error
+    return parse_policy(text, catalogue, known_roles, source=str(path))
 
 
-def parse_policy(text: str, catalogue: Catalogue | None = None, known_roles: frozenset[str] | None = None) -> Policy:
-    """As load_policy, of a text."""
+def parse_policy(
+    text: str, catalogue: Catalogue | None = None, known_roles: frozenset[str] | None = None, *, source: str = ""
+) -> Policy:
+    """As load_policy, of a text. `source` is its file's name."""
+    warnings: list[str] = []
     try:
-        document = parse_document(text)
+        return _policy(parse_document(text), catalogue, known_roles, source, warnings)
     except DocumentInvalid as error:
-        raise PolicyInvalid.of(error) from error
-    return _build(document, catalogue, known_roles, "")
+        invalid = PolicyInvalid.of(error, source)
+        invalid.warnings = tuple(warnings)
+        raise invalid from error
 
 
 def catalogue_policy() -> Policy:
@@ -94,7 +97,14 @@ class _PolicyForm(Form):
     rules: Annotated[list[Any], Field(max_length=MAX_RULES)]
 
 
-def _build(document: Document, catalogue: Catalogue | None, known_roles: frozenset[str] | None, source: str) -> Policy:
+def _policy(
+    document: Document,
+    catalogue: Catalogue | None,
+    known_roles: frozenset[str] | None,
+    source: str,
+    warnings: list[str],
+) -> Policy:
+    """`warnings` are added to. Raises DocumentInvalid."""
     form = document.fit(_PolicyForm)
     compiler = ConditionCompiler()
     rules: dict[int, Rule] = {}
@@ -115,7 +125,6 @@ def _build(document: Document, catalogue: Catalogue | None, known_roles: frozens
             if entry.when is not None and rules[index].condition is None:
                 broken.add(index)
     first_match = form is not None and form.resolution == "first_match"
-    warnings: list[str] = []
     if catalogue is not None:
         for doubt in review_rules(rules, catalogue, known_roles, first_match=first_match, broken=broken):
             path = ("rules", *doubt.path)
@@ -123,12 +132,7 @@ def _build(document: Document, catalogue: Catalogue | None, known_roles: frozens
                 document.refuse(path, doubt.message)
             else:
                 warnings.append(document.warning(path, doubt.message, source))
-    try:
-        document.raise_faults()
-    except DocumentInvalid as error:
-        invalid = PolicyInvalid.of(error, source)
-        invalid.warnings = tuple(warnings)
-        raise invalid from error
+    document.raise_faults()
     assert form is not None
     return Policy(
         tuple(rules.values()),

@@ -52,23 +52,22 @@ class Simulations:
     async def run(
         self, policy_yaml: str, history: AsyncIterator[PastPlan], catalogue: Catalogue, max_differences: int
     ) -> tuple[Policy, Simulation]:
-        """The candidate and what it would have decided. Raises TooMany, and PolicyInvalid where the files
-        would be refused with it."""
+        """The candidate and what it would have decided. Raises TooMany, and PolicyInvalid where the files would be
+        refused with it."""
         if self._running >= self._limit:
             # One looks at all of history: seconds, not milliseconds.
             raise TooMany("simulations", self._limit, retry_after_seconds=5.0)
         self._running += 1
-        parsing = asyncio.create_task(asyncio.to_thread(self._candidate, policy_yaml, catalogue))
+        parsing = asyncio.create_task(
+            asyncio.to_thread(lambda: parse_policy(policy_yaml, catalogue, self._known_roles()))
+        )
         try:
             candidate = await asyncio.shield(parsing)
-            return candidate, await simulate(history, catalogue, candidate, max_differences)
+            return candidate, await _simulate(history, Governance(catalogue, candidate), max_differences)
         finally:
             # A thread cannot be stopped, and reads a large policy for seconds: it counts until it is done, or callers
             # who give up and come again would fill all threads there are.
             parsing.add_done_callback(self._ended)
-
-    def _candidate(self, policy_yaml: str, catalogue: Catalogue) -> Policy:
-        return parse_policy(policy_yaml, catalogue, self._known_roles())
 
     def _ended(self, parsing: asyncio.Task[Policy]) -> None:
         self._running -= 1
@@ -76,26 +75,23 @@ class Simulations:
             parsing.exception()
 
 
-async def simulate(
-    history: AsyncIterator[PastPlan], catalogue: Catalogue, candidate: Policy, max_differences: int
-) -> Simulation:
+async def _simulate(history: AsyncIterator[PastPlan], candidate: Governance, max_differences: int) -> Simulation:
     """Ask the candidate about every job that was decided, as of the time when it was.
 
     Risk and the catalogue's own rules are those of today's catalogue: history does not keep them. Two decisions
     differ when they ask something else of people; another rule or reason alone is no difference.
     """
-    governance = Governance(catalogue, candidate)
     evaluated = different = 0
     differences: list[Difference] = []
     async for past in history:
-        doubts = doubts_about(past.plan.prompt, past.plan.jobs, catalogue)
+        doubts = doubts_about(past.plan.prompt, past.plan.jobs, candidate.catalogue)
         for job in past.plan.jobs:
             if job.decision is None:
                 continue
             evaluated += 1
             started = time.perf_counter()
-            decision = governance.decide(job, past.plan.labels, past.created_by, past.create_time)
-            decision = doubts.raised(replace(job, decision=decision), candidate).decision or decision
+            decision = candidate.decide(job, past.plan.labels, past.created_by, past.create_time)
+            decision = doubts.raised(replace(job, decision=decision), candidate.policy).decision or decision
             # A candidate may think long about each, and history is long: half of the time is everybody else's.
             took = time.perf_counter() - started
             await asyncio.sleep(took if took > _LONG_THOUGHT_SECONDS else 0)

@@ -31,8 +31,7 @@ from plangate_core.catalogue.catalogue import parse_catalogue
 from planner_service.generation.generator import GenerationRequest, Generator
 from planner_service.generation.prompt.prompts import build_messages
 from planner_service.generation.providers.providers import ModelClients
-from planner_service.generation.reply.draft import read_draft
-from planner_service.generation.reply.reply_form import ReplyForms
+from planner_service.generation.reply.draft import read_draft, reply_form
 from planner_service.generation.settings import GenerationSettings
 from tests.support.generation import CATALOGUE_TEXT
 
@@ -81,7 +80,7 @@ Way = Callable[[], Awaitable[object]]
 @contextlib.asynccontextmanager
 async def ways(base_url: str) -> Any:
     """Every way to get a plan, by name."""
-    model = ReplyForms(CATALOGUE).form(CATALOGUE).model
+    model = reply_form(CATALOGUE, CATALOGUE).model
     messages: Any = build_messages(PROMPT, {}, CATALOGUE)
     bare: Any = instructor.from_provider(
         "openai/m",

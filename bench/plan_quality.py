@@ -34,7 +34,6 @@ import yaml
 
 from plangate_core.catalogue.catalogue import parse_catalogue
 from planner_service.generation import run
-from planner_service.generation.context import GenerationContext
 from planner_service.generation.embedded.correction.profile import QWEN_CODER_PROFILE
 from planner_service.generation.embedded.engine import EmbeddedEngine
 from planner_service.generation.embedded.settings import EmbeddedSettings
@@ -44,6 +43,7 @@ from planner_service.generation.generator import GenerationRequest, Generator
 from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages
 from planner_service.generation.providers.provider_table import EMBEDDED
 from planner_service.generation.providers.providers import ModelClients
+from planner_service.generation.reply.draft import reply_form
 from planner_service.generation.settings import GenerationSettings
 from planner_service.plan import Job
 from planner_service.planning.checking.checks import check_jobs, jobs_of_draft
@@ -118,11 +118,10 @@ def _asked_for_ties() -> Iterator[None]:
     def messages(*arguments: Any, **_: Any) -> Any:
         return build_messages(*arguments, asks_for_ties=True)
 
-    def form(self: GenerationContext, *arguments: Any, **_: Any) -> Any:
-        return asked(self, *arguments, asks_for_ties=True)
+    def form(*arguments: Any, **_: Any) -> Any:
+        return reply_form(*arguments, asks_for_ties=True)
 
-    asked = GenerationContext.form
-    with patch.object(run, "build_messages", messages), patch.object(GenerationContext, "form", form):
+    with patch.object(run, "build_messages", messages), patch.object(run, "reply_form", form):
         yield
 
 

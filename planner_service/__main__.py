@@ -119,8 +119,7 @@ def _token_faults(settings: PlannerSettings) -> tuple[str, ...]:
 
 def _cuts(catalogue: Catalogue, settings: PlannerSettings) -> Iterator[str]:
     """One line for each model that is shown a part of the catalogue only."""
-    from planner_service.generation.prompt.catalogue_budget import catalogue_room
-    from planner_service.generation.prompt.selection import catalogue_characters, is_cut
+    from planner_service.generation.prompt.selection import catalogue_characters, catalogue_room, is_cut
 
     generation = settings.generation_settings(provider_keys={})
     for model in settings.models:

@@ -30,9 +30,8 @@ from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import ModelMissing, find_weights
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.generator import Generator
-from planner_service.generation.prompt.catalogue_budget import catalogue_room
 from planner_service.generation.prompt.prompts import build_messages
-from planner_service.generation.prompt.selection import shown_actions
+from planner_service.generation.prompt.selection import catalogue_room, shown_actions
 from planner_service.generation.providers.provider_table import EMBEDDED
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.providers.recording import RecordingInvalid

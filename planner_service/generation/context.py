@@ -1,4 +1,4 @@
-"""What all generations of a process share: clients, circuits, reply forms, and how models count tokens."""
+"""What all generations of a process share: clients, circuits, and how models count tokens."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from collections.abc import Callable
 from plangate_core.catalogue.catalogue import Catalogue
 from planner_service.generation.embedded.correction.corrector import ReplyCorrector
 from planner_service.generation.embedded.correction.profile import ReviewProfile
-from planner_service.generation.prompt.conversation import TokenEstimate
+from planner_service.generation.prompt.prompts import TokenEstimate
 from planner_service.generation.providers.circuit import Circuit, CircuitState
 from planner_service.generation.providers.model_client import ModelClient
 from planner_service.generation.providers.provider_table import EMBEDDED
 from planner_service.generation.providers.providers import ModelClients
-from planner_service.generation.reply.reply_form import ReplyForm, ReplyForms
 from planner_service.generation.settings import GenerationSettings
-
-_CATALOGUES_KEPT = 8
 
 
 class GenerationContext:
@@ -40,7 +37,6 @@ class GenerationContext:
         self.jitter = jitter
         self._review_profile = review_profile
         self._circuits: dict[str, Circuit] = {}
-        self._forms: dict[str, ReplyForms] = {}
         self._estimates: dict[str, TokenEstimate] = {}
 
     def circuit(self, provider: str) -> Circuit:
@@ -55,15 +51,6 @@ class GenerationContext:
     def circuit_states(self) -> dict[str, CircuitState]:
         """Of every provider that was called so far."""
         return {provider: circuit.state for provider, circuit in self._circuits.items()}
-
-    def form(self, catalogue: Catalogue, shown: Catalogue, *, asks_for_ties: bool) -> ReplyForm:
-        """The reply's form for the part of a catalogue that a model is shown; the last few catalogues' are kept."""
-        forms = self._forms.get(catalogue.digest)
-        if forms is None:
-            while len(self._forms) >= _CATALOGUES_KEPT:
-                del self._forms[next(iter(self._forms))]
-            forms = self._forms[catalogue.digest] = ReplyForms(catalogue)
-        return forms.form(shown, asks_for_ties=asks_for_ties)
 
     def review(self, client: ModelClient, shown: Catalogue, request: str) -> ReplyCorrector | None:
         """The review of a model's replies; None for models whose replies are taken as they are."""

@@ -4,21 +4,21 @@
     +-- PlanInvalid                 the model answered, but never with a valid plan
     |   +-- ReplyEmpty
     |   +-- ReplyTruncated          cut off at the output limit
-    |   +-- ReplyTooLarge           more bytes than we read
+    |   +-- ReplyTooLarge           more bytes than the planner reads; the rest was not read
     |   +-- ReplyNotJson            broken beyond repair
-    |   +-- ReplyAmbiguous          two different plans in one reply
-    |   +-- RejectedByServer        the provider's server found the reply invalid
-    |   +-- SchemaViolated          missing jobs, wrong types, unknown action
-    |   +-- MeaningViolated         bad arguments, dependencies
+    |   +-- ReplyAmbiguous          two different plans in one reply, or two values under one name
+    |   +-- RejectedByServer        the provider's server found the reply invalid and kept it back
+    |   +-- SchemaViolated          missing jobs, wrong types
+    |   +-- MeaningViolated         unknown action, bad arguments, dependencies
     |   +-- WrongToolCalled
     |   +-- ExtraToolCalls
-    +-- ModelRefused                the model, or the provider's filter, declined
-    +-- BudgetExhausted             tokens spent
+    +-- ModelRefused                the model, or the provider's filter, declined; no other model is asked
+    +-- BudgetExhausted             tokens spent, or what is left does not pay for another call
     +-- ProviderFailed              no answer to judge
         +-- RateLimited             HTTP 429
         +-- ProviderUnavailable     the provider is down, or its circuit is open
         |   +-- CircuitOpen         all models' providers failed lately; none was called
-        |   +-- ConnectionLost
+        |   +-- ConnectionLost      none, or it broke before the answer was complete
         |   +-- ServerFailed        HTTP 5xx, or an answer that is not the protocol
         +-- ProviderTimedOut
         |   +-- EngineTimedOut      the embedded model, on this machine
@@ -27,7 +27,7 @@
             +-- CreditSpent         HTTP 402, insufficient_quota
             +-- ModelUnknown        HTTP 404
             +-- RequestRejected     other HTTP 4xx: a parameter or a mode that the model does not support
-                +-- PromptTooLong   more than the model can read
+                +-- PromptTooLong   more than the model can read: another may have more room
 
 Messages name the fact and the model. They never hold prompts, replies, or the text of an SDK's exception (which may
 hold both), so they are fit for a status and for a log. A ProviderRejected also has the provider's own reason, bounded
@@ -71,99 +71,72 @@ class GenerationFailed(Exception):
 
 
 class PlanInvalid(GenerationFailed):
-    """The model answered, but never with a valid plan. `repeated`: the same error came twice in a row."""
-
     outcome = AttemptOutcome.INVALID_SCHEMA
     kind = "invalid"
     default_message = "the model's reply is not a valid plan"
-    repeated: bool = False
 
 
 class ReplyEmpty(PlanInvalid):
-    """Nothing came back."""
-
     outcome = AttemptOutcome.EMPTY
     kind = "empty"
     default_message = "the model's reply is empty"
 
 
 class ReplyTruncated(PlanInvalid):
-    """The reply hit the output limit."""
-
     outcome = AttemptOutcome.TRUNCATED
     kind = "truncated"
     default_message = "the model's reply was cut off at the output limit"
 
 
 class ReplyTooLarge(PlanInvalid):
-    """The reply has more bytes than the planner reads; the rest was not read."""
-
     outcome = AttemptOutcome.TOO_LARGE
     kind = "too_large"
     default_message = "the model's reply is larger than the planner reads"
 
 
 class ReplyNotJson(PlanInvalid):
-    """Not JSON, and repair did not make it a plan."""
-
     kind = "json_invalid"
     default_message = "the model's reply is not JSON"
 
 
 class ReplyAmbiguous(PlanInvalid):
-    """Two different plans in one reply, or two values under one name: which is meant is open."""
-
     kind = "ambiguous"
     default_message = "the model's reply holds more than one plan"
 
 
 class RejectedByServer(PlanInvalid):
-    """The provider's server found the model's reply invalid and kept it back."""
-
     kind = "rejected_by_server"
     default_message = "the provider's server found the model's reply invalid"
 
 
 class SchemaViolated(PlanInvalid):
-    """JSON, but not of the draft's form."""
-
     kind = "schema"
     default_message = "the model's reply does not fit the plan's schema"
 
 
 class MeaningViolated(PlanInvalid):
-    """The form is right, the meaning is not."""
-
     outcome = AttemptOutcome.INVALID_MEANING
     kind = "meaning"
     default_message = "the model's plan fails the checks"
 
 
 class WrongToolCalled(PlanInvalid):
-    """The model called a tool that it was not given."""
-
     kind = "wrong_tool"
     default_message = "the model called a tool it was not given"
 
 
 class ExtraToolCalls(PlanInvalid):
-    """The model made more than the one tool call that was wanted."""
-
     kind = "extra_tool_calls"
     default_message = "the model made more than one tool call"
 
 
 class ModelRefused(GenerationFailed):
-    """The model, or the provider's content filter, declined. Neither tried again nor given to another model."""
-
     outcome = AttemptOutcome.REFUSED
     kind = "refused"
     default_message = "the model declined the request"
 
 
 class BudgetExhausted(GenerationFailed):
-    """The attempts used up the token budget, or what is left does not pay for another call."""
-
     outcome = AttemptOutcome.TRUNCATED
     kind = "budget"
     default_message = "the token budget is used up"
@@ -174,17 +147,10 @@ class BudgetExhausted(GenerationFailed):
 
 
 class ProviderFailed(GenerationFailed):
-    """There is no answer to judge. `status` is the HTTP status, 0 when there was none.
-
-    problem: what was wrong with the connection, for the log only.
-    """
+    """problem: what was wrong with the connection or the server, for the log only."""
 
     default_message = "the provider failed"
     problem: str = ""
-
-    def __init__(self, model: str, message: str = "", *, status: int = 0, retry_after_seconds: float | None = None):
-        super().__init__(model, message, retry_after_seconds=retry_after_seconds)
-        self.status = status
 
 
 class RateLimited(ProviderFailed):
@@ -196,29 +162,21 @@ class RateLimited(ProviderFailed):
 
 
 class ProviderUnavailable(ProviderFailed):
-    """The provider is down, or its circuit breaker is open."""
-
     kind = "unavailable"
     default_message = "the provider is not available"
 
 
 class CircuitOpen(ProviderUnavailable):
-    """Every provider that could be called failed lately and is left alone for a while. No call was made."""
-
     kind = "circuit_open"
     default_message = "the provider failed lately and is left alone for a while"
 
 
 class ConnectionLost(ProviderUnavailable):
-    """No connection, or it broke before the answer was complete."""
-
     kind = "connection_lost"
     default_message = "the connection to the provider failed"
 
 
 class ServerFailed(ProviderUnavailable):
-    """HTTP 5xx, or an answer that is not of the provider's protocol."""
-
     kind = "server_error"
     default_message = "the provider answered with a server error"
 
@@ -244,10 +202,7 @@ class EngineTimedOut(ProviderTimedOut):
 
 
 class ProviderRejected(ProviderFailed):
-    """The provider will not do this however often it is tried.
-
-    reason: the provider's own words, bounded and with keys masked. `remedy`: what the operator can change.
-    """
+    """reason: the provider's own words, bounded and with keys masked. `remedy`: what the operator can change."""
 
     kind = "rejected"
     default_message = "the provider rejected the request"
@@ -256,39 +211,29 @@ class ProviderRejected(ProviderFailed):
     def __init__(self, model: str, *, reason: str = "", status: int = 0):
         message = f"{self.default_message} ({status})" if status else self.default_message
         message = f"{message}: {reason.rstrip('.')}" if reason else message
-        super().__init__(model, f"{message}. {self.remedy}" if self.remedy else message, status=status)
-        self.reason = reason
+        super().__init__(model, f"{message}. {self.remedy}" if self.remedy else message)
 
 
 class CredentialsRejected(ProviderRejected):
-    """HTTP 401 or 403."""
-
     kind = "credentials_rejected"
     default_message = "the provider rejected the credentials"
     remedy = "Check the key (PLANGATE_MODEL_API_KEY or the provider's own variable) and what it may use"
 
 
 class CreditSpent(ProviderRejected):
-    """HTTP 402, or a 429 that says the quota is used up."""
-
     kind = "credit_spent"
     default_message = "the account at the provider has no credit left"
     remedy = "Add credit there, or name another model in PLANGATE_MODEL"
 
 
 class ModelUnknown(ProviderRejected):
-    """HTTP 404."""
-
     kind = "model_unknown"
     default_message = "the provider does not know the model or the address"
     remedy = "Check PLANGATE_MODEL and PLANGATE_MODEL_BASE_URL"
 
 
 class RequestRejected(ProviderRejected):
-    """Another HTTP 4xx: unsupported parameter, unsupported mode.
-
-    parameters: those that it complains about. `adapted`: the next call leaves one out, or gives it its other name.
-    """
+    """parameters: those that it complains about. `adapted`: the next call leaves one out, or gives its other name."""
 
     kind = "request_rejected"
 
@@ -301,18 +246,8 @@ class RequestRejected(ProviderRejected):
 
 
 class PromptTooLong(RequestRejected):
-    """The conversation, with the catalogue and room for the reply, is more than the model can read.
-
-    Asking it again is no use; another model may have more room.
-    """
-
     kind = "prompt_too_long"
     default_message = "the prompt is longer than the model can read"
-    remedy = ""
-
-    def __init__(self, model: str, *, status: int = 0):
-        super().__init__(model)
-        self.status = status
 
 
 class ProviderNotUsable(Exception):

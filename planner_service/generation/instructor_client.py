@@ -11,6 +11,8 @@ what came back, so that Instructor is only ever given the one plan object that a
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import dataclasses
 import inspect
 import json
@@ -22,6 +24,7 @@ import pydantic
 from instructor.core import HookName, Hooks, IncompleteOutputException
 
 from planner_service.generation.attempts import Finding
+from planner_service.generation.embedded.correction.corrector import ReplyCorrector
 from planner_service.generation.errors import (
     ConnectionLost,
     ExtraToolCalls,
@@ -40,12 +43,11 @@ from planner_service.generation.errors import (
 )
 from planner_service.generation.providers.complaint import body_of, complaint_of, failure_of
 from planner_service.generation.providers.model_client import ModelClient
-from planner_service.generation.reply.diagnosis import is_unreadable, provider_failure, schema_errors
-from planner_service.generation.reply.draft import PlanReply
+from planner_service.generation.reply.diagnosis import causes, is_unreadable, provider_failure, schema_errors
+from planner_service.generation.reply.draft import NO_CORRECTIONS, PlanDraft, PlanReply, ReplyForm, read_draft
 from planner_service.generation.reply.plan_text import NoPlanObject, SeveralPlanObjects, plan_object
 from planner_service.generation.reply.protocols import PROTOCOLS
 from planner_service.generation.reply.reply import Reply
-from planner_service.generation.reply.reply_form import ReplyForm
 
 Message = dict[str, str]
 Listener = Callable[[str], None]
@@ -53,6 +55,7 @@ Listener = Callable[[str], None]
 
 _NOT_OF_ITS_PROTOCOL = "the provider's answer is not of its protocol"
 _BROKE_OFF = "the provider's answer broke off"
+_SECOND_LOOK_SECONDS = 10.0
 _UNREADABLE = (ValueError, TypeError, AttributeError, LookupError, RecursionError)
 
 
@@ -64,20 +67,46 @@ class ObserverFailed(Exception):
 class ModelCall:
     """One call and what is known of it, also when it fails.
 
-    repaired: the plan had to be looked for in the reply, or its JSON to be mended.
+    review: corrects the reply; None: it is taken as it is. reply: what came back; None before that.
+    answers: to the review's questions. repaired: the plan had to be looked for in the reply, or its JSON to be mended.
     """
 
     client: ModelClient
     form: ReplyForm
+    review: ReplyCorrector | None = None
     listener: Listener | None = None
     reply: Reply | None = None
+    answers: list[Reply] = dataclasses.field(default_factory=list)
     repaired: bool = False
 
-    async def make(self, messages: list[Message], options: dict[str, Any]) -> PlanReply:
-        """The reply, read and of the plan's form. With a listener it is streamed. The caller bounds the time.
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Input and output tokens of all that has to be paid for."""
+        replies = [*self.answers, *([self.reply] if self.reply else [])]
+        return sum(reply.input_tokens for reply in replies), sum(reply.output_tokens for reply in replies)
+
+    async def make(self, messages: list[Message], options: dict[str, Any]) -> PlanDraft:
+        """The draft that came back. With a listener the reply is streamed. The caller bounds the time.
 
         :raises GenerationFailed: a subclass per cause
         """
+        reply = await self._plan_reply(messages, options)
+        corrections = NO_CORRECTIONS
+        if self.review is not None and self.reply is not None and (tokens := self.reply.token_logprobs):
+            corrections = self.review.of_tokens(reply, tokens)
+            with contextlib.suppress(GenerationFailed, TimeoutError):  # the plan is there without it
+                async with asyncio.timeout(_SECOND_LOOK_SECONDS):
+                    corrections = await self.review.second_look(corrections, reply, tokens, self._ask_back)
+        return read_draft(reply, corrections)
+
+    async def _ask_back(self, messages: list[Message]) -> list[Any]:
+        """The tokens of a reply of one token."""
+        options = self.client.call_options(output_limit=1, temperature=0.0, seed=0)
+        answer = await exchange(self.client, {**options, "messages": messages})
+        self.answers.append(answer)
+        return answer.token_logprobs
+
+    async def _plan_reply(self, messages: list[Message], options: dict[str, Any]) -> PlanReply:
         try:
             if self.client.row.wire == "instructor":
                 return await self._left_to_instructor(messages, options)
@@ -170,7 +199,7 @@ class ModelCall:
 
     def _failure(self, error: BaseException) -> GenerationFailed | None:
         """The typed failure behind what Instructor raised; None for a fault of ours. Raises ObserverFailed."""
-        for cause in _causes(error):
+        for cause in causes(error):
             if isinstance(cause, ObserverFailed):
                 raise cause
             if isinstance(cause, GenerationFailed):
@@ -180,15 +209,10 @@ class ModelCall:
         return provider_failure(self.client.model, error, key=self.client.key)
 
     def _violation(self, invalid: pydantic.ValidationError) -> PlanInvalid:
-        first = invalid.errors(include_url=False, include_context=False, include_input=False)[0]
-        if first["type"] == "json_invalid":
+        errors = tuple(schema_errors(invalid, self.form.action_names))
+        if errors[0].type == "json_invalid":
             # Halves of surrogate pairs: Python's JSON has them, Unicode does not.
-            return ReplyNotJson(self.client.model, errors=(Finding("", first["type"], first["msg"]),))
-        try:
-            parsed = json.loads(self.reply.text) if self.reply else None
-        except (ValueError, RecursionError):
-            parsed = None
-        errors = tuple(schema_errors(invalid, parsed, self.form.action_names))
+            return ReplyNotJson(self.client.model, errors=errors)
         # The form is right when all that is wrong is which actions there are.
         kind = MeaningViolated if all(error.type == "unknown_action" for error in errors) else SchemaViolated
         return kind(self.client.model, errors=errors)
@@ -257,13 +281,3 @@ def _tell(listener: Listener, piece: str) -> None:
         listener(piece)
     except Exception as error:
         raise ObserverFailed from error
-
-
-def _causes(error: BaseException) -> list[BaseException]:
-    """From the exception to its root; bounded against loops."""
-    found: list[BaseException] = []
-    current: BaseException | None = error
-    while current is not None and len(found) < 8:
-        found.append(current)
-        current = current.__cause__ or current.__context__
-    return found

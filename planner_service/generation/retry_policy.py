@@ -104,7 +104,6 @@ class RetryPolicy:
         repeated = signature == self._last_invalid
         self._last_invalid = signature
         if repeated:
-            failure.repeated = True
             match self._settings.on_repeated_error:
                 case OnRepeatedError.STOP:
                     return None

@@ -9,7 +9,6 @@ from typing import Any
 import structlog
 from tenacity import RetryCallState
 
-from planner_service.generation.attempt_call import AttemptCall
 from planner_service.generation.attempts import (
     Attempt,
     AttemptOutcome,
@@ -31,17 +30,23 @@ from planner_service.generation.errors import (
     ProviderUnavailable,
     RequestRejected,
 )
-from planner_service.generation.prompt.catalogue_budget import catalogue_room
-from planner_service.generation.prompt.conversation import Messages, reask, size
-from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages, request_text
-from planner_service.generation.prompt.selection import shown_actions
+from planner_service.generation.instructor_client import ModelCall
+from planner_service.generation.prompt.prompts import (
+    TEMPLATE_VERSION,
+    Messages,
+    build_messages,
+    reask,
+    request_text,
+    size,
+)
+from planner_service.generation.prompt.selection import CatalogueBudget, catalogue_room, shown_actions
 from planner_service.generation.providers.circuit import Permit
 from planner_service.generation.providers.model_client import ModelClient
 from planner_service.generation.providers.provider_table import EMBEDDED
-from planner_service.generation.reply.draft import PlanDraft
+from planner_service.generation.reply.draft import PlanDraft, reply_form
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
 from planner_service.generation.retry_policy import NextAttempt, RetryPolicy
-from planner_service.generation.settings import CatalogueBudget
+from planner_service.generation.stream_reconciler import StreamReconciler
 from planner_service.generation.tracing import attempt_span, tell_outcome
 
 _log = structlog.get_logger(__name__)
@@ -115,18 +120,25 @@ class GenerationRun:
             messages = self._messages()
             options = self._options(client, messages)
             review = self._context.review(client, self._shown, self._request_text)
-            call = AttemptCall(client, self._form, review, self._observer)
+            call = ModelCall(client, self._form, review)
+            stream: StreamReconciler | None = None
             if self._observer is not None:
                 self._observer.attempt_started(len(self._attempts) + 1, client.model)
-            draft = await self._outcome(call, messages, options, permit)
-            call.settle(draft)
+                stream = StreamReconciler(self._observer, self._form.model)
+                call.listener = stream.feed if client.streams else None
+            try:
+                draft = await self._outcome(call, messages, options, permit)
+            except GenerationFailed as failure:
+                if stream is not None:
+                    stream.retract(failure.message)
+                raise
+            if stream is not None:
+                stream.settle(draft)
             return GenerationResult(self._with_note(draft), self.report())
         finally:
-            permit.abandoned()  # does nothing once the call was settled
+            permit.settle(None)  # does nothing once the call was settled
 
-    async def _outcome(
-        self, call: AttemptCall, messages: Messages, options: dict[str, Any], permit: Permit
-    ) -> PlanDraft:
+    async def _outcome(self, call: ModelCall, messages: Messages, options: dict[str, Any], permit: Permit) -> PlanDraft:
         """Makes the call and checks its draft; whatever comes of it is entered into the report."""
         start_time, started = self._context.now(), self._loop.time()
         failure: GenerationFailed | None = None
@@ -141,21 +153,21 @@ class GenerationRun:
             tell_outcome(span, call.reply, failure)
         self._settle(permit, failure)
         errors = failure.errors if failure is not None else draft.corrections if draft is not None else ()
+        input_tokens, output_tokens = call.tokens
         attempt = Attempt(
             number=len(self._attempts) + 1,
             model=call.client.model,
             outcome=AttemptOutcome.VALID if failure is None else failure.outcome,
             errors=bounded_errors(errors),
             raw_text=recorded_text(call.reply.text if call.reply else "", self._settings.raw_text),
-            input_tokens=sum(reply.input_tokens for reply in call.replies),
-            output_tokens=sum(reply.output_tokens for reply in call.replies),
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
             duration_seconds=self._loop.time() - started,
             repaired=call.repaired,
             start_time=start_time,
         )
         self._enter(attempt, call, messages)
         if failure is not None:
-            call.retract(failure.message)
             if isinstance(failure, RequestRejected):
                 failure.adapted = call.client.adapt(failure.parameters)
             self._last_failure = failure
@@ -197,7 +209,7 @@ class GenerationRun:
             return
         self._room, self._asks_for_ties = room, asks_for_ties
         self._shown = shown_actions(request.catalogue, request.prompt, request.context, room)
-        self._form = self._context.form(request.catalogue, self._shown, asks_for_ties=asks_for_ties)
+        self._form = reply_form(request.catalogue, self._shown, asks_for_ties=asks_for_ties)
         self._opening: Messages = build_messages(
             request.prompt, request.context, self._shown, asks_for_ties=asks_for_ties
         )
@@ -246,7 +258,7 @@ class GenerationRun:
     def _prompt_size(self, client: ModelClient, messages: Messages) -> int:
         return size(messages) + (self._form.schema_size if client.uses_tools else 0)
 
-    async def _ask(self, call: AttemptCall, messages: Messages, options: dict[str, Any]) -> PlanDraft:
+    async def _ask(self, call: ModelCall, messages: Messages, options: dict[str, Any]) -> PlanDraft:
         """The call within its time: an attempt's, or of the embedded engine that of all attempts together.
 
         What the engine has computed of a reply is lost with a time-out, and the next attempt would begin anew on the
@@ -259,7 +271,7 @@ class GenerationRun:
         failure: ProviderTimedOut
         try:
             async with asyncio.timeout_at(limit if deadline is None else min(limit, deadline)):
-                return await call.draft(messages, options)
+                return await call.make(messages, options)
         except TimeoutError:
             failure = (EngineTimedOut if embedded else ProviderTimedOut)(call.client.model)
         except ProviderTimedOut as timed_out:
@@ -269,14 +281,14 @@ class GenerationRun:
 
     def _settle(self, permit: Permit, failure: GenerationFailed | None) -> None:
         if isinstance(failure, ProviderUnavailable) or (isinstance(failure, ProviderTimedOut) and not failure.deadline):
-            permit.failed()
+            permit.settle(False)
         elif not isinstance(failure, ProviderTimedOut):
-            permit.succeeded()
+            permit.settle(True)
         if isinstance(failure, ProviderFailed) and (failure.problem or isinstance(failure, ProviderRejected)):
             # Logged here: another model may answer in its place, and then no status says it.
             _log.warning("a provider failed", model=failure.model, what=failure.message, problem=failure.problem)
 
-    def _enter(self, attempt: Attempt, call: AttemptCall, messages: Messages) -> None:
+    def _enter(self, attempt: Attempt, call: ModelCall, messages: Messages) -> None:
         """Takes an attempt into the report and its cost into the budget."""
         self._attempts.append(attempt)
         self._last_reply = call.reply.text if call.reply is not None else ""

@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import pydantic
 
-from planner_service.generation.reply.draft import Corrections, JobDraft, PlanDraft, PlanReply
-from planner_service.generation.reply.job_reader import JobReader, read_jobs
+from planner_service.generation.reply.draft import JobDraft, PlanDraft, PlanReply, read_draft
+from planner_service.generation.reply.plan_text import reply_start
 from planner_service.generation.request import GenerationObserver
+
+_MAX_TEXT = 131_072
+_MAX_READS = 1_000
+"""Bounds on what is looked at while a reply comes; the whole of it is read in the end."""
 
 
 class StreamReconciler:
-    """For one attempt.
+    """For one attempt, whose reply is of this model.
 
-    :param review: what to change in the jobs that have come so far
+    Where a closing brace ends a job, the text up to it is a plan but for "]}". It is read anew each time, because a
+    job's dependencies are positions among the others.
     """
 
-    def __init__(
-        self, observer: GenerationObserver, model: type[PlanReply], review: Callable[[PlanReply], Corrections]
-    ) -> None:
+    def __init__(self, observer: GenerationObserver, model: type[PlanReply]) -> None:
         self._observer = observer
         self._model = model
-        self._review = review
-        self._reader = JobReader()
+        self._text = ""
+        self._start: int | None = None
+        self._reads = 0
         self._shown: list[JobDraft] = []
 
     def feed(self, piece: str) -> None:
         """Takes another piece of the reply."""
-        if not self._reader.feed(piece):
+        searched = len(self._text)
+        if searched > _MAX_TEXT or self._reads >= _MAX_READS:
             return
-        jobs = read_jobs(self._reader, self._model, self._review)
+        self._text += piece[:_MAX_TEXT]
+        if self._start is None:
+            # Not within the thoughts that a reply begins with.
+            self._start = reply_start(self._text, searched)
+            if self._start is None:
+                return
+        end = max(searched, self._start)
+        while (end := self._text.find("}", end) + 1) and self._reads < _MAX_READS:
+            self._reads += 1
+            self._show(self._text[self._text.find("{", self._start) : end] + "]}")
+
+    def _show(self, plan: str) -> None:
+        try:
+            jobs = read_draft(self._model.model_validate_json(plan)).jobs
+        except pydantic.ValidationError:
+            return
         for index in range(len(self._shown), len(jobs)):
             self._shown.append(jobs[index])
             self._observer.job(jobs[index], index)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import re2
@@ -60,40 +59,22 @@ _MAX_ARGUMENTS = 6
 _MAX_DEPTH = 4
 
 
-@dataclass(frozen=True)
-class ExampleJob:
-    """A part of a request, and the job it becomes."""
-
-    request: str
-    action_name: str
-    action_args: dict[str, Any]
+Job = dict[str, Any]
+"""As a reply has it: {"action_name": ..., "action_args": {...}}."""
 
 
-@dataclass(frozen=True)
-class Example:
-    """A request and the jobs it becomes."""
-
-    request: str
-    jobs: tuple[ExampleJob, ...]
-
-
-@dataclass
-class Values:
+class _Values:
     """Made-up values, one after the other, so that every argument of an example has its own."""
 
-    start: int = 0
-    _next: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._next = self.start
+    def __init__(self, start: int) -> None:
+        self._next = start
 
     def of(self, schema: Mapping[str, Any], depth: int = 0) -> Any:
         """A value that the reduced schema allows, as far as made-up words can."""
         if "const" in schema:
             return schema["const"]
         if schema.get("enum"):
-            self._next += 1
-            return schema["enum"][(self._next - 1) % len(schema["enum"])]
+            return self._turn(schema["enum"])
         if schema.get("anyOf"):
             return self.of(schema["anyOf"][0], depth)
         match schema.get("type"):
@@ -112,7 +93,7 @@ class Values:
             case _:
                 return self._text(schema)
 
-    def _turn(self, values: tuple[Any, ...]) -> Any:
+    def _turn(self, values: Sequence[Any]) -> Any:
         self._next += 1
         return values[(self._next - 1) % len(values)]
 
@@ -149,8 +130,21 @@ class Values:
         return {name: self.of(properties[name], depth + 1) for name in properties if name in required}
 
 
-def example_job(action: Action, number: int) -> ExampleJob:
-    """The `number`-th example of an action: its required arguments, or one optional one if none is."""
+def example_of(actions: Sequence[Action], number: int) -> tuple[str, list[Job]]:
+    """One request for all of these, and its jobs in their order. Another `number` gives other values."""
+    parts = [_part(action, number + index) for index, action in enumerate(actions)]
+    return _sentence(" and ".join(request for request, _ in parts)), [job for _, job in parts]
+
+
+def example_twice(action: Action, number: int) -> tuple[str, list[Job]]:
+    """One request for the same action with two sets of values, as people put it: its purpose only once."""
+    (first, job), (second, other) = (_part(action, number), _part(action, number + 1))
+    again = "twice" if first == second else f"and also with {second.removeprefix(f'{_purpose_of(action)} with ')}"
+    return _sentence(f"{first} {again}"), [job, other]
+
+
+def _part(action: Action, number: int) -> tuple[str, Job]:
+    """A part of a request and its job: the action's required arguments, or one optional one if none is."""
     schema = grammar_schema(action.parameters)
     properties: Mapping[str, Any] = schema.get("properties") or {}
     required = schema.get("required") or []
@@ -158,34 +152,18 @@ def example_job(action: Action, number: int) -> ExampleJob:
     names = set(required[:_MAX_ARGUMENTS])
     if optional and not names:
         names.add(optional[number % len(optional)])
-    values = Values(start=number * 3)
+    values = _Values(number * 3)
     args = {name: values.of(argument) for name, argument in properties.items() if name in names}
     spoken = ", ".join(f"{_spoken(name)} {_spoken_value(value)}" for name, value in args.items())
-    purpose = purpose_of(action)
-    return ExampleJob(f"{purpose} with {spoken}" if spoken else purpose, action.name, args)
-
-
-def example_of(actions: Sequence[Action], number: int) -> Example:
-    """One request for all of these, in their order. Another `number` gives other values."""
-    jobs = tuple(example_job(action, number + index) for index, action in enumerate(actions))
-    return Example(_sentence(" and ".join(job.request for job in jobs)), jobs)
-
-
-def example_twice(action: Action, number: int) -> Example:
-    """One request for the same action with two sets of values, as people put it: its purpose only once."""
-    jobs = (example_job(action, number), example_job(action, number + 1))
-    purpose = f"{purpose_of(action)} with "
-    first, second = (job.request for job in jobs)
-    if first == second:
-        return Example(_sentence(f"{first} twice"), jobs)
-    return Example(_sentence(f"{first} and also with {second.removeprefix(purpose)}"), jobs)
+    purpose = _purpose_of(action)
+    return f"{purpose} with {spoken}" if spoken else purpose, {"action_name": action.name, "action_args": args}
 
 
 def _sentence(request: str) -> str:
     return f"{request[0].upper()}{request[1:]}."
 
 
-def purpose_of(action: Action) -> str:
+def _purpose_of(action: Action) -> str:
     """What an action does, as somebody would ask for it: the first words of its description."""
     sentence = _PURPOSE_ENDS.split(clipped(action.description, 200))[0]
     words = sentence.strip(" .").split()[:14] or [action.name]

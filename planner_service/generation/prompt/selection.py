@@ -14,12 +14,13 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from plangate_core.catalogue.catalogue import Action, Catalogue
 from planner_service.generation.prompt.catalogue_text import action_text, brief, named, without_descriptions
-from planner_service.generation.settings import CatalogueBudget
+from planner_service.generation.settings import GenerationSettings
 from planner_service.wording.words import stems
 
 _NAME_WEIGHT = 2.0
@@ -29,13 +30,47 @@ _LEVELS: tuple[Callable[[Action], Action], ...] = (lambda action: action, withou
 _WHOLE, _WITHOUT_DESCRIPTIONS, _BRIEF, _NAMED = range(len(_LEVELS))
 
 
+@dataclass(frozen=True, slots=True)
+class CatalogueBudget:
+    """How many characters of actions a model is shown: a catalogue of whole_characters as it is, of a larger one
+    cut_characters, chosen for each request."""
+
+    whole_characters: int
+    cut_characters: int
+
+
+HOSTED_ROOM = CatalogueBudget(120_000, 120_000)
+"""About 30,000 tokens of text, and the schema of the reply about as many again."""
+SERVER_ROOM = CatalogueBudget(48_000, 48_000)
+"""For servers whose models and contexts are not known here."""
+CPU_ROOM = CatalogueBudget(12_000, 6_000)
+"""About 3,000 tokens, read once and then cached; of a larger catalogue 1,500, read anew for every request."""
+
+_ROOMS = {
+    "embedded": CPU_ROOM,
+    "ollama": CPU_ROOM,
+    "llamacpp": CPU_ROOM,
+    "lmstudio": CPU_ROOM,
+    "vllm": SERVER_ROOM,
+}
+"""By provider; all others are hosted."""
+
+
+def catalogue_room(model: str, settings: GenerationSettings) -> CatalogueBudget:
+    """How much of a catalogue a model is shown: as the settings say, else as its provider's models read."""
+    if settings.catalogue_characters:
+        return CatalogueBudget(settings.catalogue_characters, settings.catalogue_characters)
+    prefix = model.partition("/")[0]
+    own_server = settings.base_url and prefix == settings.model.partition("/")[0]
+    return _ROOMS.get(prefix, SERVER_ROOM if own_server else HOSTED_ROOM)
+
+
 def shown_actions(catalogue: Catalogue, prompt: str, context: Mapping[str, Any], room: CatalogueBudget) -> Catalogue:
     """The catalogue itself, or one with fewer or shortened actions, in the same order.
 
     The same for the same request, and the same object while it is remembered.
     """
-    whole = _sizes(catalogue)[_WHOLE]
-    if sum(whole) <= room.whole_characters:
+    if not is_cut(catalogue, room):
         return catalogue
     return _cut(catalogue, tuple(_chosen(catalogue, prompt, context, room.cut_characters)))
 

@@ -62,7 +62,7 @@ class Circuit:
         return self._probe
 
     def settle(self, permit: Permit, answered: bool | None) -> None:
-        """What came of a permitted call: True, False, or None when it tells nothing. Use the permit's own verbs."""
+        """What came of a permitted call. For permits alone."""
         probed, self._probe = permit is self._probe, None if permit is self._probe else self._probe
         if answered:
             self._failures = 0
@@ -74,24 +74,17 @@ class Circuit:
 
 
 class Permit:
-    """Leave to make one call. The first verb settles it; later ones do nothing."""
+    """Leave to make one call."""
 
     def __init__(self, circuit: Circuit) -> None:
         self._circuit: Circuit | None = circuit
 
-    def succeeded(self) -> None:
-        """The provider answered, whatever its answer."""
-        self._settle(True)
+    def settle(self, answered: bool | None) -> None:
+        """What came of the call; only the first time counts.
 
-    def failed(self) -> None:
-        """The provider is out: no connection, no answer in time, or HTTP 5xx."""
-        self._settle(False)
-
-    def abandoned(self) -> None:
-        """The call ended without telling anything about the provider, for example because it was cancelled."""
-        self._settle(None)
-
-    def _settle(self, answered: bool | None) -> None:
+        :param answered: True, whatever the answer; False: the provider is out (no connection, no answer in time, HTTP
+            5xx); None: the call tells nothing about the provider, for example because it was cancelled
+        """
         circuit, self._circuit = self._circuit, None
         if circuit is not None:
             circuit.settle(self, answered)

@@ -169,25 +169,21 @@ def failure_of(complaint: Complaint, model: str, retry_after_seconds: float | No
     if names & _MODELS_MISTAKE_CODES:
         return RejectedByServer(model)
     if names & _TOO_LONG_CODES or status == 413 or _TOO_LONG_WORDS.search(complaint.message):
-        return PromptTooLong(model, status=status)
+        return PromptTooLong(model)
     if names & _CREDIT_CODES or status == 402 or _CREDIT_WORDS.search(complaint.message):
         return CreditSpent(model, reason=reason, status=status)
     if status == 429:
-        return RateLimited(model, status=status, retry_after_seconds=retry_after_seconds)
+        return RateLimited(model, retry_after_seconds=retry_after_seconds)
     if status in (401, 403):
         return CredentialsRejected(model, reason=reason, status=status)
     if status in (408, 504):
-        return ProviderTimedOut(model, status=status)
+        return ProviderTimedOut(model)
     if status == 404:
         return ModelUnknown(model, reason=reason, status=status)
     if 400 <= status < 500 and status not in (409, 425):
         return RequestRejected(model, reason=reason, status=status, parameters=complaint.parameters)
-    failed = ServerFailed(
-        model,
-        f"{ServerFailed.default_message} ({status})" if status else "",
-        status=status,
-        retry_after_seconds=retry_after_seconds,
-    )
+    message = f"{ServerFailed.default_message} ({status})" if status else ""
+    failed = ServerFailed(model, message, retry_after_seconds=retry_after_seconds)
     failed.problem = reason
     return failed
 

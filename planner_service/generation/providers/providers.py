@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import instructor
@@ -20,7 +19,7 @@ from instructor.core import ConfigurationError
 from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.providers.model_client import ModelClient
 from planner_service.generation.providers.provider_table import EMBEDDED, PROVIDERS, Provider
-from planner_service.generation.providers.recording import Recorder
+from planner_service.generation.providers.recording import RecordingFile
 from planner_service.generation.providers.transport import ModelTransport, sdk_client, sdk_timeout
 from planner_service.generation.settings import GenerationSettings, ModelEndpoint
 
@@ -37,7 +36,7 @@ class ModelClients:
         self._settings = settings
         self._embedded = embedded
         self._clients: dict[str, ModelClient] = {}
-        self._recorder = Recorder(settings.record_file) if settings.record_file is not None else None
+        self._recording = RecordingFile(settings.record_file) if settings.record_file is not None else None
         # Instructor logs failed replies whole, at ERROR; the SDKs and httpx tell of every request.
         logging.getLogger("instructor").setLevel(logging.CRITICAL + 1)
         for name in ("openai", "anthropic", "httpx2", "httpcore2"):
@@ -80,8 +79,18 @@ class ModelClients:
         options: dict[str, Any] = {"model": endpoint.model_name}
         if row.single_tool_call and mode is instructor.Mode.TOOLS:
             options["parallel_tool_calls"] = False
-        open_sdk = _OPEN_SDK[row.wire]
-        sdk, create, stream_type = open_sdk(endpoint, settings, self._recorder)
+        anthropic = row.wire == "anthropic"
+        package: Any = _anthropic_package() if anthropic else openai
+        open_sdk = package.AsyncAnthropic if anthropic else package.AsyncOpenAI
+        sdk = open_sdk(
+            base_url=endpoint.base_url or None,
+            api_key=endpoint.api_key,
+            max_retries=0,
+            timeout=sdk_timeout(settings),
+            http_client=sdk_client(ModelTransport(settings, self._recording), settings),
+        )
+        create = (sdk.messages if anthropic else sdk.chat.completions).with_raw_response.create
+        stream_type = package.AsyncStream[object]
         return ModelClient(model, prefix, mode, row, options, sdk, create, stream_type, key=endpoint.api_key)
 
     def _endpoint(self, prefix: str, name: str, row: Provider) -> ModelEndpoint:
@@ -142,40 +151,15 @@ class ModelClients:
         return ModelClient(model, prefix, client.mode, row, {}, sdk, client.create)
 
 
-_OpenedSdk = tuple[Any, Callable[..., Awaitable[Any]], Any]
-
-
-def _open_openai(endpoint: ModelEndpoint, settings: GenerationSettings, recorder: Recorder | None) -> _OpenedSdk:
-    sdk = openai.AsyncOpenAI(
-        base_url=endpoint.base_url or None,
-        api_key=endpoint.api_key,
-        max_retries=0,
-        timeout=sdk_timeout(settings),
-        http_client=sdk_client(ModelTransport(settings, recorder), settings),
-    )
-    return sdk, sdk.chat.completions.with_raw_response.create, openai.AsyncStream[object]
-
-
-def _open_anthropic(endpoint: ModelEndpoint, settings: GenerationSettings, recorder: Recorder | None) -> _OpenedSdk:
+def _anthropic_package() -> Any:
     try:
         import anthropic
     except ImportError:
         raise ProviderNotUsable(
             "models by Anthropic need the extra `anthropic` (in a clone: pip install '.[anthropic]')"
         ) from None
-    sdk = anthropic.AsyncAnthropic(
-        base_url=endpoint.base_url or None,
-        api_key=endpoint.api_key,
-        max_retries=0,
-        timeout=sdk_timeout(settings),
-        http_client=sdk_client(ModelTransport(settings, recorder), settings),
-    )
-    return sdk, sdk.messages.with_raw_response.create, anthropic.AsyncStream[object]
+    return anthropic
 
 
 def _first_line(error: Exception) -> str:
     return str(error).split("\n", 1)[0][:300]
-
-
-_OPEN_SDK = {"openai": _open_openai, "anthropic": _open_anthropic}
-"""By the protocol that a provider speaks."""

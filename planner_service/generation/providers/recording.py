@@ -25,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 
 import httpx2
 import structlog
+from pydantic import TypeAdapter, ValidationError
 
 FORMAT = "plangate-recording"
 VERSION = 1
@@ -54,6 +55,9 @@ class Exchange:
     status: int
     headers: Mapping[str, str]
     body: str
+
+
+_EXCHANGE = TypeAdapter(Exchange)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +130,7 @@ def read_recording(path: Path) -> Recording:
                 number += 1
                 entry = _entry(path, number, line)
                 if entry.get("kind") == "exchange":
-                    exchanges.append(_exchange(path, number, entry))
+                    exchanges.append(_exchange(path, number, line))
                 elif entry.get("kind") == "plan":
                     plans.append((number, entry))
                 elif entry != _HEADER:
@@ -160,18 +164,11 @@ def _entry(path: Path, number: int, line: bytes) -> dict[str, Any]:
     return entry
 
 
-def _exchange(path: Path, number: int, entry: Mapping[str, Any]) -> Exchange:
-    fields = {name: entry.get(name) for name in ("id", "key", "status", "headers", "body")}
-    texts = (fields["id"], fields["key"], fields["body"])
-    headers = fields["headers"]
-    if (
-        not all(isinstance(text, str) for text in texts)
-        or not isinstance(fields["status"], int)
-        or not isinstance(headers, dict)
-        or not all(isinstance(value, str) for value in headers.values())
-    ):
-        raise RecordingInvalid(f"{path}:{number}: not an exchange as it was written")
-    return Exchange(**fields)  # type: ignore[arg-type]  # just checked
+def _exchange(path: Path, number: int, line: bytes) -> Exchange:
+    try:
+        return _EXCHANGE.validate_json(line, strict=True)
+    except ValidationError:
+        raise RecordingInvalid(f"{path}:{number}: not an exchange as it was written") from None
 
 
 def _unusable(path: Path, error: OSError) -> RecordingInvalid:
@@ -192,27 +189,18 @@ def noting_exchanges() -> Iterator[list[str]]:
         _noted.reset(token)
 
 
-class Recorder:
-    """Appends every complete reply to a file. Replies that broke off, or were not read to their end, are not kept."""
-
-    def __init__(self, file: Path) -> None:
-        """Raises RecordingInvalid."""
-        self._file = RecordingFile(file)
-
-    def begin(self, request: httpx2.Request, response: httpx2.Response) -> ExchangeRecord:
-        """A record to be filled with the reply's body while it is read."""
-        return ExchangeRecord(self._file, request, response.status_code, response.headers)
-
-
 class ExchangeRecord:
-    """One exchange in the making: `parts` of the body as they come, then `complete`. More than once changes nothing."""
+    """One exchange in the making: `parts` of the body as they come, then `complete`. More than once changes nothing.
 
-    def __init__(self, file: RecordingFile, request: httpx2.Request, status: int, headers: Mapping[str, str]) -> None:
+    Replies that broke off, or were not read to their end, are not kept.
+    """
+
+    def __init__(self, file: RecordingFile, request: httpx2.Request, response: httpx2.Response) -> None:
         self.parts: list[bytes] = []
         self._file = file
         self._request = request
-        self._status = status
-        self._headers = {name: headers[name] for name in KEPT_HEADERS if name in headers}
+        self._status = response.status_code
+        self._headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
         self._noted = _noted.get()
 
     def complete(self) -> None:

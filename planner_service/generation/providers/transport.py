@@ -16,7 +16,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 
-from planner_service.generation.providers.recording import ExchangeRecord, Recorder, Replies
+from planner_service.generation.providers.recording import ExchangeRecord, RecordingFile, Replies
 from planner_service.generation.settings import GenerationSettings
 
 KEEPALIVE_SECONDS = 30.0
@@ -42,13 +42,13 @@ class ReplyCompressed(Exception):
 class ModelTransport(httpx2.AsyncBaseTransport):
     """The way to one provider, for its SDK. The proxy settings of the environment are respected.
 
-    :param recorder: writes down every complete reply
+    :param recording: every complete reply is written to it
     """
 
-    def __init__(self, settings: GenerationSettings, recorder: Recorder | None) -> None:
+    def __init__(self, settings: GenerationSettings, recording: RecordingFile | None) -> None:
         """Raises RecordingInvalid."""
         self._settings = settings
-        self._recorder = recorder
+        self._recording = recording
         self._replies = None if settings.replay_file is None else Replies(settings.replay_file)
         self._pool: httpx2.AsyncHTTPTransport | None = None
 
@@ -112,7 +112,7 @@ class ModelTransport(httpx2.AsyncBaseTransport):
         length = response.headers.get("content-length", "")
         if length.isdecimal() and int(length) > limit:
             raise ReplyLimitExceeded
-        record = None if self._recorder is None else self._recorder.begin(request, response)
+        record = None if self._recording is None else ExchangeRecord(self._recording, request, response)
         stream = _BoundedStream(response.stream, limit, record, compressed=encoding not in ("", "identity"))
         beginning = await stream.beginning() if _is_streamed(request, response.status_code) else b""
         headers = _headers(request, response.status_code, response.headers, beginning)

@@ -38,7 +38,7 @@ def provider_failure(model: str, error: BaseException, *, key: str = "") -> Gene
 
     :param key: that the call was made with, to be masked in what the provider says
     """
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, ReplyLimitExceeded):
             return ReplyTooLarge(model)
         if isinstance(cause, ReplyCompressed):
@@ -60,7 +60,7 @@ def provider_failure(model: str, error: BaseException, *, key: str = "") -> Gene
 def is_unreadable(error: BaseException) -> bool:
     """Whether an SDK could make nothing of an answer: no JSON, broken text, an encoding that is not known."""
     unreadable = (ValueError, LookupError, RecursionError, zlib.error, httpx2.DecodingError)
-    return any(isinstance(cause, unreadable) for cause in _causes(error))
+    return any(isinstance(cause, unreadable) for cause in causes(error))
 
 
 def _complaint_in(error: BaseException, key: str) -> Complaint | None:
@@ -82,7 +82,7 @@ def _as_error(body: Any) -> Any:
     return body if isinstance(body, dict) and body.get("error") else {"error": body}
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """From the exception to its root, the SDK's status errors included; bounded against loops."""
     current: BaseException | None = error
     for _ in range(8):
@@ -94,11 +94,11 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _connection_problem(error: BaseException) -> str:
     """Which exceptions they were, and the system's message: of hosts, ports and certificates, not of what was sent."""
-    causes = [
+    kinds = [
         f"{type(cause).__name__}: {cause}" if isinstance(cause, OSError) else type(cause).__name__
-        for cause in _causes(error)
+        for cause in causes(error)
     ]
-    return " < ".join(causes)[:_PROBLEM_CHARACTERS]
+    return " < ".join(kinds)[:_PROBLEM_CHARACTERS]
 
 
 def retry_after(headers: Any, now: dt.datetime | None = None) -> float | None:
@@ -127,41 +127,17 @@ def _number(text: str | None) -> float | None:
     return number if 0 <= number < 1e9 else None
 
 
-def schema_errors(invalid: pydantic.ValidationError, reply: Any, known_actions: Sequence[str]) -> list[Finding]:
-    """Pydantic's findings as the contract shows them.
-
-    :param reply: the parsed reply, to tell real keys in pydantic's locations from names of union members
-    :param known_actions: shown, within limits, when the reply names another
-    """
+def schema_errors(invalid: pydantic.ValidationError, known_actions: Sequence[str]) -> list[Finding]:
+    """Pydantic's findings as the contract shows them; the known actions, within limits, where there is another."""
     found = invalid.errors(include_url=False, include_context=False, include_input=False)[:MAX_ERRORS]
-    errors = [_schema_error(each, reply, known_actions) for each in found]
-    # Pydantic counts only the valid items of a tuple: "too short" beside errors of its items is not so.
-    return [
-        error
-        for error in errors
-        if error.type != "too_short" or not any(other.path.startswith(f"{error.path}.") for other in errors)
-    ]
+    return [_schema_error(each, known_actions) for each in found]
 
 
-def _schema_error(found: Any, reply: Any, known_actions: Sequence[str]) -> Finding:
-    path = dotted(_real_location(found["loc"], found["type"], reply))
-    if path.endswith("action_name") and found["type"] in ("literal_error", "enum"):
+def _schema_error(found: Any, known_actions: Sequence[str]) -> Finding:
+    path = dotted(found["loc"])
+    if path.endswith("action_name") and found["type"] == "literal_error":
         shown = ", ".join(known_actions)
         if len(shown) > _EXPECTED_SHOWN:
             shown = shown[:_EXPECTED_SHOWN].rsplit(", ", 1)[0] + ", …"
         return Finding(path, "unknown_action", f"There is no such action. The actions are: {shown}")
     return Finding(path, found["type"], found["msg"])
-
-
-def _real_location(location: tuple[str | int, ...], kind: str, reply: Any) -> list[str | int]:
-    parts: list[str | int] = []
-    here = reply
-    for place, part in enumerate(location):
-        in_dict = isinstance(here, dict) and part in here
-        in_list = isinstance(here, list | tuple) and isinstance(part, int) and part < len(here)
-        if in_dict or in_list:
-            here = here[part]
-        elif not (place == len(location) - 1 and kind == "missing"):
-            continue
-        parts.append(part)
-    return parts

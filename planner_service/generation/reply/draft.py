@@ -13,12 +13,15 @@ never empty and a model never has to choose between an invention and an empty li
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
-from pydantic_core import from_json
+from instructor import OpenAISchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
+from pydantic_core import PydanticKnownError
 
 from plangate_core.catalogue.catalogue import Action, Catalogue
 from plangate_core.catalogue.finding import Finding
@@ -30,7 +33,6 @@ LEFT_OUT = "left_out"
 """Type of a correction that took an argument out of a job; corrections of other types doubt the job."""
 # What a grammar lets a model write in one reply; a repetition of 100 unrolls into too many rules.
 MAX_REPLY_JOBS = 30
-_LONG_TEXT = 8_192
 
 
 @dataclass(frozen=True)
@@ -71,62 +73,43 @@ class Corrections:
 NO_CORRECTIONS = Corrections()
 
 
+def _not_too_many(items: Any) -> Any:
+    """Pydantic looks at each element before it says that a list is too long, and lists what is wrong with each.
+
+    Of a reply of nothing but empty jobs that took ten seconds and gigabytes.
+    """
+    if isinstance(items, list) and len(items) > MAX_JOBS:
+        raise PydanticKnownError("too_long", {"field_type": "List", "max_length": MAX_JOBS, "actual_length": None})
+    return items
+
+
+_BOUNDED = BeforeValidator(_not_too_many)
+
+
 class JobReply(BaseModel):
     """One element of `jobs`, before it is read. Keys a model adds of its own are ignored."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
 
     action_name: str
     action_args: dict[str, Any]
-    depends_on: tuple[int, ...] | None = None
+    depends_on: Annotated[list[int] | None, _BOUNDED] = None
 
 
-class PlanReply(BaseModel):
+class PlanReply(OpenAISchema):
     """The whole answer, before it is read. `draft_model` makes a subclass that knows the actions' names."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, strict=True)
+
+    grammar: ClassVar[dict[str, Any]] = {}
+    """What Instructor is given instead of the schema that pydantic derives."""
 
     objective: str = ""
-    jobs: tuple[JobReply, ...] = Field(min_length=1, max_length=MAX_JOBS)
+    jobs: Annotated[list[JobReply], Field(min_length=1), _BOUNDED]
 
     @classmethod
-    def model_validate_json(cls, json_data: str | bytes | bytearray, **_: Any) -> Self:
-        """The reply in a text; nothing is converted. Raises pydantic.ValidationError.
-
-        Pydantic looks at all of a list before it says that it is too long, and lists what is wrong with each element:
-        of a reply of nothing but empty jobs that took ten seconds and gigabytes.
-        """
-        if len(json_data) > _LONG_TEXT and (place := _too_long_list(json_data)):
-            raise ValidationError.from_exception_data(
-                cls.__name__,
-                [
-                    {
-                        "type": "too_long",
-                        "loc": place,
-                        "input": None,
-                        "ctx": {"field_type": "List", "max_length": MAX_JOBS, "actual_length": None},
-                    }
-                ],
-            )
-        return super().model_validate_json(json_data, strict=True)
-
-
-def _too_long_list(text: str | bytes | bytearray) -> tuple[str | int, ...]:
-    """Where a reply has more elements than it may, before anything looks at them; empty when nowhere."""
-    try:
-        reply = from_json(text)
-    except ValueError:
-        return ()
-    jobs = reply.get("jobs") if isinstance(reply, dict) else None
-    if not isinstance(jobs, list):
-        return ()
-    if len(jobs) > MAX_JOBS:
-        return ("jobs",)
-    for index, job in enumerate(jobs):
-        others = job.get("depends_on") if isinstance(job, dict) else None
-        if isinstance(others, list) and len(others) > MAX_JOBS:
-            return ("jobs", index, "depends_on")
-    return ()
+    def model_json_schema(cls, *_: Any, **__: Any) -> dict[str, Any]:
+        return cls.grammar
 
 
 def read_draft(reply: PlanReply, corrections: Corrections = NO_CORRECTIONS) -> PlanDraft:
@@ -227,5 +210,32 @@ def draft_model(catalogue: Catalogue) -> type[PlanReply]:
     # Types made at run time: pydantic follows, mypy cannot.
     one_of_them: Any = Literal[names]
     job: Any = create_model("JobReply", __base__=JobReply, action_name=(one_of_them, ...))
-    jobs: Any = tuple[job, ...]
-    return create_model("PlanReply", __base__=PlanReply, jobs=(jobs, Field(min_length=1, max_length=MAX_JOBS)))
+    jobs: Any = Annotated[list[job], Field(min_length=1), _BOUNDED]
+    return create_model("PlanReply", __base__=PlanReply, __doc__=PlanReply.__doc__, jobs=(jobs, ...))
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyForm:
+    """What a call asks for. model: for Instructor. schema_size: characters of the schema that goes with the call."""
+
+    model: type[PlanReply]
+    action_names: tuple[str, ...]
+    schema_size: int
+
+
+@lru_cache(maxsize=64)
+def reply_form(catalogue: Catalogue, shown: Catalogue, *, asks_for_ties: bool = False) -> ReplyForm:
+    """The form of replies about a catalogue to a model that is shown a part of it, or all."""
+    model, choices = _parts_of(catalogue)
+    names = tuple(action.name for action in shown.actions)
+    schema = draft_schema([choices[name] for name in names], asks_for_ties=asks_for_ties)
+    # The tool's description is the docstring.
+    form: Any = create_model("PlanReply", __base__=model, __doc__=PlanReply.__doc__)
+    form.grammar = schema
+    return ReplyForm(form, names, len(json.dumps(schema)))
+
+
+@lru_cache(maxsize=8)
+def _parts_of(catalogue: Catalogue) -> tuple[type[PlanReply], dict[str, dict[str, Any]]]:
+    """What takes long: the model that validates, and each action's grammar."""
+    return draft_model(catalogue), {action.name: action_choice(action) for action in catalogue.actions}

@@ -9,8 +9,8 @@ A refusal counts for a whole plan only. A doubted job among others stays, with a
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from plangate_core.catalogue.catalogue import Catalogue
@@ -37,9 +37,8 @@ class ReplyCorrector:
     request: str
 
     def of_tokens(self, reply: PlanReply, tokens: Sequence[Any]) -> Corrections:
-        """What the probabilities of the reply's tokens say, also of one that is still being written."""
-        names = [action.name for action in self.catalogue.actions]
-        doubted = doubts(tokens, names, self.request, self.profile)
+        """What the probabilities of the reply's tokens say."""
+        doubted = self._doubted(tokens)
         made_up = made_up_arguments(reply, tokens, self.catalogue, self.request, self.profile)
         return Corrections(
             refused_jobs=_all_or_none(reply, doubted.keys()),
@@ -50,21 +49,28 @@ class ReplyCorrector:
             ),
         )
 
-    async def of_whole(self, reply: PlanReply, tokens: Sequence[Any], ask: AskBack) -> Corrections:
-        """The same, and a second look at the jobs whose action the model was not sure of. Raises what `ask` raises."""
-        found = self.of_tokens(reply, tokens)
+    async def second_look(
+        self, found: Corrections, reply: PlanReply, tokens: Sequence[Any], ask: AskBack
+    ) -> Corrections:
+        """What was found, and a second look at the jobs whose action the model was not sure of.
+
+        Raises what `ask` raises.
+        """
         if found.refused_jobs:
             return found
-        doubted = set(doubts(tokens, [action.name for action in self.catalogue.actions], self.request, self.profile))
+        doubted = set(self._doubted(tokens))
         unasked = await unasked_jobs(reply, tokens, self.catalogue, self.request, doubted, self.profile, ask)
-        return Corrections(
+        return replace(
+            found,
             refused_jobs=_all_or_none(reply, doubted | unasked.keys()),
-            left_out=found.left_out,
             findings=(*found.findings, *(_unasked(position, share) for position, share in sorted(unasked.items()))),
         )
 
+    def _doubted(self, tokens: Sequence[Any]) -> dict[int, float]:
+        return doubts(tokens, [action.name for action in self.catalogue.actions], self.request, self.profile)
 
-def _all_or_none(reply: PlanReply, doubted: Any) -> frozenset[int]:
+
+def _all_or_none(reply: PlanReply, doubted: Collection[int]) -> frozenset[int]:
     """The jobs that name an action if each of them is doubted, else none."""
     real = {position for position, job in enumerate(reply.jobs) if job.action_name != NO_MATCHING_ACTION}
     return frozenset(real) if real and real <= set(doubted) else frozenset()

@@ -29,7 +29,7 @@ def doubts(
 ) -> dict[int, float]:
     """The jobs whose action the model was not sure of, by position (from 0), and the probability that none fits.
 
-    tokens: the reply's tokens so far, as `choices[0].logprobs.content` has them. What is not of that form counts as
+    tokens: the reply's tokens, as `choices[0].logprobs.content` has them. What is not of that form counts as
     certainty. request: all that the requester says.
     """
     requested = frozenset(stems(request))

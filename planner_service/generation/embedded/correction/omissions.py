@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 def omission_probabilities(tokens: Sequence[Any]) -> Mapping[tuple[int, str], float]:
     """For each argument, by its job's position (from 0) and its name: how probable it was that it was left out.
 
-    tokens: the reply's tokens so far, as `choices[0].logprobs.content` of OpenAI's protocol has them. What is not of
+    tokens: the reply's tokens, as `choices[0].logprobs.content` of OpenAI's protocol has them. What is not of
     that form says nothing.
     """
     reply = ReplyTokens(tokens)

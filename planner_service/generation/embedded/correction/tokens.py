@@ -43,7 +43,7 @@ def marks(text: str) -> Iterator[Mark]:
 class ReplyTokens:
     """A reply's text, and the candidates for each place in it.
 
-    tokens: of the reply so far, as `choices[0].logprobs.content` has them. What is not of that form says nothing: the
+    tokens: of the reply, as `choices[0].logprobs.content` has them. What is not of that form says nothing: the
     text is empty then.
     """
 

@@ -10,7 +10,7 @@ import pytest
 
 from planner_service.generation import errors
 from planner_service.generation.attempts import AttemptOutcome, Finding
-from planner_service.generation.prompt.conversation import MAX_REASK
+from planner_service.generation.prompt.prompts import MAX_REASK
 from planner_service.generation.providers.circuit import CircuitState
 from planner_service.generation.reply.draft import PlanDraft
 from planner_service.generation.retry_policy import FIRST_BACKOFF_SECONDS

@@ -9,9 +9,8 @@ import pytest
 
 from plangate_core.catalogue.catalogue import Catalogue, parse_catalogue
 from plangate_core.catalogue.importing.importer import import_catalogue
-from planner_service.generation.prompt.catalogue_budget import CPU_ROOM, HOSTED_ROOM
 from planner_service.generation.prompt.catalogue_text import catalogue_text
-from planner_service.generation.prompt.selection import shown_actions
+from planner_service.generation.prompt.selection import CPU_ROOM, HOSTED_ROOM, shown_actions
 from tests.support.api_descriptions import code_host_tools, incident_api, monitoring_api
 
 REQUESTS = [

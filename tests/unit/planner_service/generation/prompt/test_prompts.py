@@ -12,7 +12,7 @@ import yaml
 
 from plangate_core.catalogue.catalogue import Catalogue, parse_catalogue
 from plangate_core.catalogue.finding import Finding
-from planner_service.generation.prompt.prompts import build_messages, reask_message
+from planner_service.generation.prompt.prompts import build_messages, reask
 from planner_service.generation.reply.draft import NO_MATCHING_ACTION, draft_model, read_draft
 
 ODD_ARGUMENTS: dict[str, Any] = {
@@ -113,10 +113,10 @@ def test_the_opening_is_the_same_in_every_process() -> None:
     script = (
         "import json\n"
         "from plangate_core.catalogue.catalogue import parse_catalogue\n"
-        "from planner_service.generation.reply.reply_form import ReplyForms\n"
+        "from planner_service.generation.reply.draft import reply_form\n"
         "from planner_service.generation.prompt.prompts import build_messages\n"
         f"catalogue = parse_catalogue({text!r})\n"
-        "schema = ReplyForms(catalogue).form(catalogue).model.model_json_schema()\n"
+        "schema = reply_form(catalogue, catalogue).model.model_json_schema()\n"
         "print(json.dumps([build_messages('x', {}, catalogue), schema]))"
     )
     said = {
@@ -146,6 +146,7 @@ def test_actions_are_described_with_their_arguments() -> None:
 
 def test_a_reask_names_places_and_is_compact() -> None:
     errors = [Finding("jobs.0.action_args.host", "missing", "Field required"), Finding("", "x", "y" * 5000)]
-    text = reask_message(errors)
+    *_, told = reask([{"role": "user", "content": "u"}], "{}", errors, show_reply=True)
+    text = told["content"]
     assert "- jobs.0.action_args.host: Field required" in text
     assert len(text) < 600

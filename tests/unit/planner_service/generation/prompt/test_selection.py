@@ -8,11 +8,19 @@ import pytest
 import yaml
 
 from plangate_core.catalogue.catalogue import Catalogue, parse_catalogue
-from planner_service.generation.prompt.catalogue_budget import CPU_ROOM, HOSTED_ROOM, SERVER_ROOM, catalogue_room
 from planner_service.generation.prompt.catalogue_text import action_text, catalogue_text
 from planner_service.generation.prompt.prompts import build_messages
-from planner_service.generation.prompt.selection import catalogue_characters, is_cut, shown_actions
-from planner_service.generation.settings import CatalogueBudget, GenerationSettings
+from planner_service.generation.prompt.selection import (
+    CPU_ROOM,
+    HOSTED_ROOM,
+    SERVER_ROOM,
+    CatalogueBudget,
+    catalogue_characters,
+    catalogue_room,
+    is_cut,
+    shown_actions,
+)
+from planner_service.generation.settings import GenerationSettings
 
 
 def read(actions: list[dict[str, Any]]) -> Catalogue:

@@ -29,9 +29,9 @@ def admitted(it: Circuit) -> Permit:
 def test_consecutive_failures_open_it() -> None:
     it, _ = circuit()
     for _ in range(2):
-        admitted(it).failed()
+        admitted(it).settle(False)
         assert it.state is CircuitState.CLOSED
-    admitted(it).failed()
+    admitted(it).settle(False)
     assert it.state is CircuitState.OPEN
     assert it.admit() is None
     assert it.seconds_until_probe == 10.0
@@ -40,35 +40,35 @@ def test_consecutive_failures_open_it() -> None:
 def test_an_answer_between_failures_starts_the_count_anew() -> None:
     it, _ = circuit()
     for _ in range(5):
-        admitted(it).failed()
-        admitted(it).failed()
-        admitted(it).succeeded()
+        admitted(it).settle(False)
+        admitted(it).settle(False)
+        admitted(it).settle(True)
     assert it.state is CircuitState.CLOSED
 
 
 def test_one_probe_at_a_time_decides() -> None:
     it, clock = circuit(failures=1)
-    admitted(it).failed()
+    admitted(it).settle(False)
     clock.now += 9.9
     assert it.admit() is None
     clock.now += 0.1
     assert it.state.value == "half_open"
     probe = admitted(it)
     assert it.admit() is None, "only one"
-    probe.failed()
+    probe.settle(False)
     assert it.admit() is None
     assert it.seconds_until_probe == 10.0
     clock.now += 10
-    admitted(it).succeeded()
+    admitted(it).settle(True)
     assert it.state is CircuitState.CLOSED
     assert it.admit() is not None
 
 
 def test_an_abandoned_probe_leaves_the_place_to_another() -> None:
     it, clock = circuit(failures=1)
-    admitted(it).failed()
+    admitted(it).settle(False)
     clock.now += 10
-    admitted(it).abandoned()
+    admitted(it).settle(None)
     assert it.state is CircuitState.HALF_OPEN
     assert it.admit() is not None
 
@@ -76,33 +76,33 @@ def test_an_abandoned_probe_leaves_the_place_to_another() -> None:
 def test_a_call_from_before_does_not_take_the_probes_place() -> None:
     it, clock = circuit(failures=1)
     old = admitted(it)
-    admitted(it).failed()
+    admitted(it).settle(False)
     clock.now += 10
     admitted(it)
-    old.abandoned()
+    old.settle(None)
     assert it.admit() is None
 
 
 def test_who_asks_hears_when_to_come_again() -> None:
     it, clock = circuit(failures=1)
     assert it.seconds_until_admission == 0.0
-    admitted(it).failed()
+    admitted(it).settle(False)
     clock.now += 4
     assert it.seconds_until_admission == 6.0
     clock.now += 6
     assert it.seconds_until_admission == 0.0
     trying = admitted(it)
     assert it.seconds_until_admission > 0.0
-    trying.succeeded()
+    trying.settle(True)
     assert it.seconds_until_admission == 0.0
 
 
 def test_a_permit_is_settled_once() -> None:
     it, _ = circuit(failures=1)
     permit = admitted(it)
-    permit.succeeded()
-    permit.failed()
-    permit.abandoned()
+    permit.settle(True)
+    permit.settle(False)
+    permit.settle(None)
     assert it.state is CircuitState.CLOSED
 
 
@@ -118,8 +118,8 @@ def test_it_always_lets_somebody_try_in_the_end(steps: list[str]) -> None:
                 pending.append(permit)
         elif pending:
             permit = pending.pop(0)
-            {"ok": permit.succeeded, "fail": permit.failed, "abandon": permit.abandoned}[step]()
+            permit.settle({"ok": True, "fail": False, "abandon": None}[step])
     for permit in pending:
-        permit.abandoned()
+        permit.settle(None)
     clock.now += 5
     assert it.admit() is not None

@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import json
 import time
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import pydantic
 import pytest
@@ -19,9 +19,11 @@ from planner_service.generation.attempts import (
     recorded_text,
 )
 from planner_service.generation.errors import GenerationFailed
-from planner_service.generation.prompt.conversation import MAX_COMPLAINT, MAX_REASK, TokenEstimate, reask, size
+from planner_service.generation.prompt.prompts import MAX_COMPLAINT, MAX_REASK, TokenEstimate, reask, size
 from planner_service.generation.reply.diagnosis import retry_after, schema_errors
+from planner_service.generation.reply.draft import draft_model
 from planner_service.generation.reply.repair import MAX_REPAIRED, repaired_object
+from tests.support.generation import small_catalogue
 
 NOW = dt.datetime(2026, 11, 23, 12, 0, 0, tzinfo=dt.UTC)
 
@@ -47,45 +49,27 @@ def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers, NOW) == seconds
 
 
-class Measure(pydantic.BaseModel):
-    action_name: Literal["measure"]
-    action_args: dict[str, int]
-
-
-class Delete(pydantic.BaseModel):
-    action_name: Literal["delete"]
-    path: str
-
-
-class Plan(pydantic.BaseModel):
-    jobs: tuple[Annotated[Measure | Delete, pydantic.Field(discriminator="action_name")], ...] = pydantic.Field(
-        min_length=1
-    )
-
-
-def errors_of(reply: Any) -> list[tuple[str, str]]:
+def errors_of(reply: Any) -> list[Finding]:
     with pytest.raises(pydantic.ValidationError) as caught:
-        Plan.model_validate_json(json.dumps(reply), strict=True)
-    return [(error.path, error.type) for error in schema_errors(caught.value, reply, ["measure", "delete"])]
+        draft_model(small_catalogue()).model_validate_json(json.dumps(reply))
+    return schema_errors(caught.value, ["measure"])
 
 
-def test_paths_are_those_of_the_reply_not_of_our_types() -> None:
-    assert errors_of({}) == [("jobs", "missing")]
-    assert errors_of([]) == [("", "model_type")]
-    assert errors_of({"jobs": [{"action_name": "delete"}]}) == [("jobs.0.path", "missing")]
-    wrong = {"jobs": [{"action_name": "measure", "action_args": {"measure": "x"}}]}
-    assert errors_of(wrong) == [("jobs.0.action_args.measure", "int_type")]
+def test_paths_are_those_of_the_reply() -> None:
+    def places_of(reply: Any) -> list[tuple[str, str]]:
+        return [(error.path, error.type) for error in errors_of(reply)]
+
+    assert places_of({}) == [("jobs", "missing")]
+    assert places_of([]) == [("", "model_type")]
+    assert places_of({"jobs": []}) == [("jobs", "too_short")]
+    assert places_of({"jobs": [{"action_name": "delete_file"}]}) == [("jobs.0.action_args", "missing")]
+    tied = {"action_name": "delete_file", "action_args": {}, "depends_on": [0, "1"]}
+    assert places_of({"jobs": [tied]}) == [("jobs.0.depends_on.1", "int_type")]
+    assert places_of({"jobs": [{**tied, "depends_on": [0] * 101}]}) == [("jobs.0.depends_on", "too_long")]
 
 
 def test_too_short_is_not_said_beside_what_made_it_short() -> None:
-    class Reply(pydantic.BaseModel):
-        jobs: tuple[Measure, ...] = pydantic.Field(min_length=1)
-
-    reply = {"jobs": [{"action_name": "zap", "action_args": {}}]}
-    with pytest.raises(pydantic.ValidationError) as caught:
-        Reply.model_validate(reply)
-    assert len(caught.value.errors()) == 2
-    (error,) = schema_errors(caught.value, reply, ["measure"])
+    (error,) = errors_of({"jobs": [{"action_name": "zap", "action_args": {}}]})
     assert error == Finding("jobs.0.action_name", "unknown_action", "There is no such action. The actions are: measure")
 
 
@@ -95,7 +79,7 @@ def test_many_actions_are_not_all_listed() -> None:
 
     with pytest.raises(pydantic.ValidationError) as caught:
         Reply.model_validate({"action_name": "zap"})
-    (error,) = schema_errors(caught.value, {"action_name": "zap"}, [f"action_number_{n}" for n in range(500)])
+    (error,) = schema_errors(caught.value, [f"action_number_{n}" for n in range(500)])
     assert len(error.message) < 400
     assert error.message.endswith(", …")
 

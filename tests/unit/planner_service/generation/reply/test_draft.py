@@ -11,8 +11,14 @@ import yaml
 from pydantic import ValidationError
 
 from plangate_core.catalogue.catalogue import Catalogue, parse_catalogue
-from planner_service.generation.reply.draft import NO_MATCHING_ACTION, JobDraft, PlanDraft, draft_model, read_draft
-from planner_service.generation.reply.reply_form import ReplyForms
+from planner_service.generation.reply.draft import (
+    NO_MATCHING_ACTION,
+    JobDraft,
+    PlanDraft,
+    draft_model,
+    read_draft,
+    reply_form,
+)
 
 
 def catalogue(*actions: dict[str, Any]) -> Catalogue:
@@ -77,7 +83,7 @@ def test_errors_say_where(reply: dict[str, Any], where: tuple[str | int, ...]) -
 
 
 def test_the_schema_ties_arguments_to_their_action() -> None:
-    schema = ReplyForms(TWO).form(TWO).model.model_json_schema()
+    schema = reply_form(TWO, TWO).model.model_json_schema()
     assert list(schema["properties"]) == ["jobs"]
     valid = jsonschema_rs.validator_for(schema).is_valid
     assert valid({"jobs": [job(), {"action_name": "app.scale", "action_args": {"replicas": 2}}]})
@@ -88,19 +94,17 @@ def test_the_schema_ties_arguments_to_their_action() -> None:
 
 
 def test_the_form_of_a_part_is_made_once_and_names_that_part_only() -> None:
-    forms = ReplyForms(TWO)
-    parts = [TWO.reduced_to((TWO.actions[1],)) for _ in range(2)]
-    assert forms.form(parts[0]) is forms.form(parts[1])
-    schema = json.dumps(forms.form(parts[0]).model.model_json_schema())
+    part = TWO.reduced_to((TWO.actions[1],))
+    assert reply_form(TWO, part) is reply_form(TWO, part)
+    schema = json.dumps(reply_form(TWO, part).model.model_json_schema())
     assert "app.scale" in schema
     assert "restart" not in schema
     assert "$ref" not in schema
 
 
 def test_a_model_may_be_asked_which_jobs_need_which() -> None:
-    forms = ReplyForms(TWO)
-    asked = forms.form(TWO, asks_for_ties=True).model.model_json_schema()["properties"]["jobs"]["items"]["anyOf"]
+    asked = reply_form(TWO, TWO, asks_for_ties=True).model.model_json_schema()["properties"]["jobs"]["items"]["anyOf"]
     *actions, refusal = asked
     assert all("depends_on" in each["properties"] and "depends_on" not in each["required"] for each in actions)
     assert "depends_on" not in refusal["properties"]
-    assert "depends_on" not in json.dumps(forms.form(TWO).model.model_json_schema())
+    assert "depends_on" not in json.dumps(reply_form(TWO, TWO).model.model_json_schema())

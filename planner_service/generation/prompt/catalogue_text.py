@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from plangate_core.catalogue.catalogue import Action
-from plangate_core.catalogue.json_pointer import resolve
+from planner_service.generation.reply.reply_grammar import Schema, flattened, merged
 
 _MAX_DESCRIPTION = 500
 _MAX_ARGUMENT_DESCRIPTION = 300
@@ -17,14 +17,11 @@ _MAX_BRIEF_DESCRIPTION = 120
 _MAX_CHOICES = 30
 _MAX_ALTERNATIVES = 8
 _MAX_DEPTH = 4
-_MAX_REFERENCES = 16
 _MAX_LINES = 400
 _KEPT_WITHOUT_WORDS = frozenset(
     {"type", "enum", "const", "format", "pattern", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
     | {"minLength", "maxLength", "minItems", "maxItems", "required", "additionalProperties"}
 )
-
-Schema = Mapping[str, Any]
 
 
 def catalogue_text(actions: Sequence[Action]) -> str:
@@ -78,22 +75,9 @@ class _SchemaReader:
     def __init__(self, root: Schema) -> None:
         self._root = root
 
-    def plain(self, schema: Any, depth: int = 0) -> dict[str, Any]:
-        """The schema with what its `$ref` and `allOf` say; what stands beside them counts before it."""
-        if not isinstance(schema, Mapping):
-            return {}
-        plain = dict(schema)
-        for _ in range(_MAX_REFERENCES):
-            reference = plain.pop("$ref", None)
-            target = resolve(self._root, reference) if isinstance(reference, str) else None
-            if not isinstance(target, Mapping):
-                break
-            plain = {**target, **plain}
-        branches = plain.pop("allOf", None)
-        if isinstance(branches, list) and depth < _MAX_REFERENCES:
-            for branch in branches[:_MAX_REFERENCES]:
-                plain = _merged(plain, self.plain(branch, depth + 1))
-        return plain
+    def plain(self, schema: Any) -> dict[str, Any]:
+        """The schema with what its `$ref` and `allOf` say."""
+        return flattened(self._root, schema)[0] if isinstance(schema, Mapping) else {}
 
     def alternatives(self, schema: Schema) -> list[dict[str, Any]]:
         """What the value may be, one of these: the branches of `anyOf` or `oneOf`, or the schema itself."""
@@ -102,7 +86,7 @@ class _SchemaReader:
         if not isinstance(branches, list) or not branches:
             return [plain]
         around = {key: value for key, value in plain.items() if key not in ("anyOf", "oneOf", "description", "default")}
-        return [_merged(self.plain(branch), around) for branch in branches[:_MAX_ALTERNATIVES]]
+        return [merged([self.plain(branch), around]) for branch in branches[:_MAX_ALTERNATIVES]]
 
     def without_words(self, schema: Schema, *, required_only: bool, depth: int = 0) -> dict[str, Any]:
         """A copy that stands alone: references in place, no descriptions, few levels."""
@@ -216,18 +200,6 @@ class _ArgumentLines:
             text_form = schema.get("format") or schema.get("pattern")
             return f"{kind} {clipped(str(text_form), 60)}" if kind == "string" and text_form else kind
         return "any"
-
-
-def _merged(first: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Both at once; where they differ the first counts."""
-    merged = {**other, **first}
-    for key in ("properties", "required"):
-        one, two = first.get(key), other.get(key)
-        if isinstance(one, Mapping) and isinstance(two, Mapping):
-            merged[key] = {**one, **{name: two[name] for name in two if name not in one}}
-        elif isinstance(one, list) and isinstance(two, list):
-            merged[key] = [*one, *(name for name in two if name not in one)]
-    return merged
 
 
 def _json(value: Any) -> str:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeGuard
 
 from plangate_core.catalogue.json_pointer import resolve
+
+Schema = Mapping[str, Any]
 
 _MAX_DEPTH = 8
 _MAX_SUBSCHEMAS = 400
@@ -61,7 +63,7 @@ class _Reduction:
         self._left -= 1
         if not isinstance(schema, Mapping) or self._left < 0:
             return _anything()
-        flat, references = self._flattened(schema, references)
+        flat, references = flattened(self._root, schema, references)
         if depth > _MAX_DEPTH:
             return _bare(flat)
         if "const" in flat:
@@ -71,8 +73,9 @@ class _Reduction:
         branches = flat.get("anyOf") or flat.get("oneOf")
         if isinstance(branches, list) and branches:
             base = {key: value for key, value in flat.items() if key not in ("anyOf", "oneOf")}
-            merged = [self.reduce(_merged([base, branch]), depth + 1, references) for branch in branches]
-            return _one_of(merged[:_MAX_BRANCHES])
+            return _one_of(
+                [self.reduce(merged([base, branch]), depth + 1, references) for branch in branches][:_MAX_BRANCHES]
+            )
         kinds = _kinds(flat)
         return _one_of([self._typed(kind, flat, depth, references) for kind in kinds])
 
@@ -131,41 +134,42 @@ class _Reduction:
             reduced["items"] = self.reduce(items, depth + 1, references)
         return {**reduced, **limits}
 
-    def _flattened(
-        self, schema: Mapping[str, Any], references: tuple[str, ...]
-    ) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """The schema with its own `$ref` and `allOf` merged in. A reference that leads back to itself is cut."""
-        parts: list[Mapping[str, Any]] = [
-            {key: value for key, value in schema.items() if key not in (*_REFERENCES, "allOf")}
-        ]
-        reference = next((schema[key] for key in _REFERENCES if key in schema), None)
-        if isinstance(reference, str):
-            target = self._resolved(reference) if reference not in references else None
-            references = (*references, reference)
-            if isinstance(target, Mapping):
-                flat, references = self._flattened(target, references)
-                parts.insert(0, flat)
-        branches = schema.get("allOf")
-        for branch in branches if isinstance(branches, list) else []:
-            if isinstance(branch, Mapping):
-                flat, references = self._flattened(branch, references)
-                parts.append(flat)
-        return (dict(parts[0]) if len(parts) == 1 else _merged(parts)), references
 
-    def _resolved(self, reference: str) -> Any:
-        if reference == "#" or reference.startswith("#/"):
-            return resolve(self._root, reference)
-        return _anchored(self._root, reference[1:])
+def flattened(root: Schema, schema: Schema, references: tuple[str, ...] = ()) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The schema with its own `$ref` and `allOf` merged in; what stands beside them counts before it.
+
+    :param root: the document that references are looked up in
+    :param references: those followed on the way here: one that leads back is cut. Those followed now are added to them.
+    """
+    parts = [{key: value for key, value in schema.items() if key not in (*_REFERENCES, "allOf")}]
+    reference = next((schema[key] for key in _REFERENCES if key in schema), None)
+    inside: list[Any] = []
+    if isinstance(reference, str):
+        if reference not in references:
+            inside.append(_resolved(root, reference))
+        references = (*references, reference)
+    branches = schema.get("allOf")
+    for each in [*inside, *(branches if isinstance(branches, list) else [])]:
+        if isinstance(each, Mapping):
+            flat, references = flattened(root, each, references)
+            parts.append(flat)
+    return merged(parts), references
 
 
-def _merged(parts: list[Any]) -> dict[str, Any]:
+def _resolved(root: Schema, reference: str) -> Any:
+    if reference == "#" or reference.startswith("#/"):
+        return resolve(root, reference)
+    return _anchored(root, reference[1:])
+
+
+def merged(parts: Sequence[Any]) -> dict[str, Any]:
     """One schema that says what all of them say, as far as a grammar can say it."""
-    merged: dict[str, Any] = {}
+    both: dict[str, Any] = {}
     for part in parts:
         if isinstance(part, Mapping):
             for keyword, value in part.items():
-                merged[keyword] = _both(keyword, merged[keyword], value) if keyword in merged else value
-    return merged
+                both[keyword] = _both(keyword, both[keyword], value) if keyword in both else value
+    return both
 
 
 def _both(keyword: str, one: Any, other: Any) -> Any:

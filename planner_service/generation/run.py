@@ -245,7 +245,7 @@ class GenerationRun:
         budget, limit = self._request.token_budget, self._settings.max_output_tokens
         if not budget:
             return limit
-        prompt = self._context.estimate(client.model).of(self._prompt_size(client, messages))
+        prompt = self._context.estimates[client.model].of(self._prompt_size(client, messages))
         affordable = min(limit, budget - self._tokens_used - prompt)
         if affordable >= MIN_OUTPUT_TOKENS:
             return affordable
@@ -292,7 +292,7 @@ class GenerationRun:
         """Takes an attempt into the report and its cost into the budget."""
         self._attempts.append(attempt)
         self._last_reply = call.reply.text if call.reply is not None else ""
-        estimate = self._context.estimate(attempt.model)
+        estimate = self._context.estimates[attempt.model]
         prompt_size = self._prompt_size(call.client, messages)
         estimate.learn(prompt_size, call.reply.input_tokens if call.reply is not None else 0)
         # A provider that does not count must not make the budget endless.

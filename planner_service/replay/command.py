@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -135,10 +136,7 @@ def _document(recording: Path, replayed: Sequence[Replayed], governance: Governa
                 "plan": each.plan,
                 "failure": None if each.failure is None else each.failure.model_dump(),
                 "notes": list(each.notes),
-                "differences": [
-                    {"job": found.job, "path": found.path, "old": found.old, "new": found.new}
-                    for found in each.differences
-                ],
+                "differences": [asdict(found) for found in each.differences],
             }
             for each in replayed
         ],

@@ -43,26 +43,14 @@ class RecordedSettings(_Entry):
     @classmethod
     def of(cls, settings: GenerationSettings) -> RecordedSettings:
         """Without anything secret."""
-        return cls(
-            model=settings.model,
-            base_path=urlsplit(settings.base_url).path if settings.base_url else None,
-            mode=settings.mode,
-            temperature=settings.temperature,
-            seed=settings.seed,
-            max_output_tokens=settings.max_output_tokens,
-            on_repeated_error=settings.on_repeated_error,
-        )
+        same = {name: getattr(settings, name) for name in cls.model_fields if name != "base_path"}
+        return cls(**same, base_path=urlsplit(settings.base_url).path if settings.base_url else None)
 
     def for_replay(self, recording: Path) -> GenerationSettings:
         """Settings that lead to the same requests, answered from the recording."""
         return GenerationSettings(
-            model=self.model,
+            **self.model_dump(exclude={"base_path"}),
             base_url="" if self.base_path is None else f"{REPLAY_HOST}{self.base_path}",
-            mode=self.mode,
-            temperature=self.temperature,
-            seed=self.seed,
-            max_output_tokens=self.max_output_tokens,
-            on_repeated_error=self.on_repeated_error,
             # Time passes otherwise than when it was recorded: outages must not add up.
             circuit_failures=1 << 30,
             replay_file=recording,
@@ -70,7 +58,7 @@ class RecordedSettings(_Entry):
 
 
 class RecordedOptions(_Entry):
-    """What the requester wanted of the generation."""
+    """What the requester wanted of the generation: `Options`, whose order is "" for none."""
 
     model: str
     max_attempts: int
@@ -114,17 +102,9 @@ class PlanRecord(_Entry):
     @property
     def request(self) -> PlanRequest:
         """As it was received."""
-        return PlanRequest(
-            prompt=self.prompt,
-            context=self.context,
-            labels=self.labels,
-            options=Options(
-                self.options.model,
-                self.options.max_attempts,
-                self.options.token_budget,
-                StepOrder(self.options.order) if self.options.order else None,
-            ),
-        )
+        order = StepOrder(self.options.order) if self.options.order else None
+        options = Options(**self.options.model_dump(exclude={"order"}), order=order)
+        return PlanRequest(prompt=self.prompt, context=self.context, labels=self.labels, options=options)
 
     @property
     def generation(self) -> str:

@@ -34,7 +34,7 @@ def action_text(action: Action) -> str:
     if not action.description:
         return action.name
     lines = [f"{action.name}: {clipped(action.description, _MAX_DESCRIPTION)}"]
-    lines.extend(islice(_ArgumentLines(action.parameters).of(action.parameters, 1), _MAX_LINES))
+    lines.extend(islice(_Reader(action.parameters).of(action.parameters, 1), _MAX_LINES))
     return "\n".join(lines)
 
 
@@ -46,7 +46,7 @@ def clipped(text: str, limit: int) -> str:
 
 def without_descriptions(action: Action) -> Action:
     """The action with its first words, and all its arguments without theirs."""
-    reader = _SchemaReader(action.parameters)
+    reader = _Reader(action.parameters)
     return dataclasses.replace(
         action,
         description=clipped(action.description, 2 * _MAX_BRIEF_DESCRIPTION),
@@ -56,7 +56,7 @@ def without_descriptions(action: Action) -> Action:
 
 def brief(action: Action) -> Action:
     """The action with its first words, and the required arguments alone."""
-    reader = _SchemaReader(action.parameters)
+    reader = _Reader(action.parameters)
     return dataclasses.replace(
         action,
         description=clipped(action.description.split("\n", 1)[0], _MAX_BRIEF_DESCRIPTION),
@@ -69,8 +69,8 @@ def named(action: Action) -> Action:
     return dataclasses.replace(brief(action), description="")
 
 
-class _SchemaReader:
-    """Reads the schemas of one document with references and `allOf` in place."""
+class _Reader:
+    """Reads the schemas of one document, with references and `allOf` in place."""
 
     def __init__(self, root: Schema) -> None:
         self._root = root
@@ -88,46 +88,36 @@ class _SchemaReader:
         around = {key: value for key, value in plain.items() if key not in ("anyOf", "oneOf", "description", "default")}
         return [merged([self.plain(branch), around]) for branch in branches[:_MAX_ALTERNATIVES]]
 
-    def without_words(self, schema: Schema, *, required_only: bool, depth: int = 0) -> dict[str, Any]:
+    def without_words(self, schema: Any, *, required_only: bool, depth: int = 0) -> dict[str, Any]:
         """A copy that stands alone: references in place, no descriptions, few levels."""
+
+        def inner(subschema: Any) -> dict[str, Any]:
+            return self.without_words(subschema, required_only=required_only, depth=depth + 1)
+
         plain = self.plain(schema)
         kept: dict[str, Any] = {key: plain[key] for key in plain if key in _KEPT_WITHOUT_WORDS}
-        if depth == 0 and not required_only and "default" in plain:
-            kept["default"] = plain["default"]
         if depth > _MAX_DEPTH:
             return kept
         branches = plain.get("anyOf") or plain.get("oneOf")
         if isinstance(branches, list) and branches:
-            kept["anyOf"] = [
-                self.without_words(branch, required_only=required_only, depth=depth + 1)
-                for branch in branches[:_MAX_ALTERNATIVES]
-                if isinstance(branch, Mapping)
-            ]
-        if isinstance(items := plain.get("items"), Mapping):
-            kept["items"] = self.without_words(items, required_only=required_only, depth=depth + 1)
-        if isinstance(rest := kept.get("additionalProperties"), Mapping):
-            kept["additionalProperties"] = self.without_words(rest, required_only=required_only, depth=depth + 1)
-        properties = plain.get("properties")
-        if isinstance(properties, Mapping):
-            listed = plain.get("required")
-            required = listed if isinstance(listed, list) else []
+            kept["anyOf"] = [inner(branch) for branch in branches[:_MAX_ALTERNATIVES] if isinstance(branch, Mapping)]
+        for keyword in ("items", "additionalProperties"):
+            if isinstance(held := plain.get(keyword), Mapping):
+                kept[keyword] = inner(held)
+        if isinstance(properties := plain.get("properties"), Mapping):
+            required = _required(plain)
             kept["properties"] = {
-                name: self.without_words(argument, required_only=required_only, depth=depth + 1)
+                name: inner(argument)
                 for name, argument in properties.items()
                 if isinstance(argument, Mapping) and (name in required or not required_only)
             }
         return kept
 
-
-class _ArgumentLines:
-    def __init__(self, root: Schema) -> None:
-        self._reader = _SchemaReader(root)
-
     def of(self, schema: Schema, depth: int) -> Iterator[str]:
         """A line for each argument of an object, and for what is inside them."""
         if depth > _MAX_DEPTH:
             return
-        objects = [one for one in self._reader.alternatives(schema) if one.get("properties")]
+        objects = [one for one in self.alternatives(schema) if one.get("properties")]
         for index, one in enumerate(objects):
             if len(objects) > 1:
                 yield f"{'  ' * depth}{'or' if index else 'either'}:"
@@ -137,12 +127,11 @@ class _ArgumentLines:
         properties = schema.get("properties")
         if not isinstance(properties, Mapping) or depth > _MAX_DEPTH:
             return
-        listed = schema.get("required")
-        required = listed if isinstance(listed, list) else []
+        required = _required(schema)
         for name, written in properties.items():
             if not isinstance(written, Mapping):
                 continue
-            argument = self._reader.plain(written)
+            argument = self.plain(written)
             marks = [self._kind(argument)]
             if name in required:
                 marks.append("required")
@@ -159,13 +148,13 @@ class _ArgumentLines:
 
     def _inside(self, schema: Schema, depth: int) -> Iterator[str]:
         yield from self.of(schema, depth)
-        for one in self._reader.alternatives(schema):
+        for one in self.alternatives(schema):
             for held in (one.get("items"), one.get("additionalProperties")):
                 if isinstance(held, Mapping) and depth <= _MAX_DEPTH:
                     yield from self._inside(held, depth + 1 if "items" not in one else depth)
 
     def _kind(self, schema: Any, depth: int = 0) -> str:
-        alternatives = self._reader.alternatives(schema) if isinstance(schema, Mapping) else []
+        alternatives = self.alternatives(schema) if isinstance(schema, Mapping) else []
         if depth > _MAX_DEPTH:
             return "any"
         if len(alternatives) > 1:
@@ -200,6 +189,11 @@ class _ArgumentLines:
             text_form = schema.get("format") or schema.get("pattern")
             return f"{kind} {clipped(str(text_form), 60)}" if kind == "string" and text_form else kind
         return "any"
+
+
+def _required(schema: Schema) -> list[Any]:
+    listed = schema.get("required")
+    return listed if isinstance(listed, list) else []
 
 
 def _json(value: Any) -> str:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from planner_service.generation.reply.reply import Reply, text_of
+from planner_service.generation.reply.reply import Reply, StreamReader, text_of
 
 
 def read_message(body: Mapping[str, Any]) -> Reply:
@@ -25,20 +25,14 @@ def read_message(body: Mapping[str, Any]) -> Reply:
     return reply
 
 
-class MessageEvents:
-    """Reads a stream of events. `begun`: at least one was an event of a message."""
+class MessageEvents(StreamReader):
+    """Reads a stream of events."""
 
     def __init__(self) -> None:
-        self.begun = False
-        self._reply = Reply()
-        self._pieces: list[str] = []
+        super().__init__()
         self._call: Any = None
 
     def hear(self, event: Any) -> str:
-        """Takes one event; returns the piece of text that it carried.
-
-        Raises TypeError, LookupError, AttributeError for what is not an event.
-        """
         piece = ""
         match event.get("type"):
             case "message_start":
@@ -58,11 +52,6 @@ class MessageEvents:
                 pass
         self._pieces.append(piece)
         return piece
-
-    def reply(self) -> Reply:
-        """All that came."""
-        self._reply.text = "".join(self._pieces)
-        return self._reply
 
     def _hear_delta(self, event: Mapping[str, Any]) -> str:
         delta = event["delta"]

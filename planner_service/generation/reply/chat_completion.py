@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from planner_service.generation.reply.reply import Reply, text_of
+from planner_service.generation.reply.reply import Reply, StreamReader, text_of
 
 
 def read_completion(body: Mapping[str, Any]) -> Reply:
@@ -24,22 +24,16 @@ def read_completion(body: Mapping[str, Any]) -> Reply:
     return reply
 
 
-class CompletionChunks:
-    """Reads a stream of chunks. `begun`: at least one was a chunk of a completion."""
+class CompletionChunks(StreamReader):
+    """Reads a stream of chunks."""
 
     def __init__(self) -> None:
-        self.begun = False
-        self._reply = Reply()
-        self._pieces: list[str] = []
+        super().__init__()
         self._calls: list[Any] = []
 
-    def hear(self, chunk: Any) -> str:
-        """Takes one chunk; returns the piece of text that it carried.
-
-        Raises TypeError, LookupError, AttributeError for what is not a chunk.
-        """
-        self._reply.count(chunk.get("usage"))
-        choices = chunk.get("choices")
+    def hear(self, event: Any) -> str:
+        self._reply.count(event.get("usage"))
+        choices = event.get("choices")
         if not choices:
             return ""
         choice = choices[0]
@@ -55,11 +49,6 @@ class CompletionChunks:
             piece += text_of(delta.get("content"))
         self._pieces.append(piece)
         return piece
-
-    def reply(self) -> Reply:
-        """All that came."""
-        self._reply.text = "".join(self._pieces)
-        return self._reply
 
     def _hear_calls(self, delta: Mapping[str, Any]) -> str:
         piece = ""

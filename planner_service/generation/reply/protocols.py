@@ -6,26 +6,14 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import instructor
 from openai.types.chat import ChatCompletion
 
 from planner_service.generation.reply.anthropic_message import MessageEvents, read_message
 from planner_service.generation.reply.chat_completion import CompletionChunks, read_completion
-from planner_service.generation.reply.reply import Reply
-
-
-class StreamReader(Protocol):
-    """Reads a streamed reply. `begun`: at least one event was of its protocol."""
-
-    begun: bool
-
-    def hear(self, event: Any) -> str:
-        """Takes one event; returns the piece of text that it carried. Raises TypeError and the like."""
-
-    def reply(self) -> Reply:
-        """All that came."""
+from planner_service.generation.reply.reply import Reply, StreamReader
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

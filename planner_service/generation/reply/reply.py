@@ -72,6 +72,27 @@ class Reply:
         self.output_tokens = sum(_tokens(usage.get(name)) for name in written) or self.output_tokens
 
 
+class StreamReader:
+    """Reads a streamed reply. `begun`: at least one event was of its protocol."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._reply = Reply()
+        self._pieces: list[str] = []
+
+    def hear(self, event: Any) -> str:
+        """Takes one event, as plain JSON; returns the piece of text that it carried.
+
+        Raises TypeError, LookupError, AttributeError for what is not an event.
+        """
+        raise NotImplementedError
+
+    def reply(self) -> Reply:
+        """All that came."""
+        self._reply.text = "".join(self._pieces)
+        return self._reply
+
+
 def text_of(value: Any) -> str:
     """The text, which may be missing, in parts, or an object where JSON as text was due.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
 
 from plangate_core.catalogue.schema_bounds import IN_PLACE, MAX_SCHEMA_DEPTH, JsonPath, subschemas
+from plangate_core.catalogue.stated_format import stated_pattern
 
 _KNOWN = frozenset(
     {
@@ -51,6 +53,7 @@ def _oddities(schema: Any, path: JsonPath, *, asserted: bool) -> Iterator[tuple[
     if asserted:
         yield from _undeclared(schema, path)
     yield from _impossible(schema, path)
+    yield from _stated(schema, path)
     for keyword, key, child in subschemas(schema):
         # A branch may require what the schema around it declares.
         yield from _oddities(child, (*path, keyword, *key), asserted=keyword not in IN_PLACE)
@@ -77,6 +80,14 @@ def _undeclared(schema: dict[str, Any], path: JsonPath) -> Iterator[tuple[JsonPa
             hint = f"; did you mean {close[0]}?" if close else ""
             effect = "no arguments are ever valid" if closed else "it has no description"
             yield (*path, "required", index), f"{name} is required, but not declared under properties: {effect}{hint}"
+
+
+def _stated(schema: dict[str, Any], path: JsonPath) -> Iterator[tuple[JsonPath, str]]:
+    description = schema.get("description")
+    if schema.get("type") != "string" or {"pattern", "format", "enum", "const"} & schema.keys():
+        return
+    if isinstance(description, str) and (pattern := stated_pattern(description)):
+        yield (*path, "description"), f"the form that it states is not checked: write pattern: {json.dumps(pattern)}"
 
 
 def _impossible(schema: dict[str, Any], path: JsonPath) -> Iterator[tuple[JsonPath, str]]:

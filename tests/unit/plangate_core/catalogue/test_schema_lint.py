@@ -38,6 +38,10 @@ def warnings(parameters: str) -> list[str]:
         ("{properties: {x: {type: integer, enum: [1, '2']}}}", "enum.1: this choice is not of the type integer"),
         ("{properties: {x: {minimum: 5, maximum: 4}}}", "minimum 5 is more than maximum 4"),
         ("{properties: {x: {minLength: 5, maxLength: 4}}}", "minLength 5 is more than maxLength 4"),
+        (
+            "{properties: {day: {type: string, description: \"The day, in the format 'YYYY-MM-DD'.\"}}}",
+            "the form that it states is not checked: write pattern:",
+        ),
     ],
 )
 def test_is_told(parameters: str, warning: str) -> None:

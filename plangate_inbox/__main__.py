@@ -9,10 +9,11 @@ import asyncio
 import sys
 
 from plangate_core.process.environment import VariableMisspelt, check_variables
+from plangate_core.process.settings import SettingsRefused, read_settings
 from plangate_core.process.standard_output import OutputRefused, ReaderGone
 from plangate_core.rpc.channel import ChannelRefused
-from plangate_core.rpc.settings import SettingsRefused, read_settings
 from plangate_core.rpc.telemetry import configure_logging
+from plangate_core.rpc.tls import TlsFilesInvalid
 from plangate_inbox.notifications.notify_file import NotifyFileInvalid
 from plangate_inbox.notifications.position import NotificationsRefused
 from plangate_inbox.server import StartRefused, serve
@@ -28,7 +29,7 @@ def main() -> int:
         asyncio.run(serve(settings))
     except (SettingsRefused, VariableMisspelt) as refused:
         return _refuse(str(refused), status=2)
-    except (StartRefused, NotificationsRefused, ChannelRefused, OutputRefused) as refused:
+    except (StartRefused, TlsFilesInvalid, NotificationsRefused, ChannelRefused, OutputRefused) as refused:
         return _refuse(str(refused))
     except NotifyFileInvalid as invalid:
         for line in invalid.lines():

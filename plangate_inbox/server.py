@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import signal
 import socket
-import ssl
 from collections.abc import AsyncIterator, Iterator
 from types import FrameType
 
@@ -19,6 +18,7 @@ from plangate_core.process.standard_output import written
 from plangate_core.rpc.address import split_host_port
 from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.telemetry import MetricsEndpoint
+from plangate_core.rpc.tls import read_tls_files
 from plangate_inbox.app import build_app
 from plangate_inbox.settings import InboxSettings
 
@@ -31,11 +31,15 @@ class StartRefused(Exception):
 
 
 async def serve(settings: InboxSettings) -> None:
-    """Serve until SIGTERM or SIGINT. Says on standard output where, once it listens. Raises StartRefused."""
+    """Serve until SIGTERM or SIGINT. Says on standard output where, once it listens.
+
+    Raises StartRefused, TlsFilesInvalid.
+    """
     app = build_app(settings)
     listening = listen(settings.inbox_listen)
     host, port = listening.getsockname()[:2]
-    certificate, key = _tls_files(settings)
+    if settings.tls_cert_file and settings.tls_key_file:
+        read_tls_files(settings.tls_cert_file, settings.tls_key_file)
     server = _Server(
         uvicorn.Config(
             app,
@@ -44,8 +48,8 @@ async def serve(settings: InboxSettings) -> None:
             server_header=False,
             proxy_headers=False,
             timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
-            ssl_certfile=certificate,
-            ssl_keyfile=key,
+            ssl_certfile=settings.tls_cert_file,
+            ssl_keyfile=settings.tls_key_file,
         ),
         app.state.stopping,
     )
@@ -122,16 +126,3 @@ def listen(address: str) -> socket.socket:
     # without it the last packet of a page may wait for an acknowledgement.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
-
-
-def _tls_files(settings: InboxSettings) -> tuple[str | None, str | None]:
-    if settings.tls_cert_file is None or settings.tls_key_file is None:
-        return None, None
-    try:
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        # Without a password OpenSSL would ask for one at the terminal, and wait.
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password=lambda: "")
-    except (OSError, ssl.SSLError) as error:
-        files = f"{settings.tls_cert_file}, {settings.tls_key_file}"
-        raise StartRefused(f"the TLS files cannot be used: {error.strerror or error}: {files}") from error
-    return str(settings.tls_cert_file), str(settings.tls_key_file)

@@ -16,8 +16,9 @@ from collections.abc import Iterator, Sequence
 
 from plangate_core.catalogue.catalogue import Catalogue
 from plangate_core.process.environment import VariableMisspelt, check_variables
+from plangate_core.process.settings import SettingsRefused, read_settings
 from plangate_core.process.standard_output import READER_GONE_STATUS, OutputRefused, ReaderGone, written
-from plangate_core.rpc.settings import ChannelSettings, SettingsRefused, read_settings
+from plangate_core.rpc.settings import ChannelSettings
 from plangate_core.rpc.telemetry import configure_logging
 from planner_service.governance.files import GovernanceRefused, read_governance
 from planner_service.settings import PlannerSettings
@@ -136,7 +137,7 @@ async def _serve(settings: PlannerSettings) -> int:
     # The SDKs take two seconds to import: only a server needs them.
     from plangate_core.process.open_files import allow_many_open_files
     from plangate_core.rpc.identity.tokens_file import TokensFileInvalid
-    from plangate_core.rpc.server import ServerRefused, run_until_signal
+    from plangate_core.rpc.server import ServerRefused
     from plangate_core.rpc.telemetry import TelemetryRefused, configure_tracing, sending_metrics
     from planner_service.bootstrap import PlannerRefused, PlannerServer
     from planner_service.generation.embedded.settings import EmbeddedSettings
@@ -165,7 +166,7 @@ async def _serve(settings: PlannerSettings) -> int:
         with written("the address"):
             print(f"plangate-planner listening on {planner.grpc.address}")
         with sending_metrics(settings, "plangate-planner", planner.grpc.metrics):
-            await run_until_signal(planner.grpc)
+            await planner.grpc.run_until_signal()
     finally:
         await planner.close()
     return 0

@@ -197,7 +197,7 @@ class PlannerServer:
         self._in_background(self._reconsideration.run(), "making decisions again")
         self._in_background(self.governance.watch(settings.reload_poll_seconds, self._reloaded), "watching the files")
         await self.grpc.set_serving(True)
-        await self.grpc.set_health(POLICY_HEALTH, True)
+        await self.grpc.health.set_serving(POLICY_HEALTH, True)
         self._log_start()
         return port
 
@@ -292,7 +292,8 @@ class PlannerServer:
         self._reloaded(await asyncio.to_thread(self.governance.reload))
 
     def _reloaded(self, usable: bool) -> None:
-        self._in_background(self.grpc.set_health(POLICY_HEALTH, usable), "saying whether the files are in force")
+        shown = self.grpc.health.set_serving(POLICY_HEALTH, usable)
+        self._in_background(shown, "saying whether the files are in force")
         if self._reconsideration is not None:
             self._reconsideration.wake()
         if usable and self._engine is not None:

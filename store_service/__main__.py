@@ -17,10 +17,10 @@ from typing import Any
 from plangate_core.process.environment import VariableMisspelt, check_variables
 from plangate_core.process.exit_status import NOT_CONFIRMED
 from plangate_core.process.open_files import allow_many_open_files
+from plangate_core.process.settings import SettingsRefused, read_settings
 from plangate_core.process.standard_output import READER_GONE_STATUS, OutputRefused, ReaderGone, written
 from plangate_core.rpc.identity.tokens_file import TokensFileInvalid
-from plangate_core.rpc.server import ServerRefused, run_until_signal
-from plangate_core.rpc.settings import SettingsRefused, read_settings
+from plangate_core.rpc.server import ServerRefused
 from plangate_core.rpc.telemetry import TelemetryRefused, configure_logging, configure_tracing, sending_metrics
 from store_service import administration
 from store_service.bootstrap import build_server
@@ -88,7 +88,7 @@ def _serve(settings: StoreSettings, _chosen: argparse.Namespace) -> int:
             with written("the address"):
                 print(f"plangate-store listening on {server.address}")
             with sending_metrics(settings, "plangate-store", server.grpc.metrics):
-                await run_until_signal(server.grpc, server.stop)
+                await server.grpc.run_until_signal(server.stop)
         finally:
             await server.stop()
         return 1 if server.failure else 0

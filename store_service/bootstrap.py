@@ -177,10 +177,10 @@ class StoreServer:
             self.failure = problem
             self._aside(self._stop_for_good())
         else:
-            self._aside(self.grpc.set_health(DATABASE_HEALTH, writable))
+            self._aside(self.grpc.health.set_serving(DATABASE_HEALTH, writable))
 
     async def _stop_for_good(self) -> None:
-        await self.grpc.set_health(DATABASE_HEALTH, False)
+        await self.grpc.health.set_serving(DATABASE_HEALTH, False)
         await self.grpc.set_serving(False)
         self.grpc.request_stop()
 

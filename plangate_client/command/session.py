@@ -58,7 +58,7 @@ class Session:
 def session_of(context: typer.Context) -> Session:
     """The session that the options and the environment describe. Ends the command when they are wrong."""
     from plangate_client.settings import ClientSettings
-    from plangate_core.rpc.settings import SettingsRefused, read_settings
+    from plangate_core.process.settings import SettingsRefused, read_settings
 
     options = context.find_root().params
     given = {name: value for name, value in options.items() if name in ClientSettings.model_fields}

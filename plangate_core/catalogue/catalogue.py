@@ -26,7 +26,7 @@ from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, O
 from plangate_core.catalogue.schema_bounds import SchemaRefused
 from plangate_core.catalogue.schema_dialect import rewritten
 from plangate_core.catalogue.schema_lint import oddities
-from plangate_core.catalogue.shown_facts import ReviewForm, ShownFact, shown_fact
+from plangate_core.catalogue.shown_facts import ReviewForm, ShownFact, argument_at, shown_fact
 from plangate_core.catalogue.yaml_document import parse_document, read_text
 from plangate_core.contract.limits import LABEL_KEY, MAX_LABEL_VALUE_CHARACTERS
 
@@ -97,7 +97,7 @@ class Action:
 
     def effect_of(self, args: Mapping[str, Any]) -> str:
         """The name of the effect with these arguments; empty where the catalogue gives none. At most 256 characters."""
-        key = _ARGUMENT.sub(lambda found: _text_at(args, found.group(1).split(".")), self.effect_key)
+        key = _ARGUMENT.sub(lambda found: _text(argument_at(args, found[1])), self.effect_key)
         return key if len(key) <= MAX_EFFECT_KEY_CHARACTERS else hashlib.sha256(key.encode()).hexdigest()
 
     @property
@@ -106,10 +106,8 @@ class Action:
         return Risk.HIGH if self.risk is Risk.UNSPECIFIED else self.risk
 
 
-def _text_at(args: Any, path: list[str]) -> str:
-    for name in path:
-        args = args.get(name) if isinstance(args, Mapping) else None
-    return args if isinstance(args, str) else rfc8785.dumps(args).decode()
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else rfc8785.dumps(value).decode()
 
 
 class Catalogue:

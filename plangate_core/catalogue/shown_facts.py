@@ -24,11 +24,12 @@ class ShownFact:
 
     def args_of(self, reviewed: Mapping[str, Any]) -> dict[str, Any]:
         """Its arguments, as far as the reviewed action's have them."""
-        found = {name: _at(reviewed, source) for name, source in self.args.items()}
+        found = {name: argument_at(reviewed, source) for name, source in self.args.items()}
         return {name: value for name, value in found.items() if value is not None}
 
 
-def _at(value: Any, source: str) -> Any:
+def argument_at(value: Any, source: str) -> Any:
+    """The argument of that name, dots go into nested ones; None when there is none."""
     for name in source.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
     return value

@@ -11,8 +11,9 @@ import sys
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from plangate_core.process.settings import SettingsRefused, read_settings
 from plangate_core.rpc.channel import ChannelRefused, open_channel
-from plangate_core.rpc.settings import ChannelSettings, SettingsRefused, read_settings
+from plangate_core.rpc.settings import ChannelSettings
 
 TIMEOUT_SECONDS = 3.0
 

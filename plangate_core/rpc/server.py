@@ -62,19 +62,21 @@ class GrpcServer:
         self._service_names = tuple(service_names)
         self.authenticator = authenticator = Authenticator(settings)
         _check_listen_address(listen, safe=bool(settings.tls_cert_file) and authenticator.authenticates)
-        self._metrics = metrics or (RpcMetrics() if settings.has_metrics else None)
+        self.metrics = metrics or (RpcMetrics() if settings.has_metrics else None)
+        """Counters of calls; services may add theirs to its registry. None unless asked for."""
         self._metrics_endpoint: MetricsEndpoint | None = None
         self._calls = CallsInFlight(
-            max_unary=settings.max_concurrent_calls, max_streams=settings.max_concurrent_streams, metrics=self._metrics
+            max_unary=settings.max_concurrent_calls, max_streams=settings.max_concurrent_streams, metrics=self.metrics
         )
         self._drain_callbacks: list[Callable[[], None]] = []
         self._stop_requested = asyncio.Event()
-        self._health = HealthServicer()
+        self.health = HealthServicer()
+        """Services may add names of their own: parts that can fail while the rest works."""
         interceptor = CallInterceptor(
             authenticator=authenticator,
             map_error=map_error,
             calls=self._calls,
-            metrics=self._metrics,
+            metrics=self.metrics,
             endless_methods=frozenset(endless_methods),
             min_remaining_seconds=settings.min_remaining_seconds,
             max_request_bytes=settings.max_request_bytes,
@@ -82,11 +84,6 @@ class GrpcServer:
         self._server: grpc.aio.Server = open_server(interceptor, options=_channel_options(settings))
         register(self._server)
         self._add_shared_services()
-
-    @property
-    def metrics(self) -> RpcMetrics | None:
-        """Counters of calls; services may add theirs to its registry. None unless asked for."""
-        return self._metrics
 
     async def start(self) -> int:
         """Bind and take calls; health says NOT_SERVING until set_serving(True). Returns the port (0 for Unix sockets).
@@ -105,9 +102,9 @@ class GrpcServer:
             raise ServerRefused(
                 f"cannot listen on {self._listen}: in use, or not an address of this machine"
             ) from error
-        if self._settings.metrics_listen and self._metrics:
+        if self._settings.metrics_listen and self.metrics:
             try:
-                self._metrics_endpoint = MetricsEndpoint(self._settings.metrics_listen, self._metrics.registry)
+                self._metrics_endpoint = MetricsEndpoint(self._settings.metrics_listen, self.metrics.registry)
             except (OSError, ValueError) as error:
                 raise ServerRefused(f"cannot serve metrics on {self._settings.metrics_listen}: {error}") from error
         await self._server.start()
@@ -117,11 +114,7 @@ class GrpcServer:
     async def set_serving(self, serving: bool) -> None:
         """Set the health of every service and of the server as a whole."""
         for name in ("", *self._service_names):
-            await self._health.set_serving(name, serving)
-
-    async def set_health(self, name: str, serving: bool) -> None:
-        """Set the health of a name of your own: a part of the server that can fail while the rest works."""
-        await self._health.set_serving(name, serving)
+            await self.health.set_serving(name, serving)
 
     def on_drain(self, callback: Callable[[], None]) -> None:
         """Call this when draining begins, to wake calls that wait for something that will not come any more."""
@@ -131,19 +124,37 @@ class GrpcServer:
         """Make run_until_signal() return as a SIGTERM would."""
         self._stop_requested.set()
 
-    def cancel_calls(self) -> None:
-        """End the calls that stop() is waiting for."""
-        self._calls.cancel_all()
+    async def run_until_signal(self, stop: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Wait for SIGTERM, SIGINT or request_stop(), then drain and stop. A second signal ends the drain.
 
-    async def wait_for_stop_request(self) -> None:
-        """Return when somebody called request_stop()."""
-        await self._stop_requested.wait()
+        `stop` is what to do instead of stop(), for services with more to stop than their server.
+        """
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGTERM, signal.SIGINT)
+        stopping = False
+
+        def receive() -> None:
+            nonlocal stopping
+            if stopping:
+                self._calls.cancel_all()
+            stopping = True
+            self.request_stop()
+
+        for number in signals:
+            loop.add_signal_handler(number, receive)
+        try:
+            await self._stop_requested.wait()
+            _log.info("draining")
+            await (stop or self.stop)()
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
 
     async def stop(self, grace_seconds: float | None = None) -> None:
         """Health NOT_SERVING, new calls refused (UNAVAILABLE, DRAINING), endless streams ended, the others finished
         within grace_seconds (default: drain_seconds), then ended too, then the port closed."""
         grace_seconds = self._settings.drain_seconds if grace_seconds is None else grace_seconds
-        await self._health.enter_graceful_shutdown()
+        await self.health.enter_graceful_shutdown()
         self._calls.draining = True
         for callback in self._drain_callbacks:
             callback()
@@ -163,39 +174,12 @@ class GrpcServer:
 
     def _add_shared_services(self) -> None:
         """Health, reflection and, if the settings ask for it, channelz."""
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         names = [*self._service_names, HEALTH_SERVICE]
         if self._settings.channelz:
             channelz.add_channelz_servicer(self._server)
             names.append(channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name)
         add_reflection(self._server, names)
-
-
-async def run_until_signal(server: GrpcServer, stop: Callable[[], Awaitable[None]] | None = None) -> None:
-    """Wait for SIGTERM, SIGINT or request_stop(), then drain and stop the server. A second signal ends the drain.
-
-    `stop` is what to do instead of server.stop(), for services with more to stop than their server.
-    """
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    stopping = False
-
-    def receive() -> None:
-        nonlocal stopping
-        if stopping:
-            server.cancel_calls()
-        stopping = True
-        server.request_stop()
-
-    for number in signals:
-        loop.add_signal_handler(number, receive)
-    try:
-        await server.wait_for_stop_request()
-        _log.info("draining")
-        await (stop or server.stop)()
-    finally:
-        for number in signals:
-            loop.remove_signal_handler(number)
 
 
 def _check_listen_address(listen: str, *, safe: bool) -> None:

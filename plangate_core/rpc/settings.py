@@ -7,16 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from plangate_core.process.settings import Fixed, PlangateSettings, SettingsRefused, read_settings
-
-__all__ = [
-    "RESERVED_PREFIX",
-    "ChannelSettings",
-    "LoggingSettings",
-    "ServerSettings",
-    "SettingsRefused",
-    "read_settings",
-]
+from plangate_core.process.settings import Fixed, PlangateSettings
 
 RESERVED_PREFIX = "system:"
 """What the servers' own identities begin with, and no other."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 import grpc
 
@@ -20,25 +21,28 @@ def server_credentials(settings: ServerSettings) -> grpc.ServerCredentials:
     """
     assert settings.tls_cert_file is not None
     assert settings.tls_key_file is not None
+    # gRPC reports unusable files only as a failure to listen.
+    certificate, key, authorities = read_tls_files(
+        settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file
+    )
+    return grpc.ssl_server_credentials(
+        [(key, certificate)], root_certificates=authorities, require_client_auth=authorities is not None
+    )
+
+
+def read_tls_files(certificate: Path, key: Path, authorities: Path | None = None) -> tuple[bytes, bytes, bytes | None]:
+    """What is in a server's files. Raises TlsFilesInvalid when it is of no use."""
     try:
-        pair = (settings.tls_key_file.read_bytes(), settings.tls_cert_file.read_bytes())
-        authorities = settings.tls_client_ca_file.read_bytes() if settings.tls_client_ca_file else None
-        # gRPC reports unusable files only as a failure to listen.
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=settings.tls_client_ca_file)
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password=_no_password)
+        contents = certificate.read_bytes(), key.read_bytes(), authorities.read_bytes() if authorities else None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authorities)
+        # Without a password OpenSSL asks for one at the terminal and waits.
+        context.load_cert_chain(certificate, key, password=lambda: "")
     except ssl.SSLError as error:
-        files = (settings.tls_cert_file, settings.tls_key_file, settings.tls_client_ca_file)
+        files = (certificate, key, authorities)
         raise TlsFilesInvalid(
             "the TLS files cannot be used: they must be PEM, the key without a password and the certificate's own: "
             + ", ".join(str(file) for file in files if file is not None)
         ) from error
     except OSError as error:
         raise TlsFilesInvalid(f"a TLS file cannot be read: {error.strerror}: {error.filename}") from error
-    return grpc.ssl_server_credentials(
-        [pair], root_certificates=authorities, require_client_auth=authorities is not None
-    )
-
-
-def _no_password() -> str:
-    # Without a password callback OpenSSL asks for one at the terminal and waits.
-    return ""
+    return contents

@@ -45,7 +45,7 @@ WATCHED_KINDS = (
 """Kinds of events that notifications are made of."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Notification:
     """One thing to tell. Every text is written so that it shows what is there (see plangate_core.text.printable).
 
@@ -59,16 +59,16 @@ class Notification:
     title: str
     sentence: str
     link: str
-    action: str
+    action: str = ""
     requester: str
-    roles: tuple[str, ...]
+    roles: tuple[str, ...] = ()
     """Who must approve; empty for any reviewer, and where nothing is to be approved."""
     actor: str
     comment: str
-    reason: str
-    expires: str
+    reason: str = ""
+    expires: str = ""
     state: str
-    proposal_id: str
+    proposal_id: str = ""
     plan_id: str
 
     @property
@@ -173,14 +173,9 @@ def _of_plan(event: event_pb2.Event, receiver: str, url: str) -> Notification:
         title=truncate(visible(plan.objective or plan.prompt), _TITLE_CHARACTERS),
         sentence=visible(f"No plan came of it. {plan.failure.message}"),
         link=f"{url}/plans/{plan.id}" if url else "",
-        action="",
         requester=visible(plan.created_by),
-        roles=(),
         actor=visible(event.actor),
         comment=visible(event.comment, newlines=True),
-        reason="",
-        expires="",
         state=plan_pb2.PlanState.Name(plan.state).removeprefix("PLAN_STATE_"),
-        proposal_id="",
         plan_id=plan.id,
     )

@@ -14,10 +14,6 @@ class NotificationsRefused(Exception):
     """Notifications cannot be delivered; the message says why, on one line."""
 
 
-class PositionsTaken(NotificationsRefused):
-    """Another process delivers from the same directory; the message says which directory."""
-
-
 class Position:
     """One receiver's place: every revision up to it was delivered, or was none of its business.
 
@@ -62,11 +58,11 @@ class Position:
 
 @contextlib.contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold the directory's positions alone. Raises PositionsTaken, OSError."""
+    """Hold the directory's positions alone. Raises NotificationsRefused, OSError."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (directory / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise PositionsTaken(f"another process delivers notifications from {directory}") from error
+            raise NotificationsRefused(f"another process delivers notifications from {directory}") from error
         yield

@@ -28,7 +28,7 @@ async def notifying(
     :param directory: holds the receivers' positions; one process at a time.
     :param url: the review page's, for links; empty: without links.
 
-    Raises NotificationsRefused (PositionsTaken).
+    Raises NotificationsRefused.
     """
     metrics = metrics or NotificationMetrics(CollectorRegistry())
     rules = Rules(url.rstrip("/"), timedelta(seconds=form.before_expiry_seconds), form.give_up_seconds)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from plangate_core.catalogue.json_pointer import resolve
 from plangate_core.contract.struct_codec import JsonValue
 
 UNIT_KEYWORD = "x-unit"
@@ -72,9 +73,7 @@ def resolved(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
         reference = schema.get("$ref")
         if not isinstance(reference, str):
             return schema
-        target: Any = root
-        for part in reference.removeprefix("#/").split("/"):
-            target = target.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
+        target = resolve(root, reference)
         beside = {key: value for key, value in schema.items() if key != "$ref"}
         schema = {**target, **beside} if isinstance(target, Mapping) else beside
     return {}

@@ -11,7 +11,6 @@ import asyncio
 import os
 import sys
 
-from plangate_core.rpc.server import run_until_signal
 from plangate_core.rpc.telemetry import configure_logging
 from store_service.bootstrap import build_server
 from store_service.domain.entity import Entity
@@ -34,7 +33,7 @@ async def serve() -> None:
     await server.start()
     print(f"plangate-store listening on {server.address}", flush=True)
     try:
-        await run_until_signal(server.grpc, server.stop)
+        await server.grpc.run_until_signal(server.stop)
     finally:
         await server.stop()
 

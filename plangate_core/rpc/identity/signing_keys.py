@@ -58,14 +58,10 @@ class SigningKeys:
 
     async def refresh(self) -> None:
         """Read the keys again unless that was tried just now. Failures are logged; what was read before stays."""
-        if self._refreshing is None:
-            if self._clock() - self._tried_at < _MIN_SECONDS_BETWEEN_FETCHES:
-                return
-            self._tried_at = self._clock()
-            self._refreshing = asyncio.create_task(self._refresh())
-            self._refreshing.add_done_callback(self._refreshed)
-        # Shared by all callers, so that one who gives up does not end it for the others.
-        await asyncio.shield(self._refreshing)
+        self.refresh_in_background()
+        if self._refreshing is not None:
+            # Shared by all callers, so that one who gives up does not end it for the others.
+            await asyncio.shield(self._refreshing)
 
     def refresh_in_background(self) -> None:
         """As `refresh`, without waiting."""

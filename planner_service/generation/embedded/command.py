@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from plangate_core.process.settings import SettingsRefused, read_settings
 from plangate_core.process.standard_output import written
-from plangate_core.rpc.settings import SettingsRefused, read_settings
 from planner_service.generation.embedded.pull import PullFailed, Source, from_file, from_index, from_url, pull
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import (

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plangate_core.rpc.settings import SettingsRefused, read_settings
+from plangate_core.process.settings import SettingsRefused, read_settings
 from plangate_inbox.settings import InboxSettings
 
 CERTIFICATE: dict[str, Any] = {"tls_cert_file": Path("cert.pem"), "tls_key_file": Path("key.pem")}

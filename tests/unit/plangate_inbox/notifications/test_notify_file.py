@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from plangate_inbox.notifications.notify_file import NotifyFileInvalid, load_notify_file
-from plangate_inbox.notifications.position import Position, PositionsTaken, locked
+from plangate_inbox.notifications.position import NotificationsRefused, Position, locked
 
 WHOLE = """
 version: 1
@@ -74,7 +74,7 @@ def test_a_position_survives_and_only_grows(tmp_path: Path) -> None:
 
 
 def test_positions_belong_to_one_process_at_a_time(tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(PositionsTaken), locked(tmp_path):
+    with locked(tmp_path), pytest.raises(NotificationsRefused, match="another process"), locked(tmp_path):
         pass
     with locked(tmp_path):
         pass

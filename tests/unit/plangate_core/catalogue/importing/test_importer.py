@@ -196,9 +196,9 @@ def test_schemas_that_all_refer_to_each_other_end() -> None:
     names = [f"d{number}" for number in range(60)]
     properties = {name: {"$ref": f"#/$defs/{name}"} for name in names}
     definitions = {name: {"type": "object", "properties": properties, "allOf": [{}, {}]} for name in names}
-    begun = time.perf_counter()
+    begun = time.process_time()
     draft = tool({"$defs": definitions, "type": "object", "properties": {**properties, "n": {"type": "integer"}}})
-    assert time.perf_counter() - begun < 30
+    assert time.process_time() - begun < 30
     [act] = read(draft).actions
     assert read(draft).check_args(act, {"n": "x"})[1] != []
 

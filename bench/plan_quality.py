@@ -24,7 +24,7 @@ import math
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from unittest.mock import patch
 
 import yaml
 
+from bench.report import table
 from plangate_core.catalogue.catalogue import parse_catalogue
 from planner_service.generation import run
 from planner_service.generation.embedded.correction.profile import QWEN_CODER_PROFILE
@@ -241,43 +242,39 @@ def _load_scorer(path: Path) -> Scorer:
 
 
 def _table(outcomes: Sequence[Outcome]) -> str:
+    categories = list(dict.fromkeys(outcome.category for outcome in outcomes))
+    groups = {name: [one for one in outcomes if one.category == name] for name in categories}
+    groups["refusals wanted"] = [one for one in outcomes if one.refusal_wanted]
+    groups["jobs wanted"] = [one for one in outcomes if not one.refusal_wanted]
+    groups["all"] = list(outcomes)
     lines = [
         f"{len(outcomes)} cases, template {TEMPLATE_VERSION}, {platform.processor() or platform.machine()}",
-        "| cases | n | valid | valid at once | right actions | right arguments | seconds, median | seconds, 9 of 10 |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        *table(
+            "cases | n | valid | valid at once | right actions | right arguments | seconds, median | seconds, 9 of 10",
+            [[name, str(len(those)), *_cells(those)] for name, those in groups.items()],
+        ),
     ]
-    categories = list(dict.fromkeys(outcome.category for outcome in outcomes))
-    lines.extend(_row(name, [one for one in outcomes if one.category == name]) for name in categories)
-    lines.append(_row("refusals wanted", [one for one in outcomes if one.refusal_wanted]))
-    lines.append(_row("jobs wanted", [one for one in outcomes if not one.refusal_wanted]))
-    lines.append(_row("all", outcomes))
     for name in categories if any(outcome.ties_right is not None for outcome in outcomes) else ():
-        ties = [one.ties_right for one in outcomes if one.category == name and one.ties_right is not None]
+        ties = [one.ties_right for one in groups[name] if one.ties_right is not None]
         lines.append(f"ties right, {name}: {sum(ties)} of {len(ties)} plans with the right actions")
     return "\n".join(lines)
 
 
-def _row(name: str, outcomes: Sequence[Outcome]) -> str:
+def _cells(outcomes: Sequence[Outcome]) -> list[str]:
     if not outcomes:
-        return f"| {name} | 0 | | | | | | |"
-
-    def share(values: Iterable[bool]) -> str:
-        listed = list(values)
-        return f"{sum(listed) / len(listed):.0%}"
-
+        return [""] * 6
     seconds = sorted(outcome.seconds for outcome in outcomes)
-    return " | ".join(
-        (
-            f"| {name}",
-            str(len(outcomes)),
-            share(one.valid for one in outcomes),
-            share(one.valid and one.attempts == 1 for one in outcomes),
-            share(one.actions_right for one in outcomes),
-            share(one.args_right for one in outcomes),
-            f"{seconds[len(seconds) // 2]:.1f}",
-            f"{seconds[math.ceil(len(seconds) * 0.9) - 1]:.1f} |",
-        )
+    counts = (
+        sum(one.valid for one in outcomes),
+        sum(one.valid and one.attempts == 1 for one in outcomes),
+        sum(one.actions_right for one in outcomes),
+        sum(one.args_right for one in outcomes),
     )
+    return [
+        *(f"{count / len(outcomes):.0%}" for count in counts),
+        f"{seconds[len(seconds) // 2]:.1f}",
+        f"{seconds[math.ceil(len(seconds) * 0.9) - 1]:.1f}",
+    ]
 
 
 if __name__ == "__main__":

@@ -20,12 +20,12 @@ from starlette.staticfiles import StaticFiles
 
 from plangate_client.errors import PlangateError, Unauthenticated
 from plangate_core.rpc.address import split_host_port
-from plangate_inbox.pages import decisions, listing, live, plans, policy, proposal, revising, signing_in, waiting
+from plangate_inbox.pages import decisions, listing, live, plans, policy, proposal, revising, signing_in
 from plangate_inbox.settings import InboxSettings
 from plangate_inbox.web.failures import failed_call, failed_request
 from plangate_inbox.web.openid import OpenIdProvider
 from plangate_inbox.web.protection import ProtectiveHeaders, hosts_allowed
-from plangate_inbox.web.sessions import Servers, Sessions
+from plangate_inbox.web.sessions import Sessions
 
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -56,8 +56,7 @@ def build_app(settings: InboxSettings) -> Starlette:
         lifespan=_lifespan,
     )
     app.state.settings = settings
-    app.state.servers = Servers(settings)
-    app.state.sessions = Sessions(app.state.servers, settings.inbox_session_seconds)
+    app.state.sessions = Sessions(settings)
     app.state.provider = OpenIdProvider(settings) if settings.signs_in_at_a_provider else None
     app.state.stopping = asyncio.Event()
     return app
@@ -65,7 +64,7 @@ def build_app(settings: InboxSettings) -> Starlette:
 
 def _signed_in_routes() -> list[Route]:
     pages: list[tuple[str, Handler]] = [
-        ("/", waiting.show_waiting),
+        ("/", listing.show_waiting),
         ("/proposals/{id:uuid}", proposal.show_proposal),
         ("/proposals", listing.show_proposals),
         ("/proposals/{id:uuid}/revise", revising.show_revision),

@@ -28,10 +28,9 @@ from plangate_core.catalogue.schema_dialect import rewritten
 from plangate_core.catalogue.schema_lint import oddities
 from plangate_core.catalogue.shown_facts import ReviewForm, ShownFact, argument_at, shown_fact
 from plangate_core.catalogue.yaml_document import parse_document, read_text
-from plangate_core.contract.limits import LABEL_KEY, MAX_LABEL_VALUE_CHARACTERS
+from plangate_core.contract.limits import LABEL_KEY, MAX_EFFECT_KEY_CHARACTERS, MAX_LABEL_VALUE_CHARACTERS
 
 MAX_ACTIONS = 1_000
-MAX_EFFECT_KEY_CHARACTERS = 256
 _ARGUMENT = re.compile(r"\{args\.([^{}]+)\}")
 MAX_APPROVALS = 20
 """Of one role, for one job."""

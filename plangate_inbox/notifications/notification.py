@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 
-from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import event_pb2, proposal_pb2
 
 from plangate_client.outlook.dependencies import next_step
@@ -17,6 +16,7 @@ from plangate_core.text.printable import visible
 from plangate_core.text.truncation import truncate
 from plangate_inbox.notifications.notify_file import Occasion, ReceiverForm, templates
 from plangate_inbox.views import times
+from plangate_inbox.views.steps import plan_state_name, state_name
 
 _NAMESPACE = uuid.UUID("8d1f4a5e-6c0b-4f5e-9a53-6f1f0a7f3c11")
 _TITLE_CHARACTERS = 300
@@ -157,7 +157,7 @@ def _of_proposal(
         comment=visible(event.comment, newlines=True),
         reason=visible(proposal.decision.reason),
         expires=times.exact(proposal.expire_time) if proposal.HasField("expire_time") else "",
-        state=proposal_pb2.ProposalState.Name(proposal.state).removeprefix("PROPOSAL_STATE_"),
+        state=state_name(proposal),
         proposal_id=proposal.id,
         plan_id=proposal.plan_id,
     )
@@ -176,6 +176,6 @@ def _of_plan(event: event_pb2.Event, receiver: str, url: str) -> Notification:
         requester=visible(plan.created_by),
         actor=visible(event.actor),
         comment=visible(event.comment, newlines=True),
-        state=plan_pb2.PlanState.Name(plan.state).removeprefix("PLAN_STATE_"),
+        state=plan_state_name(plan),
         plan_id=plan.id,
     )

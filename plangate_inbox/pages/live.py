@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from plangate_client.errors import PlangateError
+from plangate_core.process.tasks import cancel_and_wait
 from plangate_inbox.web.sessions import Session
 
 # Updates of one page are at least so far apart: on a busy log each stands for several events.
@@ -80,9 +81,7 @@ async def _updates(session: Session, filter: str, stopping: asyncio.Event) -> As
             else:
                 yield _HEARTBEAT
     finally:
-        for task in (watching, ending):
-            task.cancel()
-        await asyncio.wait({watching, ending})
+        await cancel_and_wait(watching, ending)
 
 
 async def _watch(session: Session, filter: str, changed: asyncio.Event) -> None:

@@ -25,8 +25,8 @@ from plangate_client.outlook.waiting import (
     why_mine,
     why_not_mine,
 )
+from plangate_inbox.pages.listing import read_waiting
 from plangate_inbox.pages.reading import Review, id_of, read_review
-from plangate_inbox.pages.waiting import read_waiting
 from plangate_inbox.views.arguments import Argument, arguments, value_text
 from plangate_inbox.views.history import in_words, revisions
 from plangate_inbox.views.steps import state_name, steps

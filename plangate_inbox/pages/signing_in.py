@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import re
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -14,7 +15,6 @@ from plangate_core.rpc.channel import ChannelRefused
 from plangate_inbox.web.openid import OpenIdProvider, OpenIdRefused
 from plangate_inbox.web.protection import read_form
 from plangate_inbox.web.rendering import render
-from plangate_inbox.web.sessions import Credentials
 
 _NAME = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
 
@@ -34,20 +34,18 @@ async def sign_in(request: Request) -> Response:
     state = request.app.state
     form = await read_form(request, None)
     target = _local(form.get("next", "/"))
-    authenticates = await state.servers.authenticate()
-    if authenticates:
-        credentials = Credentials(token=form.get("token", "").strip())
-        if not credentials.token or not credentials.token.isascii():
+    if await state.sessions.must_prove():
+        token = form.get("token", "").strip()
+        if not token or not token.isascii():
             return await _form(request, target=target, error="Enter the token that you were given.", status=422)
-    else:
-        if not state.settings.is_loopback:
-            return await _form(request, target=target, status=403)
-        name, roles = form.get("name", "").strip(), form.get("roles", "")
-        names = tuple(role.strip() for role in roles.split(",") if role.strip())
-        if not _NAME.fullmatch(name) or not roles.isascii():
-            return await _form(request, target=target, error="Enter a name in ASCII characters.", status=422)
-        credentials = Credentials(name=name, roles=names)
-    return await _open(request, credentials, target)
+        return await _open(request, target, token=token)
+    if not state.settings.is_loopback:
+        return await _form(request, target=target, status=403)
+    name, roles = form.get("name", "").strip(), form.get("roles", "")
+    if not _NAME.fullmatch(name) or not roles.isascii():
+        return await _form(request, target=target, error="Enter a name in ASCII characters.", status=422)
+    names = [role.strip() for role in roles.split(",") if role.strip()]
+    return await _open(request, target, name=name, roles=names)
 
 
 async def go_to_provider(request: Request) -> Response:
@@ -57,9 +55,7 @@ async def go_to_provider(request: Request) -> Response:
         key, location = await _provider(request).begin(_callback(request), target)
     except OpenIdRefused as error:
         return await _form(request, target=target, error=str(error), status=502)
-    response = RedirectResponse(location, status_code=303)
-    _set_cookie(request, response, _sign_in_cookie(request), key)
-    return response
+    return _with_cookie(request, location, _sign_in_cookie(request), key)
 
 
 async def come_back(request: Request) -> Response:
@@ -69,9 +65,8 @@ async def come_back(request: Request) -> Response:
         token, target = await _provider(request).finish(key, request.query_params)
     except OpenIdRefused as error:
         return await _form(request, target="/", error=str(error), status=403)
-    response = await _open(request, Credentials(token=token), target)
-    secure = request.app.state.settings.is_secure
-    response.delete_cookie(_sign_in_cookie(request), path="/", secure=secure, httponly=True, samesite="lax")
+    response = await _open(request, target, token=token)
+    _delete_cookie(request, response, _sign_in_cookie(request))
     return response
 
 
@@ -92,24 +87,30 @@ def _sign_in_cookie(request: Request) -> str:
     return f"{cookie_name(secure=request.app.state.settings.is_secure)}_sign_in"
 
 
-def _set_cookie(request: Request, response: Response, name: str, value: str) -> None:
+def _with_cookie(request: Request, location: str, name: str, value: str) -> Response:
+    """To another page, with a cookie that scripts and other sites cannot use."""
+    response = RedirectResponse(location, status_code=303)
     secure = request.app.state.settings.is_secure
     response.set_cookie(name, value, path="/", httponly=True, secure=secure, samesite="lax")
+    return response
 
 
-async def _open(request: Request, credentials: Credentials, target: str) -> Response:
-    """Begin a session, if the store knows the credentials."""
+def _delete_cookie(request: Request, response: Response, name: str) -> None:
+    secure = request.app.state.settings.is_secure
+    response.delete_cookie(name, path="/", secure=secure, httponly=True, samesite="lax")
+
+
+async def _open(request: Request, target: str, **credentials: Any) -> Response:
+    """Begin a session, if the store knows the credentials: those of Sessions.open."""
     try:
-        key, _ = await request.app.state.sessions.open(credentials)
+        key = await request.app.state.sessions.open(**credentials)
     except Unauthenticated:
         return await _form(request, target=target, error="The store does not know this token.", status=403)
     except ChannelRefused as error:
         return await _form(request, target=target, error=str(error), status=422)
     except PlangateError as error:
         return await _form(request, target=target, error=error.message, status=422)
-    response = RedirectResponse(target, status_code=303)
-    _set_cookie(request, response, cookie_name(secure=request.app.state.settings.is_secure), key)
-    return response
+    return _with_cookie(request, target, cookie_name(secure=request.app.state.settings.is_secure), key)
 
 
 async def sign_out(request: Request) -> Response:
@@ -119,13 +120,13 @@ async def sign_out(request: Request) -> Response:
     name = cookie_name(secure=state.settings.is_secure)
     await state.sessions.end(request.cookies.get(name))
     response = RedirectResponse("/sign-in", status_code=303)
-    response.delete_cookie(name, path="/", secure=state.settings.is_secure, httponly=True, samesite="lax")
+    _delete_cookie(request, response, name)
     return response
 
 
 async def _form(request: Request, *, target: str, error: str = "", status: int = 200) -> Response:
     state = request.app.state
-    authenticates = await state.servers.authenticate()
+    authenticates = await state.sessions.must_prove()
     if not authenticates and not state.settings.is_loopback:
         error = "The store does not authenticate its callers: this page then serves loopback only."
     provider = state.provider.name if state.provider is not None and authenticates else ""

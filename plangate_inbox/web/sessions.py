@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import grpc
@@ -18,15 +18,6 @@ from plangate_core.rpc.channel import open_channel
 from plangate_inbox.settings import InboxSettings
 
 MAX_SESSIONS = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What somebody signs in with: a token, or a name and roles on servers without authentication."""
-
-    token: str = ""
-    name: str = ""
-    roles: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -46,74 +37,52 @@ class Session:
         await self.planner.close()
 
 
-class Servers:
-    """Opens clients of the store and the planner under somebody's credentials."""
+class Sessions:
+    """The signed-in browsers by the key in their cookie. They end with this process, or when they are idle."""
 
-    def __init__(self, settings: InboxSettings) -> None:
+    def __init__(self, settings: InboxSettings, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` counts seconds."""
         self._settings = settings
+        # A person waits in front of the page.
+        self._call_policy = CallPolicy(timeout_seconds=settings.timeout_seconds, attempts=3)
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
 
-    def store(self, credentials: Credentials) -> StoreClient:
-        """A client of the store; close it. Raises ChannelRefused."""
-        return StoreClient(self._channel(self._settings.store_target, credentials), call_policy=self._call_policy())
-
-    def planner(self, credentials: Credentials) -> PlannerClient:
-        """A client of the planner; close it. Raises ChannelRefused."""
-        return PlannerClient(self._channel(self._settings.planner_target, credentials), call_policy=self._call_policy())
-
-    async def authenticate(self) -> bool:
+    async def must_prove(self) -> bool:
         """Whether callers must prove who they are. Raises PlangateError when the store cannot be reached."""
-        async with self.store(Credentials()) as store:
+        async with StoreClient(self._channel(self._settings.store_target), call_policy=self._call_policy) as store:
             try:
                 return (await store.who_am_i()).authenticated
             except Unauthenticated:
                 return True
 
-    def _channel(self, target: str, credentials: Credentials) -> grpc.aio.Channel:
-        # Never with a token or a name that lies in this process's environment.
-        return open_channel(
-            target,
-            self._settings.reach,
-            actor=credentials.name or None,
-            token=credentials.token or None,
-            roles=credentials.roles,
-        )
+    async def open(self, *, token: str = "", name: str = "", roles: Iterable[str] = ()) -> str:
+        """Sign in with a token, or with a name and roles on servers without authentication; the key for the cookie.
 
-    def _call_policy(self) -> CallPolicy:
-        # A person waits in front of the page.
-        return CallPolicy(timeout_seconds=self._settings.timeout_seconds, attempts=3)
-
-
-class Sessions:
-    """The signed-in browsers by the key in their cookie. They end with this process, or when they are idle."""
-
-    def __init__(self, servers: Servers, idle_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` counts seconds."""
-        self._servers = servers
-        self._idle_seconds = idle_seconds
-        self._clock = clock
-        self._sessions: dict[str, Session] = {}
-
-    async def open(self, credentials: Credentials) -> tuple[str, Session]:
-        """Sign in; the key for the cookie, and the session. Raises PlangateError, ChannelRefused."""
-        store = self._servers.store(credentials)
+        Raises PlangateError, ChannelRefused.
+        """
+        planner_channel = self._channel(self._settings.planner_target, token, name, roles)
+        store_channel = self._channel(self._settings.store_target, token, name, roles)
+        planner = PlannerClient(planner_channel, call_policy=self._call_policy)
+        store = StoreClient(store_channel, call_policy=self._call_policy)
         try:
             caller: identity_service_pb2.WhoAmIResponse = await store.who_am_i()
-            planner = self._servers.planner(credentials)
         except BaseException:
             await store.close()
+            await planner.close()
             raise
         reviewer = Reviewer(caller.identity, frozenset(caller.roles))
         session = Session(reviewer, caller.authenticated, store, planner, last_used=self._clock())
         await self._forget_idle()
         key = secrets.token_urlsafe(32)
         self._sessions[key] = session
-        return key, session
+        return key
 
     def find(self, key: str | None) -> Session | None:
         """The session of a cookie; None when there is none, or none any more."""
         session = self._sessions.get(key) if key else None
         now = self._clock()
-        if session is None or now - session.last_used > self._idle_seconds:
+        if session is None or now - session.last_used > self._settings.inbox_session_seconds:
             return None
         session.last_used = now
         return session
@@ -132,7 +101,11 @@ class Sessions:
     async def _forget_idle(self) -> None:
         now = self._clock()
         for key, session in [*self._sessions.items()]:
-            if now - session.last_used > self._idle_seconds:
+            if now - session.last_used > self._settings.inbox_session_seconds:
                 await self.end(key)
         while len(self._sessions) >= MAX_SESSIONS:
             await self.end(min(self._sessions, key=lambda key: self._sessions[key].last_used))
+
+    def _channel(self, target: str, token: str = "", name: str = "", roles: Iterable[str] = ()) -> grpc.aio.Channel:
+        # Never with a token or a name that lies in this process's environment.
+        return open_channel(target, self._settings.reach, actor=name or None, token=token or None, roles=roles)

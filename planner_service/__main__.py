@@ -86,12 +86,13 @@ def _check(settings: PlannerSettings, *, strict: bool) -> int:
             settings.catalogue_file, settings.policy_file, known_roles=settings.known_roles
         ).current
     except GovernanceRefused as error:
-        for fault in (*error.faults, *_token_faults(settings)):
+        for fault in (*error.faults, *_token_findings(settings)[0]):
             _refused(fault)
         return 1
-    if faults := _token_faults(settings):
+    faults, token_warnings = _token_findings(settings)
+    if faults:
         return _refused(faults[0])
-    warnings = (*governance.catalogue.warnings, *governance.policy.warnings)
+    warnings = (*governance.catalogue.warnings, *governance.policy.warnings, *token_warnings)
     for warning in warnings:
         _refused(warning if strict else f"warning: {warning}")
     if strict and warnings:
@@ -104,18 +105,18 @@ def _check(settings: PlannerSettings, *, strict: bool) -> int:
     return 0
 
 
-def _token_faults(settings: PlannerSettings) -> tuple[str, ...]:
-    """What is wrong with the tokens file, if the settings name one."""
+def _token_findings(settings: PlannerSettings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is wrong with the tokens file, if the settings name one, and what is odd in it."""
     if settings.auth_tokens_file is None:
-        return ()
+        return (), ()
     # Brings gRPC with it.
     from plangate_core.rpc.identity.tokens_file import TokensFileInvalid, read_tokens_file
 
     try:
-        read_tokens_file(settings.auth_tokens_file)
+        identities = read_tokens_file(settings.auth_tokens_file)
     except TokensFileInvalid as error:
-        return (str(error),)
-    return ()
+        return (str(error),), ()
+    return (), tuple(f"{settings.auth_tokens_file}: {warning}" for warning in identities.scope_warnings())
 
 
 def _cuts(catalogue: Catalogue, settings: PlannerSettings) -> Iterator[str]:

@@ -18,7 +18,7 @@ scopes:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -127,6 +127,17 @@ class Identities:
     def roles_of(self, identity: str) -> frozenset[str] | None:
         """The roles that tokens and certificates give an identity; None when none is its."""
         return self._held.get(identity)
+
+    def scope_warnings(self) -> Iterator[str]:
+        """Roles and identities of `scopes` that no credential gives, each with its place."""
+        roles = self.roles()
+        prefixes = tuple(issuer.identity_prefix for issuer in self.issuers.values())
+        for index, row in enumerate(self.scopes):
+            for role in sorted(row.roles - roles):
+                yield f"scopes.{index}.roles: no credential gives the role {role!r}"
+            for identity in sorted(row.identities - self._held.keys()):
+                if not identity.startswith(prefixes):
+                    yield f"scopes.{index}.identities: no credential proves the identity {identity!r}"
 
     @cached_property
     def _held(self) -> Mapping[str, frozenset[str]]:

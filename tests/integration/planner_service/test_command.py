@@ -129,6 +129,21 @@ async def test_checking_and_refusing(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_check_warns_of_scopes_about_nobody(tmp_path: Path) -> None:
+    catalogue, tokens = tmp_path / "catalogue.yaml", tmp_path / "tokens.yaml"
+    catalogue.write_text(CATALOGUE)
+    tokens.write_text(
+        f"tokens: [{{sha256: '{'0' * 64}', identity: ann, roles: [shop, sre]}}]\n"
+        "scopes: [{roles: [shpo], reads: all}]\n"
+    )
+    files = {"PLANGATE_CATALOGUE_FILE": str(catalogue), "PLANGATE_AUTH_TOKENS_FILE": str(tokens)}
+    warned, strict = await asyncio.gather(run("check", **files), run("check", "--strict", **files))
+    said = f"{tokens}: scopes.0.roles: no credential gives the role 'shpo'\n"
+    assert (warned[0], warned[2]) == (0, f"plangate-planner: warning: {said}")
+    assert (strict[0], strict[1], strict[2]) == (1, "", f"plangate-planner: {said}")
+
+
+@pytest.mark.asyncio
 @pytest.mark.parametrize(
     "arguments", [("model", "status"), ("check",), ("replay", str(COMMITTED / "recording.jsonl")), ("serve",)]
 )

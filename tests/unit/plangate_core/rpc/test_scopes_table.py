@@ -72,3 +72,34 @@ def test_a_wrong_row_is_refused(tmp_path: Path, row: str, fault: str) -> None:
     with pytest.raises(TokensFileInvalid) as refused:
         read_tokens_file(file)
     assert fault in str(refused.value)
+
+
+ISSUER = "issuers:\n  - {issuer: i, audience: a, algorithms: [RS256], jwks: /keys, roles: {finance: [payer]}%s}\n"
+
+
+@pytest.mark.parametrize(
+    ("issuer", "rows", "warnings"),
+    [
+        ("", ["{roles: [shop], identities: [ann], reads: all}"], []),
+        (
+            "",
+            ["{roles: [shop], reads: all}", "{roles: [shpo, shop], identities: [anne], executes: all}"],
+            [
+                "scopes.1.roles: no credential gives the role 'shpo'",
+                "scopes.1.identities: no credential proves the identity 'anne'",
+            ],
+        ),
+        ("", ["{roles: [payer], reads: all}"], ["scopes.0.roles: no credential gives the role 'payer'"]),
+        (ISSUER % "", ["{roles: [payer], identities: [anybody@example.org], reads: all}"], []),
+        (
+            ISSUER % ", identity_prefix: 'ci:'",
+            ["{identities: ['ci:deploy', anybody@example.org], reads: all}"],
+            ["scopes.0.identities: no credential proves the identity 'anybody@example.org'"],
+        ),
+    ],
+)
+def test_rows_about_nobody_are_warned_of(tmp_path: Path, issuer: str, rows: list[str], warnings: list[str]) -> None:
+    file = tmp_path / "tokens.yaml"
+    token = f"tokens:\n  - {{sha256: '{'0' * 64}', identity: ann, roles: [shop]}}\n"
+    file.write_text(token + issuer + "scopes:\n" + "".join(f"  - {row}\n" for row in rows))
+    assert list(read_tokens_file(file).scope_warnings()) == warnings

@@ -61,6 +61,9 @@ def import_(
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="PATTERN", help="Actions named like this; may be repeated.")
     ] = None,
+    server: Annotated[
+        str, typer.Option(metavar="URL", help="Where the http: bindings of an OpenAPI file send, if not as it says.")
+    ] = "",
     force: Annotated[bool, typer.Option("--force", help="Replace the output file if there is one.")] = False,
 ) -> None:
     """Make a catalogue, and say everything that had to be changed."""
@@ -68,7 +71,7 @@ def import_(
     from plangate_core.catalogue.importing.importer import import_catalogue
 
     try:
-        draft = import_catalogue(_read(source), only or ())
+        draft = import_catalogue(_read(source), only or (), server)
     except ImportRefused as error:
         raise CommandFailed(f"{source}: {error}", ExitStatus.USAGE) from error
     if output is None:

@@ -19,7 +19,7 @@ _SAFE_IN_PATH = "/:@!$&'()*+,;=~%?"
 
 
 def server_of(document: Mapping[str, Any], *holders: Mapping[str, Any]) -> str:
-    """The URL that an operation's paths begin with, without a slash at its end; empty where none has a host.
+    """The URL that an operation's paths begin with, as it is written.
 
     holders: the operation and its path, whose own servers come before the document's.
     """
@@ -36,7 +36,12 @@ def server_of(document: Mapping[str, Any], *holders: Mapping[str, Any]) -> str:
         for name, variable in variables.items() if isinstance(variables, Mapping) else ():
             if isinstance(variable, Mapping):
                 url = url.replace(f"{{{name}}}", str(variable.get("default", "")))
-    return url.rstrip("/") if _SERVER.fullmatch(url) else ""
+    return url
+
+
+def is_server(url: str) -> bool:
+    """Whether it names scheme and host, and a path at most."""
+    return _SERVER.fullmatch(url) is not None
 
 
 def _first_list(field: str, *holders: Mapping[str, Any]) -> list[Any]:
@@ -52,15 +57,15 @@ class HttpBindingDraft:
     def __init__(self, method: str, path: str, server: str, document: Mapping[str, Any]) -> None:
         self._method = method.upper()
         self._path = path
-        self._server = server
+        self._server = server.rstrip("/")
         self._document = document
         self._in_path: dict[str, str] = {}
         self._query: dict[str, str] = {}
         self._headers: dict[str, str] = {}
         self._body: Any = None
         self._faults = Changes()
-        if not server:
-            self.refuse("no server is named with its host")
+        if not is_server(server):
+            self.refuse("no server is named with its host: give it by --server")
         if self._method not in _METHODS:
             self.refuse(f"{self._method} is none of a binding's methods")
 

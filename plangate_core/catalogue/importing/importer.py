@@ -38,15 +38,16 @@ class CatalogueDraft:
     warnings: tuple[str, ...]
 
 
-def import_catalogue(text: str, only: Sequence[str] = ()) -> CatalogueDraft:
+def import_catalogue(text: str, only: Sequence[str] = (), server: str = "") -> CatalogueDraft:
     """A catalogue of an MCP server's tools/list, an OpenAPI or Swagger file, or function definitions, as JSON or YAML.
 
     :param only: patterns such as `issues*`: the names of the actions that are wanted; empty: all
+    :param server: where the bindings of an OpenAPI file send; empty: to the servers that it names
     :raises ImportRefused: the document is none of these, or too much for a catalogue
     """
     document, notes = _document(text)
     if is_openapi(document):
-        imported = import_openapi(document)
+        imported = import_openapi(document, server)
     elif (entries := tool_entries(document)) is not None:
         imported = import_tools(entries)
     else:

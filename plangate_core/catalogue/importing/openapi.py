@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from plangate_core.catalogue.importing.http_binding import HttpBindingDraft, server_of
+from plangate_core.catalogue.importing.http_binding import HttpBindingDraft, is_server, server_of
 from plangate_core.catalogue.importing.imported import Imported, ImportRefused, texts
 from plangate_core.catalogue.importing.schemas import Changes, followed
 
@@ -28,8 +28,13 @@ def is_openapi(document: Any) -> bool:
     return isinstance(document, Mapping) and ("openapi" in document or "swagger" in document)
 
 
-def import_openapi(document: Mapping[str, Any]) -> Imported:
-    """The operations as actions. Raises ImportRefused for a document without any."""
+def import_openapi(document: Mapping[str, Any], server: str = "") -> Imported:
+    """The operations as actions. Raises ImportRefused for a document without any.
+
+    :param server: where bindings send, instead of to the servers that the document names
+    """
+    if server and not is_server(server):
+        raise ImportRefused(f"{server!r} is no server: it must be like https://api.example/v1")
     paths = document.get("paths")
     if not isinstance(paths, Mapping):
         raise ImportRefused("the OpenAPI file has no paths")
@@ -39,7 +44,7 @@ def import_openapi(document: Mapping[str, Any]) -> Imported:
         for method, risk in _METHODS.items():
             operation = item.get(method)
             if isinstance(operation, Mapping):
-                _Operation(document, imported, str(path), method, item, operation).add(risk)
+                _Operation(document, imported, str(path), method, item, operation, server).add(risk)
     if not imported.actions:
         raise ImportRefused("the OpenAPI file has no operations")
     return imported
@@ -54,6 +59,7 @@ class _Operation:
         method: str,
         item: Mapping[str, Any],
         operation: Mapping[str, Any],
+        server: str,
     ) -> None:
         self._document = document
         self._imported = imported
@@ -64,7 +70,7 @@ class _Operation:
         self._changes = Changes()
         self._properties: dict[str, Any] = {}
         self._required: list[str] = []
-        self._binding = HttpBindingDraft(method, path, server_of(document, operation, item), document)
+        self._binding = HttpBindingDraft(method, path, server or server_of(document, operation, item), document)
 
     def add(self, risk: str) -> None:
         operation = self._operation

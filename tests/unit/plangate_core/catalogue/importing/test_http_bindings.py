@@ -11,6 +11,7 @@ import pytest
 from plangate_client.executor.catalogue import load_bound_catalogue
 from plangate_client.executor.http_binding import HttpBinding, HttpRequest
 from plangate_client.executor.template import Values
+from plangate_core.catalogue.importing.imported import ImportRefused
 from plangate_core.catalogue.importing.importer import CatalogueDraft, import_catalogue
 from tests.support.api_descriptions import incident_api, monitoring_api
 
@@ -138,7 +139,15 @@ def test_only_a_server_with_a_host_is_sent_to(servers: list[Any], url: str, tmp_
         assert sent(draft, tmp_path).url == url
     else:
         assert bindings(draft, tmp_path) == {}
-        assert "there is no http: binding: no server is named with its host: act" in draft.notes
+        assert "there is no http: binding: no server is named with its host: give it by --server: act" in draft.notes
+
+
+def test_a_given_server_comes_before_all(tmp_path: Path) -> None:
+    text = json.dumps({"openapi": "3.1.0", "paths": {"/things": {"get": {"operationId": "act", "servers": SERVERS}}}})
+    draft = import_catalogue(text, server="https://other.example/api/")
+    assert sent(draft, tmp_path).url == "https://other.example/api/things"
+    with pytest.raises(ImportRefused, match=r"'other\.example' is no server"):
+        import_catalogue(text, server="other.example")
 
 
 def test_an_operations_own_server_comes_first(tmp_path: Path) -> None:

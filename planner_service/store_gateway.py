@@ -6,8 +6,8 @@ Repeating calls is the client's business; every write carries a request_id, so t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -196,44 +196,41 @@ class StoreGateway:
 
     async def renew_lease(self, claimed: ClaimedPlan, lease: timedelta, *, timeout_seconds: float) -> None:
         """Prolong a lease. Raises LeaseLost: stop working on the plan."""
-        with _while_leased():
-            async with self._translated():
-                await self._client.plans.renew_lease(
-                    claimed.id,
-                    attempt=claimed.attempt,
-                    lease_seconds=lease.total_seconds(),
-                    timeout_seconds=timeout_seconds,
-                )
+        async with self._while_leased():
+            await self._client.plans.renew_lease(
+                claimed.id,
+                attempt=claimed.attempt,
+                lease_seconds=lease.total_seconds(),
+                timeout_seconds=timeout_seconds,
+            )
 
     async def complete_planning(self, claimed: ClaimedPlan, plan: Plan, *, request_id: str, deadline: float) -> None:
         """Store what was generated. Raises LeaseLost."""
-        with _while_leased():
-            async with self._translated(request_id):
-                await self._client.plans.complete_planning(
-                    claimed.id,
-                    attempt=claimed.attempt,
-                    plan=plan_to_proto(plan),
-                    request_id=request_id,
-                    timeout_seconds=_seconds_to(deadline),
-                )
+        async with self._while_leased(request_id):
+            await self._client.plans.complete_planning(
+                claimed.id,
+                attempt=claimed.attempt,
+                plan=plan_to_proto(plan),
+                request_id=request_id,
+                timeout_seconds=_seconds_to(deadline),
+            )
 
     async def end_planning(
         self, claimed: ClaimedPlan, ending: PlanningEnded, *, request_id: str, deadline: float
     ) -> None:
         """End the attempt without a plan. Raises LeaseLost."""
-        with _while_leased():
-            async with self._translated(request_id):
-                await self._client.plans.fail_planning(
-                    claimed.id,
-                    attempt=claimed.attempt,
-                    failure=plan_pb2.Failure(reason=ending.reason, message=ending.message),
-                    generation=None if ending.report is None else report_to_proto(ending.report),
-                    retryable=ending.retryable,
-                    retry_delay_seconds=None if ending.retry_delay is None else ending.retry_delay.total_seconds(),
-                    interrupted=not ending.counts,
-                    request_id=request_id,
-                    timeout_seconds=_seconds_to(deadline),
-                )
+        async with self._while_leased(request_id):
+            await self._client.plans.fail_planning(
+                claimed.id,
+                attempt=claimed.attempt,
+                failure=plan_pb2.Failure(reason=ending.reason, message=ending.message),
+                generation=None if ending.report is None else report_to_proto(ending.report),
+                retryable=ending.retryable,
+                retry_delay_seconds=None if ending.retry_delay is None else ending.retry_delay.total_seconds(),
+                interrupted=not ending.counts,
+                request_id=request_id,
+                timeout_seconds=_seconds_to(deadline),
+            )
 
     # --- history ---
 
@@ -262,18 +259,18 @@ class StoreGateway:
 
     async def governance_in_force(self) -> str:
         """The digest that a planner of this identity put in force last; empty when none did."""
-        async with translated():
+        async with self._translated():
             return (await self._client.proposals.get_governance()).digest
 
     async def put_in_force(self, digest: str) -> None:
         """Decisions under another digest are not handed out from now on."""
-        async with translated():
+        async with self._translated():
             await self._client.proposals.set_governance(digest)
 
     async def open_proposals(self, changed_since: datetime | None) -> AsyncIterator[OpenProposal]:
         """Proposals that are PENDING or APPROVED, in the order of their changes; all, or those changed since then."""
         changed = "" if changed_since is None else f' AND update_time >= "{changed_since.isoformat()}"'
-        async with translated():
+        async with self._translated():
             async for message in self._client.proposals.list_all(
                 filter=f"{_OPEN}{changed}", order_by="update_time", page_size=_PROPOSALS_PAGE
             ):
@@ -281,7 +278,7 @@ class StoreGateway:
 
     async def proposals(self, ids: Sequence[str]) -> list[OpenProposal]:
         """Those of at most 50 proposals that are PENDING or APPROVED."""
-        async with translated():
+        async with self._translated():
             found = await self._client.proposals.list_page(
                 filter=" OR ".join(f'id = "{each}"' for each in ids), page_size=len(ids)
             )
@@ -289,7 +286,7 @@ class StoreGateway:
 
     async def reconsider(self, entries: Sequence[Reconsidered]) -> None:
         """Record at most 100 decisions. Entries of another version are skipped."""
-        async with translated():
+        async with self._translated():
             await self._client.proposals.reconsider(
                 [
                     store_pb2.Reconsideration(
@@ -302,40 +299,36 @@ class StoreGateway:
                 ]
             )
 
-    def _translated(self, request_id: str = "") -> AbstractAsyncContextManager[None]:
-        return translated(request_id, self._diagnose)
+    @asynccontextmanager
+    async def _translated(self, request_id: str = "") -> AsyncIterator[None]:
+        """The client's errors that mean something else to the planner's caller than to the planner."""
+        try:
+            yield
+        except StoreSaysReused as error:
+            raise errors.RequestIdReused(request_id) from error
+        except Unavailable as error:
+            # Without a reason it is gRPC's own: no store answered.
+            cause = "" if error.reason else await self._diagnose()
+            raise errors.StoreUnavailable(error.retry_after_seconds, cause) from error
+        except DeadlineExceeded as error:
+            raise errors.StoreTimedOut from error
+
+    @asynccontextmanager
+    async def _while_leased(self, request_id: str = "") -> AsyncIterator[None]:
+        """The ways in which a lease can be gone, as one."""
+        try:
+            async with self._translated(request_id):
+                yield
+        except (LeaseLost, NotFound, IllegalTransition) as error:
+            # NotFound: the plan was deleted. IllegalTransition: somebody cancelled it.
+            raise errors.LeaseLost from error
+        except (Overloaded, CommitUnknown) as error:
+            # Nobody waits for the answer, and what is handed over was paid for: it is done again, as after an outage.
+            raise errors.StoreUnavailable(error.retry_after_seconds) from error
 
     def _for(self, requester: str) -> StoreClient:
         """The store, for what is done in a requester's name."""
         return self._client if requester == self._planner_identity else self._on_behalf_of(requester)
-
-
-@contextmanager
-def _while_leased() -> Iterator[None]:
-    """The ways in which a lease can be gone, as one."""
-    try:
-        yield
-    except (LeaseLost, NotFound, IllegalTransition) as error:
-        # NotFound: the plan was deleted. IllegalTransition: somebody cancelled it.
-        raise errors.LeaseLost from error
-    except (Overloaded, CommitUnknown) as error:
-        # Nobody waits for the answer, and what is handed over was paid for: it is done again, as after an outage.
-        raise errors.StoreUnavailable(error.retry_after_seconds) from error
-
-
-@asynccontextmanager
-async def translated(request_id: str = "", diagnose: Diagnose = _undiagnosed) -> AsyncIterator[None]:
-    """The client's errors that mean something else to the planner's caller than to the planner."""
-    try:
-        yield
-    except StoreSaysReused as error:
-        raise errors.RequestIdReused(request_id) from error
-    except Unavailable as error:
-        # Without a reason it is gRPC's own: no store answered.
-        cause = "" if error.reason else await diagnose()
-        raise errors.StoreUnavailable(error.retry_after_seconds, cause) from error
-    except DeadlineExceeded as error:
-        raise errors.StoreTimedOut from error
 
 
 def _seconds_to(deadline: float) -> float:

@@ -27,7 +27,7 @@ from plangate_core.contract.limits import (
     REQUEST_ID,
 )
 from planner_service.errors import InvalidField
-from planner_service.messages.decoding import job_from_proto, json_from_proto, on_refusal_from_proto, order_from_proto
+from planner_service.messages.decoding import ON_REFUSAL_OF, STEP_ORDER_OF, job_from_proto, json_from_proto
 from planner_service.plan import Job, Options, Plan, PlanRequest, Queueing, Revision
 
 _REVISABLE = ("action_args", "description", "priority", "depends_on", "on_refusal")
@@ -45,7 +45,7 @@ def plan_request_from_proto(
             model=_text(f"{path}model", message.model, MAX_NAME_CHARACTERS),
             max_attempts=_in_range(f"{path}max_attempts", message.max_attempts, 0, MAX_MODEL_CALLS),
             token_budget=_in_range(f"{path}token_budget", message.token_budget, 0, MAX_TOKEN_BUDGET),
-            order=order_from_proto(message.order),
+            order=STEP_ORDER_OF.get(message.order),
         ),
     )
 
@@ -68,7 +68,7 @@ def brought_plan_from_proto(message: planner_pb2.SubmitPlanRequest) -> Plan:
         jobs=brought_jobs_from_proto(message.jobs),
         labels=labels_from_proto(message.labels, "labels"),
         context=json_from_proto(message.context, "context"),
-        options=Options(order=order_from_proto(message.order)),
+        options=Options(order=STEP_ORDER_OF.get(message.order)),
     )
 
 
@@ -98,7 +98,7 @@ def revision_from_proto(message: planner_pb2.ReviseProposalRequest) -> Revision:
     if "depends_on" in paths:
         changed["depends_on"] = tuple(message.depends_on)
     if "on_refusal" in paths:
-        changed["on_refusal"] = on_refusal_from_proto(message.on_refusal)
+        changed["on_refusal"] = ON_REFUSAL_OF.get(message.on_refusal)
         if changed["on_refusal"] is None:
             raise InvalidField("on_refusal", "must be ON_REFUSAL_ASK, ON_REFUSAL_CONTINUE or ON_REFUSAL_CANCEL")
     return Revision(

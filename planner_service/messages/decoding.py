@@ -13,15 +13,16 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
-from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect, OnRefusal, StepOrder
+from plangate_core.catalogue.policy_effect import ApprovalRequirement, Effect
 from plangate_core.contract.struct_codec import JsonObject, NumberNotExact, StructRefused, struct_to_json
 from planner_service.errors import InvalidField
 from planner_service.governance.decision import Decision
 from planner_service.messages.encoding import DECISION_FIELDS, EFFECTS, JOB_FIELDS, ON_REFUSAL, STEP_ORDERS, copied
 from planner_service.plan import ClaimedPlan, Job, OpenProposal, Options, Plan, PlanRequest, Proposal
 
-_ON_REFUSAL_BACK = {number: on_refusal for on_refusal, number in ON_REFUSAL.items()}
-_STEP_ORDERS_BACK = {number: order for order, number in STEP_ORDERS.items()}
+# Numbers that are not known here, of a newer client, count as not set.
+ON_REFUSAL_OF = {number: on_refusal for on_refusal, number in ON_REFUSAL.items()}
+STEP_ORDER_OF = {number: order for order, number in STEP_ORDERS.items()}
 _EFFECTS_BACK = {number: effect for effect, number in EFFECTS.items()}
 
 
@@ -41,7 +42,7 @@ def job_from_proto(message: plan_pb2.Job, path: str) -> Job:
         action_args=json_from_proto(message.action_args, f"{path}.action_args"),
         input_context=tuple(message.input_context),
         depends_on=tuple(message.depends_on),
-        on_refusal=on_refusal_from_proto(message.on_refusal),
+        on_refusal=ON_REFUSAL_OF.get(message.on_refusal),
     )
 
 
@@ -82,17 +83,7 @@ def claimed_plan_from_proto(message: plan_pb2.Plan) -> ClaimedPlan:
 
 def _stored_options(plan: plan_pb2.Plan) -> Options:
     options = plan.options
-    return Options(options.model, options.max_attempts, options.token_budget, order_from_proto(options.order))
-
-
-def on_refusal_from_proto(on_refusal: plan_pb2.OnRefusal.ValueType) -> OnRefusal | None:
-    """None where nothing is set."""
-    return _ON_REFUSAL_BACK.get(on_refusal)
-
-
-def order_from_proto(order: plan_pb2.StepOrder.ValueType) -> StepOrder | None:
-    """None where the request leaves it open."""
-    return _STEP_ORDERS_BACK.get(order)
+    return Options(options.model, options.max_attempts, options.token_budget, STEP_ORDER_OF.get(options.order))
 
 
 def proposal_from_proto(message: proposal_pb2.Proposal) -> Proposal:

@@ -57,13 +57,6 @@ class _LeasedPlan:
     """What to report after the store rejected the generated plan itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    value: Plan | PlanningEnded
-    outcome: str
-    """For the metrics."""
-
-
 class Kernel:
     """Works on the store's queue of plans: `run` until `stop_claiming`. A LeasedQueue for its LeasedWorker."""
 
@@ -142,55 +135,51 @@ class Kernel:
         await self._queue.renew_lease(item.claimed, self._lease, timeout_seconds=timeout_seconds)
         return False
 
-    async def perform(self, item: _LeasedPlan) -> _Result:
+    async def perform(self, item: _LeasedPlan) -> Plan | PlanningEnded:
         _correlate(item)
         claimed = item.claimed
         loop = asyncio.get_running_loop()
         try:
-            plan = await self._generation.generate(
+            return await self._generation.generate(
                 claimed.request,
                 requester=claimed.requester,
                 deadline=generation_deadline(loop.time() + self._plan_seconds),
             )
-        except (GenerationFailed, PlanningRefused) as error:
-            return self._failed(claimed, error)
         except Exception as error:
-            _log.error("planning failed", plan_id=claimed.id, exc_info=error)
+            if not isinstance(error, (GenerationFailed, PlanningRefused)):
+                _log.error("planning failed", plan_id=claimed.id, exc_info=error)
             return self._failed(claimed, error)
-        return _Result(plan, "completed")
 
-    def interrupted(self, item: _LeasedPlan, cause: Interruption, error: Exception | None = None) -> _Result:
-        ending = PlanningEnded("PLANNER_STOPPED", "the planner was stopped", counts=False)
+    def interrupted(self, item: _LeasedPlan, cause: Interruption, error: Exception | None = None) -> PlanningEnded:
         if cause is Interruption.LEASE_NOT_CONFIRMED:
-            ending = PlanningEnded("LEASE_NOT_RENEWED", "the planner could not renew the lease", counts=False)
-        return _Result(ending, "given back")
+            return PlanningEnded("LEASE_NOT_RENEWED", "the planner could not renew the lease", counts=False)
+        return PlanningEnded("PLANNER_STOPPED", "the planner was stopped", counts=False)
 
-    async def report(self, item: _LeasedPlan, result: _Result, *, request_id: str) -> str:
+    async def report(self, item: _LeasedPlan, result: Plan | PlanningEnded, *, request_id: str) -> str:
         """Returns how the plan ended, for the metrics."""
         _correlate(item)
         deadline = asyncio.get_running_loop().time() + _COMMIT_SECONDS
-        outcome, value = result.outcome, item.rejected or result.value
-        if isinstance(value, Plan):
+        ending = item.rejected or result
+        if isinstance(ending, Plan):
             try:
-                await self._queue.complete_planning(item.claimed, value, request_id=request_id, deadline=deadline)
+                await self._queue.complete_planning(item.claimed, ending, request_id=request_id, deadline=deadline)
             except (StoreUnavailable, StoreTimedOut, LeaseLost):
                 raise
             except Exception as error:
                 _log.error("the store does not take the plan", plan_id=item.claimed.id, exc_info=error)
-                failed = self._failed(item.claimed, error)
-                assert isinstance(failed.value, PlanningEnded)
-                value = item.rejected = failed.value
+                ending = item.rejected = self._failed(item.claimed, error)
             else:
-                self._metrics.planned(value)
-                return outcome
+                self._metrics.planned(ending)
+                return "completed"
         if item.rejected is not None:
             # Another write than the one before, so another id, the same for all its attempts.
             request_id = str(uuid.uuid5(uuid.UUID(request_id), "rejected"))
-            outcome = "put back" if value.retryable else "failed"
-        await self._queue.end_planning(item.claimed, value, request_id=request_id, deadline=deadline)
-        return outcome
+        await self._queue.end_planning(item.claimed, ending, request_id=request_id, deadline=deadline)
+        if not ending.counts:
+            return "given back"
+        return "put back" if ending.retryable else "failed"
 
-    def finished(self, item: _LeasedPlan, finished: Finished[_Result, str]) -> None:
+    def finished(self, item: _LeasedPlan, finished: Finished[Plan | PlanningEnded, str]) -> None:
         if finished.lease_lost:
             _log.warning("lease lost", plan_id=item.claimed.id, attempt=item.claimed.attempt)
             self._metrics.queued_plan("lost")
@@ -209,27 +198,27 @@ class Kernel:
     def retry_after_seconds(self, error: Exception) -> float:
         return error.retry_after_seconds or 0.0 if isinstance(error, StoreUnavailable) else 0.0
 
-    def _failed(self, claimed: ClaimedPlan, error: Exception) -> _Result:
+    def _failed(self, claimed: ClaimedPlan, error: Exception) -> PlanningEnded:
         """What to report of a planning attempt that failed."""
         self._metrics.failed(error)
-        reason, message, retryable = "INTERNAL", "the planner failed; its log says why", not isinstance(error, _FINAL)
+        reason, message, report, delay = "INTERNAL", "the planner failed; its log says why", None, None
         if isinstance(error, (GenerationFailed, PlanningRefused)):
             reason, message = self._reason_of(error), str(error)
-        report = error.report if isinstance(error, GenerationFailed) else None
-        delay = error.retry_after_seconds if isinstance(error, GenerationFailed) else None
+        if isinstance(error, GenerationFailed):
+            report, delay = error.report, error.retry_after_seconds
         if isinstance(error, CircuitOpen) and (report is None or not report.attempts):
             # No model was called. An outage should not make dead letters of all that waits.
             pause = timedelta(seconds=max(_LEAST_DELAY_SECONDS, delay or 0.0))
-            return _Result(PlanningEnded(reason, message, retry_delay=pause, counts=False), "given back")
+            return PlanningEnded(reason, message, retry_delay=pause, counts=False)
+        retryable = not isinstance(error, _FINAL)
         _log.info("plan not made", plan_id=claimed.id, attempt=claimed.attempt, reason=reason, retryable=retryable)
-        ending = PlanningEnded(
+        return PlanningEnded(
             reason,
             message,
             report=report,
             retryable=retryable,
             retry_delay=None if delay is None else timedelta(seconds=min(delay, _LONGEST_DELAY_SECONDS)),
         )
-        return _Result(ending, "put back" if retryable else "failed")
 
 
 def _correlate(item: _LeasedPlan) -> None:

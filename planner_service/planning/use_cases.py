@@ -23,7 +23,6 @@ from planner_service.governance.files import GovernanceFiles
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy import most_severe
 from planner_service.plan import (
-    Fact,
     FirstAnswer,
     Job,
     Plan,
@@ -228,15 +227,16 @@ class Planning:
         if unless_creator is not None and requester != proposal.created_by:
             raise unless_creator
         governance = self._governance.current
-        args = proposal.action_args
-        if revision.action_args is not None and revision.action_args != args:
-            args, errors = check_args(proposal.action_name, revision.action_args, governance.catalogue)
-            if errors:
-                raise JobsInvalid(errors)
-        now = self._clock.now()
-        decision, description = None, revision.description
-        facts: tuple[Fact, ...] = ()
         action = governance.catalogue.find(proposal.action_name)
+        now, given, args = self._clock.now(), revision.action_args, proposal.action_args
+        changed, decision = revision, None
+        if given is not None:
+            if given != args:
+                args, errors = check_args(proposal.action_name, given, governance.catalogue)
+                if errors:
+                    raise JobsInvalid(errors)
+            effect_key = None if action is None else action.effect_of(args)
+            changed = replace(changed, action_args=args, assumed=filled_in(given, args), effect_key=effect_key)
         if action is not None:
             before = Job(
                 id=proposal.id,
@@ -244,26 +244,16 @@ class Planning:
                 action_args=proposal.action_args,
                 assumed=proposal.assumed,
             )
-            given = revision.action_args
-            job = before if given is None else replace(before, action_args=args, assumed=filled_in(given, args))
-            if (
-                args != before.action_args
-                and description is None
-                and proposal.description == described(before, governance)
-            ):
-                # It was made of the arguments that were there before.
-                description = described(job, governance)
+            job = before if changed.assumed is None else replace(before, action_args=args, assumed=changed.assumed)
+            made_of_args = proposal.description == described(before, governance)
+            if args != before.action_args and revision.description is None and made_of_args:
+                changed = replace(changed, description=described(job, governance))
             writers = [*dict.fromkeys((proposal.created_by, requester))]
             decision = most_severe([governance.decide(job, proposal.labels, identity, now) for identity in writers])
             if decision.effect is Effect.DENY:
                 raise PolicyDenied(decision)
-            if revision.action_args is not None:
-                facts = facts_for(job, governance, proposal.labels, writers, now)
-        changed = replace(revision, description=description)
-        if revision.action_args is not None:
-            effect_key = None if action is None else action.effect_of(args)
-            assumed = filled_in(revision.action_args, args)
-            changed = replace(changed, action_args=args, assumed=assumed, effect_key=effect_key, facts=facts)
+            if given is not None:
+                changed = replace(changed, facts=facts_for(job, governance, proposal.labels, writers, now))
         return await self._store.update_proposal(changed, decision, requester=requester, now=now, deadline=deadline)
 
     async def _earlier(self, call: _Call) -> StoredPlan | None:

@@ -23,10 +23,11 @@ from store_service.event_log.watching import Run, StallGuard, watch
 from store_service.filters import parse
 from store_service.messages.answers import (
     checkpoint_to_proto,
-    event_page_to_bytes,
     event_run_update_to_bytes,
+    event_to_bytes,
     event_update_to_bytes,
     finding_to_proto,
+    page_to_bytes,
     progress_update_to_bytes,
 )
 from store_service.messages.log_entries import entry_of, subject_of
@@ -63,13 +64,13 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
         self._max_lag_events = max_lag_events
 
     async def ListEvents(self, request: rpc.ListEventsRequest, context: Context) -> Encoded:
-        listing, view = event_listing(request, viewing("ListEvents", self._clock)), event_view(request)
+        listing, view = event_listing(request, viewing(request, self._clock)), event_view(request)
         events, next_after = await self._reader.list_events(listing.query)
-        return event_page_to_bytes(events, view, listing.token(next_after))
+        return page_to_bytes((event_to_bytes(event, view) for event in events), listing.token(next_after))
 
     # grpc.aio takes a coroutine that writes as well as a generator; the stubs know generators only.
     async def WatchEvents(self, request: rpc.WatchEventsRequest, context: Context) -> None:  # type: ignore[override]
-        viewer = viewing("WatchEvents", self._clock)
+        viewer = viewing(request, self._clock)
         if request.start_revision < 0:
             raise InvalidField("start_revision", "must not be negative")
         updates = watch(
@@ -124,7 +125,7 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
             yield run[-1].event.revision, message
 
     async def VerifyEvents(self, request: rpc.VerifyEventsRequest, context: Context) -> rpc.VerifyEventsResponse:
-        viewer = viewing("VerifyEvents", self._clock)
+        viewer = viewing(request, self._clock)
         finding = await verify_log(
             self._reader,
             request.start_revision,
@@ -140,7 +141,7 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
         return answer
 
     async def GetCheckpoint(self, request: rpc.GetCheckpointRequest, context: Context) -> event_pb2.Checkpoint:
-        allowed("GetCheckpoint")
+        allowed(request)
         if self._checkpoint_key is None:
             raise CheckpointKeyMissing
         head = await self._reader.head()

@@ -13,7 +13,7 @@ class IdentityServicer(identity_service_pb2_grpc.IdentityServiceServicer):
     """Who the caller is to the store."""
 
     async def WhoAmI(self, request: rpc.WhoAmIRequest, context: Context) -> rpc.WhoAmIResponse:
-        allowed("WhoAmI")
+        allowed(request)
         caller = current_caller()
         return rpc.WhoAmIResponse(
             identity=caller.identity, roles=sorted(caller.roles), authenticated=caller.authenticated

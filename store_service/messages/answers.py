@@ -11,8 +11,8 @@ from plangate.store.v1 import store_service_pb2 as rpc
 from store_service.domain.events import EntityType, Event
 from store_service.event_log.checkpoints import Checkpoint
 from store_service.event_log.verification import Finding
-from store_service.messages.encoding import PROPOSAL_STATES, field_key, framed, timestamp, varint
-from store_service.queries import Page
+from store_service.messages.decoding import NUMBERS
+from store_service.messages.encoding import field_key, framed, timestamp, varint
 
 _ENTITY_TYPES = {
     EntityType.PLAN: event_pb2.ENTITY_TYPE_PLAN,
@@ -78,23 +78,10 @@ def consequences_to_bytes(proposals: Sequence[bytes]) -> bytes:
     ).SerializeToString()
 
 
-def plan_page_to_bytes(page: Page, next_page_token: str) -> bytes:
-    """A ListPlansResponse, encoded."""
+def page_to_bytes(resources: Iterable[bytes], next_page_token: str) -> bytes:
+    """The response of a listing RPC, encoded: in all of them the same fields have the same numbers."""
     rest = rpc.ListPlansResponse(next_page_token=next_page_token).SerializeToString()
-    return repeated_to_bytes(rpc.ListPlansResponse.PLANS_FIELD_NUMBER, page.resources) + rest
-
-
-def proposal_page_to_bytes(page: Page, next_page_token: str) -> bytes:
-    """A ListProposalsResponse, encoded."""
-    rest = rpc.ListProposalsResponse(next_page_token=next_page_token).SerializeToString()
-    return repeated_to_bytes(rpc.ListProposalsResponse.PROPOSALS_FIELD_NUMBER, page.resources) + rest
-
-
-def event_page_to_bytes(events: Sequence[Event], view: event_pb2.EventView.ValueType, next_page_token: str) -> bytes:
-    """A ListEventsResponse, encoded."""
-    rest = rpc.ListEventsResponse(next_page_token=next_page_token).SerializeToString()
-    encoded = [event_to_bytes(event, view) for event in events]
-    return repeated_to_bytes(rpc.ListEventsResponse.EVENTS_FIELD_NUMBER, encoded) + rest
+    return repeated_to_bytes(rpc.ListPlansResponse.PLANS_FIELD_NUMBER, resources) + rest
 
 
 def counts_to_proto(counts: Mapping[str, int]) -> rpc.CountProposalsResponse:
@@ -102,7 +89,7 @@ def counts_to_proto(counts: Mapping[str, int]) -> rpc.CountProposalsResponse:
     return rpc.CountProposalsResponse(
         counts=[
             rpc.StateCount(state=number, count=counts[state.value])
-            for state, number in PROPOSAL_STATES.items()
+            for state, number in NUMBERS[proposal_pb2.ProposalState.DESCRIPTOR.full_name].items()
             if state.value in counts
         ],
         total=sum(counts.values()),

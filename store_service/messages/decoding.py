@@ -2,32 +2,116 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields
+from enum import StrEnum
+from functools import cache
+from typing import Any, TypeAlias
 
 from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.message import Message
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
+from plangate_core.contract.limits import REQUEST_ID
 from plangate_core.contract.struct_codec import NumberNotExact as StructNumberNotExact
 from plangate_core.contract.struct_codec import StructRefused, struct_to_json
 from plangate_core.rpc.identity.caller import Caller
-from store_service.domain import limits
 from store_service.domain.actor import Actor
 from store_service.domain.canonical import canonical_object
 from store_service.domain.errors import InvalidField, NumberNotExact
 from store_service.domain.instant import SECOND, Instant, Micros
-from store_service.domain.lease import Failure
+from store_service.domain.lease import Failure, Lease
 from store_service.domain.plan import GeneratedPlan, GenerationOptions, Job, PlanDraft, PlanState
-from store_service.domain.proposal import ApprovalRequirement, Decision, Effect, Fact, OnRefusal, ProposalDraft
+from store_service.domain.proposal import (
+    Approval,
+    ApprovalRequirement,
+    Decision,
+    Effect,
+    Fact,
+    OnRefusal,
+    ProposalDraft,
+    ProposalState,
+)
 
-_UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+Read: TypeAlias = Callable[[Any, str], Any]
+"""A field's value, and its path for errors."""
 
-_PLAN_STATES = {plan_pb2.PlanState.Value(f"PLAN_STATE_{state.value}"): state for state in PlanState}
-_ON_REFUSAL: dict[int, OnRefusal] = {
-    plan_pb2.OnRefusal.Value(f"ON_REFUSAL_{choice.value or 'UNSPECIFIED'}"): choice for choice in OnRefusal
+NAMES = {
+    "args_json": "action_args",
+    "result_json": "result",
+    "context_json": "context",
+    "plan_id": "id",
+    "proposal_id": "id",
+    "comment": "reason",
 }
-_EFFECTS = {plan_pb2.Effect.Value(f"EFFECT_{effect.value}"): effect for effect in Effect}
+"""What fields of the store's objects are called in messages that have none of the same name."""
+
+_ENUMS: tuple[tuple[EnumDescriptor, type[StrEnum]], ...] = (
+    (plan_pb2.PlanState.DESCRIPTOR, PlanState),
+    (plan_pb2.OnRefusal.DESCRIPTOR, OnRefusal),
+    (plan_pb2.Effect.DESCRIPTOR, Effect),
+    (proposal_pb2.ProposalState.DESCRIPTOR, ProposalState),
+)
+NUMBERS: Mapping[str, Mapping[StrEnum, Any]] = {
+    contract.full_name: {
+        value: contract.values_by_name[
+            contract.values[0].name.removesuffix("UNSPECIFIED") + (value or "UNSPECIFIED")
+        ].number
+        for value in ours
+    }
+    for contract, ours in _ENUMS
+}
+"""The numbers of the contract's enums, by their names there."""
+
+
+def values_of(message: Message, kind: type, prefix: str = "", only: Collection[str] | None = None) -> dict[str, Any]:
+    """What a message says of the fields of `kind`, a dataclass, or of some of them: those that it has too. What is not
+    set is left out.
+
+    prefix: of paths in errors. Raises InvalidField, NumberNotExact.
+    """
+    values: dict[str, Any] = {}
+    for name, there, has_presence, read in _fields(kind, message.DESCRIPTOR):
+        if (only is not None and name not in only) or (has_presence and not message.HasField(there)):
+            continue
+        value = getattr(message, there)
+        values[name] = value if read is None else read(value, prefix + there)
+    return values
+
+
+@cache
+def _fields(kind: type, message: Descriptor) -> list[tuple[str, str, bool, Read | None]]:
+    found = []
+    for name in (field.name for field in fields(kind)):
+        there = message.fields_by_name.get(name) or message.fields_by_name.get(NAMES.get(name, ""))
+        if there is not None:
+            found.append((name, there.name, there.has_presence, _reader(there)))
+    return found
+
+
+def _reader(field: FieldDescriptor) -> Read | None:
+    if field.message_type is not None:
+        if field.message_type.GetOptions().map_entry:
+            return lambda value, path: dict(value)
+        read: Read | None = _READERS.get(field.message_type.full_name)
+    elif field.enum_type is not None and field.enum_type.full_name in NUMBERS:
+        values = {number: value for value, number in NUMBERS[field.enum_type.full_name].items()}
+        return lambda number, path: _choice(values, number, path)
+    else:
+        read = None
+    if not field.is_repeated:
+        return read
+    if read is None:
+        return lambda value, path: tuple(value)
+    return lambda value, path: tuple(read(each, f"{path}[{position}]") for position, each in enumerate(value))
+
+
+def _choice(values: Mapping[int, StrEnum], number: int, path: str) -> StrEnum:
+    if number not in values:
+        raise InvalidField(path, "is not a choice of this version" if number else "is required")
+    return values[number]
 
 
 def actor_from_caller(caller: Caller) -> Actor:
@@ -41,18 +125,11 @@ def executed_action(snapshot: bytes) -> tuple[str, bool]:
     return proposal.action_name, proposal.cancel_requested
 
 
-def request_id_from_proto(request_id: str, path: str = "request_id") -> str:
+def request_id_from_proto(request_id: str) -> str:
     """A UUID in lower case, or "" when none was given. Raises InvalidField."""
-    if request_id and not _UUID.fullmatch(request_id):
-        raise InvalidField(path, "must be a UUID such as 7d9f1e0a-3c55-4a0e-9d0c-0f6a1b2c3d4e")
+    if request_id and not REQUEST_ID.fullmatch(request_id):
+        raise InvalidField("request_id", "must be a UUID such as 7d9f1e0a-3c55-4a0e-9d0c-0f6a1b2c3d4e")
     return request_id.lower()
-
-
-def resource_id_from_proto(resource_id: str, path: str = "id") -> str:
-    """An id that may exist: databases refuse to look for some texts, and one statement looks for several callers' ids.
-    Raises InvalidField."""
-    limits.resource_id(path, resource_id)
-    return resource_id
 
 
 def duration_from_proto(duration: duration_pb2.Duration, path: str) -> Micros:
@@ -80,157 +157,59 @@ def json_from_struct(struct: struct_pb2.Struct, path: str) -> str:
     return canonical_object(value, path)
 
 
-def failure_from_proto(failure: plan_pb2.Failure) -> Failure:
-    """What went wrong, in the reporter's words."""
-    return Failure(failure.reason, failure.message)
-
-
 def decision_from_proto(decision: plan_pb2.Decision, path: str, *, stored: bool = False) -> Decision:
     """Raises InvalidField when nothing was decided. `decided_by` is the store's own word: taken from what it `stored`
     only."""
-    effect = _EFFECTS.get(decision.effect)
-    if effect is None:
-        raise InvalidField(f"{path}.effect", "is required")
-    ttl = None
-    if decision.HasField("approval_ttl"):
-        ttl = duration_from_proto(decision.approval_ttl, f"{path}.approval_ttl")
-    required_approvals, reviewer_role = decision.required_approvals, decision.reviewer_role
-    requirements = tuple(ApprovalRequirement(each.role, each.count) for each in decision.approval_requirements)
+    values = values_of(decision, Decision, f"{path}.")
+    requirements: tuple[ApprovalRequirement, ...] = values["approval_requirements"]
     if len(requirements) == 1:
         # One role is written in the older fields, which every executor reads.
-        required_approvals, reviewer_role, requirements = requirements[0].count, requirements[0].role, ()
+        values["required_approvals"], values["reviewer_role"] = requirements[0].count, requirements[0].role
+        values["approval_requirements"] = ()
     elif requirements:
-        required_approvals, reviewer_role = sum(each.count for each in requirements), ""
-    return Decision(
-        effect=effect,
-        reason=decision.reason,
-        rule=decision.rule,
-        required_approvals=required_approvals,
-        reviewer_role=reviewer_role,
-        approval_ttl=ttl,
-        approval_requirements=requirements,
-        governance_digest=decision.governance_digest,
-        time_dependent=decision.time_dependent,
-        decided_by=decision.decided_by if stored else "",
-    )
+        values["required_approvals"], values["reviewer_role"] = sum(each.count for each in requirements), ""
+    if not stored:
+        values["decided_by"] = ""
+    return Decision(**values)
 
 
 def proposal_draft_from_proto(proposal: proposal_pb2.Proposal, path: str) -> ProposalDraft:
     """What a client wants a proposal to say; output fields are ignored. Raises InvalidField, NumberNotExact."""
-    return ProposalDraft(
-        action_name=proposal.action_name,
-        args_json=json_from_struct(proposal.action_args, f"{path}.action_args"),
-        description=proposal.description,
-        evidence=proposal.evidence,
-        priority=proposal.priority,
-        labels=dict(proposal.labels) if proposal.labels else {},
-        required_approvals=proposal.required_approvals,
-        reviewer_role=proposal.reviewer_role,
-        max_attempts=proposal.max_attempts,
-        depends_on=tuple(proposal.depends_on) if proposal.depends_on else (),
-        expire_time=(
-            timestamp_from_proto(proposal.expire_time, f"{path}.expire_time")
-            if proposal.HasField("expire_time")
-            else None
-        ),
-        decision=(
-            decision_from_proto(proposal.decision, f"{path}.decision") if proposal.HasField("decision") else None
-        ),
-        assumed=tuple(proposal.assumed),
-        on_refusal=_on_refusal_from_proto(proposal.on_refusal, f"{path}.on_refusal"),
-        idempotent=proposal.idempotent,
-        effect_key=proposal.effect_key,
-        facts=_facts_from_proto(proposal.facts, f"{path}.facts"),
-    )
+    return ProposalDraft(**values_of(proposal, ProposalDraft, f"{path}."))
 
 
 def plan_draft_from_proto(plan: plan_pb2.Plan, path: str) -> PlanDraft:
     """What a client wants stored as a plan; output fields are ignored. Raises InvalidField, NumberNotExact."""
-    state = _PLAN_STATES.get(plan.state)
-    if state not in (PlanState.PLANNED, PlanState.QUEUED):
+    if plan.state not in (plan_pb2.PLAN_STATE_PLANNED, plan_pb2.PLAN_STATE_QUEUED):
         raise InvalidField(f"{path}.state", "must be PLAN_STATE_PLANNED or PLAN_STATE_QUEUED")
-    return PlanDraft(
-        state=state,
-        prompt=plan.prompt,
-        labels=dict(plan.labels),
-        context_json=json_from_struct(plan.context, f"{path}.context"),
-        options=(
-            GenerationOptions(
-                plan.options.model, plan.options.max_attempts, plan.options.token_budget, plan.options.order
-            )
-            if plan.HasField("options")
-            else None
-        ),
-        max_attempts=plan.max_attempts,
-        priority=plan.priority,
-        objective=plan.objective,
-        jobs=_jobs_from_proto(plan, path),
-        generation=_generation_from_proto(plan),
-        no_action_reason=plan.no_action_reason,
-        warnings=tuple(plan.warnings),
-    )
+    return PlanDraft(**values_of(plan, PlanDraft, f"{path}."))
 
 
 def generated_plan_from_proto(plan: plan_pb2.Plan, path: str) -> GeneratedPlan:
     """What planning gave; every other field is ignored. Raises InvalidField, NumberNotExact."""
-    return GeneratedPlan(
-        objective=plan.objective,
-        jobs=_jobs_from_proto(plan, path),
-        generation=_generation_from_proto(plan),
-        no_action_reason=plan.no_action_reason,
-        warnings=tuple(plan.warnings),
-    )
+    return GeneratedPlan(**values_of(plan, GeneratedPlan, f"{path}."))
 
 
-def report_to_bytes(report: plan_pb2.GenerationReport) -> bytes:
-    """A GenerationReport as the store keeps it: encoded, never looked into."""
-    return report.SerializeToString(deterministic=True)
+# Of these a client may write a part only: the rest is the store's own word.
+_JOB_INPUT = {field.name for field in fields(Job)} - {"proposal_id", "will_not_run"}
+_FACT_INPUT = {"action_name", "args_json", "decision", "failure"}
 
-
-def _generation_from_proto(plan: plan_pb2.Plan) -> bytes | None:
-    return report_to_bytes(plan.generation) if plan.HasField("generation") else None
-
-
-def _jobs_from_proto(plan: plan_pb2.Plan, path: str) -> tuple[Job, ...]:
-    return tuple(_job_from_proto(job, f"{path}.jobs[{position}]") for position, job in enumerate(plan.jobs))
-
-
-def _job_from_proto(job: plan_pb2.Job, path: str) -> Job:
-    return Job(
-        id=job.id,
-        action_name=job.action_name,
-        args_json=json_from_struct(job.action_args, f"{path}.action_args"),
-        description=job.description,
-        evidence=job.evidence,
-        role=job.role,
-        input_context=tuple(job.input_context),
-        depends_on=tuple(job.depends_on),
-        priority=job.priority,
-        decision=decision_from_proto(job.decision, f"{path}.decision") if job.HasField("decision") else None,
-        max_attempts=job.max_attempts,
-        assumed=tuple(job.assumed),
-        on_refusal=_on_refusal_from_proto(job.on_refusal, f"{path}.on_refusal"),
-        idempotent=job.idempotent,
-        effect_key=job.effect_key,
-        facts=_facts_from_proto(job.facts, f"{path}.facts"),
-    )
-
-
-def _facts_from_proto(facts: Iterable[plan_pb2.Fact], path: str) -> tuple[Fact, ...]:
-    return tuple(_fact_from_proto(fact, f"{path}[{position}]") for position, fact in enumerate(facts))
-
-
-def _fact_from_proto(fact: plan_pb2.Fact, path: str) -> Fact:
-    """What is to be looked up; what comes of it is the store's own word."""
-    return Fact(
-        action_name=fact.action_name,
-        args_json=json_from_struct(fact.action_args, f"{path}.action_args"),
-        decision=decision_from_proto(fact.decision, f"{path}.decision") if fact.HasField("decision") else None,
-        failure=failure_from_proto(fact.failure) if fact.HasField("failure") else None,
-    )
-
-
-def _on_refusal_from_proto(choice: int, path: str) -> OnRefusal:
-    if choice not in _ON_REFUSAL:
-        raise InvalidField(path, "is not a choice of this version")
-    return _ON_REFUSAL[choice]
+_READERS: Mapping[str, Read] = {
+    "google.protobuf.Duration": duration_from_proto,
+    "google.protobuf.Timestamp": timestamp_from_proto,
+    "google.protobuf.Struct": json_from_struct,
+    "plangate.plan.v1.ApprovalRequirement": lambda value, path: ApprovalRequirement(value.role, value.count),
+    "plangate.plan.v1.Decision": decision_from_proto,
+    "plangate.plan.v1.Fact": lambda value, path: Fact(**values_of(value, Fact, f"{path}.", _FACT_INPUT)),
+    "plangate.plan.v1.Failure": lambda value, path: Failure(value.reason, value.message),
+    "plangate.plan.v1.GenerationOptions": lambda value, path: GenerationOptions(**values_of(value, GenerationOptions)),
+    # Kept encoded, never looked into.
+    "plangate.plan.v1.GenerationReport": lambda value, path: value.SerializeToString(deterministic=True),
+    "plangate.plan.v1.Job": lambda value, path: Job(**values_of(value, Job, f"{path}.", _JOB_INPUT)),
+    "plangate.plan.v1.Lease": lambda value, path: Lease(
+        value.worker, value.attempt, timestamp_from_proto(value.expire_time, f"{path}.expire_time")
+    ),
+    "plangate.store.v1.Approval": lambda value, path: Approval(
+        **{"create_time": 0} | values_of(value, Approval, f"{path}.")
+    ),
+}

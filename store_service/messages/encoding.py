@@ -7,35 +7,32 @@ second time.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import fields
+from functools import cache, lru_cache
+from typing import Any
 
-from google.protobuf import timestamp_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
 from plangate_core.contract.struct_codec import json_to_struct
-from store_service.domain.instant import SECOND, Instant
-from store_service.domain.lease import Failure, Lease
-from store_service.domain.plan import Job, Plan, PlanState
-from store_service.domain.proposal import (
-    IN_REVIEW_STATES,
-    Approval,
-    ApprovalRequirement,
-    Decision,
-    Effect,
-    Fact,
-    Notice,
-    OnRefusal,
-    Proposal,
-    ProposalState,
-)
+from store_service.domain.instant import SECOND, Instant, Micros
+from store_service.domain.plan import Job, Plan
+from store_service.domain.proposal import IN_REVIEW_STATES, Fact, Proposal
 from store_service.domain.transitions.requirements import approvals_missing, is_broken_glass
+from store_service.messages.decoding import NUMBERS
 
-PROPOSAL_STATES = {state: proposal_pb2.ProposalState.Value(f"PROPOSAL_STATE_{state.value}") for state in ProposalState}
-_PLAN_STATES = {state: plan_pb2.PlanState.Value(f"PLAN_STATE_{state.value}") for state in PlanState}
-_ON_REFUSAL = {choice: plan_pb2.OnRefusal.Value(f"ON_REFUSAL_{choice.value or 'UNSPECIFIED'}") for choice in OnRefusal}
-_EFFECTS = {effect: plan_pb2.Effect.Value(f"EFFECT_{effect.value}") for effect in Effect}
+_REQUIREMENT = plan_pb2.ApprovalRequirement.DESCRIPTOR
+# Appended to the rest as bytes, or, of a fact's decision, not told.
+_ENCODED_APART = {
+    (Proposal, "facts"),
+    (Plan, "jobs"),
+    (Plan, "generation"),
+    (Job, "facts"),
+    (Fact, "decision"),
+}
 
 
 def snapshot_to_bytes(entity: Plan | Proposal) -> bytes:
@@ -60,73 +57,12 @@ def is_snapshot_of(snapshot: bytes, entity: Plan | Proposal) -> bool:
 
 def proposal_to_bytes(proposal: Proposal) -> bytes:
     """A plangate.store.v1.Proposal, encoded."""
-    message = proposal_pb2.Proposal(
-        id=proposal.id,
-        plan_id=proposal.plan_id,
-        job_id=proposal.job_id,
-        action_name=proposal.action_name,
-        description=proposal.description,
-        evidence=proposal.evidence,
-        priority=proposal.priority,
-        state=PROPOSAL_STATES[proposal.state],
-        version=proposal.version,
-        args_digest=proposal.args_digest,
-        required_approvals=proposal.required_approvals,
-        reviewer_role=proposal.reviewer_role,
-        attempt=proposal.attempt,
-        max_attempts=proposal.max_attempts,
-        returned_attempts=proposal.returned_attempts,
-        created_by=proposal.created_by,
-        updated_by=proposal.updated_by,
-        revised_by=proposal.revised_by,
-        earlier_revisers=proposal.earlier_revisers,
-        cancel_requested=proposal.cancel_requested,
-        create_time=timestamp(proposal.create_time),
-        update_time=timestamp(proposal.update_time),
-    )
-    if proposal.labels:
-        message.labels.update(proposal.labels)
-    if proposal.approvals:
-        message.approvals.extend(_approval_to_proto(approval) for approval in proposal.approvals)
-    if proposal.assumed:
-        message.assumed.extend(proposal.assumed)
-    if proposal.on_refusal is not OnRefusal.UNSPECIFIED:
-        message.on_refusal = _ON_REFUSAL[proposal.on_refusal]
-    if proposal.idempotent:
-        message.idempotent = True
-    if proposal.effect_key:
-        message.effect_key = proposal.effect_key
-    if proposal.notices:
-        message.notices.extend(_notice_to_proto(notice) for notice in proposal.notices)
-    if proposal.earlier_approvals:
-        message.earlier_approvals.extend(map(_approval_to_proto, proposal.earlier_approvals))
-    if proposal.fact_for:
-        message.fact_for = proposal.fact_for
-    if proposal.approval_requirements:
-        message.approval_requirements.extend(_requirements_to_proto(proposal.approval_requirements))
+    values = _values(proposal, proposal_pb2.Proposal.DESCRIPTOR)
+    if required := proposal.approval_requirements:
+        values["approval_requirements"] = [_values(each, _REQUIREMENT) for each in required]
     if proposal.state in IN_REVIEW_STATES:
-        message.approvals_missing.extend(_requirements_to_proto(approvals_missing(proposal)))
-    if is_broken_glass(proposal.approvals):
-        message.break_glass = True
-    if proposal.depends_on:
-        message.depends_on.extend(proposal.depends_on)
-    if proposal.lease is not None:
-        message.lease.CopyFrom(_lease_to_proto(proposal.lease))
-    if proposal.failure is not None:
-        message.failure.CopyFrom(_failure_to_proto(proposal.failure))
-    if proposal.decision is not None:
-        message.decision.CopyFrom(_decision_to_proto(proposal.decision))
-    for field, instant in (
-        (message.submit_time, proposal.submit_time),
-        (message.review_time, proposal.review_time),
-        (message.execute_time, proposal.execute_time),
-        (message.expire_time, proposal.expire_time),
-        (message.delete_time, proposal.delete_time),
-        (message.not_before_time, proposal.not_before_time),
-        (message.end_time, proposal.end_time),
-    ):
-        if instant is not None:
-            _set_timestamp(field, instant)
+        values["approvals_missing"] = [_values(each, _REQUIREMENT) for each in approvals_missing(proposal)]
+    message = proposal_pb2.Proposal(**values, break_glass=is_broken_glass(proposal.approvals))
     encoded = message.SerializeToString() + _struct_field(_PROPOSAL_ARGS, proposal.args_json)
     if proposal.facts:
         encoded += b"".join(framed(_PROPOSAL_FACTS, _fact_to_bytes(fact)) for fact in proposal.facts)
@@ -135,41 +71,7 @@ def proposal_to_bytes(proposal: Proposal) -> bytes:
 
 def plan_to_bytes(plan: Plan) -> bytes:
     """A plangate.plan.v1.Plan, encoded."""
-    message = plan_pb2.Plan(
-        id=plan.id,
-        objective=plan.objective,
-        prompt=plan.prompt,
-        state=_PLAN_STATES[plan.state],
-        version=plan.version,
-        created_by=plan.created_by,
-        create_time=timestamp(plan.create_time),
-        update_time=timestamp(plan.update_time),
-        labels=plan.labels,
-        no_action_reason=plan.no_action_reason,
-        warnings=plan.warnings,
-        attempt=plan.attempt,
-        max_attempts=plan.max_attempts,
-        returned_attempts=plan.returned_attempts,
-        priority=plan.priority,
-    )
-    if plan.lease is not None:
-        message.lease.CopyFrom(_lease_to_proto(plan.lease))
-    if plan.failure is not None:
-        message.failure.CopyFrom(_failure_to_proto(plan.failure))
-    if plan.options is not None:
-        message.options.CopyFrom(
-            plan_pb2.GenerationOptions(
-                model=plan.options.model,
-                max_attempts=plan.options.max_attempts,
-                token_budget=plan.options.token_budget,
-                order=plan_pb2.StepOrder.ValueType(plan.options.order),
-            )
-        )
-    if plan.not_before_time is not None:
-        _set_timestamp(message.not_before_time, plan.not_before_time)
-    if plan.delete_time is not None:
-        _set_timestamp(message.delete_time, plan.delete_time)
-    parts = [message.SerializeToString()]
+    parts = [plan_pb2.Plan(**_values(plan, plan_pb2.Plan.DESCRIPTOR)).SerializeToString()]
     parts.extend(framed(_PLAN_JOBS, _job_to_bytes(job)) for job in plan.jobs)
     if plan.generation is not None:
         parts.append(framed(_PLAN_GENERATION, plan.generation))
@@ -178,93 +80,56 @@ def plan_to_bytes(plan: Plan) -> bytes:
     return b"".join(parts)
 
 
-def _approval_to_proto(approval: Approval) -> proposal_pb2.Approval:
-    return proposal_pb2.Approval(
-        reviewer=approval.reviewer,
-        version=approval.version,
-        args_digest=approval.args_digest,
-        comment=approval.comment,
-        create_time=timestamp(approval.create_time),
-        roles=approval.roles,
-        break_glass=approval.break_glass,
-    )
+def _job_to_bytes(job: Job) -> bytes:
+    message = plan_pb2.Job(**_values(job, plan_pb2.Job.DESCRIPTOR))
+    return message.SerializeToString() + _struct_field(_JOB_ARGS, job.args_json)
 
 
 def _fact_to_bytes(fact: Fact) -> bytes:
     """The same bytes for the same fact: checks of the log compare them from entry to entry."""
     message = plan_pb2.Fact(
-        action_name=fact.action_name,
+        **_values(fact, plan_pb2.Fact.DESCRIPTOR),
         action_args=json_to_struct(json.loads(fact.args_json)),
-        proposal_id=fact.proposal_id,
         result=None if fact.result_json is None else json_to_struct(json.loads(fact.result_json)),
-        failure=None if fact.failure is None else _failure_to_proto(fact.failure),
     )
-    if fact.end_time is not None:
-        _set_timestamp(message.end_time, fact.end_time)
     return message.SerializeToString(deterministic=True)
 
 
-def _notice_to_proto(notice: Notice) -> proposal_pb2.Notice:
-    return proposal_pb2.Notice(
-        reason=notice.reason,
-        message=notice.message,
-        proposal_id=notice.proposal_id,
-        job_id=notice.job_id,
-        create_time=timestamp(notice.create_time),
-    )
+def _values(value: Any, message: Descriptor) -> dict[str, Any]:
+    """What the constructor of a message takes of an object's fields, by their names. Without JSON, and what is kept
+    encoded."""
+    kind: type = type(value)
+    plain, written = _writers(kind, message)
+    values = {name: found for name in plain if (found := getattr(value, name))}
+    for name, write in written:
+        if (found := getattr(value, name)) is not None:
+            values[name] = write(found)
+    return values
 
 
-def _requirements_to_proto(requirements: Iterable[ApprovalRequirement]) -> list[plan_pb2.ApprovalRequirement]:
-    return [plan_pb2.ApprovalRequirement(role=each.role, count=each.count) for each in requirements]
+@cache
+def _writers(kind: type, message: Descriptor) -> tuple[list[str], list[tuple[str, Callable[[Any], Any]]]]:
+    """The fields that are written as they are, and the others, each with what writes it."""
+    names = [field.name for field in fields(kind) if field.name in message.fields_by_name]
+    writers = {name: _writer(message.fields_by_name[name]) for name in names if (kind, name) not in _ENCODED_APART}
+    plain = [name for name, write in writers.items() if write is None]
+    return plain, [(name, write) for name, write in writers.items() if write is not None]
 
 
-def _lease_to_proto(lease: Lease) -> plan_pb2.Lease:
-    return plan_pb2.Lease(worker=lease.worker, attempt=lease.attempt, expire_time=timestamp(lease.expire_time))
-
-
-def _failure_to_proto(failure: Failure) -> plan_pb2.Failure:
-    return plan_pb2.Failure(reason=failure.reason, message=failure.message)
-
-
-def _decision_to_proto(decision: Decision) -> plan_pb2.Decision:
-    message = plan_pb2.Decision(
-        effect=_EFFECTS[decision.effect],
-        reason=decision.reason,
-        rule=decision.rule,
-        required_approvals=decision.required_approvals,
-        reviewer_role=decision.reviewer_role,
-        approval_requirements=_requirements_to_proto(decision.approval_requirements),
-        governance_digest=decision.governance_digest,
-        time_dependent=decision.time_dependent,
-        decided_by=decision.decided_by,
-    )
-    if decision.approval_ttl is not None:
-        message.approval_ttl.FromMicroseconds(decision.approval_ttl)
-    return message
-
-
-def _job_to_bytes(job: Job) -> bytes:
-    message = plan_pb2.Job(
-        id=job.id,
-        action_name=job.action_name,
-        description=job.description,
-        evidence=job.evidence,
-        role=job.role,
-        input_context=job.input_context,
-        depends_on=job.depends_on,
-        priority=job.priority,
-        proposal_id=job.proposal_id,
-        max_attempts=job.max_attempts,
-        assumed=job.assumed,
-        on_refusal=_ON_REFUSAL[job.on_refusal],
-        idempotent=job.idempotent,
-        effect_key=job.effect_key,
-    )
-    if job.will_not_run is not None:
-        message.will_not_run.CopyFrom(_failure_to_proto(job.will_not_run))
-    if job.decision is not None:
-        message.decision.CopyFrom(_decision_to_proto(job.decision))
-    return message.SerializeToString() + _struct_field(_JOB_ARGS, job.args_json)
+def _writer(field: FieldDescriptor) -> Callable[[Any], Any] | None:
+    if field.enum_type is not None:
+        numbers = NUMBERS.get(field.enum_type.full_name)
+        return None if numbers is None else numbers.__getitem__
+    inner = field.message_type
+    if inner is None or inner.GetOptions().map_entry:
+        return None
+    if inner.full_name == "google.protobuf.Timestamp":
+        return timestamp
+    if inner.full_name == "google.protobuf.Duration":
+        return _duration
+    if field.is_repeated:
+        return lambda values: [_values(each, inner) for each in values]
+    return lambda value: _values(value, inner)
 
 
 def timestamp(instant: Instant) -> timestamp_pb2.Timestamp:
@@ -273,9 +138,10 @@ def timestamp(instant: Instant) -> timestamp_pb2.Timestamp:
     return timestamp_pb2.Timestamp(seconds=seconds, nanos=micros * 1000)
 
 
-def _set_timestamp(field: timestamp_pb2.Timestamp, instant: Instant) -> None:
-    field.seconds, micros = divmod(instant, SECOND)
-    field.nanos = micros * 1000
+def _duration(micros: Micros) -> duration_pb2.Duration:
+    duration = duration_pb2.Duration()
+    duration.FromMicroseconds(micros)
+    return duration
 
 
 # Arguments change rarely from version to version, while every version is encoded: the bytes of small Structs are

@@ -14,16 +14,20 @@ from plangate_core.contract.struct_codec import StructRefused
 from store_service.domain.canonical import args_digest
 from store_service.domain.errors import StoreError
 from store_service.domain.events import EntityType, Event
-from store_service.domain.lease import Lease
 from store_service.domain.log_audit import PlanEntry, ProposalEntry
-from store_service.domain.plan import PlanState
-from store_service.domain.proposal import Approval, Proposal, ProposalState
+from store_service.domain.plan import Plan
+from store_service.domain.proposal import Proposal
 from store_service.event_log.recent_events import Subject
-from store_service.messages.decoding import decision_from_proto, json_from_struct, timestamp_from_proto
+from store_service.messages.decoding import decision_from_proto, json_from_struct, values_of
 from store_service.messages.encoding import framed
 
-_PROPOSAL_STATES = {proposal_pb2.ProposalState.Value(f"PROPOSAL_STATE_{state.value}"): state for state in ProposalState}
-_PLAN_STATES = {plan_pb2.PlanState.Value(f"PLAN_STATE_{state.value}"): state for state in PlanState}
+# What the rules look at.
+_AUDITED = frozenset(
+    {
+        *("id", "version", "created_by", "updated_by", "plan_id", "job_id", "action_name", "args_digest", "state"),
+        *("required_approvals", "reviewer_role", "approvals", "lease", "attempt", "revised_by", "earlier_revisers"),
+    }
+)
 
 
 def entry_of(event: Event) -> ProposalEntry | PlanEntry:
@@ -59,25 +63,7 @@ def _proposal_entry(event: Event, message: proposal_pb2.Proposal) -> ProposalEnt
     decision = None
     if message.HasField("decision"):
         decision = decision_from_proto(message.decision, "decision", stored=True)
-    proposal = Proposal.of(
-        id=message.id,
-        version=message.version,
-        created_by=message.created_by,
-        updated_by=message.updated_by,
-        plan_id=message.plan_id,
-        job_id=message.job_id,
-        action_name=message.action_name,
-        args_digest=message.args_digest,
-        state=_PROPOSAL_STATES[message.state],
-        decision=decision,
-        required_approvals=message.required_approvals,
-        reviewer_role=message.reviewer_role,
-        approvals=tuple(_approval(each) for each in message.approvals),
-        lease=Lease(message.lease.worker, message.lease.attempt, 0) if message.HasField("lease") else None,
-        attempt=message.attempt,
-        revised_by=message.revised_by,
-        earlier_revisers=tuple(message.earlier_revisers),
-    )
+    proposal = Proposal.of(**values_of(message, Proposal, only=_AUDITED), decision=decision)
     fits = _digest(args) == message.args_digest
     facts = b"".join(framed(b"", each.SerializeToString(deterministic=True)) for each in message.facts)
     outstanding = any(not each.HasField("end_time") for each in message.facts)
@@ -90,19 +76,7 @@ def _plan_entry(event: Event, message: plan_pb2.Plan) -> PlanEntry:
     jobs = hashlib.sha256()
     for job in message.jobs:
         jobs.update(job.SerializeToString(deterministic=True))
-    return PlanEntry(event.kind, _PLAN_STATES[message.state], message.version, jobs.digest())
-
-
-def _approval(message: proposal_pb2.Approval) -> Approval:
-    return Approval(
-        reviewer=message.reviewer,
-        version=message.version,
-        args_digest=message.args_digest,
-        comment=message.comment,
-        create_time=timestamp_from_proto(message.create_time, "approvals.create_time"),
-        roles=tuple(message.roles),
-        break_glass=message.break_glass,
-    )
+    return PlanEntry(event.kind, values_of(message, Plan, only=("state",))["state"], message.version, jobs.digest())
 
 
 @lru_cache(maxsize=1024)

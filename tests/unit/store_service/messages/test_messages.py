@@ -290,9 +290,7 @@ def test_a_claim_is_the_same_however_long_it_would_wait(
             wait_duration=duration_pb2.Duration(seconds=wait_seconds),
             lease_duration=duration_pb2.Duration(seconds=lease_seconds),
         )
-        if isinstance(request, store_service_pb2.ClaimPlansRequest):
-            return commands.claim_plans(request, ACTOR).request
-        return commands.claim_proposals(request, ACTOR).request
+        return commands.command_from_proto(request, ACTOR).request
 
     assert key(20) == key(0)
     assert key(20) != key(20, lease_seconds=61)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from store_service.commands.working_set import Needs, Transaction
 from store_service.domain import limits
 from store_service.domain.actor import Actor
+from store_service.domain.entity import Entity
+from store_service.domain.errors import NotTheCreator
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +25,13 @@ class Command(ABC):
     actor: who asks, from credentials.
     request: given when the client sent a request_id; repeating it gives the same answer again.
     validate_only: check, and answer what the result would be, without keeping it.
+    only_creator: the caller's roles allow it only for what the caller made.
     """
 
     actor: Actor
     request: RequestKey | None = None
     validate_only: bool = False
+    only_creator: bool = False
 
     @property
     def method(self) -> str:
@@ -43,6 +47,11 @@ class Command(ABC):
         """Every check that needs no rows. Raises InvalidField."""
         if self.request is not None:
             limits.request_id(self.request.request_id)
+
+    def require_creator(self, entity: Entity) -> None:
+        """Raises NotTheCreator for what the actor may do to own things only, and this is none."""
+        if self.only_creator and self.actor.identity != entity.created_by:
+            raise NotTheCreator(self.actor.identity)
 
     @abstractmethod
     def collect(self, needs: Needs) -> None:

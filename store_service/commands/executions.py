@@ -47,7 +47,7 @@ class ClaimProposals(Command):
         needs.claim(self.query, self.max_proposals)
 
     def apply(self, transaction: Transaction) -> None:
-        duration = transaction.rules.lease_duration if self.lease_duration is None else self.lease_duration
+        duration = self.lease_duration or transaction.rules.lease_duration
         claimed_bytes = 0
         for proposal in transaction.claimable(self.query, self.max_proposals):
             transaction.save(execution.claim(proposal, self.actor, transaction.now, duration), answers=True)
@@ -85,7 +85,7 @@ class RenewLease(UnderLease):
         limits.lease_duration(self.lease_duration)
 
     def apply(self, transaction: Transaction) -> None:
-        duration = transaction.rules.lease_duration if self.lease_duration is None else self.lease_duration
+        duration = self.lease_duration or transaction.rules.lease_duration
         change = execution.renew(self.target(transaction), self.actor, self.attempt, transaction.now, duration)
         transaction.save(change, answers=True)
 
@@ -101,7 +101,7 @@ class CompleteProposal(UnderLease):
         return 512 + struct_weight(self.result_json)
 
     def collect(self, needs: Needs) -> None:
-        needs.proposals.add(self.proposal_id)
+        super().collect(needs)
         needs.completing.add(self.proposal_id)
 
     def apply(self, transaction: Transaction) -> None:
@@ -114,6 +114,8 @@ class CompleteProposal(UnderLease):
 @dataclass(frozen=True, kw_only=True)
 class FailProposal(UnderLease):
     """Reports failure, or, with `not_started`, gives the proposal back unworked."""
+
+    may_end: ClassVar[bool] = True
 
     failure: Failure
     not_started: bool = False
@@ -132,32 +134,18 @@ class FailProposal(UnderLease):
         if self.not_started and self.result_json is not None:
             raise InvalidField("result", "must be absent when nothing was started")
 
-    def collect(self, needs: Needs) -> None:
-        needs.proposals.add(self.proposal_id)
-        needs.ending.add(self.proposal_id)
-
     def apply(self, transaction: Transaction) -> None:
-        proposal = self.target(transaction)
-        if self.not_started:
-            change = execution.give_back(
-                proposal,
-                self.actor,
-                self.attempt,
-                transaction.now,
-                failure=self.failure,
-                retry_delay=self.retry_delay,
-            )
-        else:
-            change = execution.fail(
-                proposal,
-                self.actor,
-                self.attempt,
-                transaction.now,
-                failure=self.failure,
-                retryable=self.retryable,
-                retry_delay=self.retry_delay,
-                result_json=self.result_json,
-            )
+        change = execution.fail(
+            self.target(transaction),
+            self.actor,
+            self.attempt,
+            transaction.now,
+            failure=self.failure,
+            retryable=self.retryable,
+            retry_delay=self.retry_delay,
+            result_json=self.result_json,
+            not_started=self.not_started,
+        )
         transaction.save(change, comment=self.failure.message[:MAX_COMMENT_CHARACTERS], answers=True)
 
 
@@ -171,6 +159,9 @@ class ResolveProposal(OnProposal):
     """
 
     comment_field: ClassVar[str] = "reason"
+    version_required: ClassVar[bool] = True
+    comment_required: ClassVar[bool] = True
+    may_end: ClassVar[bool] = True
 
     done: bool | None
     retry: bool = False
@@ -183,18 +174,12 @@ class ResolveProposal(OnProposal):
 
     def check(self) -> None:
         super().check()
-        limits.expected_version(self.expected_version, required=True)
-        limits.text("reason", self.comment, MAX_COMMENT_CHARACTERS, required=True)
         if self.done is None:
             raise InvalidField("resolution", "must be RESOLUTION_DONE or RESOLUTION_NOT_DONE")
         if self.done and self.retry:
             raise InvalidField("retry", "must be absent when the action was carried out")
         if not self.done and self.result_json is not None:
             raise InvalidField("result", "must be absent when the action was not carried out")
-
-    def collect(self, needs: Needs) -> None:
-        needs.proposals.add(self.proposal_id)
-        needs.ending.add(self.proposal_id)
 
     def apply(self, transaction: Transaction) -> None:
         proposal = self.target(transaction)
@@ -218,9 +203,10 @@ class ResolveProposal(OnProposal):
 class ExpireProposal(OnProposal):
     """The sweeper's: ends a proposal whose time is over. Does nothing when that is not so (any more)."""
 
+    may_end: ClassVar[bool] = True
+
     def collect(self, needs: Needs) -> None:
-        needs.proposals.add(self.proposal_id)
-        needs.ending.add(self.proposal_id)
+        super().collect(needs)
         needs.spoilers += 1
 
     def apply(self, transaction: Transaction) -> None:
@@ -233,9 +219,7 @@ class ExpireProposal(OnProposal):
 class ExpireLease(OnProposal):
     """The sweeper's: takes back a lease that ran out. Does nothing when that is not so (any more)."""
 
-    def collect(self, needs: Needs) -> None:
-        needs.proposals.add(self.proposal_id)
-        needs.ending.add(self.proposal_id)
+    may_end: ClassVar[bool] = True
 
     def apply(self, transaction: Transaction) -> None:
         proposal = transaction.find_proposal(self.proposal_id)

@@ -8,7 +8,6 @@ from store_service.commands.command import Command
 from store_service.commands.validation import check_generated, check_generation, check_plan
 from store_service.commands.working_set import Needs, Transaction
 from store_service.domain import limits
-from store_service.domain.errors import NotTheCreator
 from store_service.domain.events import EventKind
 from store_service.domain.instant import Micros
 from store_service.domain.lease import Failure
@@ -56,7 +55,7 @@ class ClaimPlans(Command):
         needs.queued_plans += self.max_plans
 
     def apply(self, transaction: Transaction) -> None:
-        duration = transaction.rules.lease_duration if self.lease_duration is None else self.lease_duration
+        duration = self.lease_duration or transaction.rules.lease_duration
         claimed_bytes = 0
         for _ in range(self.max_plans):
             plan = transaction.next_queued_plan()
@@ -108,7 +107,7 @@ class RenewPlanLease(OnPlan):
         limits.lease_duration(self.lease_duration)
 
     def apply(self, transaction: Transaction) -> None:
-        duration = transaction.rules.lease_duration if self.lease_duration is None else self.lease_duration
+        duration = self.lease_duration or transaction.rules.lease_duration
         change = planning.renew(self.target(transaction), self.actor, self.attempt, transaction.now, duration)
         transaction.save_plan(change, answers=True)
 
@@ -160,38 +159,26 @@ class FailPlanning(OnPlan):
             limits.number("retry_delay", self.retry_delay, 0, limits.MAX_RETRY_DELAY)
 
     def apply(self, transaction: Transaction) -> None:
-        plan = self.target(transaction)
-        if self.interrupted:
-            change = planning.give_back(
-                plan,
-                self.actor,
-                self.attempt,
-                transaction.now,
-                failure=self.failure,
-                generation=self.generation,
-                retry_delay=self.retry_delay,
-            )
-        else:
-            change = planning.fail(
-                plan,
-                self.actor,
-                self.attempt,
-                transaction.now,
-                transaction.rules,
-                failure=self.failure,
-                generation=self.generation,
-                retryable=self.retryable,
-                retry_delay=self.retry_delay,
-            )
+        change = planning.fail(
+            self.target(transaction),
+            self.actor,
+            self.attempt,
+            transaction.now,
+            transaction.rules,
+            failure=self.failure,
+            generation=self.generation,
+            retryable=self.retryable,
+            retry_delay=self.retry_delay,
+            interrupted=self.interrupted,
+        )
         transaction.save_plan(change, comment=self.failure.message[:MAX_COMMENT_CHARACTERS], answers=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CancelPlan(OnPlan):
-    """Cancels a plan and its open proposals; `comment` is the reason. `only_creator`: allowed for own plans only."""
+    """Cancels a plan and its open proposals; `comment` is the reason."""
 
     comment_field: ClassVar[str] = "reason"
-    only_creator: bool = False
 
     def collect(self, needs: Needs) -> None:
         needs.plans.add(self.plan_id)
@@ -201,7 +188,7 @@ class CancelPlan(OnPlan):
 
     def apply(self, transaction: Transaction) -> None:
         plan = self.target(transaction)
-        _require_creator(self, self.only_creator, plan)
+        self.require_creator(plan)
         failure = Failure("CANCELLED", self.comment)
         transaction.save_plan(
             planning.cancel(plan, self.actor, transaction.now, failure), comment=self.comment, answers=True
@@ -218,7 +205,6 @@ class DeletePlan(OnPlan):
     """Hides a plan and its proposals, or removes them for good. Not while one of them is open."""
 
     purge: bool = False
-    only_creator: bool = False
 
     def collect(self, needs: Needs) -> None:
         needs.plans.add(self.plan_id)
@@ -227,7 +213,7 @@ class DeletePlan(OnPlan):
     def apply(self, transaction: Transaction) -> None:
         plan = transaction.plan(self.plan_id, deleted_too=self.purge)
         plan.expect(self.expected_version)
-        _require_creator(self, self.only_creator, plan)
+        self.require_creator(plan)
         proposals = transaction.proposals_of(plan.id)
         still_open = sum(not proposal.has_ended for proposal in proposals)
         change = planning.delete(plan, still_open, self.actor, transaction.now, purge=self.purge)
@@ -263,8 +249,3 @@ def _save_with_proposals(transaction: Transaction, change: tuple[Plan, EventKind
 
 def _jobs_size(generated: GeneratedPlan) -> int:
     return len(generated.generation or b"") + sum(1024 + struct_weight(job.args_json) for job in generated.jobs)
-
-
-def _require_creator(command: Command, only_creator: bool, plan: Plan) -> None:
-    if only_creator and command.actor.identity != plan.created_by:
-        raise NotTheCreator(command.actor.identity)

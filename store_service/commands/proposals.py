@@ -10,7 +10,7 @@ from store_service.commands.command import Command
 from store_service.commands.validation import check_new_proposal, check_proposal
 from store_service.commands.working_set import Needs, Transaction, may_read
 from store_service.domain import limits
-from store_service.domain.errors import InvalidField, NotTheCreator, StoreError
+from store_service.domain.errors import InvalidField, StoreError
 from store_service.domain.events import EventKind
 from store_service.domain.lease import Failure
 from store_service.domain.proposal import UPDATABLE_FIELDS, Notice, Proposal, ProposalDraft, ProposalState
@@ -62,6 +62,10 @@ class OnProposal(Command):
 
     # What the request calls the comment.
     comment_field: ClassVar[str] = "comment"
+    comment_required: ClassVar[bool] = False
+    version_required: ClassVar[bool] = False
+    # Whether it may end otherwise than EXECUTED by this.
+    may_end: ClassVar[bool] = False
 
     proposal_id: str
     expected_version: int = 0
@@ -70,11 +74,13 @@ class OnProposal(Command):
     def check(self) -> None:
         super().check()
         limits.resource_id("id", self.proposal_id)
-        limits.expected_version(self.expected_version)
-        limits.text(self.comment_field, self.comment, MAX_COMMENT_CHARACTERS)
+        limits.expected_version(self.expected_version, required=self.version_required)
+        limits.text(self.comment_field, self.comment, MAX_COMMENT_CHARACTERS, required=self.comment_required)
 
     def collect(self, needs: Needs) -> None:
         needs.proposals.add(self.proposal_id)
+        if self.may_end:
+            needs.ending.add(self.proposal_id)
 
     def target(self, transaction: Transaction) -> Proposal:
         """The proposal. Raises ProposalNotFound and VersionConflict."""
@@ -87,6 +93,8 @@ class OnProposal(Command):
 class UpdateProposal(OnProposal):
     """Replaces the named fields and voids the approvals. `fields` empty means all that may change."""
 
+    version_required: ClassVar[bool] = True
+
     draft: ProposalDraft
     fields: frozenset[str] = frozenset()
 
@@ -96,9 +104,8 @@ class UpdateProposal(OnProposal):
 
     def check(self) -> None:
         super().check()
-        limits.expected_version(self.expected_version, required=True)
         for name in sorted(self.fields - UPDATABLE_FIELDS):
-            raise InvalidField("update_mask", f"{name[:64]} cannot be updated")
+            raise InvalidField("update_mask", f"names {name[:64]!r}, which cannot be updated")
         check_proposal(self.draft, "proposal", self._changed)
 
     @property
@@ -149,13 +156,11 @@ class UpdateProposal(OnProposal):
 
 @dataclass(frozen=True, kw_only=True)
 class SubmitProposal(OnProposal):
-    """Puts a draft up for review. `only_creator`: the caller's roles allow it for own proposals only."""
-
-    only_creator: bool = False
+    """Puts a draft up for review."""
 
     def apply(self, transaction: Transaction) -> None:
         proposal = self.target(transaction)
-        _require_creator(self, self.only_creator, proposal)
+        self.require_creator(proposal)
         transaction.save(review.submit(proposal, self.actor, transaction.now), comment=self.comment, answers=True)
 
 
@@ -163,11 +168,9 @@ class SubmitProposal(OnProposal):
 class ApproveProposal(OnProposal):
     """The actor's yes to exactly the version read. `args_digest` is compared when given."""
 
-    args_digest: str = ""
+    version_required: ClassVar[bool] = True
 
-    def check(self) -> None:
-        super().check()
-        limits.expected_version(self.expected_version, required=True)
+    args_digest: str = ""
 
     def apply(self, transaction: Transaction) -> None:
         change = review.approve(
@@ -186,13 +189,10 @@ class BreakGlass(OnProposal):
     """One admin's part in overriding the review; `comment` is the reason, which must be given."""
 
     comment_field: ClassVar[str] = "reason"
+    comment_required: ClassVar[bool] = True
+    version_required: ClassVar[bool] = True
 
     args_digest: str = ""
-
-    def check(self) -> None:
-        super().check()
-        limits.expected_version(self.expected_version, required=True)
-        limits.text("reason", self.comment, MAX_COMMENT_CHARACTERS, required=True)
 
     def apply(self, transaction: Transaction) -> None:
         change = review.break_glass(
@@ -220,15 +220,9 @@ class RejectProposal(OnProposal):
     """The actor's no; `comment` is the reason, which must be given."""
 
     comment_field: ClassVar[str] = "reason"
-
-    def check(self) -> None:
-        super().check()
-        limits.expected_version(self.expected_version, required=True)
-        limits.text("reason", self.comment, MAX_COMMENT_CHARACTERS, required=True)
-
-    def collect(self, needs: Needs) -> None:
-        needs.proposals.add(self.proposal_id)
-        needs.ending.add(self.proposal_id)
+    comment_required: ClassVar[bool] = True
+    version_required: ClassVar[bool] = True
+    may_end: ClassVar[bool] = True
 
     def apply(self, transaction: Transaction) -> None:
         change = review.reject(self.target(transaction), self.actor, transaction.now, reason=self.comment)
@@ -240,16 +234,15 @@ class CancelProposal(OnProposal):
     """Cancels, or asks the executor to stop; `comment` is the reason."""
 
     comment_field: ClassVar[str] = "reason"
-    only_creator: bool = False
+    may_end: ClassVar[bool] = True
 
     def collect(self, needs: Needs) -> None:
-        needs.proposals.add(self.proposal_id)
-        needs.ending.add(self.proposal_id)
+        super().collect(needs)
         needs.spoilers += 1
 
     def apply(self, transaction: Transaction) -> None:
         proposal = self.target(transaction)
-        _require_creator(self, self.only_creator, proposal)
+        self.require_creator(proposal)
         failure = Failure("CANCELLED", self.comment)
         change = review.cancel(proposal, self.actor, transaction.now, failure)
         transaction.save(change, comment=self.comment, answers=True)
@@ -259,77 +252,63 @@ class CancelProposal(OnProposal):
 class DeleteProposal(OnProposal):
     """Hides a draft or a final proposal, or removes it for good."""
 
-    purge: bool = False
-    only_creator: bool = False
+    may_end: ClassVar[bool] = True
 
-    def collect(self, needs: Needs) -> None:
-        needs.proposals.add(self.proposal_id)
-        needs.ending.add(self.proposal_id)
+    purge: bool = False
 
     def apply(self, transaction: Transaction) -> None:
         proposal = transaction.proposal(self.proposal_id, deleted_too=self.purge)
         proposal.expect(self.expected_version)
-        _require_creator(self, self.only_creator, proposal)
+        self.require_creator(proposal)
         change = review.delete(proposal, self.actor, transaction.now, purge=self.purge)
         transaction.save(change, comment=self.comment, answers=True, purged=self.purge)
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchCreateProposals(Command):
+class Batch(Command):
     """Several that stand or fall together."""
 
-    creations: tuple[CreateProposal, ...]
+    parts: tuple[Command, ...]
 
     @property
     def size(self) -> int:
-        return sum(creation.size for creation in self.creations)
+        return sum(part.size for part in self.parts)
 
     def check(self) -> None:
         super().check()
-        limits.count("requests", self.creations, MAX_BATCH, least=1)
-        for index, creation in enumerate(self.creations):
+        limits.count("requests", self.parts, MAX_BATCH, least=1)
+        for index, part in enumerate(self.parts):
             with _at(index):
-                creation.check()
+                part.check()
 
     def collect(self, needs: Needs) -> None:
-        for creation in self.creations:
-            creation.collect(needs)
+        for part in self.parts:
+            part.collect(needs)
 
     def apply(self, transaction: Transaction) -> None:
-        for index, creation in enumerate(self.creations):
+        for index, part in enumerate(self.parts):
             with _at(index):
-                creation.apply(transaction)
+                part.apply(transaction)
+
+
+class BatchCreateProposals(Batch):
+    """Several new proposals."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchApproveProposals(Command):
-    """Several yeses that stand or fall together, each to another proposal."""
+class BatchApproveProposals(Batch):
+    """Several yeses, each to another proposal."""
 
-    approvals: tuple[ApproveProposal, ...]
-
-    @property
-    def size(self) -> int:
-        return sum(approval.size for approval in self.approvals)
+    parts: tuple[ApproveProposal, ...]
 
     def check(self) -> None:
         super().check()
-        limits.count("requests", self.approvals, MAX_BATCH, least=1)
         seen: set[str] = set()
-        for index, approval in enumerate(self.approvals):
+        for index, approval in enumerate(self.parts):
             with _at(index):
-                approval.check()
                 if approval.proposal_id in seen:
                     raise InvalidField("id", "must name each proposal once")
             seen.add(approval.proposal_id)
-
-    def collect(self, needs: Needs) -> None:
-        for approval in self.approvals:
-            approval.collect(needs)
-
-    def apply(self, transaction: Transaction) -> None:
-        for index, approval in enumerate(self.approvals):
-            with _at(index):
-                approval.apply(transaction)
 
 
 def _unfinished(transaction: Transaction, depends_on: Sequence[str]) -> int:
@@ -358,8 +337,3 @@ def _at(index: int) -> Iterator[None]:
     except StoreError as error:
         error.index = index
         raise
-
-
-def _require_creator(command: Command, only_creator: bool, proposal: Proposal) -> None:
-    if only_creator and command.actor.identity != proposal.created_by:
-        raise NotTheCreator(command.actor.identity)

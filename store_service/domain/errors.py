@@ -1,38 +1,4 @@
-"""Every way the store can refuse or fail, as types that carry the facts. Their translation to gRPC is elsewhere.
-
-StoreError
-├── Refusal                     the call is wrong or comes too late; repeating it changes nothing
-│   ├── InvalidField            path, description
-│   ├── NumberNotExact          path
-│   ├── PlanNotFound            plan_id
-│   ├── ProposalNotFound        proposal_id
-│   ├── RequestIdReused         request_id
-│   ├── VersionConflict         expected_version, current_version
-│   ├── LeaseLost               attempt, current_attempt
-│   ├── IllegalTransition       state, command, allowed_commands
-│   ├── SelfApproval            actor
-│   ├── ModelApproval           actor
-│   ├── AlreadyApproved         actor
-│   ├── NotApprovedByCaller     actor
-│   ├── ArgsDigestMismatch      current_args_digest
-│   ├── ReviewerRoleMissing     role
-│   ├── RequirementLowered      role
-│   ├── PolicyDenied            rule
-│   └── NotTheCreator           actor
-├── Unavailable                 nothing of the call was stored; it may be repeated
-│   ├── Overloaded              limit, retry_after_seconds
-│   ├── Draining
-│   ├── DeadlinePassed
-│   └── DatabaseUnavailable     problem
-├── LogMismatch                 proposal_id; somebody changed the database: neither approved nor executed
-├── CommitUnknown               the commit may or may not have happened; repeat with the same request_id
-└── StartRefused                the database cannot be served from; the message says what to do
-    ├── DatabaseInUse           path
-    ├── WalImpossible           path, journal_mode
-    ├── DatabaseReadOnly        path
-    ├── DatabaseDamaged         path, problem
-    └── SchemaTooNew            found_revision, known_revision
-"""
+"""Every way the store can refuse or fail, as types that carry the facts. Their translation to gRPC is elsewhere."""
 
 from collections.abc import Sequence
 

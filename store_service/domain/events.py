@@ -104,55 +104,25 @@ class LogHead:
     seal: bytes | None = field(default=None, compare=False)
 
 
-def hashed_bytes(
-    *,
-    prev_hash: bytes,
-    revision: int,
-    entity_type: int,
-    version: int,
-    time: Instant,
-    authenticated: bool,
-    entity_id: str,
-    kind: str,
-    actor: str,
-    via: str,
-    request_id: str,
-    comment: str,
-    snapshot: bytes,
-) -> bytes:
+def hashed_bytes(event: Event) -> bytes:
     """The bytes whose SHA-256 is the event's hash: the tag, the numbers at fixed width, then each text and the
     snapshot after its length."""
     pack = _LENGTH.pack
-    parts = [LAYOUT_TAG, _FIXED.pack(prev_hash, revision, entity_type, version, time, authenticated)]
-    for text in (entity_id, kind, actor, via, request_id, comment):
+    numbers = (event.revision, event.entity_type, event.version, event.time, event.authenticated)
+    parts = [LAYOUT_TAG, _FIXED.pack(event.prev_hash, *numbers)]
+    for text in (event.entity_id, event.kind, event.actor, event.via, event.request_id, event.comment):
         if text:
             encoded = text.encode()
             parts += (pack(len(encoded)), encoded)
         else:
             parts.append(_NOTHING)
-    parts += (pack(len(snapshot)), snapshot)
+    parts += (pack(len(event.snapshot)), event.snapshot)
     return b"".join(parts)
 
 
 def event_hash(event: Event) -> bytes:
     """What the event's hash should be, computed from its other fields."""
-    return hashlib.sha256(
-        hashed_bytes(
-            prev_hash=event.prev_hash,
-            revision=event.revision,
-            entity_type=event.entity_type,
-            version=event.version,
-            time=event.time,
-            authenticated=event.authenticated,
-            entity_id=event.entity_id,
-            kind=event.kind,
-            actor=event.actor,
-            via=event.via,
-            request_id=event.request_id,
-            comment=event.comment,
-            snapshot=event.snapshot,
-        )
-    ).digest()
+    return hashlib.sha256(hashed_bytes(event)).digest()
 
 
 def append(
@@ -170,26 +140,8 @@ def append(
     plan_id: str,
 ) -> Event:
     """The event that follows `head`."""
-    revision = head.revision + 1
-    digest = hashlib.sha256(
-        hashed_bytes(
-            prev_hash=head.hash,
-            revision=revision,
-            entity_type=entity_type,
-            version=version,
-            time=time,
-            authenticated=actor.authenticated,
-            entity_id=entity_id,
-            kind=kind.value,
-            actor=actor.identity,
-            via=actor.via,
-            request_id=request_id,
-            comment=comment,
-            snapshot=snapshot,
-        )
-    ).digest()
-    return Event(
-        revision=revision,
+    event = Event(
+        revision=head.revision + 1,
         entity_type=entity_type,
         entity_id=entity_id,
         version=version,
@@ -202,6 +154,7 @@ def append(
         comment=comment,
         snapshot=snapshot,
         prev_hash=head.hash,
-        hash=digest,
+        hash=b"",
         plan_id=plan_id,
     )
+    return event._replace(hash=event_hash(event))

@@ -1,7 +1,7 @@
 """What a proposal is. How it changes is in `lifecycle`, `review` and `execution`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 from store_service.domain.instant import Instant, Micros
@@ -251,22 +251,5 @@ class ProposalDraft:
 
 # What an update may change, by the names of the update mask.
 UPDATABLE_FIELDS = frozenset(
-    {
-        "action_args",
-        "description",
-        "evidence",
-        "priority",
-        "labels",
-        "required_approvals",
-        "reviewer_role",
-        "expire_time",
-        "decision",
-        "max_attempts",
-        "assumed",
-        "depends_on",
-        "on_refusal",
-        "idempotent",
-        "effect_key",
-        "facts",
-    }
+    {field.name for field in fields(ProposalDraft)} - {"action_name", "args_json"} | {"action_args"}
 )

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from store_service.domain.actor import Actor
-from store_service.domain.instant import SECOND, Micros
+from store_service.domain.instant import SECOND, Instant, Micros
+from store_service.domain.proposal import Decision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,12 @@ class Rules:
             return actor.via
         is_planner = actor.identity == self.planner_identity or "planner" in actor.roles
         return actor.identity if is_planner else ""
+
+    def expire_time(self, decision: Decision | None, now: Instant) -> Instant | None:
+        """When a proposal that is decided on now has waited as long as it may; None: never."""
+        ttl = None if decision is None else decision.approval_ttl
+        ttl = self.approval_ttl if ttl is None else ttl
+        return None if ttl is None else now + ttl
 
     def planning_pause(self, attempt: int) -> Micros:
         """How long to wait after this planning attempt failed."""

@@ -16,7 +16,6 @@ from store_service.domain.actor import Actor
 from store_service.domain.errors import InvalidField, NumberNotExact
 from store_service.domain.instant import SECOND
 from store_service.domain.lease import Failure
-from store_service.domain.proposal import UPDATABLE_FIELDS
 from store_service.messages.decoding import (
     decision_from_proto,
     duration_from_proto,
@@ -67,16 +66,14 @@ def _other_values(request: Message, actor: Actor) -> dict[str, Any]:
             if not request.HasField("proposal"):
                 raise InvalidField("proposal", "is required")
             return {"draft": proposal_draft_from_proto(request.proposal, "proposal")}
-        case rpc.BatchCreateProposalsRequest():
-            return {"creations": _parts(request.requests[: MAX_BATCH + 1], actor)}
-        case rpc.BatchApproveProposalsRequest():
-            return {"approvals": _parts(request.requests[: MAX_BATCH + 1], actor)}
+        case rpc.BatchCreateProposalsRequest() | rpc.BatchApproveProposalsRequest():
+            return {"parts": _parts(request.requests[: MAX_BATCH + 1], actor)}
         case rpc.UpdateProposalRequest():
-            paths = frozenset(request.update_mask.paths)
-            for name in sorted(paths - UPDATABLE_FIELDS):
-                raise InvalidField("update_mask", f"names {name[:64]!r}, which cannot be updated")
-            draft = proposal_draft_from_proto(request.proposal, "proposal")
-            return {"proposal_id": request.proposal.id, "draft": draft, "fields": paths}
+            return {
+                "proposal_id": request.proposal.id,
+                "draft": proposal_draft_from_proto(request.proposal, "proposal"),
+                "fields": frozenset(request.update_mask.paths),
+            }
         case rpc.ClaimProposalsRequest():
             return {
                 "action_names": frozenset(request.action_names),

@@ -40,7 +40,7 @@ async def test_requests_of_long_ago_are_forgotten(database_url: str, limit: int)
     draft = ProposalDraft(action_name="act")
     old = CreateProposal(actor=ALICE, draft=draft, request=request("old"))
     parts = tuple(CreateProposal(actor=ALICE, draft=draft) for _ in range(3))
-    old_batch = BatchCreateProposals(actor=ALICE, creations=parts, request=request("batch"))
+    old_batch = BatchCreateProposals(actor=ALICE, parts=parts, request=request("batch"))
     young = CreateProposal(actor=ALICE, draft=draft, request=request("young"))
     async with opened(database_url) as store:
         first = await store.told(old)
@@ -197,7 +197,7 @@ async def test_a_claim_that_found_nothing_looks_again(store: Store) -> None:
 @pytest.mark.asyncio
 async def test_answers_of_several_resources_keep_their_order(store: Store) -> None:
     creations = tuple(CreateProposal(actor=ALICE, draft=ProposalDraft(action_name=f"act-{n}")) for n in range(5))
-    batch = BatchCreateProposals(actor=ALICE, creations=creations, request=request())
+    batch = BatchCreateProposals(actor=ALICE, parts=creations, request=request())
     first = await store.writer.execute(batch)
     assert len(first.snapshots) == 5
     assert (await store.writer.execute(batch)).snapshots == first.snapshots

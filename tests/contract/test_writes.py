@@ -153,7 +153,7 @@ async def test_a_failing_command_leaves_no_mark_on_its_neighbours(store: Store) 
     def approve(which: int, actor: Actor = BOB, version: int = 1) -> ApproveProposal:
         return ApproveProposal(actor=actor, proposal_id=proposals[which].id, expected_version=version)
 
-    bad_batch = BatchApproveProposals(actor=CAROL, approvals=(approve(3, CAROL), approve(2, CAROL, version=9)))
+    bad_batch = BatchApproveProposals(actor=CAROL, parts=(approve(3, CAROL), approve(2, CAROL, version=9)))
     results = await outcomes(
         store.one(approve(0)),
         store.one(approve(1, version=7)),
@@ -235,20 +235,20 @@ async def test_batches_stand_or_fall_together(store: Store) -> None:
     def creation(action_name: str, **fields: object) -> CreateProposal:
         return CreateProposal(actor=ALICE, draft=ProposalDraft(action_name=action_name, **fields), submit=True)  # type: ignore[arg-type]
 
-    made = await store.told(BatchCreateProposals(actor=ALICE, creations=(creation("a"), creation("b"))))
+    made = await store.told(BatchCreateProposals(actor=ALICE, parts=(creation("a"), creation("b"))))
     assert [proposal.action_name for proposal in made] == ["a", "b"]
     with pytest.raises(InvalidField) as refused:
-        await store.told(BatchCreateProposals(actor=ALICE, creations=(creation("c"), creation("d", priority=5000))))
+        await store.told(BatchCreateProposals(actor=ALICE, parts=(creation("c"), creation("d", priority=5000))))
     assert (refused.value.path, refused.value.index) == ("requests[1].proposal.priority", 1)
     nowhere = creation("d", depends_on=("nowhere",))
     with pytest.raises(InvalidField) as refused:
-        await store.told(BatchCreateProposals(actor=ALICE, creations=(creation("c"), nowhere)))
+        await store.told(BatchCreateProposals(actor=ALICE, parts=(creation("c"), nowhere)))
     assert refused.value.path == "requests[1].proposal.depends_on[0]"
     assert len(await store.rows()) == 2
     approvals = tuple(ApproveProposal(actor=BOB, proposal_id=each.id, expected_version=1) for each in made)
     with pytest.raises(InvalidField):
-        await store.told(BatchApproveProposals(actor=BOB, approvals=(approvals[0], approvals[0])))
-    approved = await store.told(BatchApproveProposals(actor=BOB, approvals=approvals))
+        await store.told(BatchApproveProposals(actor=BOB, parts=(approvals[0], approvals[0])))
+    approved = await store.told(BatchApproveProposals(actor=BOB, parts=approvals))
     assert [each.id for each in approved] == [each.id for each in made]
 
 

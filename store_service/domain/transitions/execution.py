@@ -53,25 +53,18 @@ def fail(
     retryable: bool,
     retry_delay: Micros,
     result_json: str | None,
+    not_started: bool = False,
 ) -> tuple[Proposal, EventKind]:
     """APPROVED again after `retry_delay` while attempts are left and it is retryable, else FAILED; CANCELLED when a
-    cancel was requested."""
+    cancel was requested. `not_started`: it was given back, so this attempt does not count."""
     proposal.held(executor, attempt)
     PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.FAIL)
-    reported = proposal.evolve(result_json=result_json)
-    return _given_back(reported, executor, now, failure, retryable=retryable, retry_delay=retry_delay)
-
-
-def give_back(
-    proposal: Proposal, executor: Actor, attempt: int, now: Instant, *, failure: Failure, retry_delay: Micros
-) -> tuple[Proposal, EventKind]:
-    """APPROVED again, whatever attempts are left: the work was not begun, so this one does not count. CANCELLED when a
-    cancel was requested."""
-    proposal.held(executor, attempt)
-    PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.FAIL)
-    uncounted = proposal.evolve(returned_attempts=proposal.returned_attempts + 1)
-    given, kind = _given_back(uncounted, executor, now, failure, retryable=True, retry_delay=retry_delay)
-    return given, EventKind.PROPOSAL_RETURNED if kind is EventKind.PROPOSAL_RETRIED else kind
+    reported = proposal.evolve(result_json=result_json, returned_attempts=proposal.returned_attempts + int(not_started))
+    failed, kind = _given_back(
+        reported, executor, now, failure, retryable=retryable or not_started, retry_delay=retry_delay
+    )
+    returned = not_started and kind is EventKind.PROPOSAL_RETRIED
+    return failed, EventKind.PROPOSAL_RETURNED if returned else kind
 
 
 def resolve(

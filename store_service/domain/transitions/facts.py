@@ -63,7 +63,6 @@ def _ended(fact: Fact, ended: Proposal, now: Instant) -> Fact:
 def _fetch(
     proposal: Proposal, fact: Fact, decision: Decision, actor: Actor, now: Instant, rules: Rules, new_id: str
 ) -> Proposal:
-    ttl = rules.approval_ttl if decision.approval_ttl is None else decision.approval_ttl
     return Proposal.of(
         id=new_id,
         created_by=proposal.created_by,
@@ -84,7 +83,7 @@ def _fetch(
         max_attempts=_ATTEMPTS,
         submit_time=now,
         review_time=now,
-        expire_time=None if ttl is None else now + ttl,
+        expire_time=rules.expire_time(decision, now),
         idempotent=True,
         fact_for=proposal.id,
     )

@@ -25,24 +25,13 @@ from store_service.domain.transitions.review import attributed
 
 def create(plan_id: str, draft: PlanDraft, actor: Actor, now: Instant, rules: Rules) -> tuple[Plan, EventKind]:
     """PLANNED or QUEUED, as the draft says; its jobs have no proposals yet."""
-    plan = Plan(
+    plan = Plan.of(**vars(draft)).evolve(
         id=plan_id,
         created_by=actor.identity,
         updated_by=actor.identity,
         create_time=now,
         update_time=now,
-        state=draft.state,
-        objective=draft.objective,
-        prompt=draft.prompt,
-        jobs=draft.jobs,
-        generation=draft.generation,
-        labels=draft.labels,
-        context_json=draft.context_json,
-        no_action_reason=draft.no_action_reason,
-        warnings=draft.warnings,
         max_attempts=draft.max_attempts or rules.plan_max_attempts,
-        priority=draft.priority,
-        options=draft.options,
     )
     return plan, EventKind.PLAN_CREATED
 
@@ -66,17 +55,7 @@ def complete(
     """PLANNED with what was generated; its jobs have no proposals yet."""
     plan.held(planner, attempt)
     PLAN_LIFECYCLE.require(plan.state, PlanCommand.COMPLETE)
-    planned = plan.changed(
-        planner,
-        now,
-        state=PlanState.PLANNED,
-        lease=None,
-        objective=generated.objective,
-        jobs=generated.jobs,
-        generation=generated.generation,
-        no_action_reason=generated.no_action_reason,
-        warnings=generated.warnings,
-    )
+    planned = plan.changed(planner, now, state=PlanState.PLANNED, lease=None, **vars(generated))
     return planned, EventKind.PLAN_PLANNED
 
 
@@ -91,32 +70,19 @@ def fail(
     generation: bytes | None,
     retryable: bool,
     retry_delay: Micros | None,
+    interrupted: bool = False,
 ) -> tuple[Plan, EventKind]:
-    """QUEUED again after a pause while attempts are left and it is retryable, else FAILED."""
+    """QUEUED again after a pause while attempts are left and it is retryable, else FAILED. `interrupted`: the planner
+    was stopped, so this attempt does not count."""
     plan.held(planner, attempt)
     PLAN_LIFECYCLE.require(plan.state, PlanCommand.FAIL)
     reported = plan if generation is None else plan.evolve(generation=generation)
+    if interrupted:
+        uncounted = reported.evolve(returned_attempts=plan.returned_attempts + 1)
+        queued, _ = _given_back(uncounted, planner, now, failure, retryable=True, pause=retry_delay or 0)
+        return queued, EventKind.PLAN_RETURNED
     pause = rules.planning_pause(plan.attempt) if retry_delay is None else retry_delay
     return _given_back(reported, planner, now, failure, retryable=retryable, pause=pause)
-
-
-def give_back(
-    plan: Plan,
-    planner: Actor,
-    attempt: int,
-    now: Instant,
-    *,
-    failure: Failure,
-    generation: bytes | None,
-    retry_delay: Micros | None,
-) -> tuple[Plan, EventKind]:
-    """QUEUED again, whatever attempts are left: the planner was stopped, so this one does not count."""
-    plan.held(planner, attempt)
-    PLAN_LIFECYCLE.require(plan.state, PlanCommand.FAIL)
-    uncounted = plan.evolve(returned_attempts=plan.returned_attempts + 1)
-    reported = uncounted if generation is None else uncounted.evolve(generation=generation)
-    queued, _ = _given_back(reported, planner, now, failure, retryable=True, pause=retry_delay or 0)
-    return queued, EventKind.PLAN_RETURNED
 
 
 def expire_lease(plan: Plan, actor: Actor, now: Instant) -> tuple[Plan, EventKind]:
@@ -256,7 +222,6 @@ def _proposal_of(
     decision, failure = _decision(job), birth.failure
     allowed = decision.effect is Effect.ALLOW and not birth.waits
     depends_on = tuple(dict.fromkeys(proposal_ids[needed] for needed in job.depends_on if needed in proposal_ids))
-    ttl = rules.approval_ttl if decision.approval_ttl is None else decision.approval_ttl
     if failure is not None:
         state, kind, comment = ProposalState.CANCELLED, EventKind.PROPOSAL_CANCELLED, failure.message
     elif allowed:
@@ -292,7 +257,7 @@ def _proposal_of(
         failure=failure,
         submit_time=now,
         review_time=now if allowed and failure is None else None,
-        expire_time=None if ttl is None else now + ttl,
+        expire_time=rules.expire_time(decision, now),
         end_time=None if failure is None else now,
         assumed=job.assumed,
         on_refusal=job.on_refusal,

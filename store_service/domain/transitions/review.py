@@ -75,43 +75,29 @@ def create(
     notices: tuple[Notice, ...] = (),
 ) -> tuple[Proposal, EventKind]:
     """A proposal that belongs to no plan, as DRAFT or PENDING. `waiting_for`: dependencies not EXECUTED yet."""
-    expire_time = draft.expire_time
-    if expire_time is None:
-        ttl = draft.decision.approval_ttl if draft.decision else None
-        ttl = rules.approval_ttl if ttl is None else ttl
-        expire_time = None if ttl is None else now + ttl
-    elif expire_time <= now:
+    if draft.expire_time is not None and draft.expire_time <= now:
         raise InvalidField("proposal.expire_time", "must be in the future")
     decision = draft.decision
     if decision is not None or not rules.decides_for_policy(actor):
         decision = attributed(decision or Decision(Effect.REQUIRE_APPROVAL), actor, rules)
-    proposal = Proposal.of(
+    proposal = Proposal.of(**vars(draft)).evolve(
         id=proposal_id,
         created_by=actor.identity,
         updated_by=actor.identity,
         create_time=now,
         update_time=now,
-        action_name=draft.action_name,
-        args_json=draft.args_json,
         args_digest=args_digest(draft.args_json),
-        description=draft.description,
-        evidence=draft.evidence,
-        priority=draft.priority,
-        labels=draft.labels,
         state=ProposalState.PENDING if submit else ProposalState.DRAFT,
         decision=decision,
         required_approvals=max(1, draft.required_approvals, decision.required_approvals if decision else 0),
         reviewer_role=draft.reviewer_role or (decision.reviewer_role if decision else ""),
         max_attempts=draft.max_attempts or 1,
-        depends_on=draft.depends_on,
         waiting_for=waiting_for,
-        expire_time=expire_time,
+        expire_time=rules.expire_time(draft.decision, now) if draft.expire_time is None else draft.expire_time,
         submit_time=now if submit else None,
-        assumed=draft.assumed,
-        on_refusal=draft.on_refusal,
-        idempotent=draft.idempotent,
-        effect_key=draft.effect_key,
         notices=notices,
+        # Only proposals of plans, and edited ones, have them.
+        facts=(),
     )
     return proposal, EventKind.PROPOSAL_CREATED
 

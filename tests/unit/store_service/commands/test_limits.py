@@ -60,7 +60,7 @@ FITTING: list[Command] = [
     _update("description", description="x", labels={"WRONG BUT NOT NAMED": ""}),
     ClaimProposals(actor=WORKER, max_proposals=100, lease_duration=3600 * SECOND, action_names=frozenset("abc")),
     RenewLease(actor=WORKER, proposal_id="p", attempt=1, lease_duration=SECOND),
-    BatchApproveProposals(actor=BOB, approvals=(_approve,)),
+    BatchApproveProposals(actor=BOB, parts=(_approve,)),
 ]
 
 TOO_MUCH: list[tuple[Command, str]] = [
@@ -110,9 +110,9 @@ TOO_MUCH: list[tuple[Command, str]] = [
     (ClaimPlans(actor=ALICE, lease_duration=3600 * SECOND + 1), "lease_duration"),
     (FailProposal(actor=WORKER, proposal_id="p", attempt=1, failure=Failure("broken")), "failure.reason"),
     (FailProposal(actor=WORKER, proposal_id="p", attempt=1, failure=Failure("X", "x" * 4001)), "failure.message"),
-    (BatchApproveProposals(actor=BOB, approvals=()), "requests"),
-    (BatchApproveProposals(actor=BOB, approvals=(_approve, _approve)), "requests[1].id"),
-    (BatchCreateProposals(actor=ALICE, creations=(_create(),) * 101), "requests"),  # type: ignore[arg-type]
+    (BatchApproveProposals(actor=BOB, parts=()), "requests"),
+    (BatchApproveProposals(actor=BOB, parts=(_approve, _approve)), "requests[1].id"),
+    (BatchCreateProposals(actor=ALICE, parts=(_create(),) * 101), "requests"),  # type: ignore[arg-type]
     (CreatePlan(actor=ALICE, draft=PlanDraft(state=PlanState.PLANNED), request=RequestKey("7", b"")), "request_id"),
 ]
 

@@ -83,15 +83,6 @@ def test_every_field_is_covered(change: dict[str, object]) -> None:
 def test_no_two_events_have_the_same_bytes(one: list[str], other: list[str]) -> None:
     def encoded(texts: list[str]) -> bytes:
         names = ("entity_id", "kind", "actor", "via", "request_id", "comment")
-        return events.hashed_bytes(
-            prev_hash=GENESIS_HASH,
-            revision=1,
-            entity_type=1,
-            version=1,
-            time=0,
-            authenticated=False,
-            snapshot=b"",
-            **dict(zip(names, texts, strict=True)),  # type: ignore[arg-type]
-        )
+        return events.hashed_bytes(_event()._replace(**dict(zip(names, texts, strict=True))))  # type: ignore[arg-type]
 
     assert (encoded(one) == encoded(other)) == (one == other)

@@ -53,6 +53,14 @@ STATUS_OF: Mapping[type[Exception], tuple[grpc.StatusCode, reasons.ErrorReason.V
     RevisionOutOfRange: (_Code.OUT_OF_RANGE, reasons.ERROR_REASON_REVISION_OUT_OF_RANGE),
 }
 
+# The numbers and names a program acts on, as attributes of errors and as keys of ErrorInfo's metadata.
+_TOLD = frozenset(
+    {
+        *("request_id", "expected_version", "current_version", "attempt", "current_attempt", "state", "command"),
+        *("actor", "current_args_digest", "role", "actions", "rule", "limit", "revision", "head_revision", "index"),
+    }
+)
+
 
 def map_error(error: Exception) -> RpcFailure | None:
     """The status that the client receives; None for what is not in the table, which is a fault of ours."""
@@ -61,8 +69,7 @@ def map_error(error: Exception) -> RpcFailure | None:
         return None
     code, number = status
     metadata, details = _facts(error)
-    if isinstance(error, errors.StoreError) and error.index is not None:
-        metadata["index"] = str(error.index)
+    metadata |= {name: str(value) for name, value in vars(error).items() if name in _TOLD}
     return RpcFailure(
         code,
         reasons.ErrorReason.Name(number).removeprefix("ERROR_REASON_"),
@@ -84,7 +91,7 @@ def _sentence(error: Exception) -> str:
 
 
 def _facts(error: Exception) -> tuple[dict[str, str], list[Message]]:
-    """ErrorInfo's metadata and further details: the numbers and names a program acts on."""
+    """ErrorInfo's metadata besides _TOLD, and further details."""
     match error:
         case errors.InvalidField(path=path, description=description):
             return {"field": path}, [_bad_request(path, description, "INVALID_FIELD")]
@@ -100,38 +107,11 @@ def _facts(error: Exception) -> tuple[dict[str, str], list[Message]]:
             return {"id": plan_id}, [_resource("plangate.plan.v1.Plan", plan_id)]
         case errors.ProposalNotFound(proposal_id=proposal_id) | errors.LogMismatch(proposal_id=proposal_id):
             return {"id": proposal_id}, [_resource("plangate.store.v1.Proposal", proposal_id)]
-        case errors.RequestIdReused(request_id=request_id):
-            return {"request_id": request_id}, []
-        case errors.VersionConflict(expected_version=expected, current_version=current):
-            return {"expected_version": str(expected), "current_version": str(current)}, []
-        case errors.LeaseLost(attempt=attempt, current_attempt=current):
-            return {"attempt": str(attempt), "current_attempt": str(current)}, []
         case errors.IllegalTransition(state=state, command=command, allowed_commands=allowed):
             detail = reasons.IllegalTransition(state=state, command=command, allowed_commands=allowed)
-            return {"state": state, "command": command}, [detail]
-        case (
-            errors.SelfApproval(actor=actor)
-            | errors.ModelApproval(actor=actor)
-            | errors.AlreadyApproved(actor=actor)
-            | errors.NotApprovedByCaller(actor=actor)
-        ):
-            return {"actor": actor}, []
-        case errors.ArgsDigestMismatch(current_args_digest=digest):
-            return {"current_args_digest": digest}, []
-        case RoleMissing(role=role) | errors.ReviewerRoleMissing(role=role) | errors.RequirementLowered(role=role):
-            return {"role": role}, []
-        case errors.FactsOutstanding(actions=actions):
-            return {"actions": actions}, []
-        case errors.PolicyDenied(rule=rule):
-            return {"rule": rule}, []
+            return {}, [detail]
         case errors.NotTheCreator():
             return {"role": "admin"}, []
-        case errors.Overloaded(limit=limit):
-            return {"limit": str(limit)}, []
-        case WatchTooSlow(revision=revision):
-            return {"revision": str(revision)}, []
-        case RevisionOutOfRange(head_revision=head):
-            return {"head_revision": str(head)}, []
         case ReadTimedOut(timeout_seconds=seconds):
             return {"timeout_seconds": f"{seconds:g}"}, []
         case errors.DeadlinePassed():

@@ -16,6 +16,7 @@ from plangate_core.contract.limits import (
     MAX_MODEL_CALLS,
     MAX_NAME_CHARACTERS,
     MAX_OBJECTIVE_CHARACTERS,
+    MAX_PRIORITY,
     MAX_PROMPT_CHARACTERS,
     MAX_REQUIRED_APPROVALS,
     MAX_TOKEN_BUDGET,
@@ -23,30 +24,49 @@ from plangate_core.contract.limits import (
 )
 from store_service.domain import limits
 from store_service.domain.errors import InvalidField
-from store_service.domain.plan import GeneratedPlan, GenerationOptions, Job, PlanDraft, PlanState
+from store_service.domain.plan import GeneratedPlan, Job, PlanDraft, PlanState
 from store_service.domain.proposal import UPDATABLE_FIELDS, Decision, Effect, Fact, ProposalDraft
+
+_TEXTS = {
+    "objective": MAX_OBJECTIVE_CHARACTERS,
+    "prompt": MAX_PROMPT_CHARACTERS,
+    "no_action_reason": MAX_DESCRIPTION_CHARACTERS,
+    "description": MAX_DESCRIPTION_CHARACTERS,
+    "evidence": MAX_EVIDENCE_CHARACTERS,
+    "effect_key": MAX_EFFECT_KEY_CHARACTERS,
+    "reason": MAX_DESCRIPTION_CHARACTERS,
+    "rule": MAX_NAME_CHARACTERS,
+    "role": MAX_NAME_CHARACTERS,
+    "reviewer_role": MAX_NAME_CHARACTERS,
+    "governance_digest": MAX_NAME_CHARACTERS,
+    "model": MAX_NAME_CHARACTERS,
+}
+_NUMBERS = {
+    "priority": (-MAX_PRIORITY, MAX_PRIORITY),
+    "required_approvals": (0, MAX_REQUIRED_APPROVALS),
+    "max_attempts": (0, MAX_ATTEMPTS),
+    "token_budget": (0, MAX_TOKEN_BUDGET),
+    "count": (1, MAX_REQUIRED_APPROVALS),
+}
+
+
+def _check_sizes(value: object, path: str, only: frozenset[str] | None = None) -> None:
+    """Texts and numbers of a thing, by the names of its fields."""
+    for name, limit in _TEXTS.items():
+        if hasattr(value, name) and (only is None or name in only):
+            limits.text(f"{path}.{name}", getattr(value, name), limit)
+    for name, (low, high) in _NUMBERS.items():
+        if hasattr(value, name) and (only is None or name in only):
+            limits.number(f"{path}.{name}", getattr(value, name), low, high)
 
 
 def check_proposal(draft: ProposalDraft, path: str, fields: frozenset[str] = UPDATABLE_FIELDS) -> None:
     """What a proposal may say. Raises InvalidField. `args_json` was checked when it was made canonical."""
-    if "description" in fields:
-        limits.text(f"{path}.description", draft.description, MAX_DESCRIPTION_CHARACTERS)
-    if "evidence" in fields:
-        limits.text(f"{path}.evidence", draft.evidence, MAX_EVIDENCE_CHARACTERS)
-    if "priority" in fields:
-        limits.priority(f"{path}.priority", draft.priority)
+    _check_sizes(draft, path, fields)
     if "labels" in fields and draft.labels:
         limits.labels(f"{path}.labels", draft.labels)
-    if "required_approvals" in fields:
-        limits.number(f"{path}.required_approvals", draft.required_approvals, 0, MAX_REQUIRED_APPROVALS)
-    if "max_attempts" in fields:
-        limits.number(f"{path}.max_attempts", draft.max_attempts, 0, MAX_ATTEMPTS)
-    if "reviewer_role" in fields:
-        limits.text(f"{path}.reviewer_role", draft.reviewer_role, MAX_NAME_CHARACTERS)
     if "assumed" in fields:
         check_assumed(draft.assumed, f"{path}.assumed")
-    if "effect_key" in fields:
-        limits.text(f"{path}.effect_key", draft.effect_key, MAX_EFFECT_KEY_CHARACTERS)
     if "depends_on" in fields:
         _check_depends_on(draft.depends_on, f"{path}.depends_on")
     if "facts" in fields:
@@ -92,16 +112,10 @@ def _check_depends_on(depends_on: Sequence[str], path: str) -> None:
 
 def check_decision(decision: Decision, path: str) -> None:
     """What policy may decide. Raises InvalidField."""
-    limits.text(f"{path}.reason", decision.reason, MAX_DESCRIPTION_CHARACTERS)
-    limits.text(f"{path}.rule", decision.rule, MAX_NAME_CHARACTERS)
-    limits.text(f"{path}.reviewer_role", decision.reviewer_role, MAX_NAME_CHARACTERS)
-    limits.number(f"{path}.required_approvals", decision.required_approvals, 0, MAX_REQUIRED_APPROVALS)
-    limits.text(f"{path}.governance_digest", decision.governance_digest, MAX_NAME_CHARACTERS)
+    _check_sizes(decision, path)
     limits.count(f"{path}.approval_requirements", decision.approval_requirements, MAX_APPROVAL_REQUIREMENTS)
     for position, requirement in enumerate(decision.approval_requirements):
-        where = f"{path}.approval_requirements[{position}]"
-        limits.text(f"{where}.role", requirement.role, MAX_NAME_CHARACTERS)
-        limits.number(f"{where}.count", requirement.count, 1, MAX_REQUIRED_APPROVALS)
+        _check_sizes(requirement, f"{path}.approval_requirements[{position}]")
     if len({requirement.role for requirement in decision.approval_requirements}) < len(decision.approval_requirements):
         raise InvalidField(f"{path}.approval_requirements", "must name each role once")
     if decision.approval_ttl is not None and not 0 < decision.approval_ttl <= limits.MAX_APPROVAL_TTL:
@@ -110,26 +124,22 @@ def check_decision(decision: Decision, path: str) -> None:
 
 def check_plan(draft: PlanDraft) -> None:
     """What a plan may say. Raises InvalidField."""
-    limits.text("plan.prompt", draft.prompt, MAX_PROMPT_CHARACTERS)
+    _check_sizes(draft, "plan")
     limits.labels("plan.labels", draft.labels)
-    limits.priority("plan.priority", draft.priority)
-    limits.number("plan.max_attempts", draft.max_attempts, 0, MAX_ATTEMPTS)
     if draft.options is not None:
-        _check_options(draft.options)
+        limits.number("plan.options.max_attempts", draft.options.max_attempts, 0, MAX_MODEL_CALLS)
+        _check_sizes(draft.options, "plan.options")
     if draft.state is PlanState.QUEUED:
         if draft.jobs:
             raise InvalidField("plan.jobs", "a queued plan has no jobs yet")
         if not draft.prompt:
             raise InvalidField("plan.prompt", "a queued plan needs a prompt")
-    elif draft.state is not PlanState.PLANNED:
-        raise InvalidField("plan.state", "must be PLANNED or QUEUED")
     check_generated(draft)
 
 
 def check_generated(generated: GeneratedPlan) -> None:
     """What planning may give. Raises InvalidField."""
-    limits.text("plan.objective", generated.objective, MAX_OBJECTIVE_CHARACTERS)
-    limits.text("plan.no_action_reason", generated.no_action_reason, MAX_DESCRIPTION_CHARACTERS)
+    _check_sizes(generated, "plan")
     limits.count("plan.warnings", generated.warnings, MAX_WARNINGS)
     for position, warning in enumerate(generated.warnings):
         limits.text(f"plan.warnings[{position}]", warning, MAX_DESCRIPTION_CHARACTERS)
@@ -141,12 +151,6 @@ def check_generation(generation: bytes | None, path: str) -> None:
     """The report is kept as it is, up to 1 MiB. Raises InvalidField."""
     if generation is not None and len(generation) > MAX_GENERATION_BYTES:
         raise InvalidField(path, f"must be at most {MAX_GENERATION_BYTES} bytes")
-
-
-def _check_options(options: GenerationOptions) -> None:
-    limits.text("plan.options.model", options.model, MAX_NAME_CHARACTERS)
-    limits.number("plan.options.max_attempts", options.max_attempts, 0, MAX_MODEL_CALLS)
-    limits.number("plan.options.token_budget", options.token_budget, 0, MAX_TOKEN_BUDGET)
 
 
 def _check_jobs(jobs: Sequence[Job]) -> None:
@@ -168,17 +172,12 @@ def _check_jobs(jobs: Sequence[Job]) -> None:
 
 def _check_job(job: Job, path: str) -> None:
     limits.text(f"{path}.action_name", job.action_name, MAX_NAME_CHARACTERS, required=True)
-    limits.text(f"{path}.description", job.description, MAX_DESCRIPTION_CHARACTERS)
-    limits.text(f"{path}.evidence", job.evidence, MAX_EVIDENCE_CHARACTERS)
-    limits.text(f"{path}.role", job.role, MAX_NAME_CHARACTERS)
+    _check_sizes(job, path)
     limits.count(f"{path}.input_context", job.input_context, MAX_DEPENDENCIES)
     for position, name in enumerate(job.input_context):
         limits.text(f"{path}.input_context[{position}]", name, MAX_NAME_CHARACTERS)
     limits.count(f"{path}.depends_on", job.depends_on, MAX_DEPENDENCIES)
-    limits.priority(f"{path}.priority", job.priority)
     check_assumed(job.assumed, f"{path}.assumed")
-    limits.text(f"{path}.effect_key", job.effect_key, MAX_EFFECT_KEY_CHARACTERS)
-    limits.number(f"{path}.max_attempts", job.max_attempts, 0, MAX_ATTEMPTS)
     if job.decision is None:
         raise InvalidField(f"{path}.decision", "is required")
     check_decision(job.decision, f"{path}.decision")

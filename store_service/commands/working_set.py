@@ -111,7 +111,6 @@ class Change:
     actor: Actor
     comment: str
     answers: bool
-    purged: bool
 
 
 class PlanQueue:
@@ -331,9 +330,7 @@ class Transaction:
                 continue
             if lost := lost_consent(proposal, self._base.roles_of):
                 notice = Notice("BACK_TO_REVIEW", lost, self.now)
-                returned, kind = return_to_review(proposal, notice, SWEEPER, self.now)
-                self.proposals[proposal.id] = returned
-                self._log(returned, kind, lost, answers=False, purged=False, actor=SWEEPER)
+                self._keep(return_to_review(proposal, notice, SWEEPER, self.now), lost, actor=SWEEPER)
                 continue
             count -= 1
             yield proposal
@@ -417,7 +414,7 @@ class Transaction:
         if difference:
             self.plans_in_work[plan.created_by] = self.plans_in_work.get(plan.created_by, 0) + difference
         self.plans[plan.id] = None if purged else plan
-        self._log(plan, kind, comment, answers, purged)
+        self.changes.append(Change(entity=plan, kind=kind, actor=self.actor, comment=comment, answers=answers))
 
     def save(
         self, change: tuple[Proposal, EventKind], *, comment: str = "", answers: bool = False, purged: bool = False
@@ -426,13 +423,12 @@ class Transaction:
 
         Raises LogMismatch for one that goes on and whose row is not what the log says.
         """
-        proposal, kind = change
+        proposal, _ = change
         before = self.find_proposal(proposal.id)
         if before is not None and not proposal.has_ended and not self._base.is_logged(proposal.id):
             # A new entry that agrees with the row would make the forgery the log's own word.
             raise LogMismatch(proposal.id)
-        self.proposals[proposal.id] = None if purged else proposal
-        self._log(proposal, kind, comment, answers, purged)
+        self._keep(change, comment, answers=answers, purged=purged)
         if before is None:
             self.created.append(proposal)
         elif proposal.has_ended and not before.has_ended:
@@ -449,9 +445,7 @@ class Transaction:
                     continue
                 if any(fact.proposal_id == ended.id for fact in dependent.facts_outstanding):
                     if dependent.state in IN_REVIEW_STATES and self._base.is_logged(dependent_id):
-                        dependent, kind = record(dependent, ended, self.actor, self.now)
-                        self.proposals[dependent_id] = dependent
-                        self._log(dependent, kind, "", answers=False, purged=False)
+                        self._keep(record(dependent, ended, self.actor, self.now))
                     continue
                 if ended.id not in dependent.depends_on:
                     continue
@@ -466,31 +460,22 @@ class Transaction:
                     settled = dependent.evolve(waiting_for=dependent.waiting_for - 1)
                     asks = dependent.on_refusal is OnRefusal.ASK and dependent.state is ProposalState.APPROVED
                     tell = return_to_review if asks else add_notice
-                    settled, kind = tell(settled, notice, self.actor, self.now)
-                    self.proposals[dependent_id] = settled
-                    self._log(settled, kind, notice.message, answers=False, purged=False)
+                    self._keep(tell(settled, notice, self.actor, self.now), notice.message)
                     continue
-                dependent, kind = cancel(dependent, self.actor, self.now, failure)
-                self.proposals[dependent_id] = dependent
-                self._log(dependent, kind, failure.message, answers=False, purged=False)
-                pending.append(dependent)
+                pending.append(self._keep(cancel(dependent, self.actor, self.now, failure), failure.message))
 
-    def _log(
+    def _keep(
         self,
-        entity: Plan | Proposal,
-        kind: EventKind,
-        comment: str,
-        answers: bool,
-        purged: bool,
+        change: tuple[Proposal, EventKind],
+        comment: str = "",
+        *,
+        answers: bool = False,
+        purged: bool = False,
         actor: Actor | None = None,
-    ) -> None:
+    ) -> Proposal:
+        proposal, kind = change
+        self.proposals[proposal.id] = None if purged else proposal
         self.changes.append(
-            Change(
-                entity=entity,
-                kind=kind,
-                actor=actor or self.actor,
-                comment=comment,
-                answers=answers,
-                purged=purged,
-            )
+            Change(entity=proposal, kind=kind, actor=actor or self.actor, comment=comment, answers=answers)
         )
+        return proposal

@@ -147,7 +147,6 @@ class NotTheCreator(Refusal):
 
     def __init__(self, actor: str) -> None:
         super().__init__(f"{actor} did not make it and has no role that allows this")
-        self.actor = actor
 
 
 class LogMismatch(StoreError):

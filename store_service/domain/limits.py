@@ -12,7 +12,6 @@ from plangate_core.contract.limits import (
     MAX_LABELS,
     MAX_LEASE_SECONDS,
     MAX_NAME_CHARACTERS,
-    MAX_PRIORITY,
     MAX_RETRY_DELAY_SECONDS,
     MIN_LEASE_SECONDS,
     REQUEST_ID,
@@ -44,11 +43,6 @@ def number(path: str, value: int, low: int, high: int) -> None:
     """A whole number from low to high."""
     if not low <= value <= high:
         raise InvalidField(path, f"must be from {low} to {high}")
-
-
-def priority(path: str, value: int) -> None:
-    """-1000 to 1000."""
-    number(path, value, -MAX_PRIORITY, MAX_PRIORITY)
 
 
 def labels(path: str, value: Mapping[str, str]) -> None:

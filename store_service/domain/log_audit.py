@@ -4,11 +4,19 @@ The chain of hashes proves that entries were not changed; these rules prove that
 They go by what the entries themselves say: states, approvals, requirements, writers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from store_service.domain.events import EventKind
-from store_service.domain.lifecycle import PLAN_LIFECYCLE, PROPOSAL_LIFECYCLE, PlanCommand, ProposalCommand
+from store_service.domain.lifecycle import (
+    PLAN_LIFECYCLE,
+    PROPOSAL_LIFECYCLE,
+    Command,
+    Lifecycle,
+    PlanCommand,
+    ProposalCommand,
+    State,
+)
 from store_service.domain.plan import PlanState
 from store_service.domain.proposal import Effect, Proposal, ProposalState
 from store_service.domain.transitions.requirements import (
@@ -126,15 +134,12 @@ def proposal_fault(before: ProposalEntry | None, after: ProposalEntry, planner_i
     return fault or consent_fault(after.proposal)
 
 
-def outcomes_of(kind: str, state: ProposalState | None) -> frozenset[ProposalState]:
+def outcomes_of(kind: str, state: ProposalState | None) -> Collection[ProposalState]:
     """The states that an entry of this kind may lead to from this one; None: it is the first entry."""
     if state is None:
-        return _FIRST.get(kind, frozenset())
-    commands, outcomes = _STEPS.get(kind, ((), None))
-    possible = {found for command in commands for found in PROPOSAL_LIFECYCLE.table[state].get(command, ())}
-    if kind == _K.PROPOSAL_RECONSIDERED:
-        possible &= {state}
-    return frozenset(possible & set(outcomes or ProposalState))
+        return _FIRST.get(kind, ())
+    possible = _outcomes(PROPOSAL_LIFECYCLE, state, _STEPS.get(kind, ((), None)))
+    return possible & {state} if kind == _K.PROPOSAL_RECONSIDERED else possible
 
 
 def consent_fault(proposal: Proposal) -> str:
@@ -168,15 +173,19 @@ def plan_fault(before: PlanEntry | None, after: PlanEntry) -> str:
         return f"{after.kind} is no step of a plan of version {after.version}"
     if before is None:
         return ""
-    commands, outcomes = step
-    possible = {state for command in commands for state in PLAN_LIFECYCLE.table[before.state].get(command, ())} & set(
-        outcomes or PlanState
-    )
-    if after.state not in possible:
+    if after.state not in _outcomes(PLAN_LIFECYCLE, before.state, step):
         return f"{after.kind} does not lead from {before.state.value} to {after.state.value}"
     if after.jobs != before.jobs and after.kind != _K.PLAN_PLANNED:
         return f"its jobs changed, which {after.kind} does not do"
     return ""
+
+
+def _outcomes(
+    lifecycle: Lifecycle[State, Command], state: State, step: tuple[tuple[Command, ...], frozenset[State] | None]
+) -> set[State]:
+    commands, outcomes = step
+    possible = {found for command in commands for found in lifecycle.table[state].get(command, ())}
+    return possible if outcomes is None else possible & outcomes
 
 
 def _first_fault(entry: ProposalEntry, planner_identity: str) -> str:
@@ -201,11 +210,7 @@ def _first_fault(entry: ProposalEntry, planner_identity: str) -> str:
 
 def _step_fault(before: ProposalEntry, after: ProposalEntry, planner_identity: str) -> str:
     was, now, kind = before.proposal, after.proposal, after.kind
-    commands, outcomes = _STEPS[kind]
-    possible = {state for command in commands for state in PROPOSAL_LIFECYCLE.table[was.state].get(command, ())} & set(
-        outcomes or ProposalState
-    )
-    if now.state not in possible:
+    if now.state not in outcomes_of(kind, was.state):
         return f"{kind} does not lead from {was.state.value} to {now.state.value}"
     if kind == _K.PROPOSAL_UPDATED:
         return _update_fault(was, now, after, planner_identity)

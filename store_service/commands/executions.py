@@ -9,6 +9,7 @@ from store_service.commands.proposals import OnProposal
 from store_service.commands.working_set import Needs, ReadyQuery, Transaction, may_read
 from store_service.domain import limits
 from store_service.domain.errors import InvalidField, ProposalNotFound
+from store_service.domain.events import EventKind
 from store_service.domain.instant import Micros
 from store_service.domain.lease import Failure
 from store_service.domain.proposal import Proposal, ProposalState
@@ -84,10 +85,9 @@ class RenewLease(UnderLease):
         super().check()
         limits.lease_duration(self.lease_duration)
 
-    def apply(self, transaction: Transaction) -> None:
+    def change(self, proposal: Proposal, transaction: Transaction) -> tuple[Proposal, EventKind]:
         duration = self.lease_duration or transaction.rules.lease_duration
-        change = execution.renew(self.target(transaction), self.actor, self.attempt, transaction.now, duration)
-        transaction.save(change, answers=True)
+        return execution.renew(proposal, self.actor, self.attempt, transaction.now, duration)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +104,8 @@ class CompleteProposal(UnderLease):
         super().collect(needs)
         needs.completing.add(self.proposal_id)
 
-    def apply(self, transaction: Transaction) -> None:
-        change = execution.complete(
-            self.target(transaction), self.actor, self.attempt, transaction.now, result_json=self.result_json
-        )
-        transaction.save(change, answers=True)
+    def change(self, proposal: Proposal, transaction: Transaction) -> tuple[Proposal, EventKind]:
+        return execution.complete(proposal, self.actor, self.attempt, transaction.now, result_json=self.result_json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,12 +178,11 @@ class ResolveProposal(OnProposal):
         if not self.done and self.result_json is not None:
             raise InvalidField("result", "must be absent when the action was not carried out")
 
-    def apply(self, transaction: Transaction) -> None:
-        proposal = self.target(transaction)
+    def change(self, proposal: Proposal, transaction: Transaction) -> tuple[Proposal, EventKind]:
         scope = self.actor.scope
         if self.as_executor and not scope.may_execute(labels=proposal.labels, action_name=proposal.action_name):
             raise ProposalNotFound(self.proposal_id)
-        change = execution.resolve(
+        return execution.resolve(
             proposal,
             self.actor,
             transaction.now,
@@ -196,7 +192,6 @@ class ResolveProposal(OnProposal):
             result_json=self.result_json,
             reason=self.comment,
         )
-        transaction.save(change, comment=self.comment, answers=True)
 
 
 @dataclass(frozen=True, kw_only=True)

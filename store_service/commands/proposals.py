@@ -83,10 +83,19 @@ class OnProposal(Command):
             needs.ending.add(self.proposal_id)
 
     def target(self, transaction: Transaction) -> Proposal:
-        """The proposal. Raises ProposalNotFound and VersionConflict."""
+        """The proposal. Raises ProposalNotFound, VersionConflict and NotTheCreator."""
         proposal = transaction.proposal(self.proposal_id)
         proposal.expect(self.expected_version)
+        self.require_creator(proposal)
         return proposal
+
+    def change(self, proposal: Proposal, transaction: Transaction) -> tuple[Proposal, EventKind]:
+        """Its next version. Raises what `apply` may raise."""
+        raise NotImplementedError
+
+    def apply(self, transaction: Transaction) -> None:
+        change = self.change(self.target(transaction), transaction)
+        transaction.save(change, comment=self.comment, answers=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,10 +167,8 @@ class UpdateProposal(OnProposal):
 class SubmitProposal(OnProposal):
     """Puts a draft up for review."""
 
-    def apply(self, transaction: Transaction) -> None:
-        proposal = self.target(transaction)
-        self.require_creator(proposal)
-        transaction.save(review.submit(proposal, self.actor, transaction.now), comment=self.comment, answers=True)
+    def change(self, proposal: Proposal, transaction: Transaction) -> tuple[Proposal, EventKind]:
+        return review.submit(proposal, self.actor, transaction.now)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,16 +179,15 @@ class ApproveProposal(OnProposal):
 
     args_digest: str = ""
 
-    def apply(self, transaction: Transaction) -> None:
-        change = review.approve(
-            self.target(transaction),
+    def change(self, proposal: Proposal, transaction: Transaction) -> tuple[Proposal, EventKind]:
+        return review.approve(
+            proposal,
             self.actor,
             transaction.now,
             transaction.rules,
             expected_args_digest=self.args_digest,
             comment=self.comment,
         )
-        transaction.save(change, comment=self.comment, answers=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,25 +200,23 @@ class BreakGlass(OnProposal):
 
     args_digest: str = ""
 
-    def apply(self, transaction: Transaction) -> None:
-        change = review.break_glass(
-            self.target(transaction),
+    def change(self, proposal: Proposal, transaction: Transaction) -> tuple[Proposal, EventKind]:
+        return review.break_glass(
+            proposal,
             self.actor,
             transaction.now,
             transaction.rules,
             expected_args_digest=self.args_digest,
             reason=self.comment,
         )
-        transaction.save(change, comment=self.comment, answers=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WithdrawApproval(OnProposal):
     """Takes the actor's own approval back while the proposal is PENDING."""
 
-    def apply(self, transaction: Transaction) -> None:
-        change = review.withdraw_approval(self.target(transaction), self.actor, transaction.now)
-        transaction.save(change, comment=self.comment, answers=True)
+    def change(self, proposal: Proposal, transaction: Transaction) -> tuple[Proposal, EventKind]:
+        return review.withdraw_approval(proposal, self.actor, transaction.now)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,9 +228,8 @@ class RejectProposal(OnProposal):
     version_required: ClassVar[bool] = True
     may_end: ClassVar[bool] = True
 
-    def apply(self, transaction: Transaction) -> None:
-        change = review.reject(self.target(transaction), self.actor, transaction.now, reason=self.comment)
-        transaction.save(change, comment=self.comment, answers=True)
+    def change(self, proposal: Proposal, transaction: Transaction) -> tuple[Proposal, EventKind]:
+        return review.reject(proposal, self.actor, transaction.now, reason=self.comment)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,12 +243,8 @@ class CancelProposal(OnProposal):
         super().collect(needs)
         needs.spoilers += 1
 
-    def apply(self, transaction: Transaction) -> None:
-        proposal = self.target(transaction)
-        self.require_creator(proposal)
-        failure = Failure("CANCELLED", self.comment)
-        change = review.cancel(proposal, self.actor, transaction.now, failure)
-        transaction.save(change, comment=self.comment, answers=True)
+    def change(self, proposal: Proposal, transaction: Transaction) -> tuple[Proposal, EventKind]:
+        return review.cancel(proposal, self.actor, transaction.now, Failure("CANCELLED", self.comment))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -134,6 +134,8 @@ def check_plan(draft: PlanDraft) -> None:
             raise InvalidField("plan.jobs", "a queued plan has no jobs yet")
         if not draft.prompt:
             raise InvalidField("plan.prompt", "a queued plan needs a prompt")
+    elif draft.state is not PlanState.PLANNED:
+        raise InvalidField("plan.state", "must be PLANNED or QUEUED")
     check_generated(draft)
 
 

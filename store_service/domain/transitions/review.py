@@ -105,10 +105,8 @@ def create(
 def submit(proposal: Proposal, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:
     """Up for review."""
     _require(proposal, ProposalCommand.SUBMIT, now)
-    return (
-        proposal.changed(actor, now, state=ProposalState.PENDING, submit_time=now),
-        EventKind.PROPOSAL_SUBMITTED,
-    )
+    submitted = proposal.changed(actor, now, state=ProposalState.PENDING, submit_time=now)
+    return submitted, EventKind.PROPOSAL_SUBMITTED
 
 
 def update(
@@ -233,10 +231,10 @@ def reject(proposal: Proposal, actor: Actor, now: Instant, *, reason: str) -> tu
     _require(proposal, ProposalCommand.REJECT, now)
     _require_reviewer_role(proposal, actor)
     failure = Failure("REJECTED", reason)
-    return (
-        proposal.changed(actor, now, state=ProposalState.REJECTED, failure=failure, review_time=now, end_time=now),
-        EventKind.PROPOSAL_REJECTED,
+    rejected = proposal.changed(
+        actor, now, state=ProposalState.REJECTED, failure=failure, review_time=now, end_time=now
     )
+    return rejected, EventKind.PROPOSAL_REJECTED
 
 
 def cancel(proposal: Proposal, actor: Actor, now: Instant, failure: Failure) -> tuple[Proposal, EventKind]:
@@ -244,19 +242,15 @@ def cancel(proposal: Proposal, actor: Actor, now: Instant, failure: Failure) -> 
     PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.CANCEL)
     if proposal.state in IN_WORK_STATES:
         return proposal.changed(actor, now, cancel_requested=True), EventKind.PROPOSAL_CANCEL_REQUESTED
-    return (
-        proposal.changed(actor, now, state=ProposalState.CANCELLED, failure=failure, end_time=now),
-        EventKind.PROPOSAL_CANCELLED,
-    )
+    cancelled = proposal.changed(actor, now, state=ProposalState.CANCELLED, failure=failure, end_time=now)
+    return cancelled, EventKind.PROPOSAL_CANCELLED
 
 
 def add_notice(proposal: Proposal, notice: Notice, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:
     """With something more that its reviewers should know. Its approvals stay."""
     PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.ADD_NOTICE)
-    return (
-        proposal.changed(actor, now, notices=(*proposal.notices, notice)[-MAX_NOTICES:]),
-        EventKind.PROPOSAL_NOTICE_ADDED,
-    )
+    told = proposal.changed(actor, now, notices=(*proposal.notices, notice)[-MAX_NOTICES:])
+    return told, EventKind.PROPOSAL_NOTICE_ADDED
 
 
 def return_to_review(proposal: Proposal, notice: Notice, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:
@@ -306,10 +300,8 @@ def expire(proposal: Proposal, actor: Actor, now: Instant) -> tuple[Proposal, Ev
     """EXPIRED: it waited too long."""
     PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.EXPIRE)
     failure = Failure("EXPIRED", "it waited longer than it may")
-    return (
-        proposal.changed(actor, now, state=ProposalState.EXPIRED, failure=failure, end_time=now),
-        EventKind.PROPOSAL_EXPIRED,
-    )
+    expired = proposal.changed(actor, now, state=ProposalState.EXPIRED, failure=failure, end_time=now)
+    return expired, EventKind.PROPOSAL_EXPIRED
 
 
 def delete(proposal: Proposal, actor: Actor, now: Instant, *, purge: bool) -> tuple[Proposal, EventKind]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field
@@ -41,8 +39,3 @@ class ClientSettings(ChannelSettings):
         except (OSError, KeyError):
             # A container may run under a number without a name.
             return None
-
-
-def process_environment() -> Mapping[str, str]:
-    """The whole environment of this process: what `up` hands to the servers, and executors to bindings that ask."""
-    return dict(os.environ)

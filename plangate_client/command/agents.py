@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
+from plangate_client.command.output.console import stderr
 from plangate_client.command.session import Session, run_async, session_of
 
 if TYPE_CHECKING:
@@ -99,7 +100,6 @@ async def _tools(upstream: Client) -> None:
 
 
 async def _work(session: Session, upstream: Client) -> None:
-    from plangate_client.command.output.console import stderr
     from plangate_client.command.output.execution_view import execution_view
     from plangate_client.executor.catalogue import BoundCatalogue
     from plangate_client.executor.environment import ExecutionEnvironment
@@ -117,11 +117,10 @@ async def _work(session: Session, upstream: Client) -> None:
         except SchemaRefused as error:
             raise CommandFailed(f"a tool's schema cannot be used: {error}") from error
         here = Path.cwd()
-        environment: dict[str, Any] = {}
         executor = Executor(
             store,
             BoundCatalogue(here, actions),
-            ExecutionEnvironment(environment, here, "", here),
+            ExecutionEnvironment({}, here, "", here),
             observer=Observer(ended=lambda execution: stderr().print(execution_view(execution))),
         )
         stderr().print(f"carries out by calling tools: {', '.join(sorted(actions))}", style="dim")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Annotated
 import typer
 
 from plangate_client.command.exit_status import ExitStatus
+from plangate_client.command.session import environment_with
 from plangate_core.text.printable import visible
 
 
@@ -24,11 +24,12 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")] = False,
 ) -> None:
     """Read catalogue, bindings, policy and tokens, and list all that is wrong with them."""
-    environment = dict(os.environ)
-    if catalogue is not None:
-        environment["PLANGATE_CATALOGUE_FILE"] = str(catalogue.resolve())
-    if policy is not None:
-        environment["PLANGATE_POLICY_FILE"] = str(policy.resolve())
+    environment = environment_with(
+        {
+            "PLANGATE_CATALOGUE_FILE": None if catalogue is None else catalogue.resolve(),
+            "PLANGATE_POLICY_FILE": None if policy is None else policy.resolve(),
+        }
+    )
     faults = _binding_faults(environment.get("PLANGATE_CATALOGUE_FILE", ""))
     for fault in faults:
         print(f"plangate: {visible(fault)}", file=sys.stderr)

@@ -15,10 +15,12 @@ from plangate_client.command.exports import destination, event_row, export_messa
 from plangate_client.command.options import ForceOption, JsonOption, whole_number
 from plangate_client.command.output.console import stderr, stdout
 from plangate_client.command.output.json_output import message_json, print_json, print_message
-from plangate_client.command.session import Session, run_async, session_of
+from plangate_client.command.session import Session, all_of, run_async, session_of
 
 if TYPE_CHECKING:
     from plangate.store.v1 import event_pb2
+
+    from plangate_client.client import StoreClient
 
 
 def log(
@@ -59,12 +61,13 @@ def log(
     if sum((follow, export is not None, verify)) > 1:
         raise CommandFailed("--follow, --export and --verify exclude each other", ExitStatus.USAGE)
     session = session_of(context)
+    since = f"revision >= {start}" if start else ""
     if verify:
         run_async(context, _verify(session, start, as_json))
     elif export is not None:
-        run_async(context, _export(session, _terms(filter, start), export, force))
+        run_async(context, _export(session, all_of(filter, since), export, force))
     else:
-        run_async(context, _show(session, filter, limit, start, follow, as_json))
+        run_async(context, _show(session, filter, since, limit, start, follow, as_json))
 
 
 async def _verify(session: Session, start: int, as_json: bool) -> None:
@@ -119,15 +122,17 @@ def _export_line(event: event_pb2.Event) -> str:
     )
 
 
-async def _show(session: Session, filter: str, limit: int, start: int, follow: bool, as_json: bool) -> None:
+async def _show(session: Session, filter: str, since: str, limit: int, start: int, follow: bool, as_json: bool) -> None:
     from plangate.store.v1 import event_pb2
+
+    from plangate_client.command.output.tables import CLAIMED_NOTE, is_claimed
 
     async with session.store() as store:
         order = "revision" if start else "revision desc"
         events: list[event_pb2.Event] = []
         view = event_pb2.EVENT_VIEW_RESOURCE if as_json else event_pb2.EVENT_VIEW_BASIC
         pages = store.events.list_all(
-            filter=_terms(filter, start), order_by=order, view=view, page_size=min(limit, 500)
+            filter=all_of(filter, since), order_by=order, view=view, page_size=min(limit, 500)
         )
         async for event in pages:
             events.append(event)
@@ -140,16 +145,19 @@ async def _show(session: Session, filter: str, limit: int, start: int, follow: b
             # Nothing matched so far: watch from the head on, without what is there already.
             head = await store.events.list_page(order_by="revision desc", page_size=1, view=event_pb2.EVENT_VIEW_BASIC)
             seen = head.events[0].revision if head.events else 0
-        printer = _Printer(as_json, session)
-        if not (events or follow or as_json):
+        if events:
+            _print(session, events, as_json)
+        elif not (follow or as_json):
             print("no events")
-        printer.print(events)
         if follow:
-            await _follow(store, filter, seen, view, printer)
-        printer.close()
+            await _follow(session, store, filter, seen, view, as_json, header=not events)
+        if any(map(is_claimed, events)) and not as_json and stdout().is_terminal:
+            stdout().print(CLAIMED_NOTE, style="dim")
 
 
-async def _follow(store: Any, filter: str, seen: int, view: Any, printer: _Printer) -> None:
+async def _follow(
+    session: Session, store: StoreClient, filter: str, seen: int, view: Any, as_json: bool, *, header: bool
+) -> None:
     from plangate_client.errors import DeadlineExceeded, Exhausted, Unavailable, WatchTooSlow
 
     pause_seconds = 0.5
@@ -158,7 +166,8 @@ async def _follow(store: Any, filter: str, seen: int, view: Any, printer: _Print
             async for update in store.events.watch(start_revision=seen + 1, filter=filter, view=view):
                 pause_seconds = 0.5
                 if update.HasField("event"):
-                    printer.print([update.event])
+                    _print(session, [update.event], as_json, header=header)
+                    header = False
                     seen = update.event.revision
                 else:
                     seen = update.progress.revision
@@ -172,41 +181,14 @@ async def _follow(store: Any, filter: str, seen: int, view: Any, printer: _Print
         pause_seconds = min(pause_seconds * 2, 10.0)
 
 
-class _Printer:
+def _print(session: Session, events: list[event_pb2.Event], as_json: bool, *, header: bool = True) -> None:
     """Events as a table, or as JSON lines."""
+    if as_json:
+        for event in events:
+            print_json(message_json(event), indent=None)
+        return
+    from plangate_client.command.output.tables import events_table
 
-    def __init__(self, as_json: bool, session: Session) -> None:
-        self._as_json = as_json
-        self._session = session
-        self._printed = False
-        self._any_claimed = False
-
-    def print(self, events: list[event_pb2.Event]) -> None:
-        if self._as_json:
-            for event in events:
-                print_json(message_json(event), indent=None)
-            return
-        from plangate_client.command.output.tables import events_table, is_claimed
-
-        if not events and not self._printed:
-            return
-        table = events_table(events, times=self._session.times)
-        table.show_header = not self._printed
-        self._printed = True
-        self._any_claimed = self._any_claimed or any(map(is_claimed, events))
-        stdout().print(table, crop=False)
-
-    def close(self) -> None:
-        """Say what a star means, where there was one and a person reads along."""
-        from plangate_client.command.output.tables import CLAIMED_NOTE
-
-        if self._any_claimed and stdout().is_terminal:
-            stdout().print(CLAIMED_NOTE, style="dim")
-
-
-def _terms(filter: str, start: int) -> str:
-    # AND binds weakest: the filter needs no parentheses. First, so that positions in errors are its own.
-    terms = [filter] if filter.strip() else []
-    if start:
-        terms.append(f"revision >= {start}")
-    return " AND ".join(terms)
+    table = events_table(events, times=session.times)
+    table.show_header = header
+    stdout().print(table, crop=False)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
@@ -100,3 +102,28 @@ async def first(things: AsyncIterator[T], limit: int) -> list[T]:
         if len(found) == limit:
             break
     return found
+
+
+def all_of(*terms: str) -> str:
+    """A filter: those of the terms that say something, joined. AND binds weakest: they need no parentheses.
+
+    A caller's own comes first, so that positions in errors are its own.
+    """
+    return " AND ".join(term for term in terms if term.strip())
+
+
+def environment_with(given: Mapping[str, object]) -> dict[str, str]:
+    """This process's environment variables, but for those that are given: not None."""
+    return {**os.environ, **{name: str(value) for name, value in given.items() if value is not None}}
+
+
+def stop_on(numbers: Iterable[signal.Signals], stop: asyncio.Event, again: Callable[[], None]) -> None:
+    """Have the first of these signals set `stop`, and each one after it call `again`."""
+
+    def asked_to_stop() -> None:
+        if stop.is_set():
+            again()
+        stop.set()
+
+    for number in numbers:
+        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop)

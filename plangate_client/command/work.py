@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import socket
@@ -16,7 +15,9 @@ import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.options import JsonOption
-from plangate_client.command.session import Session, run_async, session_of
+from plangate_client.command.output.console import stderr, stdout
+from plangate_client.command.output.json_output import message_json, print_json
+from plangate_client.command.session import Session, run_async, session_of, stop_on
 from plangate_core.contract.limits import MAX_BATCH, MAX_LEASE_SECONDS, MIN_LEASE_SECONDS
 from plangate_core.process import standard_output
 
@@ -60,15 +61,13 @@ def work(
     as_json: JsonOption = False,
 ) -> None:
     """Carry out approved proposals: actions that the catalogue binds to a command or a URL, or a Python worker has."""
-    from plangate_client.settings import process_environment
-
     session = session_of(context)
     path = catalogue if worker else catalogue or session.settings.catalogue_file
     if path is None and not worker:
         raise CommandFailed(
             "which actions? Give --catalogue FILE or --worker MODULE, or set PLANGATE_CATALOGUE_FILE", ExitStatus.USAGE
         )
-    environment = process_environment()
+    environment = dict(os.environ)
     bound = _bound(path, worker or [], action or [], environment)
     place = _place(directory)
     run_async(
@@ -150,7 +149,7 @@ async def _work(
     once: bool,
     as_json: bool,
 ) -> None:
-    from plangate_client.command.output.console import stderr
+    from plangate_client.command.output.execution_view import claimed_line, execution_view
     from plangate_client.executor.environment import ExecutionEnvironment
     from plangate_client.executor.execution import Observer
     from plangate_client.executor.executor import Executor
@@ -164,6 +163,22 @@ async def _work(
     def remark(text: str) -> None:
         output.print(lambda: stderr().print(text, style="dim"))
 
+    def claimed(proposal: proposal_pb2.Proposal) -> None:
+        if not as_json:
+            output.print(lambda: stdout().print(claimed_line(proposal)))
+
+    def ended(execution: Execution) -> None:
+        if not as_json:
+            output.print(lambda: stdout().print(execution_view(execution)))
+            return
+        line = {
+            "ending": execution.ending.value,
+            "reason": execution.outcome.reason,
+            "message": execution.outcome.message,
+            "proposal": message_json(execution.proposal),
+        }
+        output.print(lambda: print_json(line, indent=None))
+
     async with session.store(actor=worker) as store:
         executor = Executor(
             store,
@@ -172,16 +187,15 @@ async def _work(
             options=WorkerOptions(**options),
             plan_id=plan_id,
             observer=Observer(
-                claimed=lambda proposal: None if as_json else output.print(lambda: _print_claimed(proposal)),
-                ended=lambda execution: output.print(
-                    lambda: _print_json_line(execution) if as_json else _print_ended(execution)
-                ),
+                claimed=claimed,
+                ended=ended,
                 store_away=lambda error, seconds: remark(
                     f"the store cannot be reached ({error.code.name}); trying again in {seconds:g} s"
                 ),
             ),
         )
-        _on_signals(stop, executor)
+        # The first signal lets running work finish, the second one hands it back at once.
+        stop_on((signal.SIGTERM, signal.SIGINT), stop, executor.release)
         if not as_json:
             remark(f"{worker} carries out: {', '.join(sorted(bound.actions))}")
         await executor.run(stop, until_idle=once)
@@ -210,44 +224,3 @@ class _Output:
         if self.fault is not None:
             standard_output.give_up()
             self._stop.set()
-
-
-def _on_signals(stop: asyncio.Event, executor: Any) -> None:
-    """The first SIGTERM or SIGINT lets running work finish, the second one hands it back at once."""
-
-    def asked_to_stop() -> None:
-        if stop.is_set():
-            executor.release()
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked_to_stop)
-
-
-def _print_claimed(proposal: proposal_pb2.Proposal) -> None:
-    from plangate_client.command.output.console import stdout
-    from plangate_client.command.output.execution_view import claimed_line
-
-    stdout().print(claimed_line(proposal))
-
-
-def _print_ended(execution: Execution) -> None:
-    from plangate_client.command.output.console import stdout
-    from plangate_client.command.output.execution_view import execution_view
-
-    stdout().print(execution_view(execution))
-
-
-def _print_json_line(execution: Execution) -> None:
-    from plangate_client.command.output.json_output import message_json
-
-    outcome = execution.outcome
-    line = {
-        "ending": execution.ending.value,
-        "reason": outcome.reason,
-        "message": outcome.message,
-        "proposal": message_json(execution.proposal),
-    }
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()

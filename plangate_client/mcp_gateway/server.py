@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+import itertools
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 from mcp.server.context import ServerRequestContext
@@ -16,22 +17,24 @@ from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
 from plangate_client.client import PlannerClient, StoreClient
-from plangate_client.errors import DatabaseUnavailable, PlangateError, Unavailable, WatchTooSlow
+from plangate_client.errors import PlangateError, Unavailable, WatchTooSlow
 from plangate_client.mcp_gateway.tools import (
     CANCEL_TOOL,
     RESULT_TOOL,
     denied_result,
     error_result,
-    has_ended,
     proposal_result,
     tools_of,
 )
-from plangate_client.outlook.dependencies import next_step
+from plangate_client.outlook.dependencies import FINAL_STATES, next_step
 from plangate_core.contract.struct_codec import StructRefused, json_to_struct
 
 _PROGRESS_SECONDS = 5.0
 _CANCEL_SECONDS = 5.0
 _LABELS = {"source": "mcp"}
+
+Report: TypeAlias = Callable[[proposal_pb2.Proposal], Awaitable[None]]
+"""Tells the caller of a tool how far its proposal is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +48,7 @@ class Gate:
     store: StoreClient
     wait_seconds: float = 60.0
 
-    async def list_tools(self) -> ListToolsResult:
-        """The catalogue as tools."""
-        return ListToolsResult(tools=tools_of(await self.planner.list_actions()))
-
-    async def call(self, name: str, arguments: dict[str, Any], report: _Report) -> CallToolResult:
+    async def call(self, name: str, arguments: dict[str, Any], report: Report) -> CallToolResult:
         """Request an action, or ask after an earlier request. Refusals are results with `is_error`."""
         try:
             if name in (RESULT_TOOL, CANCEL_TOOL):
@@ -67,7 +66,7 @@ class Gate:
         except StructRefused as error:
             return error_result(str(error), "INVALID_ARGUMENT")
 
-    async def _request(self, action_name: str, arguments: dict[str, Any], report: _Report) -> CallToolResult:
+    async def _request(self, action_name: str, arguments: dict[str, Any], report: Report) -> CallToolResult:
         job = plan_pb2.Job(action_name=action_name, action_args=json_to_struct(arguments, "arguments"))
         # Shielded: a call that is cancelled meanwhile must know which proposal to cancel.
         with anyio.CancelScope(shield=True):
@@ -87,15 +86,15 @@ class Gate:
                 await self.store.proposals.cancel(submitted.proposal_id, reason="the agent cancelled the call")
             raise
 
-    async def _until_ended(self, proposal_id: str, report: _Report) -> proposal_pb2.Proposal:
+    async def _until_ended(self, proposal_id: str, report: Report) -> proposal_pb2.Proposal:
         """The proposal when it has ended, or as it is when the waiting time is over."""
         proposal = await self.store.proposals.get(proposal_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.wait_seconds):
-                while not has_ended(proposal):
+                while proposal.state not in FINAL_STATES:
                     async for proposal in self._versions(proposal_id):
                         await report(proposal)
-                        if has_ended(proposal):
+                        if proposal.state in FINAL_STATES:
                             break
         return proposal
 
@@ -107,30 +106,23 @@ class Gate:
         try:
             async for _ in updates:
                 yield await self.store.proposals.get(proposal_id)
-        except (Unavailable, DatabaseUnavailable, WatchTooSlow):
+        except (Unavailable, WatchTooSlow):
             await asyncio.sleep(_PROGRESS_SECONDS)
-
-
-class _Report:
-    """Sends progress notifications of one call, if its caller wants them."""
-
-    def __init__(self, context: ServerRequestContext[Any, Any]) -> None:
-        self._context = context
-        self._sent = 0
-
-    async def __call__(self, proposal: proposal_pb2.Proposal) -> None:
-        self._sent += 1
-        await self._context.session.report_progress(float(self._sent), message=next_step(proposal))
 
 
 def build_mcp_server(gate: Gate, version: str) -> Server[Any]:
     """The MCP server over two connected clients; run it on a transport of the SDK."""
 
     async def list_tools(_: ServerRequestContext[Any, Any], params: PaginatedRequestParams | None) -> ListToolsResult:
-        return await gate.list_tools()
+        return ListToolsResult(tools=tools_of(await gate.planner.list_actions()))
 
     async def call_tool(context: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> CallToolResult:
-        return await gate.call(params.name, params.arguments or {}, _Report(context))
+        sent = itertools.count(1)
+
+        async def report(proposal: proposal_pb2.Proposal) -> None:
+            await context.session.report_progress(float(next(sent)), message=next_step(proposal))
+
+        return await gate.call(params.name, params.arguments or {}, report)
 
     return Server(
         "plangate",

@@ -11,24 +11,13 @@ from plangate.plan.v1 import plan_pb2
 from plangate.planner.v1 import action_pb2
 from plangate.store.v1 import proposal_pb2
 
-from plangate_client.outlook.dependencies import next_step
+from plangate_client.outlook.dependencies import FINAL_STATES, next_step
 from plangate_core.contract.struct_codec import struct_to_json
 from plangate_core.text.printable import visible
 
 RESULT_TOOL = "plangate_result"
 CANCEL_TOOL = "plangate_cancel"
 
-_ENDED = frozenset(
-    {
-        proposal_pb2.PROPOSAL_STATE_EXECUTED,
-        proposal_pb2.PROPOSAL_STATE_FAILED,
-        proposal_pb2.PROPOSAL_STATE_REJECTED,
-        proposal_pb2.PROPOSAL_STATE_CANCELLED,
-        proposal_pb2.PROPOSAL_STATE_EXPIRED,
-    }
-)
-_MAX_STRUCT_BYTES = 1 << 20
-_MAX_STRUCT_DEPTH = 100
 _PROPOSAL_ID = {
     "type": "object",
     "properties": {"proposal_id": {"type": "string", "description": "The proposal_id that an earlier call returned."}},
@@ -66,11 +55,6 @@ def _tool(action: action_pb2.Action) -> Tool:
     )
 
 
-def has_ended(proposal: proposal_pb2.Proposal) -> bool:
-    """Whether nothing more happens to the proposal."""
-    return proposal.state in _ENDED
-
-
 def proposal_result(proposal: proposal_pb2.Proposal) -> CallToolResult:
     """How a call stands: its result, why it failed, or what it waits for and how to ask again."""
     state = proposal_pb2.ProposalState.Name(proposal.state).removeprefix("PROPOSAL_STATE_")
@@ -78,7 +62,7 @@ def proposal_result(proposal: proposal_pb2.Proposal) -> CallToolResult:
     if proposal.state == proposal_pb2.PROPOSAL_STATE_EXECUTED:
         answer["result"] = _json(proposal.result) if proposal.HasField("result") else {}
         return _result(json.dumps(answer["result"], ensure_ascii=False), answer)
-    if has_ended(proposal):
+    if proposal.state in FINAL_STATES:
         answer["reason"] = proposal.failure.reason
         message = f"{state}: {next_step(proposal)}"
         if proposal.failure.reason:
@@ -111,4 +95,4 @@ def _result(text: str, structured: Mapping[str, Any], *, is_error: bool = False)
 
 
 def _json(struct: Any) -> dict[str, Any]:
-    return dict(struct_to_json(struct, "value", byte_limit=_MAX_STRUCT_BYTES, depth_limit=_MAX_STRUCT_DEPTH))
+    return dict(struct_to_json(struct, "value", byte_limit=1 << 20, depth_limit=100))

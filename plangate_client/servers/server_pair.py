@@ -14,7 +14,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 from plangate_client.servers.dialling import dial_target, names_in
@@ -179,9 +178,7 @@ class ServerPair:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
     async def _listening(self, name: str, module: str, additions: Mapping[str, str]) -> str:

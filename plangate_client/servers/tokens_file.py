@@ -7,7 +7,6 @@ import os
 import secrets
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,24 +22,6 @@ _HEAD = "# Who may call. Digests only: the tokens themselves are with the people
 
 class TokensRefused(Exception):
     """The change cannot be made; the message says why, on one line."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One token. `digest` is SHA-256 (hex) of its UTF-8 bytes."""
-
-    identity: str
-    roles: tuple[str, ...]
-    digest: str
-    expires: datetime | None
-
-
-def entries_of(file: Path) -> list[Entry]:
-    """The tokens of a file, in its order. Raises TokensFileInvalid."""
-    return [
-        Entry(token.caller.identity, tuple(sorted(token.caller.roles)), digest.hex(), token.expires)
-        for digest, token in read_tokens_file(file).tokens.items()
-    ]
 
 
 def add_token(file: Path, identity: str, roles: Sequence[str], *, expires: datetime | None = None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
@@ -23,19 +23,11 @@ def catalogue_yaml(actions: Iterable[WorkerAction[..., Any]]) -> str:
 
 def _entry(action: WorkerAction[..., Any]) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": action.name, "description": " ".join(action.description.split())}
-    if action.risk:
-        entry["risk"] = action.risk
-    if action.idempotent:
-        entry["idempotent"] = True
-    if action.read_only:
-        entry["read_only"] = True
-    if action.effect_key:
-        entry["effect_key"] = action.effect_key
-    parameters = _without(action.parameters, ("type", "title", "additionalProperties"))
+    for name in ("risk", "idempotent", "read_only", "effect_key"):
+        if value := getattr(action, name):
+            entry[name] = value
+    left_out = ("type", "title", "additionalProperties")
+    parameters = {name: value for name, value in action.parameters.items() if name not in left_out}
     if parameters.get("properties"):
         entry["parameters"] = parameters
     return entry
-
-
-def _without(schema: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
-    return {name: value for name, value in schema.items() if name not in names}

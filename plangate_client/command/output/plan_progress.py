@@ -22,7 +22,6 @@ async def plan_with_progress(
     *,
     stream: bool = True,
     quiet: bool = False,
-    console: Console | None = None,
 ) -> plan_pb2.Plan:
     """The plan. Falls back to one plain call where the server does not stream or the stream breaks: the request_id
     makes sure that it is planned once.
@@ -30,7 +29,7 @@ async def plan_with_progress(
     :param quiet: tell nothing.
     :raises PlangateError: no plan came of it.
     """
-    console = console or stderr()
+    console = stderr()
     with console.status("the model is thinking", spinner="dots") as status:
         if quiet:
             status.stop()

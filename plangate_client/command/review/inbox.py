@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +11,8 @@ import typer
 from plangate_client.command.options import JsonOption, LimitOption
 from plangate_client.command.output.console import stdout
 from plangate_client.command.output.json_output import print_messages
-from plangate_client.command.session import Session, first, run_async, session_of
+from plangate_client.command.servers.delegated import run_module
+from plangate_client.command.session import Session, environment_with, first, run_async, session_of
 from plangate_core.text.printable import visible
 
 if TYPE_CHECKING:
@@ -115,14 +114,14 @@ def serve(
 ) -> None:
     """Serve the review page until Ctrl-C or SIGTERM, in front of servers that run already."""
     settings = session_of(context).settings
-    given = {
-        "PLANGATE_STORE_TARGET": settings.store_target,
-        "PLANGATE_PLANNER_TARGET": settings.planner_target,
-        "PLANGATE_TLS": "true" if settings.tls else None,
-        "PLANGATE_TLS_CA_FILE": str(settings.tls_ca_file) if settings.tls_ca_file else None,
-        "PLANGATE_INBOX_LISTEN": listen,
-        "PLANGATE_INBOX_URL": url,
-    }
-    environment = {**os.environ, **{name: value for name, value in given.items() if value is not None}}
-    # In place of this process, from the installation: as for the servers' own programs.
-    os.execve(sys.executable, [sys.executable, "-P", "-m", "plangate_inbox"], environment)  # noqa: S606
+    environment = environment_with(
+        {
+            "PLANGATE_STORE_TARGET": settings.store_target,
+            "PLANGATE_PLANNER_TARGET": settings.planner_target,
+            "PLANGATE_TLS": "true" if settings.tls else None,
+            "PLANGATE_TLS_CA_FILE": settings.tls_ca_file,
+            "PLANGATE_INBOX_LISTEN": listen,
+            "PLANGATE_INBOX_URL": url,
+        }
+    )
+    run_module("plangate_inbox", [], environment)

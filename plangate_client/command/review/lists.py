@@ -12,7 +12,7 @@ from plangate_client.command.options import ForceOption, IdArgument, JsonOption,
 from plangate_client.command.output.console import stdout
 from plangate_client.command.output.json_output import print_message, print_messages
 from plangate_client.command.review.completion import complete_state
-from plangate_client.command.session import first, run_async, session_of
+from plangate_client.command.session import all_of, first, run_async, session_of
 from plangate_core.text.printable import visible
 
 if TYPE_CHECKING:
@@ -55,17 +55,14 @@ def proposals(
 ) -> None:
     """List proposals, newest first."""
     session = session_of(context)
-    # AND binds weakest: the filter needs no parentheses. First, so that positions in errors are its own.
-    terms = [filter] if filter.strip() else []
-    if state:
-        terms.append(f"({' OR '.join(f'state = {name.upper()}' for name in state)})")
+    states = f"({' OR '.join(f'state = {name.upper()}' for name in state)})" if state else ""
 
     async def listed() -> list[proposal_pb2.Proposal]:
         from plangate.store.v1 import proposal_pb2
 
         async with session.store() as store:
             pages = store.proposals.list_all(
-                filter=" AND ".join(terms),
+                filter=all_of(filter, states),
                 order_by=order_by,
                 show_deleted=deleted,
                 page_size=1000 if export else min(limit, 1000),
@@ -100,10 +97,8 @@ def plans(
 
     async def listed() -> list[plan_pb2.Plan]:
         async with session.store() as store:
-            terms = [filter] if filter.strip() else []
-            if mine:
-                terms.append(f'created_by = "{(await store.who_am_i()).identity}"')
-            return await first(store.plans.list_all(filter=" AND ".join(terms), page_size=min(limit, 500)), limit)
+            own = f'created_by = "{(await store.who_am_i()).identity}"' if mine else ""
+            return await first(store.plans.list_all(filter=all_of(filter, own), page_size=min(limit, 500)), limit)
 
     found = run_async(context, listed())
     if as_json:

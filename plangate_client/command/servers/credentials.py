@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
+from plangate_client.command.output.console import stderr, stdout
+from plangate_core.text.printable import visible
 
 group = typer.Typer(
     name="credentials",
@@ -43,7 +45,6 @@ def init(
     ] = False,
 ) -> None:
     """Write ca.pem, server.pem, server-key.pem, tokens.yaml, and a token for each kind of identity."""
-    from plangate_client.command.output.console import stdout
     from plangate_client.servers.credentials import CredentialsExist, ForeignFiles, HostRefused, write_credentials
 
     try:
@@ -80,7 +81,6 @@ def add(
     ] = None,
 ) -> None:
     """Make a token for a person or a program. Running servers take it within a second."""
-    from plangate_client.command.output.console import stderr, stdout
     from plangate_client.servers.tokens_file import ROLES, add_token
 
     file = _tokens_file(tokens)
@@ -104,21 +104,17 @@ def add(
 @group.command("list")
 def list_(tokens: TokensOption = None) -> None:
     """List who has tokens, with which roles. The tokens themselves are stored nowhere."""
-    from plangate_client.command.output.console import stdout
     from plangate_client.command.output.tables import WholeTable
-    from plangate_client.servers.tokens_file import entries_of
-    from plangate_core.text.printable import visible
+    from plangate_core.rpc.identity.tokens_file import read_tokens_file
 
     with _explained():
-        entries = entries_of(_tokens_file(tokens))
-    table = WholeTable()
-    table.add_column("identity", no_wrap=True)
-    table.add_column("digest", no_wrap=True)
-    table.add_column("expires", no_wrap=True)
+        known = read_tokens_file(_tokens_file(tokens)).tokens
+    table = WholeTable("identity", "digest", "expires")
     table.add_column("roles", overflow="fold", min_width=12)
-    for entry in entries:
-        expires = "never" if entry.expires is None else entry.expires.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-        table.add_row(visible(entry.identity), entry.digest[:12], expires, visible(", ".join(entry.roles)))
+    for digest, token in known.items():
+        expires = "never" if token.expires is None else token.expires.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        caller = token.caller
+        table.add_row(visible(caller.identity), digest.hex()[:12], expires, visible(", ".join(sorted(caller.roles))))
     stdout().print(table, crop=False)
 
 
@@ -128,7 +124,6 @@ def revoke(
     tokens: TokensOption = None,
 ) -> None:
     """Strike all tokens of an identity off. Running servers refuse them within a second."""
-    from plangate_client.command.output.console import stdout
     from plangate_client.servers.tokens_file import revoke as strike_off
 
     file = _tokens_file(tokens)
@@ -138,9 +133,7 @@ def revoke(
 
 
 def _tokens_file(given: Path | None) -> Path:
-    from plangate_client.settings import process_environment
-
-    return given or Path(process_environment().get("PLANGATE_AUTH_TOKENS_FILE") or "tokens.yaml")
+    return given or Path(os.environ.get("PLANGATE_AUTH_TOKENS_FILE") or "tokens.yaml")
 
 
 @contextlib.contextmanager

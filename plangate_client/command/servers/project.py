@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
+from plangate_client.command.output.console import stdout
 
 _RENAMED = {"gitignore": ".gitignore"}
 
@@ -21,8 +22,6 @@ def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where to make it; made when missing.")],
 ) -> None:
     """Make a project: a catalogue with an action of each kind, a policy, tests of both, a worker, a compose file."""
-    from plangate_client.command.output.console import stdout
-
     files = _files(directory.resolve().name)
     there = [name for name in files if os.path.lexists(directory / name)]
     if there:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from plangate_client.command.exit_status import CommandFailed
+from plangate_client.command.output.console import stdout
 
 
 def protos(
@@ -16,8 +17,6 @@ def protos(
     """Write the .proto files and the gRPC service config, for clients in any language."""
     from google.rpc import status_pb2
     from plangate.plan.v1 import plan_pb2
-
-    from plangate_client.command.output.console import stdout
 
     contract, google = Path(plan_pb2.__file__).parents[2], Path(status_pb2.__file__).parents[1]
     # What failures are made of: google.rpc.Status and its details. Everything else of Google's comes with protoc.

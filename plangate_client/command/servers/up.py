@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
-from plangate_client.command.session import run_async
+from plangate_client.command.output.console import stderr, stdout
+from plangate_client.command.session import environment_with, run_async, stop_on
+from plangate_core.text.printable import visible
 
 if TYPE_CHECKING:
-    from plangate_client.servers.server_pair import ServerEnded, ServerPair
+    from plangate_client.servers.server_pair import ServerEnded
 
 _REMIND_SECONDS = 15.0
 # What every line of a log has besides what it says.
@@ -61,21 +63,17 @@ def up(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print what the servers log.")] = False,
 ) -> None:
     """Run both servers and the review page until Ctrl-C or SIGTERM. If one ends, the others are stopped."""
-    from plangate_client.settings import process_environment
-
-    given = {
-        "PLANGATE_STORE_LISTEN": "127.0.0.1:0" if free_ports else store_listen,
-        "PLANGATE_PLANNER_LISTEN": "127.0.0.1:0" if free_ports else planner_listen,
-        "PLANGATE_INBOX_LISTEN": "127.0.0.1:0" if free_ports else inbox_listen,
-        "PLANGATE_DATABASE_URL": database,
-        "PLANGATE_CATALOGUE_FILE": str(catalogue.resolve()) if catalogue else None,
-        "PLANGATE_POLICY_FILE": str(policy.resolve()) if policy else None,
-        "PLANGATE_MODEL": model,
-    }
-    environment = {
-        **process_environment(),
-        **{name: value for name, value in given.items() if value is not None},
-    }
+    environment = environment_with(
+        {
+            "PLANGATE_STORE_LISTEN": "127.0.0.1:0" if free_ports else store_listen,
+            "PLANGATE_PLANNER_LISTEN": "127.0.0.1:0" if free_ports else planner_listen,
+            "PLANGATE_INBOX_LISTEN": "127.0.0.1:0" if free_ports else inbox_listen,
+            "PLANGATE_DATABASE_URL": database,
+            "PLANGATE_CATALOGUE_FILE": catalogue and catalogue.resolve(),
+            "PLANGATE_POLICY_FILE": policy and policy.resolve(),
+            "PLANGATE_MODEL": model,
+        }
+    )
     # The shell's identity is a person's, not the planner's.
     environment.pop("PLANGATE_ACTOR", None)
     if not verbose:
@@ -112,8 +110,6 @@ class _Startup:
     """Says what is being started, from the first second, and how long it has taken so far."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        from plangate_client.command.output.console import stderr
-
         self._console = stderr()
         self._model = environment.get("PLANGATE_MODEL") or "embedded"
         self._name = ""
@@ -142,10 +138,8 @@ class _Startup:
 async def _up(environment: dict[str, str], verbose: bool, *, inbox: bool) -> None:
     from rich.text import Text
 
-    from plangate_client.command.output.console import stderr, stdout
     from plangate_client.servers.server_pair import ServerEnded, ServerPair, metrics_addresses
     from plangate_core.process.tasks import cancel_and_wait
-    from plangate_core.text.printable import visible
 
     console = stderr()
 
@@ -162,7 +156,8 @@ async def _up(environment: dict[str, str], verbose: bool, *, inbox: bool) -> Non
     async with ServerPair(
         environment, inbox=inbox, drain_seconds=drain_seconds, on_line=print_line, on_start=startup.begin
     ) as pair:
-        _on_signals(stop, pair)
+        # The first signal stops all in order, the second one kills them.
+        stop_on((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), stop, pair.kill)
         starting = asyncio.create_task(pair.start())
         stopping = asyncio.create_task(stop.wait())
         reminding = asyncio.create_task(startup.remind())
@@ -226,24 +221,8 @@ def _drain_seconds(environment: dict[str, str]) -> float:
 def _failure(error: ServerEnded, verbose: bool) -> CommandFailed:
     from rich.text import Text
 
-    from plangate_client.command.output.console import stderr
-    from plangate_core.text.printable import visible
-
     if not verbose:
         for line in error.log:
             line = line.removeprefix(f"plangate-{error.name}: ")
             stderr().print(Text.assemble((f"{error.name:>7} ", "dim"), visible(line)), soft_wrap=True)
     return CommandFailed(str(error), ExitStatus.OTHER)
-
-
-def _on_signals(stop: asyncio.Event, pair: ServerPair) -> None:
-    """The first signal stops both in order, the second one kills them."""
-
-    def asked_to_stop() -> None:
-        if stop.is_set():
-            pair.kill()
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, asked_to_stop)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from plangate_client.servers.tokens_file import TokensRefused, add_token, entries_of, revoke
+from plangate_client.servers.tokens_file import TokensRefused, add_token, revoke
 from plangate_core.rpc.identity.tokens_file import TokensFileInvalid, read_tokens_file
 
 
@@ -21,10 +21,10 @@ def test_a_token_that_was_added_is_known_until_it_is_revoked(tmp_path: Path) -> 
     ends = datetime(2030, 1, 1, tzinfo=UTC)
     add_token(file, "emil", [], expires=ends)
     add_token(file, "dora", ["reviewer"])
-    assert [entry.expires for entry in entries_of(file)] == [None, ends, None]
-    assert [entry.identity for entry in entries_of(file)] == ["dora", "emil", "dora"]
+    known = read_tokens_file(file).tokens.values()
+    assert [(each.caller.identity, each.expires) for each in known] == [("dora", None), ("emil", ends), ("dora", None)]
     assert revoke(file, "dora") == 2
-    assert [entry.identity for entry in entries_of(file)] == ["emil"]
+    assert [each.caller.identity for each in read_tokens_file(file).tokens.values()] == ["emil"]
 
 
 def test_what_a_server_would_refuse_changes_nothing(tmp_path: Path) -> None:

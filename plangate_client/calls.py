@@ -13,7 +13,7 @@ import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypedDict, TypeVar
 
 import grpc
 import uuid6
@@ -28,6 +28,9 @@ from plangate_client.errors import (
     Unavailable,
     error_from_rpc,
 )
+
+PAGE_SIZE = 500
+"""Of lists of all, unless the caller says otherwise."""
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")
@@ -48,6 +51,24 @@ class Page(Protocol):
 
 PageRequestT = TypeVar("PageRequestT", bound=PageRequest)
 PageT = TypeVar("PageT", bound=Page)
+
+
+class WriteOptions(TypedDict, total=False):
+    """What writes take besides their own arguments."""
+
+    request_id: str | None
+    """The same id again gives the first answer. Absent: a new one."""
+    validate_only: bool
+    """Check, and answer what would come of it; change nothing."""
+
+
+class ListOptions(TypedDict, total=False):
+    """What lists take."""
+
+    filter: str
+    order_by: str
+    page_size: int
+    show_deleted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +183,7 @@ def may_be_repeated(error: PlangateError) -> bool:
     The planner's own UNAVAILABLE (model's provider or store away) is left out: it has its own retry layer, and one on
     top of the other would multiply.
     """
-    if isinstance(error, Draining | DatabaseUnavailable | CommitUnknown):
-        return True
-    return type(error) is Unavailable
+    return isinstance(error, Draining | DatabaseUnavailable | CommitUnknown) or type(error) is Unavailable
 
 
 def duration(seconds: float | None) -> Duration | None:
@@ -179,3 +198,8 @@ def duration(seconds: float | None) -> Duration | None:
 def new_request_id() -> str:
     """A UUID for a write's `request_id`: version 7, whose order is that of time, as the store's index likes it."""
     return str(uuid6.uuid7())
+
+
+def identified(options: WriteOptions) -> dict[str, Any]:
+    """The options as fields of a request that has a request_id in any case."""
+    return {**options, "request_id": options.get("request_id") or new_request_id()}

@@ -10,7 +10,7 @@ Answers are the contract's own messages; failures are plangate_client.errors' ty
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Self
+from typing import Any, Self, Unpack
 
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -22,7 +22,7 @@ from plangate.planner.v1.planner_service_pb2_grpc import PlannerServiceStub
 from plangate.store.v1 import identity_service_pb2, proposal_pb2
 from plangate.store.v1.identity_service_pb2_grpc import IdentityServiceStub
 
-from plangate_client.calls import CallPolicy, Calls, new_request_id
+from plangate_client.calls import CallPolicy, Calls, WriteOptions, identified, new_request_id
 from plangate_client.events import Events
 from plangate_client.plans import Plans
 from plangate_client.proposals import Proposals
@@ -137,17 +137,11 @@ class PlannerClient(_ChannelClient):
         *,
         labels: Mapping[str, str] | None = None,
         context: Struct | None = None,
-        request_id: str | None = None,
-        validate_only: bool = False,
+        **options: Unpack[WriteOptions],
     ) -> plan_pb2.Plan:
         """Store a plan you bring, checked and governed."""
         request = planner_pb2.SubmitPlanRequest(
-            objective=objective,
-            jobs=jobs,
-            labels=labels,
-            context=context,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
+            objective=objective, jobs=jobs, labels=labels, context=context, **identified(options)
         )
         return await self._calls.unary(self._stub.SubmitPlan, request)
 
@@ -162,29 +156,24 @@ class PlannerClient(_ChannelClient):
         depends_on: Sequence[str] | None = None,
         on_refusal: plan_pb2.OnRefusal.ValueType | None = None,
         comment: str = "",
-        request_id: str | None = None,
-        validate_only: bool = False,
+        **options: Unpack[WriteOptions],
     ) -> proposal_pb2.Proposal:
         """Edit a proposal before it is approved: what is not None is replaced, checked and governed again."""
-        given = {
+        changes: dict[str, Any] = {
             "action_args": action_args,
             "description": description,
             "priority": priority,
             "depends_on": depends_on,
             "on_refusal": on_refusal,
         }
+        changes = {path: value for path, value in changes.items() if value is not None}
         request = planner_pb2.ReviseProposalRequest(
             id=proposal_id,
             expected_version=expected_version,
-            action_args=action_args,
-            description=description or "",
-            priority=priority or 0,
-            depends_on=depends_on,
-            on_refusal=on_refusal or plan_pb2.ON_REFUSAL_UNSPECIFIED,
-            update_mask=FieldMask(paths=[path for path, value in given.items() if value is not None]),
+            update_mask=FieldMask(paths=[*changes]),
             comment=comment,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
+            **changes,
+            **identified(options),
         )
         return await self._calls.unary(self._stub.ReviseProposal, request)
 

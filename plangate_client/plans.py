@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Unpack
 
 import grpc
 from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import store_service_pb2 as store_pb2
 from plangate.store.v1.store_service_pb2_grpc import PlanServiceStub
 
-from plangate_client.calls import Calls, duration, new_request_id
+from plangate_client.calls import PAGE_SIZE, Calls, ListOptions, WriteOptions, duration, identified, new_request_id
 
 
 class Plans:
@@ -20,17 +21,10 @@ class Plans:
         self._calls = calls
 
     async def create(
-        self,
-        plan: plan_pb2.Plan,
-        *,
-        request_id: str | None = None,
-        validate_only: bool = False,
-        timeout_seconds: float | None = None,
+        self, plan: plan_pb2.Plan, *, timeout_seconds: float | None = None, **options: Unpack[WriteOptions]
     ) -> plan_pb2.Plan:
         """Store a plan and the proposals of its jobs in one transaction."""
-        request = store_pb2.CreatePlanRequest(
-            plan=plan, request_id=request_id or new_request_id(), validate_only=validate_only
-        )
+        request = store_pb2.CreatePlanRequest(plan=plan, **identified(options))
         return await self._calls.unary(self._stub.CreatePlan, request, timeout_seconds=timeout_seconds)
 
     async def get(self, plan_id: str, *, timeout_seconds: float | None = None) -> plan_pb2.Plan:
@@ -39,46 +33,24 @@ class Plans:
         return await self._calls.unary(self._stub.GetPlan, request, timeout_seconds=timeout_seconds)
 
     async def list_page(
-        self,
-        *,
-        filter: str = "",
-        order_by: str = "",
-        page_size: int = 0,
-        page_token: str = "",
-        show_deleted: bool = False,
-        timeout_seconds: float | None = None,
+        self, *, page_token: str = "", timeout_seconds: float | None = None, **options: Unpack[ListOptions]
     ) -> store_pb2.ListPlansResponse:
         """Return one page."""
-        request = store_pb2.ListPlansRequest(
-            filter=filter, order_by=order_by, page_size=page_size, page_token=page_token, show_deleted=show_deleted
-        )
+        request = store_pb2.ListPlansRequest(page_token=page_token, **options)
         return await self._calls.unary(self._stub.ListPlans, request, timeout_seconds=timeout_seconds)
 
-    def list_all(
-        self, *, filter: str = "", order_by: str = "", show_deleted: bool = False, page_size: int = 500
-    ) -> AsyncIterator[plan_pb2.Plan]:
+    def list_all(self, **options: Unpack[ListOptions]) -> AsyncIterator[plan_pb2.Plan]:
         """All that match."""
-        request = store_pb2.ListPlansRequest(
-            filter=filter, order_by=order_by, page_size=page_size, show_deleted=show_deleted
-        )
+        options.setdefault("page_size", PAGE_SIZE)
+        request = store_pb2.ListPlansRequest(**options)
         return self._calls.pages(self._stub.ListPlans, request, lambda page: page.plans)
 
     async def cancel(
-        self,
-        plan_id: str,
-        *,
-        reason: str = "",
-        expected_version: int = 0,
-        request_id: str | None = None,
-        validate_only: bool = False,
+        self, plan_id: str, *, reason: str = "", expected_version: int = 0, **options: Unpack[WriteOptions]
     ) -> plan_pb2.Plan:
         """Cancel a plan and its proposals that are not final."""
         request = store_pb2.CancelPlanRequest(
-            id=plan_id,
-            expected_version=expected_version,
-            reason=reason,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
+            id=plan_id, expected_version=expected_version, reason=reason, **identified(options)
         )
         return await self._calls.unary(self._stub.CancelPlan, request)
 
@@ -89,17 +61,11 @@ class Plans:
         purge: bool = False,
         comment: str = "",
         expected_version: int = 0,
-        request_id: str | None = None,
-        validate_only: bool = False,
+        **options: Unpack[WriteOptions],
     ) -> plan_pb2.Plan:
         """Hide a plan with its proposals, or remove them for good."""
         request = store_pb2.DeletePlanRequest(
-            id=plan_id,
-            expected_version=expected_version,
-            purge=purge,
-            comment=comment,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
+            id=plan_id, expected_version=expected_version, purge=purge, comment=comment, **identified(options)
         )
         return await self._calls.unary(self._stub.DeletePlan, request)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Unpack
 
 import grpc
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -12,7 +13,7 @@ from plangate.store.v1 import proposal_pb2
 from plangate.store.v1 import store_service_pb2 as store_pb2
 from plangate.store.v1.store_service_pb2_grpc import ProposalServiceStub
 
-from plangate_client.calls import Calls, duration, new_request_id
+from plangate_client.calls import PAGE_SIZE, Calls, ListOptions, WriteOptions, duration, identified, new_request_id
 
 
 class Proposals:
@@ -23,30 +24,17 @@ class Proposals:
         self._calls = calls
 
     async def create(
-        self,
-        proposal: proposal_pb2.Proposal,
-        *,
-        submit: bool = False,
-        request_id: str | None = None,
-        validate_only: bool = False,
+        self, proposal: proposal_pb2.Proposal, *, submit: bool = False, **options: Unpack[WriteOptions]
     ) -> proposal_pb2.Proposal:
         """Store one proposal that belongs to no plan."""
-        request = store_pb2.CreateProposalRequest(
-            proposal=proposal, submit=submit, request_id=request_id or new_request_id(), validate_only=validate_only
-        )
+        request = store_pb2.CreateProposalRequest(proposal=proposal, submit=submit, **identified(options))
         return await self._calls.unary(self._stub.CreateProposal, request)
 
     async def batch_create(
-        self,
-        requests: Sequence[store_pb2.CreateProposalRequest],
-        *,
-        request_id: str | None = None,
-        validate_only: bool = False,
+        self, requests: Sequence[store_pb2.CreateProposalRequest], **options: Unpack[WriteOptions]
     ) -> list[proposal_pb2.Proposal]:
         """Store up to 100 proposals, all or none."""
-        request = store_pb2.BatchCreateProposalsRequest(
-            requests=requests, request_id=request_id or new_request_id(), validate_only=validate_only
-        )
+        request = store_pb2.BatchCreateProposalsRequest(requests=requests, **identified(options))
         return [*(await self._calls.unary(self._stub.BatchCreateProposals, request)).proposals]
 
     async def get(self, proposal_id: str, *, timeout_seconds: float | None = None) -> proposal_pb2.Proposal:
@@ -60,28 +48,16 @@ class Proposals:
         return [*(await self._calls.unary(self._stub.BatchGetProposals, request)).proposals]
 
     async def list_page(
-        self,
-        *,
-        filter: str = "",
-        order_by: str = "",
-        page_size: int = 0,
-        page_token: str = "",
-        show_deleted: bool = False,
-        timeout_seconds: float | None = None,
+        self, *, page_token: str = "", timeout_seconds: float | None = None, **options: Unpack[ListOptions]
     ) -> store_pb2.ListProposalsResponse:
         """Return one page."""
-        request = store_pb2.ListProposalsRequest(
-            filter=filter, order_by=order_by, page_size=page_size, page_token=page_token, show_deleted=show_deleted
-        )
+        request = store_pb2.ListProposalsRequest(page_token=page_token, **options)
         return await self._calls.unary(self._stub.ListProposals, request, timeout_seconds=timeout_seconds)
 
-    def list_all(
-        self, *, filter: str = "", order_by: str = "", show_deleted: bool = False, page_size: int = 500
-    ) -> AsyncIterator[proposal_pb2.Proposal]:
+    def list_all(self, **options: Unpack[ListOptions]) -> AsyncIterator[proposal_pb2.Proposal]:
         """All that match."""
-        request = store_pb2.ListProposalsRequest(
-            filter=filter, order_by=order_by, page_size=page_size, show_deleted=show_deleted
-        )
+        options.setdefault("page_size", PAGE_SIZE)
+        request = store_pb2.ListProposalsRequest(**options)
         return self._calls.pages(self._stub.ListProposals, request, lambda page: page.proposals)
 
     async def count(self, *, filter: str = "") -> dict[proposal_pb2.ProposalState.ValueType, int]:
@@ -97,9 +73,8 @@ class Proposals:
         expected_version: int,
         update_mask: Sequence[str] = (),
         comment: str = "",
-        request_id: str | None = None,
-        validate_only: bool = False,
         timeout_seconds: float | None = None,
+        **options: Unpack[WriteOptions],
     ) -> proposal_pb2.Proposal:
         """Replace what a proposal says (the planner's identity only) and void its approvals."""
         request = store_pb2.UpdateProposalRequest(
@@ -107,46 +82,25 @@ class Proposals:
             update_mask=FieldMask(paths=update_mask),
             expected_version=expected_version,
             comment=comment,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
+            **identified(options),
         )
         return await self._calls.unary(self._stub.UpdateProposal, request, timeout_seconds=timeout_seconds)
 
     async def submit(
-        self,
-        proposal_id: str,
-        *,
-        expected_version: int = 0,
-        comment: str = "",
-        request_id: str | None = None,
-        validate_only: bool = False,
+        self, proposal_id: str, *, expected_version: int = 0, comment: str = "", **options: Unpack[WriteOptions]
     ) -> proposal_pb2.Proposal:
         """Put a draft up for review."""
         request = store_pb2.SubmitProposalRequest(
-            id=proposal_id,
-            expected_version=expected_version,
-            comment=comment,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
+            id=proposal_id, expected_version=expected_version, comment=comment, **identified(options)
         )
         return await self._calls.unary(self._stub.SubmitProposal, request)
 
     async def cancel(
-        self,
-        proposal_id: str,
-        *,
-        reason: str = "",
-        expected_version: int = 0,
-        request_id: str | None = None,
-        validate_only: bool = False,
+        self, proposal_id: str, *, reason: str = "", expected_version: int = 0, **options: Unpack[WriteOptions]
     ) -> proposal_pb2.Proposal:
         """Cancel; one that is EXECUTING gets a request to stop."""
         request = store_pb2.CancelProposalRequest(
-            id=proposal_id,
-            expected_version=expected_version,
-            reason=reason,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
+            id=proposal_id, expected_version=expected_version, reason=reason, **identified(options)
         )
         return await self._calls.unary(self._stub.CancelProposal, request)
 
@@ -157,17 +111,11 @@ class Proposals:
         purge: bool = False,
         comment: str = "",
         expected_version: int = 0,
-        request_id: str | None = None,
-        validate_only: bool = False,
+        **options: Unpack[WriteOptions],
     ) -> proposal_pb2.Proposal:
         """Hide a proposal, or remove it for good."""
         request = store_pb2.DeleteProposalRequest(
-            id=proposal_id,
-            expected_version=expected_version,
-            purge=purge,
-            comment=comment,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
+            id=proposal_id, expected_version=expected_version, purge=purge, comment=comment, **identified(options)
         )
         return await self._calls.unary(self._stub.DeleteProposal, request)
 
@@ -178,8 +126,7 @@ class Proposals:
         expected_version: int,
         args_digest: str = "",
         comment: str = "",
-        request_id: str | None = None,
-        validate_only: bool = False,
+        **options: Unpack[WriteOptions],
     ) -> proposal_pb2.Proposal:
         """Say yes to exactly the version that was read."""
         request = store_pb2.ApproveProposalRequest(
@@ -187,22 +134,15 @@ class Proposals:
             expected_version=expected_version,
             args_digest=args_digest,
             comment=comment,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
+            **identified(options),
         )
         return await self._calls.unary(self._stub.ApproveProposal, request)
 
     async def batch_approve(
-        self,
-        requests: Sequence[store_pb2.ApproveProposalRequest],
-        *,
-        request_id: str | None = None,
-        validate_only: bool = False,
+        self, requests: Sequence[store_pb2.ApproveProposalRequest], **options: Unpack[WriteOptions]
     ) -> list[proposal_pb2.Proposal]:
         """Approve up to 100 proposals, all or none."""
-        request = store_pb2.BatchApproveProposalsRequest(
-            requests=requests, request_id=request_id or new_request_id(), validate_only=validate_only
-        )
+        request = store_pb2.BatchApproveProposalsRequest(requests=requests, **identified(options))
         return [*(await self._calls.unary(self._stub.BatchApproveProposals, request)).proposals]
 
     async def break_glass(
@@ -212,8 +152,7 @@ class Proposals:
         expected_version: int,
         reason: str,
         args_digest: str = "",
-        request_id: str | None = None,
-        validate_only: bool = False,
+        **options: Unpack[WriteOptions],
     ) -> proposal_pb2.Proposal:
         """One admin's part in having a proposal executed without its review; the second distinct admin's counts."""
         request = store_pb2.BreakGlassRequest(
@@ -221,46 +160,25 @@ class Proposals:
             expected_version=expected_version,
             args_digest=args_digest,
             reason=reason,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
+            **identified(options),
         )
         return await self._calls.unary(self._stub.BreakGlass, request)
 
     async def withdraw_approval(
-        self,
-        proposal_id: str,
-        *,
-        expected_version: int = 0,
-        comment: str = "",
-        request_id: str | None = None,
-        validate_only: bool = False,
+        self, proposal_id: str, *, expected_version: int = 0, comment: str = "", **options: Unpack[WriteOptions]
     ) -> proposal_pb2.Proposal:
         """Take the caller's own approval back."""
         request = store_pb2.WithdrawApprovalRequest(
-            id=proposal_id,
-            expected_version=expected_version,
-            comment=comment,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
+            id=proposal_id, expected_version=expected_version, comment=comment, **identified(options)
         )
         return await self._calls.unary(self._stub.WithdrawApproval, request)
 
     async def reject(
-        self,
-        proposal_id: str,
-        *,
-        expected_version: int,
-        reason: str,
-        request_id: str | None = None,
-        validate_only: bool = False,
+        self, proposal_id: str, *, expected_version: int, reason: str, **options: Unpack[WriteOptions]
     ) -> proposal_pb2.Proposal:
         """Say no; final."""
         request = store_pb2.RejectProposalRequest(
-            id=proposal_id,
-            expected_version=expected_version,
-            reason=reason,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
+            id=proposal_id, expected_version=expected_version, reason=reason, **identified(options)
         )
         return await self._calls.unary(self._stub.RejectProposal, request)
 
@@ -355,8 +273,7 @@ class Proposals:
         reason: str,
         retry: bool = False,
         result: Struct | None = None,
-        request_id: str | None = None,
-        validate_only: bool = False,
+        **options: Unpack[WriteOptions],
     ) -> proposal_pb2.Proposal:
         """Say whether an UNRESOLVED proposal's action was carried out.
 
@@ -370,8 +287,7 @@ class Proposals:
             reason=reason,
             retry=retry,
             result=result,
-            request_id=request_id or new_request_id(),
-            validate_only=validate_only,
+            **identified(options),
         )
         return await self._calls.unary(self._stub.ResolveProposal, request)
 

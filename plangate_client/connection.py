@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
 from plangate_client.calls import CallPolicy
 from plangate_client.client import Closable, PlannerClient, StoreClient
 from plangate_client.settings import ClientSettings
@@ -57,20 +55,14 @@ def connect(
         "store_target": store,
         "actor": actor,
         "roles": ",".join(roles) or None,
-        "token": None if token is None else SecretStr(token),
+        "token": token,
         "token_file": token_file,
         "tls": tls,
         "tls_ca_file": tls_ca_file,
     }
     settings = read_settings(ClientSettings, **{name: value for name, value in given.items() if value is not None})
-    policy = call_policy or CallPolicy(
-        timeout_seconds=settings.timeout_seconds, planning_timeout_seconds=settings.planning_timeout_seconds
-    )
-
-    def channel(target: str) -> Any:
-        return open_channel(target, settings, actor=settings.identity, roles=settings.role_names)
-
+    policy = call_policy or settings.call_policy()
     return Connection(
-        PlannerClient(channel(settings.planner_target), call_policy=policy),
-        StoreClient(channel(settings.store_target), call_policy=policy),
+        PlannerClient(settings.channel(settings.planner_target), call_policy=policy),
+        StoreClient(settings.channel(settings.store_target), call_policy=policy),
     )

@@ -5,8 +5,11 @@ from __future__ import annotations
 import getpass
 from pathlib import Path
 
+import grpc
 from pydantic import Field
 
+from plangate_client.calls import CallPolicy
+from plangate_core.rpc.channel import open_channel
 from plangate_core.rpc.settings import ChannelSettings
 
 
@@ -39,3 +42,15 @@ class ClientSettings(ChannelSettings):
         except (OSError, KeyError):
             # A container may run under a number without a name.
             return None
+
+    def channel(self, target: str, *, actor: str | None = None) -> grpc.aio.Channel:
+        """A channel to a server; close it. `actor`: who acts, if not the identity. Raises ChannelRefused."""
+        return open_channel(target, self, actor=actor or self.identity, roles=self.role_names)
+
+    def call_policy(self, *, attempts: int | None = None) -> CallPolicy:
+        """How long calls may take; `attempts` as in CallPolicy."""
+        return CallPolicy(
+            timeout_seconds=self.timeout_seconds,
+            planning_timeout_seconds=self.planning_timeout_seconds,
+            attempts=attempts,
+        )

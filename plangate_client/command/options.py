@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import uuid
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.review.completion import complete_id
+
+if TYPE_CHECKING:
+    from google.protobuf.struct_pb2 import Struct
 
 MAX_INT64 = 2**63 - 1
 """The most that the contract's counters hold."""
@@ -91,3 +95,24 @@ def confirm(question: str, *, yes: bool) -> None:
     """Ask, unless --yes was given. Raises CommandFailed when the answer is no."""
     if not yes and not typer.confirm(question, err=True):
         raise CommandFailed("nothing was changed")
+
+
+def json_object(text: str, option: str) -> dict[str, Any]:
+    """The JSON object that an option's value is. Ends the command otherwise."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CommandFailed(f"{option}: {error}", ExitStatus.USAGE) from error
+    if not isinstance(value, dict):
+        raise CommandFailed(f"{option}: must be a JSON object", ExitStatus.USAGE)
+    return value
+
+
+def struct_of(text: str, option: str) -> Struct:
+    """As json_object, for the contract."""
+    from plangate_core.contract.struct_codec import StructRefused, json_to_struct
+
+    try:
+        return json_to_struct(json_object(text, option), option.lstrip("-"))
+    except StructRefused as error:
+        raise CommandFailed(f"{option}: {error}", ExitStatus.USAGE) from error

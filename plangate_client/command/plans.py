@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +18,9 @@ from plangate_client.command.options import (
     YesOption,
     checked_request_id,
     confirm,
+    json_object,
     require_answer,
+    struct_of,
     whole_number,
 )
 from plangate_client.command.output.console import stderr, stdout
@@ -126,7 +127,7 @@ def submit(
     if not validate_only:
         require_answer(yes)
     document = (
-        {"jobs": [{"action_name": action, "action_args": _json_object(args, "--args")}]}
+        {"jobs": [{"action_name": action, "action_args": json_object(args, "--args")}]}
         if file is None
         else _document(file)
     )
@@ -254,8 +255,6 @@ def actions(context: typer.Context, as_json: JsonOption = False) -> None:
 
 
 def _context(given: str | None) -> Any:
-    from plangate_core.contract.struct_codec import StructRefused, json_to_struct
-
     if given is None:
         return None
     text = given
@@ -264,20 +263,7 @@ def _context(given: str | None) -> Any:
             text = Path(given).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise CommandFailed(f"--context: cannot read {given}: {error}", ExitStatus.USAGE) from error
-    try:
-        return json_to_struct(_json_object(text, "--context"), "context")
-    except StructRefused as error:
-        raise CommandFailed(f"--context: {error}", ExitStatus.USAGE) from error
-
-
-def _json_object(text: str, option: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CommandFailed(f"{option}: {error}", ExitStatus.USAGE) from error
-    if not isinstance(value, dict):
-        raise CommandFailed(f"{option}: must be a JSON object", ExitStatus.USAGE)
-    return value
+    return struct_of(text, "--context")
 
 
 def _labels(given: list[str]) -> dict[str, str]:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from plangate_client.client import PlannerClient, StoreClient
     from plangate_client.settings import ClientSettings
 
+# Somebody waits at a terminal: who forgot to start the servers shall hear of it at once.
+_ATTEMPTS = 5
+
 T = TypeVar("T")
 
 
@@ -32,29 +35,15 @@ class Session:
         """A client of the store; close it."""
         from plangate_client.client import StoreClient
 
-        return StoreClient(self._channel(self.settings.store_target, actor), call_policy=self._call_policy())
+        channel = self.settings.channel(self.settings.store_target, actor=actor)
+        return StoreClient(channel, call_policy=self.settings.call_policy(attempts=_ATTEMPTS))
 
     def planner(self) -> PlannerClient:
         """A client of the planner; close it."""
         from plangate_client.client import PlannerClient
 
-        return PlannerClient(self._channel(self.settings.planner_target, None), call_policy=self._call_policy())
-
-    def _channel(self, target: str, actor: str | None) -> Any:
-        from plangate_core.rpc.channel import open_channel
-
-        settings = self.settings
-        return open_channel(target, settings, actor=actor or settings.identity, roles=settings.role_names)
-
-    def _call_policy(self) -> Any:
-        from plangate_client.calls import CallPolicy
-
-        return CallPolicy(
-            timeout_seconds=self.settings.timeout_seconds,
-            planning_timeout_seconds=self.settings.planning_timeout_seconds,
-            # Somebody waits at a terminal: who forgot to start the servers shall hear of it at once.
-            attempts=5,
-        )
+        channel = self.settings.channel(self.settings.planner_target)
+        return PlannerClient(channel, call_policy=self.settings.call_policy(attempts=_ATTEMPTS))
 
 
 def session_of(context: typer.Context) -> Session:

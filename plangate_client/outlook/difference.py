@@ -51,13 +51,8 @@ def decisive_facts(proposal: proposal_pb2.Proposal) -> Facts:
     }
     for number, fact in enumerate(proposal.facts, start=1):
         facts[f"facts.{number} {fact.action_name}"] = why_no_fact(fact) or fact_values(fact)
-    facts.update({f"action_args.{name}": value for name, value in arguments_of(proposal).items()})
+    facts.update({f"action_args.{name}": value for name, value in json_of(proposal.action_args).items()})
     return facts
-
-
-def arguments_of(proposal: proposal_pb2.Proposal) -> dict[str, JsonValue]:
-    """The arguments as JSON. A Struct that cannot be read as exact JSON becomes one entry that says so."""
-    return json_of(proposal.action_args)
 
 
 def fingerprint(proposal: proposal_pb2.Proposal) -> str:

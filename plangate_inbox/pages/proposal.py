@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from plangate_client.calls import new_request_id
 from plangate_client.outlook.dependencies import FINAL_STATES, after_approval, falls_with, next_step, waits_for
-from plangate_client.outlook.difference import arguments_of, fingerprint
+from plangate_client.outlook.difference import fingerprint
 from plangate_client.outlook.facts import fact_values, facts_outstanding, json_of, why_no_fact
 from plangate_client.outlook.waiting import (
     approvals_missing,
@@ -79,7 +79,7 @@ def review_context(session: Session, review: Review, *, notice: str = "", error:
         "action": review.action,
         "state": "EXPIRED" if _waits_too_long(proposal, now) else state_name(proposal),
         "sentence": next_step(proposal, siblings),
-        "arguments": arguments(arguments_of(proposal), review.schema, frozenset(proposal.assumed)),
+        "arguments": arguments(json_of(proposal.action_args), review.schema, frozenset(proposal.assumed)),
         "facts": [
             (fact, why_no_fact(fact), arguments(json_of(fact.action_args), None, _NONE), _values(fact))
             for fact in proposal.facts

@@ -9,7 +9,8 @@ from starlette.responses import RedirectResponse, Response
 
 from plangate_client.calls import new_request_id
 from plangate_client.errors import PlangateError, VersionConflict
-from plangate_client.outlook.difference import arguments_of, changes
+from plangate_client.outlook.difference import changes
+from plangate_client.outlook.facts import json_of
 from plangate_client.outlook.waiting import approvals_text, requirements
 from plangate_core.contract.struct_codec import StructRefused, json_to_struct
 from plangate_inbox.pages.decisions import changed_meanwhile, version_of
@@ -69,7 +70,7 @@ async def revise(request: Request) -> Response:
 
 
 def _fields(review: Review) -> list[FormField] | None:
-    return form_fields(arguments_of(review.proposal), review.schema)
+    return form_fields(json_of(review.proposal.action_args), review.schema)
 
 
 def _page(
@@ -86,7 +87,7 @@ def _page(
         "proposal": review.proposal,
         "action": review.action,
         "fields": [(field, Editable(form.get(field.key, field.value))) for field in fields] if fields else None,
-        "json": Editable(form.get(JSON_FIELD, json_text(arguments_of(review.proposal)))),
+        "json": Editable(form.get(JSON_FIELD, json_text(json_of(review.proposal.action_args)))),
         "comment": Editable(form.get("comment", "")),
         "version": form.get("version", review.proposal.version),
         "request_id": new_request_id(),

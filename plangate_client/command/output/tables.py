@@ -34,8 +34,6 @@ STATE_STYLES = {
     "PLANNING": "blue",
     "PLANNED": "green",
 }
-CLAIMED = "*"
-"""Marks identities that were claimed, not proved."""
 CLAIMED_NOTE = "* claimed, not proved: the servers run without authentication"
 # A column of texts is at least so wide.
 LEAST_TEXT = 24
@@ -130,7 +128,7 @@ def events_table(events: Sequence[event_pb2.Event], *, times: Times = AGO) -> Ta
         if event.via:
             actor.append(f" via {visible(event.via)}", style="dim")
         if is_claimed(event):
-            actor.append(CLAIMED, style="dim")
+            actor.append("*", style="dim")
         table.add_row(
             str(event.revision),
             times.age(event.time),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +19,7 @@ from plangate_client.command.options import (
     checked_request_id,
     confirm,
     require_answer,
+    struct_of,
     whole_number,
 )
 from plangate_client.command.output.console import stderr, stdout
@@ -264,7 +264,7 @@ def revise(
             seen = await _seen_version(store, identifier, version)
             change: dict[str, Any] = {
                 "expected_version": seen.version,
-                "action_args": None if args is None else _arguments(sys.stdin.read() if args == "-" else args),
+                "action_args": None if args is None else struct_of(sys.stdin.read() if args == "-" else args, "--args"),
                 "description": description,
                 "priority": priority,
                 "comment": comment,
@@ -341,18 +341,6 @@ def _end_of(consequence: Any) -> str:
     """What a cancel makes of a proposal, or of a Consequence, whose state is a text."""
     state = consequence.state if isinstance(consequence.state, str) else enum_name(consequence, "state")
     return "is asked to stop" if consequence.cancel_requested else f"becomes {state}"
-
-
-def _arguments(text: str) -> Any:
-    from plangate_core.contract.struct_codec import StructRefused, json_to_struct
-
-    try:
-        value = json.loads(text)
-        if not isinstance(value, dict):
-            raise CommandFailed("--args: must be a JSON object", ExitStatus.USAGE)
-        return json_to_struct(value, "args")
-    except (ValueError, RecursionError, StructRefused) as error:
-        raise CommandFailed(f"--args: {error}", ExitStatus.USAGE) from error
 
 
 def _print_seen(view: Any, *, yes: bool, as_json: bool) -> None:

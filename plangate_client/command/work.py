@@ -18,6 +18,7 @@ from plangate_client.command.options import JsonOption
 from plangate_client.command.output.console import stderr, stdout
 from plangate_client.command.output.json_output import message_json, print_json
 from plangate_client.command.session import Session, run_async, session_of, stop_on
+from plangate_client.leased_queue import WorkerOptions
 from plangate_core.contract.limits import MAX_BATCH, MAX_LEASE_SECONDS, MIN_LEASE_SECONDS
 from plangate_core.process import standard_output
 
@@ -69,20 +70,8 @@ def work(
         )
     environment = dict(os.environ)
     bound = _bound(path, worker or [], action or [], environment)
-    place = _place(directory)
-    run_async(
-        context,
-        _work(
-            session,
-            bound,
-            environment,
-            place,
-            plan_id=plan,
-            options={"parallel": parallel, "lease_seconds": lease_seconds, "drain_seconds": drain_seconds},
-            once=once,
-            as_json=as_json,
-        ),
-    )
+    options = WorkerOptions(parallel=parallel, lease_seconds=lease_seconds, drain_seconds=drain_seconds)
+    run_async(context, _work(session, bound, environment, _place(directory), options, plan, once, as_json))
 
 
 def _bound(path: Path | None, workers: list[str], wanted: list[str], environment: Any) -> BoundCatalogue:
@@ -104,8 +93,8 @@ def _bound(path: Path | None, workers: list[str], wanted: list[str], environment
         bound = BoundCatalogue(bound.path, {name: bound.actions[name] for name in wanted})
     if not bound.actions:
         raise CommandFailed(where.format(" to a command or an HTTP request"), ExitStatus.USAGE)
-    for name, actions in bound.missing_environment(environment).items():
-        raise CommandFailed(f"the environment variable {name} is not set; {actions[0]} needs it", ExitStatus.USAGE)
+    for variable, name in bound.missing_environment(environment):
+        raise CommandFailed(f"the environment variable {variable} is not set; {name} needs it", ExitStatus.USAGE)
     return bound
 
 
@@ -143,9 +132,8 @@ async def _work(
     bound: BoundCatalogue,
     environment: Any,
     directory: Path,
-    *,
+    options: WorkerOptions,
     plan_id: str,
-    options: dict[str, Any],
     once: bool,
     as_json: bool,
 ) -> None:
@@ -153,7 +141,6 @@ async def _work(
     from plangate_client.executor.environment import ExecutionEnvironment
     from plangate_client.executor.execution import Observer
     from plangate_client.executor.executor import Executor
-    from plangate_client.leased_queue import WorkerOptions
 
     # Leases name their holder: by default one that tells two machines apart.
     worker = session.settings.actor or f"executor@{socket.gethostname()}-{os.getpid()}"
@@ -184,7 +171,7 @@ async def _work(
             store,
             bound,
             ExecutionEnvironment(environment, directory, sys.executable, bound.path.parent),
-            options=WorkerOptions(**options),
+            options=options,
             plan_id=plan_id,
             observer=Observer(
                 claimed=claimed,

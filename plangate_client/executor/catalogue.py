@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,16 +49,14 @@ class BoundCatalogue:
     path: Path
     actions: Mapping[str, BoundAction]
 
-    def missing_environment(self, process_environment: Mapping[str, str]) -> dict[str, list[str]]:
-        """Variables that bindings refer to and that are not set -> the actions that need them."""
-        missing: dict[str, list[str]] = {}
+    def missing_environment(self, process_environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        """Variables that bindings refer to and that are not set, each with the action that needs it."""
         for action in self.actions.values():
             needed = action.binding.referenced_environment
             if action.reconcile is not None:
                 needed |= action.reconcile.referenced_environment
             for name in sorted(needed - process_environment.keys()):
-                missing.setdefault(name, []).append(action.name)
-        return missing
+                yield name, action.name
 
 
 def load_bound_catalogue(path: Path) -> BoundCatalogue:

@@ -48,16 +48,15 @@ class Addresses:
     """The review page; empty when it is not served."""
 
 
-def metrics_addresses(listen: str) -> dict[str, dict[str, str]]:
-    """Server -> the variable that gives it an address for its metrics: processes cannot share one port, so the planner
-    takes the next, and the review page the one after it. Empty where there are none, or the address is none: the server
-    says what is wrong."""
+def metrics_addresses(listen: str) -> dict[str, str]:
+    """Server -> where it serves its metrics: processes cannot share one port, so the planner takes the next, and the
+    review page the one after it. Empty where there are none, or the address is none: the server says what is wrong."""
     try:
         _, port = split_host_port(listen)
     except AddressInvalid:
         return {}
     return {
-        name: {"PLANGATE_METRICS_LISTEN": with_port(listen, port + place if 0 < port <= _LAST_PORT - place else 0)}
+        name: with_port(listen, port + place if 0 < port <= _LAST_PORT - place else 0)
         for place, name in enumerate(("store", "planner", "inbox"))
     }
 
@@ -137,14 +136,13 @@ class ServerPair:
         """Start all and wait until all listen. Raises ServerEnded."""
         # Each is dialled by a name that the certificate is good for: 0.0.0.0 never is one.
         names = names_in(self._environment.get("PLANGATE_TLS_CERT_FILE"))
-        metrics = metrics_addresses(self._environment.get("PLANGATE_METRICS_LISTEN", ""))
-        store = await self._listening("store", "store_service", metrics.get("store", {}))
+        store = await self._listening("store", "store_service", {})
         targets = {"PLANGATE_STORE_TARGET": dial_target(store, names)}
-        planner = await self._listening("planner", "planner_service", targets | metrics.get("planner", {}))
+        planner = await self._listening("planner", "planner_service", targets)
         if not self._inbox:
             return Addresses(store, planner)
         targets["PLANGATE_PLANNER_TARGET"] = dial_target(planner, names)
-        inbox = await self._listening("inbox", "plangate_inbox", targets | metrics.get("inbox", {}))
+        inbox = await self._listening("inbox", "plangate_inbox", targets)
         return Addresses(store, planner, inbox)
 
     async def first_end(self) -> ServerEnded:
@@ -198,6 +196,9 @@ class ServerPair:
             await cancel_and_wait(listening)
 
     async def _start(self, name: str, module: str, additions: Mapping[str, str]) -> _Server:
+        metrics = metrics_addresses(self._environment.get("PLANGATE_METRICS_LISTEN", ""))
+        if name in metrics:
+            additions = {**additions, "PLANGATE_METRICS_LISTEN": metrics[name]}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             # Not from the current directory: a file http.py that lies there would be run in place of Python's own.

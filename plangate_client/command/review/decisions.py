@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,7 +25,7 @@ from plangate_client.command.options import (
 from plangate_client.command.output.console import stderr, stdout
 from plangate_client.command.output.json_output import print_message
 from plangate_client.command.output.text import enum_name, short_id
-from plangate_client.command.session import Session, run_async, session_of
+from plangate_client.command.session import run_async, session_of
 from plangate_core.text.printable import visible
 
 if TYPE_CHECKING:
@@ -51,18 +51,13 @@ def approve(
 
         return after_approval(seen, siblings, await reviewer_of(store))
 
-    _change(
-        context,
+    _Change(context, version, yes=yes, request_id=request_id, as_json=as_json).make(
         identifier,
         "Approve exactly this?",
         lambda store, seen, call: store.proposals.approve(
             seen.id, **call, args_digest=seen.args_digest, comment=comment
         ),
-        remark=leads_to,
-        version=version,
-        yes=yes,
-        request_id=request_id,
-        as_json=as_json,
+        leads_to,
     )
 
 
@@ -76,15 +71,10 @@ def withdraw(
     as_json: JsonOption = False,
 ) -> None:
     """Take your own approval back, while the proposal waits for more of them."""
-    _change(
-        context,
+    _Change(context, version, yes=yes, request_id=request_id, as_json=as_json).make(
         identifier,
         "Take your approval back?",
         lambda store, seen, call: store.proposals.withdraw_approval(seen.id, **call, comment=comment),
-        version=version,
-        yes=yes,
-        request_id=request_id,
-        as_json=as_json,
     )
 
 
@@ -117,16 +107,11 @@ def reject(
         ends = ends or [f"{step_name(fallen)} becomes CANCELLED" for fallen in falls_with(seen, siblings)]
         return f"With it: {listed(ends)}." if ends else ""
 
-    _change(
-        context,
+    _Change(context, version, yes=yes, request_id=request_id, as_json=as_json).make(
         identifier,
         "Reject it? This is final.",
         lambda store, seen, call: store.proposals.reject(seen.id, **call, reason=reason),
-        remark=leads_to,
-        version=version,
-        yes=yes,
-        request_id=request_id,
-        as_json=as_json,
+        leads_to,
     )
 
 
@@ -148,15 +133,10 @@ def resolve(
     if done == not_done or (retry and done):
         raise CommandFailed("give either --done, or --not-done with or without --retry", ExitStatus.USAGE)
     what = "It was carried out?" if done else "It was not carried out, and should be again?" if retry else ""
-    _change(
-        context,
+    _Change(context, version, yes=yes, request_id=request_id, as_json=as_json).make(
         identifier,
         what or "It was not carried out, and is given up?",
         lambda store, seen, call: store.proposals.resolve(seen.id, **call, done=done, reason=reason, retry=retry),
-        version=version,
-        yes=yes,
-        request_id=request_id,
-        as_json=as_json,
     )
 
 
@@ -170,17 +150,12 @@ def break_glass(
     as_json: JsonOption = False,
 ) -> None:
     """Have a proposal executed without its review, as one of two admins. Every view and the log show it."""
-    _change(
-        context,
+    _Change(context, version, yes=yes, request_id=request_id, as_json=as_json).make(
         identifier,
         "Override the review of exactly this?",
         lambda store, seen, call: store.proposals.break_glass(
             seen.id, **call, args_digest=seen.args_digest, reason=reason
         ),
-        version=version,
-        yes=yes,
-        request_id=request_id,
-        as_json=as_json,
     )
 
 
@@ -194,9 +169,7 @@ def cancel(
     as_json: JsonOption = False,
 ) -> None:
     """Cancel a proposal, or a plan with all its proposals; what runs gets a request to stop."""
-    session = session_of(context)
-    repeated = checked_request_id(request_id)
-    require_answer(yes)
+    change = _Change(context, version, yes=yes, request_id=request_id, as_json=as_json)
 
     async def cancelled() -> Any:
         from plangate.plan.v1 import plan_pb2
@@ -205,24 +178,22 @@ def cancel(
         from plangate_client.command.review.lookup import find_proposal_or_plan
         from plangate_client.outlook.dependencies import listed, step_name
 
-        async with session.store() as store:
+        async with change.session.store() as store:
             thing = await find_proposal_or_plan(store, identifier)
             call: Any
             if not isinstance(thing, plan_pb2.Plan):
-                await _show_seen(session, store, thing, yes=yes, as_json=as_json)
+                await change.show(store, thing)
                 question, call = "Cancel it?", store.proposals.cancel
             else:
-                if not (as_json and yes):
-                    _print_seen(plan_view(thing, times=session.times), yes=yes, as_json=as_json)
+                change.print_aside(plan_view(thing, times=change.session.times))
                 question, call = "Cancel the plan?", store.plans.cancel
             tried = await call(thing.id, expected_version=version, validate_only=True)
             fallen = [f"{step_name(each)} {_end_of(each)}" for each in tried.consequences]
-            if fallen and not (as_json and yes):
-                _remark(f"With it: {listed(fallen)}.")
+            change.remark(f"With it: {listed(fallen)}." if fallen else "")
             confirm(question, yes=yes)
-            return await call(thing.id, reason=reason, expected_version=version, request_id=repeated)
+            return await call(thing.id, reason=reason, expected_version=version, request_id=change.request_id)
 
-    _print_changed(run_async(context, cancelled()), as_json)
+    change.run(cancelled())
 
 
 def revise(
@@ -251,18 +222,15 @@ def revise(
     """
     if args is None and description is None and priority is None:
         raise CommandFailed("nothing to change: give --args, --description or --priority", ExitStatus.USAGE)
-    session = session_of(context)
-    repeated = checked_request_id(request_id)
-    if not validate_only:
-        require_answer(yes)
+    change = _Change(context, version, yes=yes or validate_only, request_id=request_id, as_json=as_json)
 
     async def revised() -> proposal_pb2.Proposal:
         from plangate_client.command.output.proposal_view import changes_view
         from plangate_client.outlook.difference import changes
 
-        async with session.store() as store, session.planner() as planner:
-            seen = await _seen_version(store, identifier, version)
-            change: dict[str, Any] = {
+        async with change.session.store() as store, change.session.planner() as planner:
+            seen = await change.seen(store, identifier)
+            wanted: dict[str, Any] = {
                 "expected_version": seen.version,
                 "action_args": None if args is None else struct_of(sys.stdin.read() if args == "-" else args, "--args"),
                 "description": description,
@@ -270,99 +238,108 @@ def revise(
                 "comment": comment,
             }
             if validate_only or not yes:
-                candidate = await planner.revise_proposal(seen.id, **change, validate_only=True)
+                candidate = await planner.revise_proposal(seen.id, **wanted, validate_only=True)
                 if validate_only:
                     return candidate
-                _print_seen(changes_view(changes(seen, candidate)), yes=yes, as_json=as_json)
+                change.print_aside(changes_view(changes(seen, candidate)))
                 confirm("Change it so?", yes=yes)
-            return await planner.revise_proposal(seen.id, **change, request_id=repeated)
+            return await planner.revise_proposal(seen.id, **wanted, request_id=change.request_id)
 
-    _print_changed(run_async(context, revised()), as_json)
-
-
-def _change(
-    context: typer.Context,
-    identifier: str,
-    question: str,
-    change: Callable[[StoreClient, proposal_pb2.Proposal, dict[str, Any]], Awaitable[proposal_pb2.Proposal]],
-    *,
-    remark: Callable[[StoreClient, proposal_pb2.Proposal, list[proposal_pb2.Proposal]], Awaitable[str]] | None = None,
-    version: int,
-    yes: bool,
-    request_id: str | None,
-    as_json: bool,
-) -> None:
-    """Show a proposal, ask, change it, and print what it has become.
-
-    :param change: makes the call; the third argument is expected_version and request_id.
-    :param remark: what the change leads to, from the store, the proposal, and those of its plan; empty: nothing to say.
-    """
-    session = session_of(context)
-    repeated = checked_request_id(request_id)
-    require_answer(yes)
-
-    async def changed() -> proposal_pb2.Proposal:
-        async with session.store() as store:
-            seen = await _seen_version(store, identifier, version)
-            siblings = await _show_seen(session, store, seen, yes=yes, as_json=as_json)
-            if remark is not None and not (as_json and yes) and (text := await remark(store, seen, siblings)):
-                _remark(text)
-            confirm(question, yes=yes)
-            return await change(store, seen, {"expected_version": seen.version, "request_id": repeated})
-
-    _print_changed(run_async(context, changed()), as_json)
+    change.run(revised())
 
 
-async def _seen_version(store: StoreClient, identifier: str, version: int) -> proposal_pb2.Proposal:
-    """The proposal as it is now, if it still has the version that the caller insists on."""
-    from plangate_client.command.review.lookup import find_proposal
+class _Change:
+    """A change of one proposal, or of a plan: what is changed is shown first, and somebody says yes."""
 
-    seen = await find_proposal(store, identifier)
-    if version and seen.version != version:
-        message = f"the proposal is at version {seen.version} now, not {version}: look at it again with `plangate show`"
-        raise CommandFailed(message, ExitStatus.CONFLICT)
-    return seen
+    def __init__(
+        self, context: typer.Context, version: int, *, yes: bool, request_id: str | None, as_json: bool
+    ) -> None:
+        """Ends the command where there is nobody to ask. `version`: the only one that may be changed; 0: any."""
+        self.session = session_of(context)
+        self.request_id = checked_request_id(request_id)
+        require_answer(yes)
+        self._context = context
+        self._version = version
+        self._yes = yes
+        self._as_json = as_json
 
+    def make(
+        self,
+        identifier: str,
+        question: str,
+        call: Callable[[StoreClient, proposal_pb2.Proposal, dict[str, Any]], Awaitable[proposal_pb2.Proposal]],
+        leads_to: Callable[[StoreClient, proposal_pb2.Proposal, list[proposal_pb2.Proposal]], Awaitable[str]]
+        | None = None,
+    ) -> None:
+        """Show a proposal, ask, change it, and print what it has become.
 
-async def _show_seen(
-    session: Session, store: StoreClient, seen: proposal_pb2.Proposal, *, yes: bool, as_json: bool
-) -> list[proposal_pb2.Proposal]:
-    """Print the proposal with what surrounds it. Returns the proposals of its plan."""
-    from plangate_client.command.output.proposal_view import proposal_view
-    from plangate_client.command.review.lookup import context_of
+        :param call: changes it; the third argument is expected_version and request_id.
+        :param leads_to: says to what, from the store, the proposal, and those of its plan; empty: nothing to say.
+        """
 
-    around = await context_of(store, seen)
-    if not (as_json and yes):
-        _print_seen(proposal_view(seen, around, times=session.times), yes=yes, as_json=as_json)
-    return around.siblings
+        async def changed() -> proposal_pb2.Proposal:
+            async with self.session.store() as store:
+                seen = await self.seen(store, identifier)
+                siblings = await self.show(store, seen)
+                if leads_to is not None and self._is_watched:
+                    self.remark(await leads_to(store, seen, siblings))
+                confirm(question, yes=self._yes)
+                return await call(store, seen, {"expected_version": seen.version, "request_id": self.request_id})
+
+        self.run(changed())
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do it, and print what the proposal or plan has become."""
+        changed = run_async(self._context, work)
+        if self._as_json:
+            print_message(changed)
+            return
+        state = enum_name(changed, "state")
+        line = f"{short_id(changed.id)} is {state}, version {changed.version}"
+        # Plans are never in these states.
+        if state == "PENDING" and changed.required_approvals:
+            line += f", {len(changed.approvals)} of {changed.required_approvals} approvals"
+        if state == "EXECUTING" and changed.cancel_requested:
+            line += "; its executor gets the request to stop"
+        stdout().print(line)
+
+    async def seen(self, store: StoreClient, identifier: str) -> proposal_pb2.Proposal:
+        """The proposal as it is now, if it still has the version that the caller insists on."""
+        from plangate_client.command.review.lookup import find_proposal
+
+        seen = await find_proposal(store, identifier)
+        if self._version and seen.version != self._version:
+            message = f"the proposal is at version {seen.version} now, not {self._version}"
+            raise CommandFailed(f"{message}: look at it again with `plangate show`", ExitStatus.CONFLICT)
+        return seen
+
+    async def show(self, store: StoreClient, seen: proposal_pb2.Proposal) -> list[proposal_pb2.Proposal]:
+        """Print the proposal with what surrounds it. Returns the proposals of its plan."""
+        from plangate_client.command.output.proposal_view import proposal_view
+        from plangate_client.command.review.lookup import context_of
+
+        around = await context_of(store, seen)
+        self.print_aside(proposal_view(seen, around, times=self.session.times))
+        return around.siblings
+
+    @property
+    def _is_watched(self) -> bool:
+        """Whether a person may be reading: not a program that takes JSON and has said yes."""
+        return not (self._as_json and self._yes)
+
+    def print_aside(self, view: Any) -> None:
+        """Print what is decided about: as an answer, or on standard error where only a person sees that."""
+        if self._is_watched:
+            aside = not self._yes and (self._as_json or not sys.stdout.isatty())
+            (stderr() if aside else stdout()).print(view, crop=False)
+
+    def remark(self, text: str) -> None:
+        """Print what the change leads to, if there is something to say."""
+        if text and self._is_watched:
+            stderr().print(visible(text), soft_wrap=True)
 
 
 def _end_of(consequence: Any) -> str:
     """What a cancel makes of a proposal, or of a Consequence, whose state is a text."""
     state = consequence.state if isinstance(consequence.state, str) else enum_name(consequence, "state")
     return "is asked to stop" if consequence.cancel_requested else f"becomes {state}"
-
-
-def _print_seen(view: Any, *, yes: bool, as_json: bool) -> None:
-    """Print what is decided about: as an answer, or on standard error where only a person sees that."""
-    aside = not yes and (as_json or not sys.stdout.isatty())
-    (stderr() if aside else stdout()).print(view, crop=False)
-
-
-def _remark(text: str) -> None:
-    stderr().print(visible(text), soft_wrap=True)
-
-
-def _print_changed(changed: Any, as_json: bool) -> None:
-    """Print what a proposal or a plan has become."""
-    if as_json:
-        print_message(changed)
-        return
-    state = enum_name(changed, "state")
-    line = f"{short_id(changed.id)} is {state}, version {changed.version}"
-    # A plan has no such field, nor is it ever EXECUTING.
-    if state == "PENDING" and changed.required_approvals:
-        line += f", {len(changed.approvals)} of {changed.required_approvals} approvals"
-    if state == "EXECUTING" and changed.cancel_requested:
-        line += "; its executor gets the request to stop"
-    stdout().print(line)

@@ -8,7 +8,7 @@ import json
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,9 +16,6 @@ from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.output.console import stderr, stdout
 from plangate_client.command.session import environment_with, run_async, stop_on
 from plangate_core.text.printable import visible
-
-if TYPE_CHECKING:
-    from plangate_client.servers.server_pair import ServerEnded
 
 _REMIND_SECONDS = 15.0
 # What every line of a log has besides what it says.
@@ -143,18 +140,20 @@ async def _up(environment: dict[str, str], verbose: bool, *, inbox: bool) -> Non
 
     console = stderr()
 
-    def print_line(name: str, line: str) -> None:
-        text = line if verbose else important(line)
+    def print_line(name: str, text: str) -> None:
         # A log that cannot be written must not block the servers, whose pipes would fill.
         with contextlib.suppress(OSError):
             if text:
                 stderr().print(Text.assemble((f"{name:>7} ", "dim"), visible(text)), soft_wrap=True)
 
+    def on_line(name: str, line: str) -> None:
+        print_line(name, line if verbose else important(line))
+
     startup = _Startup(environment)
     stop = asyncio.Event()
     drain_seconds = _drain_seconds(environment)
     async with ServerPair(
-        environment, inbox=inbox, drain_seconds=drain_seconds, on_line=print_line, on_start=startup.begin
+        environment, inbox=inbox, drain_seconds=drain_seconds, on_line=on_line, on_start=startup.begin
     ) as pair:
         # The first signal stops all in order, the second one kills them.
         stop_on((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), stop, pair.kill)
@@ -175,8 +174,7 @@ async def _up(environment: dict[str, str], verbose: bool, *, inbox: bool) -> Non
             if addresses.inbox:
                 scheme = "https" if environment.get("PLANGATE_TLS_CERT_FILE") else "http"
                 out.print(f"inbox    {scheme}://{addresses.inbox}/")
-            for name, variables in metrics_addresses(environment.get("PLANGATE_METRICS_LISTEN", "")).items():
-                address = variables["PLANGATE_METRICS_LISTEN"]
+            for name, address in metrics_addresses(environment.get("PLANGATE_METRICS_LISTEN", "")).items():
                 if not address.endswith(":0") and (name != "inbox" or addresses.inbox):
                     out.print(f"metrics  http://{address}/metrics of {_NAMES[name]}")
             ended = asyncio.create_task(pair.first_end())
@@ -186,7 +184,9 @@ async def _up(environment: dict[str, str], verbose: bool, *, inbox: bool) -> Non
             ended.cancel()
             console.print("stopping", style="dim")
         except ServerEnded as error:
-            raise _failure(error, verbose) from error
+            for line in () if verbose else error.log:
+                print_line(error.name, line.removeprefix(f"plangate-{error.name}: "))
+            raise CommandFailed(str(error)) from error
         finally:
             stopping.cancel()
             reminding.cancel()
@@ -216,13 +216,3 @@ def _drain_seconds(environment: dict[str, str]) -> float:
         return float(environment["PLANGATE_DRAIN_SECONDS"])
     except (KeyError, ValueError):
         return 20.0
-
-
-def _failure(error: ServerEnded, verbose: bool) -> CommandFailed:
-    from rich.text import Text
-
-    if not verbose:
-        for line in error.log:
-            line = line.removeprefix(f"plangate-{error.name}: ")
-            stderr().print(Text.assemble((f"{error.name:>7} ", "dim"), visible(line)), soft_wrap=True)
-    return CommandFailed(str(error), ExitStatus.OTHER)

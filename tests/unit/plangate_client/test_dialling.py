@@ -30,10 +30,10 @@ def test_a_name_that_the_certificate_is_good_for(listening: str, names: list[str
 
 def test_no_two_servers_share_a_port_for_metrics() -> None:
     assert metrics_addresses("127.0.0.1:9464") == {
-        "store": {"PLANGATE_METRICS_LISTEN": "127.0.0.1:9464"},
-        "planner": {"PLANGATE_METRICS_LISTEN": "127.0.0.1:9465"},
-        "inbox": {"PLANGATE_METRICS_LISTEN": "127.0.0.1:9466"},
+        "store": "127.0.0.1:9464",
+        "planner": "127.0.0.1:9465",
+        "inbox": "127.0.0.1:9466",
     }
-    assert metrics_addresses("127.0.0.1:65534")["inbox"] == {"PLANGATE_METRICS_LISTEN": "127.0.0.1:0"}
-    assert metrics_addresses("127.0.0.1:0")["planner"] == {"PLANGATE_METRICS_LISTEN": "127.0.0.1:0"}
+    assert metrics_addresses("127.0.0.1:65534")["inbox"] == "127.0.0.1:0"
+    assert metrics_addresses("127.0.0.1:0")["planner"] == "127.0.0.1:0"
     assert metrics_addresses("") == {}

@@ -65,4 +65,4 @@ def test_a_look_up_by_http(tmp_path: Path) -> None:
     file.write_text(CATALOGUE.replace("RECONCILE", reconcile))
     bound = load_bound_catalogue(file)
     assert bound.actions["pay"].reconcile is not None
-    assert bound.missing_environment({}) == {"BANK_TOKEN": ["pay"]}
+    assert [*bound.missing_environment({})] == [("BANK_TOKEN", "pay")]

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from plangate_client import worker
     from plangate_client.calls import CallPolicy, new_request_id
-    from plangate_client.client import PlannerClient, StoreClient
-    from plangate_client.connection import Connection, connect, open_channel
+    from plangate_client.client import Connection, PlannerClient, StoreClient, connect
     from plangate_client.errors import *
     from plangate_core.contract.struct_codec import json_to_struct, struct_to_json
+    from plangate_core.rpc.channel import open_channel
 
 __all__ = [
     "ActionNotFound",
@@ -91,9 +91,9 @@ _PLACES = {
     "new_request_id": "plangate_client.calls",
     "PlannerClient": "plangate_client.client",
     "StoreClient": "plangate_client.client",
-    "Connection": "plangate_client.connection",
-    "connect": "plangate_client.connection",
-    "open_channel": "plangate_client.connection",
+    "Connection": "plangate_client.client",
+    "connect": "plangate_client.client",
+    "open_channel": "plangate_core.rpc.channel",
     "json_to_struct": "plangate_core.contract.struct_codec",
     "struct_to_json": "plangate_core.contract.struct_codec",
 }

@@ -9,7 +9,8 @@ Answers are the contract's own messages; failures are plangate_client.errors' ty
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self, Unpack
 
 import grpc
@@ -26,6 +27,8 @@ from plangate_client.calls import CallPolicy, Calls, WriteOptions, identified, n
 from plangate_client.events import Events
 from plangate_client.plans import Plans
 from plangate_client.proposals import Proposals
+from plangate_client.settings import ClientSettings
+from plangate_core.process.settings import read_settings
 from plangate_core.rpc.correlation import NEW_REQUEST_KEY, ON_BEHALF_OF_KEY
 
 
@@ -196,6 +199,59 @@ class PlannerClient(_ChannelClient):
 
     def _planning_seconds(self, timeout_seconds: float | None) -> float:
         return self._calls.call_policy.planning_timeout_seconds if timeout_seconds is None else timeout_seconds
+
+
+class Connection(Closable):
+    """The planner and the store for one identity; closes both channels at the end of the block."""
+
+    def __init__(self, planner: PlannerClient, store: StoreClient) -> None:
+        self.planner = planner
+        self.store = store
+
+    async def close(self) -> None:
+        """Close both channels; calls under way are cancelled."""
+        await self.planner.close()
+        await self.store.close()
+
+
+def connect(
+    *,
+    planner: str | None = None,
+    store: str | None = None,
+    actor: str | None = None,
+    roles: Iterable[str] = (),
+    token: str | None = None,
+    token_file: Path | str | None = None,
+    tls: bool | None = None,
+    tls_ca_file: Path | str | None = None,
+    call_policy: CallPolicy | None = None,
+) -> Connection:
+    """Clients of both servers. Connects when first used; needs a running event loop.
+
+    What is None comes from the environment (PLANGATE_PLANNER_TARGET, PLANGATE_STORE_TARGET, PLANGATE_TOKEN_FILE,
+    PLANGATE_TLS_CA_FILE and so on), else from the defaults: 127.0.0.1, ports 50052 and 50051.
+
+    :param actor: who acts, on servers without authentication; by default the name of the login.
+    :param roles: roles to claim on such servers.
+    :raises SettingsRefused: a variable cannot be used.
+    :raises ChannelRefused: the arguments are unsafe or impossible.
+    """
+    given: dict[str, Any] = {
+        "planner_target": planner,
+        "store_target": store,
+        "actor": actor,
+        "roles": ",".join(roles) or None,
+        "token": token,
+        "token_file": token_file,
+        "tls": tls,
+        "tls_ca_file": tls_ca_file,
+    }
+    settings = read_settings(ClientSettings, **{name: value for name, value in given.items() if value is not None})
+    policy = call_policy or settings.call_policy()
+    return Connection(
+        PlannerClient(settings.channel(settings.planner_target), call_policy=policy),
+        StoreClient(settings.channel(settings.store_target), call_policy=policy),
+    )
 
 
 def _first_metadata(request: planner_pb2.CreatePlanRequest) -> tuple[tuple[str, str], ...]:

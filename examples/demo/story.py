@@ -28,7 +28,7 @@ from plangate_client.executor.catalogue import load_bound_catalogue
 from plangate_client.executor.environment import ExecutionEnvironment
 from plangate_client.executor.execution import Ending, Execution, Observer
 from plangate_client.executor.executor import Executor
-from plangate_client.leased_queue import WorkerOptions
+from plangate_client.leased_worker import WorkerOptions
 from plangate_client.servers.server_pair import Addresses, ServerPair
 from plangate_core.rpc.channel import open_channel
 from plangate_core.text.printable import visible

@@ -18,7 +18,7 @@ from plangate_client.command.options import JsonOption
 from plangate_client.command.output.console import stderr, stdout
 from plangate_client.command.output.json_output import message_json, print_json
 from plangate_client.command.session import Session, run_async, session_of, stop_on
-from plangate_client.leased_queue import WorkerOptions
+from plangate_client.leased_worker import WorkerOptions
 from plangate_core.contract.limits import MAX_BATCH, MAX_LEASE_SECONDS, MIN_LEASE_SECONDS
 from plangate_core.process import standard_output
 

@@ -17,7 +17,7 @@ from plangate_client.executor.consent import consent_fault, log_fault
 from plangate_client.executor.environment import ExecutionEnvironment
 from plangate_client.executor.outcome import Outcome
 from plangate_client.executor.template import ArgumentMissing, ArgumentRefused
-from plangate_client.leased_queue import Finished
+from plangate_client.leased_worker import Finished
 from plangate_core.contract.struct_codec import JsonObject, StructRefused, json_to_struct, struct_to_json
 
 _RESULT_LIMIT_BYTES = 60 * 1024

@@ -33,8 +33,7 @@ from plangate_client.executor.execution import (
 )
 from plangate_client.executor.outcome import Outcome
 from plangate_client.executor.reconciliation import Reconciler
-from plangate_client.leased_queue import FailureKind, Finished, Interruption, WorkerOptions
-from plangate_client.leased_worker import LeasedWorker
+from plangate_client.leased_worker import FailureKind, Finished, Interruption, LeasedWorker, WorkerOptions
 
 _MESSAGE_CHARACTERS = 2000
 _EVENTS_AT_ONCE = 100

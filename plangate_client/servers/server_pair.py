@@ -12,14 +12,16 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
-from plangate_client.servers.dialling import dial_target, names_in
 from plangate_core.process.tasks import cancel_and_wait
 from plangate_core.rpc.address import AddressInvalid, split_host_port, with_port
+from plangate_core.rpc.tls_diagnosis import certificate_names
 
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _KEPT_LINES = 60
 _LAST_PORT = 65_535
 _LINE_BYTES = 1 << 20
@@ -59,6 +61,35 @@ def metrics_addresses(listen: str) -> dict[str, str]:
         name: with_port(listen, port + place if 0 < port <= _LAST_PORT - place else 0)
         for place, name in enumerate(("store", "planner", "inbox"))
     }
+
+
+def dial_target(listening: str, names: Sequence[str] = ()) -> str:
+    """The address to dial for a server that announced that it listens at `listening`.
+
+    :param names: what its certificate is good for; empty: it does not use TLS.
+    """
+    try:
+        host, port = split_host_port(listening)
+    except AddressInvalid:
+        # A Unix socket.
+        return listening
+    everywhere = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    wanted = [*_LOOPBACK, *names] if everywhere or host in _LOOPBACK else [host, *names]
+    if not names:
+        return f"127.0.0.1:{port}" if everywhere else listening
+    # One that it is good for by name; a wildcard stands for none in particular.
+    chosen = next((name for name in wanted if name in names and not name.startswith("*")), host)
+    return f"[{chosen}]:{port}" if ":" in chosen else f"{chosen}:{port}"
+
+
+def _names_in(file: str | None) -> list[str]:
+    """As certificate_names, of a file that may not be there: the server itself says what is wrong with it."""
+    if not file:
+        return []
+    try:
+        return certificate_names(Path(file).read_bytes())
+    except (OSError, ValueError):
+        return []
 
 
 class _Server:
@@ -135,7 +166,7 @@ class ServerPair:
     async def start(self) -> Addresses:
         """Start all and wait until all listen. Raises ServerEnded."""
         # Each is dialled by a name that the certificate is good for: 0.0.0.0 never is one.
-        names = names_in(self._environment.get("PLANGATE_TLS_CERT_FILE"))
+        names = _names_in(self._environment.get("PLANGATE_TLS_CERT_FILE"))
         store = await self._listening("store", "store_service", {})
         targets = {"PLANGATE_STORE_TARGET": dial_target(store, names)}
         planner = await self._listening("planner", "planner_service", targets)

@@ -17,7 +17,7 @@ from plangate_client.executor.environment import ExecutionEnvironment
 from plangate_client.executor.execution import Observer
 from plangate_client.executor.executor import Executor
 from plangate_client.executor.outcome import Answer, Outcome
-from plangate_client.leased_queue import WorkerOptions
+from plangate_client.leased_worker import WorkerOptions
 from plangate_client.worker.action import Call, WorkerAction
 from plangate_core.catalogue.argument_schema import ArgumentSchema, closed
 from plangate_core.contract.struct_codec import JsonObject

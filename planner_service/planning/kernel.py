@@ -14,8 +14,7 @@ from datetime import timedelta
 
 import structlog
 
-from plangate_client.leased_queue import FailureKind, Finished, Interruption, WorkerOptions
-from plangate_client.leased_worker import LeasedWorker
+from plangate_client.leased_worker import FailureKind, Finished, Interruption, LeasedWorker, WorkerOptions
 from plangate_core.rpc.correlation import set_current_request_id
 from planner_service.errors import LeaseLost, ModelNotAllowed, PlanningRefused, StoreTimedOut, StoreUnavailable
 from planner_service.generation.errors import (

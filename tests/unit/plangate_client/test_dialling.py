@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from plangate_client.servers.dialling import dial_target
-from plangate_client.servers.server_pair import metrics_addresses
+from plangate_client.servers.server_pair import dial_target, metrics_addresses
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from plangate_client.executor.catalogue import load_bound_catalogue
 from plangate_client.executor.environment import ExecutionEnvironment
 from plangate_client.executor.execution import Ending, Execution, Observer
 from plangate_client.executor.executor import Executor
-from plangate_client.leased_queue import WorkerOptions
+from plangate_client.leased_worker import WorkerOptions
 from plangate_core.contract.struct_codec import struct_to_json
 from tests.support.lossy_relay import lossy_relay
 from tests.support.pair import Pair, running_pair

@@ -12,7 +12,7 @@ from plangate.store.v1 import proposal_pb2
 
 from plangate_client import worker
 from plangate_client.executor.execution import Ending, Execution, Observer
-from plangate_client.leased_queue import WorkerOptions
+from plangate_client.leased_worker import WorkerOptions
 from tests.support.pair import running_pair
 from tests.support.polling import eventually, until
 

@@ -4,16 +4,26 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from typing import TypedDict, Unpack
 
 import grpc
 from plangate.store.v1 import event_pb2
 from plangate.store.v1 import store_service_pb2 as store_pb2
 from plangate.store.v1.store_service_pb2_grpc import EventServiceStub
 
-from plangate_client.calls import Calls, duration
+from plangate_client.calls import PAGE_SIZE, Calls, duration
 
 # On a busy log most of the cost of an event is that of its message.
 _EVENTS_A_MESSAGE = 100
+
+
+class EventOptions(TypedDict, total=False):
+    """What lists of events take."""
+
+    filter: str
+    order_by: str
+    page_size: int
+    view: event_pb2.EventView.ValueType
 
 
 class Events:
@@ -24,31 +34,16 @@ class Events:
         self._calls = calls
 
     async def list_page(
-        self,
-        *,
-        filter: str = "",
-        order_by: str = "",
-        page_size: int = 0,
-        page_token: str = "",
-        view: event_pb2.EventView.ValueType = event_pb2.EVENT_VIEW_UNSPECIFIED,
-        timeout_seconds: float | None = None,
+        self, *, page_token: str = "", timeout_seconds: float | None = None, **options: Unpack[EventOptions]
     ) -> store_pb2.ListEventsResponse:
         """Return one page in revision order."""
-        request = store_pb2.ListEventsRequest(
-            filter=filter, order_by=order_by, page_size=page_size, page_token=page_token, view=view
-        )
+        request = store_pb2.ListEventsRequest(page_token=page_token, **options)
         return await self._calls.unary(self._stub.ListEvents, request, timeout_seconds=timeout_seconds)
 
-    def list_all(
-        self,
-        *,
-        filter: str = "",
-        order_by: str = "",
-        view: event_pb2.EventView.ValueType = event_pb2.EVENT_VIEW_UNSPECIFIED,
-        page_size: int = 500,
-    ) -> AsyncIterator[event_pb2.Event]:
+    def list_all(self, **options: Unpack[EventOptions]) -> AsyncIterator[event_pb2.Event]:
         """All that match."""
-        request = store_pb2.ListEventsRequest(filter=filter, order_by=order_by, page_size=page_size, view=view)
+        options.setdefault("page_size", PAGE_SIZE)
+        request = store_pb2.ListEventsRequest(**options)
         return self._calls.pages(self._stub.ListEvents, request, lambda page: page.events)
 
     def watch(

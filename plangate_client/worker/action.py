@@ -77,43 +77,34 @@ class NotCarriedOut(Exception):
     """Raised by a `reconcile` function: the action had no effect, and may be executed again."""
 
 
+@dataclass(eq=False)
 class WorkerAction(Generic[P, R]):
-    """A function as an action. Calling it calls the function, so that it is tested like any other."""
+    """A function as an action; see `action` for its options. Calling it calls the function, so that it is tested like
+    any other. Raises TypeError for a name or a signature that cannot be an action's."""
 
-    def __init__(
-        self,
-        function: Callable[P, R],
-        name: str,
-        *,
-        description: str,
-        risk: Literal["low", "medium", "high"] | None,
-        retry_on: tuple[type[Exception], ...],
-        idempotent: bool,
-        effect_key: str,
-        reconcile: Callable[P, R] | None,
-        read_only: bool = False,
-    ) -> None:
-        """Raises TypeError for a name or a signature that cannot be an action's."""
-        if not ACTION_NAME.fullmatch(name):
-            raise TypeError(f"{name!r} cannot be the name of an action")
-        self.function = function
-        self.name = name
-        self.description = description or (inspect.getdoc(function) or "").partition("\n\n")[0]
+    function: Callable[P, R]
+    name: str
+    description: str = ""
+    risk: Literal["low", "medium", "high"] | None = None
+    retry_on: tuple[type[Exception], ...] = ()
+    idempotent: bool = False
+    effect_key: str = ""
+    reconcile: Callable[P, R] | None = None
+    read_only: bool = False
+
+    def __post_init__(self) -> None:
+        if not ACTION_NAME.fullmatch(self.name):
+            raise TypeError(f"{self.name!r} cannot be the name of an action")
+        self.description = self.description or (inspect.getdoc(self.function) or "").partition("\n\n")[0]
         if not self.description:
-            raise TypeError(f"the action {name} needs a description: a docstring or description=")
-        self.risk = risk
-        self.retry_on = retry_on
-        self.idempotent = idempotent
-        self.effect_key = effect_key
-        self.reconcile = reconcile
-        self.read_only = read_only
-        self._arguments = _arguments_model(function, name)
-        hints = get_type_hints(function, include_extras=True)
+            raise TypeError(f"the action {self.name} needs a description: a docstring or description=")
+        self._arguments = _arguments_model(self.function, self.name)
+        hints = get_type_hints(self.function, include_extras=True)
         self._result: TypeAdapter[Any] = TypeAdapter(hints.get("return", Any))
         self.parameters: Mapping[str, Any] = self._arguments.model_json_schema(schema_generator=_Schema)
-        if reconcile is not None:
-            _require_arguments(reconcile, self._arguments, name)
-        update_wrapper(self, function)
+        if self.reconcile is not None:
+            _require_arguments(self.reconcile, self._arguments, self.name)
+        update_wrapper(self, self.function)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.function(*args, **kwargs)

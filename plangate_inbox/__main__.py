@@ -12,12 +12,14 @@ from plangate_core.process.environment import VariableMisspelt, check_variables
 from plangate_core.process.settings import SettingsRefused, read_settings
 from plangate_core.process.standard_output import OutputRefused, ReaderGone
 from plangate_core.rpc.channel import ChannelRefused
-from plangate_core.rpc.telemetry import configure_logging
+from plangate_core.rpc.telemetry import TelemetryRefused, configure_logging
 from plangate_core.rpc.tls import TlsFilesInvalid
 from plangate_inbox.notifications.notify_file import NotifyFileInvalid
 from plangate_inbox.notifications.position import NotificationsRefused
 from plangate_inbox.server import StartRefused, serve
 from plangate_inbox.settings import InboxSettings
+
+_REFUSALS = (StartRefused, TlsFilesInvalid, TelemetryRefused, NotificationsRefused, ChannelRefused, OutputRefused)
 
 
 def main() -> int:
@@ -29,7 +31,7 @@ def main() -> int:
         asyncio.run(serve(settings))
     except (SettingsRefused, VariableMisspelt) as refused:
         return _refuse(str(refused), status=2)
-    except (StartRefused, TlsFilesInvalid, NotificationsRefused, ChannelRefused, OutputRefused) as refused:
+    except _REFUSALS as refused:
         return _refuse(str(refused))
     except NotifyFileInvalid as invalid:
         for line in invalid.lines():

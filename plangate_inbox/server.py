@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from types import FrameType
 
 import structlog
@@ -17,7 +17,7 @@ from plangate_client.client import StoreClient
 from plangate_core.process.standard_output import written
 from plangate_core.rpc.address import split_host_port
 from plangate_core.rpc.channel import open_channel
-from plangate_core.rpc.telemetry import MetricsEndpoint
+from plangate_core.rpc.telemetry import serving_metrics
 from plangate_core.rpc.tls import read_tls_files
 from plangate_inbox.app import build_app
 from plangate_inbox.settings import InboxSettings
@@ -33,7 +33,7 @@ class StartRefused(Exception):
 async def serve(settings: InboxSettings) -> None:
     """Serve until SIGTERM or SIGINT. Says on standard output where, once it listens.
 
-    Raises StartRefused, TlsFilesInvalid.
+    Raises StartRefused, TlsFilesInvalid, TelemetryRefused.
     """
     app = build_app(settings)
     listening = listen(settings.inbox_listen)
@@ -61,26 +61,10 @@ async def serve(settings: InboxSettings) -> None:
         # uvicorn raises a signal again once it has stopped: that is to be no other end than this one.
         signal.signal(number, server.handle_exit)
     scheme = "https" if settings.tls_cert_file else "http"
-    with listening, _metrics(settings) as registry:
+    registry = CollectorRegistry()
+    with listening, serving_metrics(settings.metrics_listen, registry):
         async with _notifications(settings, settings.inbox_url or f"{scheme}://{address}", registry):
             await server.serve(sockets=[listening])
-
-
-@contextlib.contextmanager
-def _metrics(settings: InboxSettings) -> Iterator[CollectorRegistry]:
-    """A registry that is served where the settings ask for it. Raises StartRefused."""
-    registry = CollectorRegistry()
-    if settings.metrics_listen is None:
-        yield registry
-        return
-    try:
-        endpoint = MetricsEndpoint(settings.metrics_listen, registry)
-    except (OSError, ValueError) as error:
-        raise StartRefused(f"cannot serve metrics on {settings.metrics_listen}: {error}") from error
-    try:
-        yield registry
-    finally:
-        endpoint.close()
 
 
 @contextlib.asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Iterable
 
@@ -20,7 +21,7 @@ from plangate_core.rpc.identity.authenticator import Authenticator
 from plangate_core.rpc.interceptors import CallInterceptor, MapError
 from plangate_core.rpc.reflection import add_reflection
 from plangate_core.rpc.settings import ServerSettings
-from plangate_core.rpc.telemetry import MetricsEndpoint, RpcMetrics
+from plangate_core.rpc.telemetry import RpcMetrics, serving_metrics
 from plangate_core.rpc.tls import TlsFilesInvalid, server_credentials
 
 # A client that opens and resets calls without pause holds this many at most (docs/laboratory/faults.md). Above the
@@ -64,7 +65,7 @@ class GrpcServer:
         _check_listen_address(listen, safe=bool(settings.tls_cert_file) and authenticator.authenticates)
         self.metrics = metrics or (RpcMetrics() if settings.has_metrics else None)
         """Counters of calls; services may add theirs to its registry. None unless asked for."""
-        self._metrics_endpoint: MetricsEndpoint | None = None
+        self._until_stopped = contextlib.ExitStack()
         self._calls = CallsInFlight(
             max_unary=settings.max_concurrent_calls, max_streams=settings.max_concurrent_streams, metrics=self.metrics
         )
@@ -88,7 +89,7 @@ class GrpcServer:
     async def start(self) -> int:
         """Bind and take calls; health says NOT_SERVING until set_serving(True). Returns the port (0 for Unix sockets).
 
-        Raises ServerRefused when the address or a TLS file cannot be used.
+        Raises ServerRefused when the address or a TLS file cannot be used, TelemetryRefused.
         """
         await self.set_serving(False)
         try:
@@ -102,11 +103,8 @@ class GrpcServer:
             raise ServerRefused(
                 f"cannot listen on {self._listen}: in use, or not an address of this machine"
             ) from error
-        if self._settings.metrics_listen and self.metrics:
-            try:
-                self._metrics_endpoint = MetricsEndpoint(self._settings.metrics_listen, self.metrics.registry)
-            except (OSError, ValueError) as error:
-                raise ServerRefused(f"cannot serve metrics on {self._settings.metrics_listen}: {error}") from error
+        if self.metrics:
+            self._until_stopped.enter_context(serving_metrics(self._settings.metrics_listen, self.metrics.registry))
         await self._server.start()
         self.address = with_port(self._listen, port)
         return port
@@ -168,9 +166,7 @@ class GrpcServer:
             await self._calls.wait_until_quiet(0.05, 1.0)
         # The grace lets answers that handlers have given leave the machine.
         await self._server.stop(0.5)
-        if self._metrics_endpoint:
-            await asyncio.to_thread(self._metrics_endpoint.close)
-            self._metrics_endpoint = None
+        await asyncio.to_thread(self._until_stopped.close)
 
     def _add_shared_services(self) -> None:
         """Health, reflection and, if the settings ask for it, channelz."""

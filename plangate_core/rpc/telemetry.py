@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TextIO, cast
-from wsgiref.simple_server import WSGIServer
 
 import structlog
 from opentelemetry import propagate, trace
@@ -99,8 +97,8 @@ def _add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> E
 class RpcMetrics:
     """What the interceptor counts, in a registry of its own; services add theirs to `registry`."""
 
-    def __init__(self, registry: CollectorRegistry | None = None) -> None:
-        self.registry = registry or CollectorRegistry()
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
         self._handled = Counter("plangate_rpc_handled", "Calls that ended", ("method", "code"), registry=self.registry)
         self._seconds = Histogram(
             "plangate_rpc_seconds",
@@ -130,26 +128,30 @@ class RpcMetrics:
         histogram.observe(seconds)
 
 
-class MetricsEndpoint:
-    """An HTTP endpoint at /metrics for Prometheus, served by a thread of its own."""
-
-    def __init__(self, address: str, registry: CollectorRegistry) -> None:
-        """Listen on "host:port". Raises AddressInvalid, OSError."""
-        host, port = split_host_port(address)
-        self._server: WSGIServer
-        self._thread: threading.Thread
-        self._server, self._thread = start_http_server(port, addr=host, registry=registry)
-        self.port: int = self._server.server_port
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-
 class TelemetryRefused(Exception):
-    """Traces and metrics cannot be exported as the settings ask; the message says why, on one line."""
+    """Traces and metrics cannot be given out as the settings ask; the message says why, on one line."""
+
+
+@contextmanager
+def serving_metrics(address: str | None, registry: CollectorRegistry) -> Iterator[None]:
+    """Serve the registry at /metrics on "host:port" until the end of the block, if there is an address.
+
+    Prometheus asks a thread of its own. Raises TelemetryRefused.
+    """
+    if address is None:
+        yield
+        return
+    try:
+        host, port = split_host_port(address)
+        server, thread = start_http_server(port, addr=host, registry=registry)
+    except (OSError, ValueError) as error:
+        raise TelemetryRefused(f"cannot serve metrics on {address}: {error}") from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def configure_tracing(otlp_endpoint: str | None, service_name: str) -> None:

@@ -152,7 +152,7 @@ class Delivery:
             ):
                 with attempt:
                     try:
-                        await self.channel.send(notification, subject, text)
+                        await self.channel(notification, subject, text)
                     except TemporaryFailure as error:
                         log.warning(
                             "not delivered, tried again", fault=str(error), attempt=attempt.retry_state.attempt_number

@@ -119,14 +119,20 @@ class StoredPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class Queueing:
+    """How a request waits. 0 attempts means the store's default."""
+
+    priority: int = 0
+    max_planning_attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class FirstAnswer:
-    """The plan that a requester's first call with a request_id stored."""
+    """The plan that a requester's first call with a request_id stored. `queue`: how it waits, if it was queued."""
 
     stored: StoredPlan
     plan: Plan
-    queued: bool = False
-    priority: int = 0
-    max_planning_attempts: int = 0
+    queue: Queueing | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +143,6 @@ class PastPlan:
     created_by: str
     create_time: datetime
     plan: Plan
-
-
-@dataclass(frozen=True, slots=True)
-class Queueing:
-    """How a request waits. 0 attempts means the store's default."""
-
-    priority: int = 0
-    max_planning_attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,13 +98,9 @@ class StoreGateway:
         if snapshot is None:
             return None
         message = plan_pb2.Plan.FromString(snapshot)
-        return FirstAnswer(
-            stored=StoredPlan(message),
-            plan=stored_plan_from_proto(message),
-            queued=message.state == plan_pb2.PLAN_STATE_QUEUED,
-            priority=message.priority,
-            max_planning_attempts=message.max_attempts,
-        )
+        was_queued = message.state == plan_pb2.PLAN_STATE_QUEUED
+        queue = Queueing(message.priority, message.max_attempts) if was_queued else None
+        return FirstAnswer(StoredPlan(message), stored_plan_from_proto(message), queue)
 
     async def create_plan(self, plan: Plan, *, requester: str, request_id: str, deadline: float) -> StoredPlan:
         """Store a governed plan and its proposals, in one transaction."""

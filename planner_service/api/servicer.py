@@ -18,7 +18,7 @@ from plangate_core.catalogue.document import DocumentInvalid
 from plangate_core.rpc.correlation import NEW_REQUEST_KEY
 from plangate_core.rpc.identity.caller import current_caller
 from planner_service.api import requests
-from planner_service.api.permissions import authorize
+from planner_service.api.permissions import missing_role
 from planner_service.errors import ActionNotFound, InvalidField, InvalidPageToken, StreamNotRead
 from planner_service.messages import decoding, encoding
 from planner_service.plan import Plan, PlanRequest, PlanUpdate, StoredPlan
@@ -142,7 +142,7 @@ class PlannerServicer(PlannerServiceServicer):
             requests.revision_from_proto(request),
             requester=current_caller().identity,
             scope=current_caller().scope,
-            unless_creator=authorize("ReviseProposal", current_caller().roles),
+            unless_creator=missing_role("ReviseProposal", current_caller().roles),
             deadline=self._deadline(context),
         )
         assert isinstance(revised.answer, proposal_pb2.Proposal)
@@ -178,7 +178,8 @@ class PlannerServicer(PlannerServiceServicer):
         self, request: planner_pb2.SimulatePolicyRequest, context: Context
     ) -> planner_pb2.SimulatePolicyResponse:
         caller = current_caller()
-        authorize("SimulatePolicy", caller.roles)
+        if missing := missing_role("SimulatePolicy", caller.roles):
+            raise missing
         if request.max_differences < 0:
             raise InvalidField("max_differences", "must not be negative")
         start = decoding.time_from_proto(request.start_time, "start_time") if request.HasField("start_time") else None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import re2
 
@@ -87,35 +87,21 @@ class Weights:
     def __init__(self, variables: Mapping[str, Any]) -> None:
         self._known: dict[int, float] = {}
         self._derived: dict[tuple[int, str, str], _Shape] = {}
-        self.variables = {name: self._shape([value]) for name, value in variables.items()}
+        self.variables = {name: self.shape([value]) for name, value in variables.items()}
         self.total = sum(shape.weight for shape in self.variables.values())
 
-    def constant(self, value: Any) -> _Shape:
-        """Of a literal."""
-        return self._shape([value])
-
-    def field(self, shape: _Shape, name: str) -> _Shape:
-        """What a map has under a name."""
-        return self._from(shape, "field", name)
-
-    def inside(self, shape: _Shape) -> _Shape:
-        """What an index finds."""
-        return self._from(shape, "inside", "")
-
-    def element(self, shape: _Shape) -> _Shape:
-        """What a macro goes over: elements of a list, keys of a map."""
-        return self._from(shape, "element", "")
-
-    def _from(self, shape: _Shape, how: str, name: str) -> _Shape:
+    def part(self, shape: _Shape, how: Literal["field", "inside", "element"], name: str = "") -> _Shape:
+        """What a map has as the "field" of a name; what an index finds "inside"; each "element" that a macro goes over
+        (of a list, or the keys of a map)."""
         if not shape.values:
             return shape.element or _SCALAR
         derived = self._derived.get((id(shape), how, name))
         if derived is None:
             found = [held for value in shape.values for held in _held(value, how, name)]
-            derived = self._derived[id(shape), how, name] = self._shape(found)
+            derived = self._derived[id(shape), how, name] = self.shape(found)
         return derived
 
-    def _shape(self, values: Sequence[Any]) -> _Shape:
+    def shape(self, values: Sequence[Any]) -> _Shape:
         """The shape of what may be any of these."""
         if not values:
             return _SCALAR
@@ -149,11 +135,11 @@ class _Walk:
         self.spent += times * _OPERATION
         match node.kind:
             case "const":
-                return self._weights.constant(node.literal)
+                return self._weights.shape([node.literal])
             case "ident":
                 return scope.get(node.name, _SCALAR)
             case "select":
-                return self._weights.field(self.cost(node.children[0], scope, times), node.name)
+                return self._weights.part(self.cost(node.children[0], scope, times), "field", node.name)
             case "call":
                 return self._call(node, scope, times)
             case "list" | "map":
@@ -173,12 +159,13 @@ class _Walk:
             case "_[_]":
                 index = node.children[1]
                 if index.kind == "const" and isinstance(index.literal, str):
-                    return self._weights.field(parts[0], index.literal)
-                return self._weights.inside(parts[0])
+                    return self._weights.part(parts[0], "field", index.literal)
+                return self._weights.part(parts[0], "inside")
             case "_+_":
                 texts = 0.0 if _is_list(parts) else sum(weights) * _UNIT
                 self.spent += times * (sum(part.count for part in parts) * _ELEMENT_COPIED + texts)
-                element = max(map(self._weights.inside, parts), key=lambda part: part.weight)
+                inside = [self._weights.part(part, "inside") for part in parts]
+                element = max(inside, key=lambda part: part.weight)
                 return _Shape(sum(weights), sum(part.count for part in parts), element=element)
             case "contains":
                 self.spent += times * (weights[0] * _UNIT + weights[0] * weights[1] * _NEEDLE)
@@ -204,14 +191,18 @@ class _Walk:
         inner = min(times * rounds, MAX_ITERATIONS) if rounds else 0.0
         gathers = start.kind in ("list", "map")
         accumulator = node.iterated[-1]
-        within = {**scope, **dict.fromkeys(node.iterated[:-1], self._weights.element(values)), accumulator: begun}
+        within = {
+            **scope,
+            **dict.fromkeys(node.iterated[:-1], self._weights.part(values, "element")),
+            accumulator: begun,
+        }
         self.cost(condition, within, inner)
         stepped = self.cost(step, within, inner)
         final = begun
         if gathers:
             # The list so far is copied in each round.
             self.spent += inner * rounds / 2 * _ELEMENT_COPIED
-            element = self._weights.inside(stepped)
+            element = self._weights.part(stepped, "inside")
             final = _Shape(rounds * (element.weight + _ENTRY_WEIGHT), rounds, element=element)
         return self.cost(result, {**scope, accumulator: final}, times)
 

@@ -20,13 +20,12 @@ def identified(jobs: Sequence[Job]) -> tuple[Job, ...]:
 
 def asks_the_same(first: FirstAnswer, request: PlanRequest, queue: Queueing | None = None) -> bool:
     """Whether a stored plan came of this request, queued so, or made at once where there is no `queue`."""
-    if first.queued != (queue is not None):
-        return False
-    if queue is not None and (
-        first.priority != queue.priority or queue.max_planning_attempts not in (0, first.max_planning_attempts)
-    ):
-        return False
-    return _asked(first.plan) == _asked(request)
+    if queue is None or first.queue is None:
+        same_queue = queue is first.queue
+    else:
+        attempts = queue.max_planning_attempts or first.queue.max_planning_attempts
+        same_queue = first.queue == replace(queue, max_planning_attempts=attempts)
+    return same_queue and _asked(first.plan) == _asked(request)
 
 
 def _said(plan: Plan) -> tuple[object, ...]:
@@ -41,7 +40,7 @@ def says_the_same(first: FirstAnswer, brought: Plan) -> bool:
     """Whether a stored plan is what this one, brought by a client, became."""
     stored, jobs = first.plan, identified(brought.jobs)
     return (
-        not first.queued
+        first.queue is None
         and _said(stored) == _said(brought)
         and len(stored.jobs) == len(jobs)
         and all(map(_is_made_of, stored.jobs, jobs))

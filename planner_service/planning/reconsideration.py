@@ -8,6 +8,7 @@ wait for an executor. See docs/decisions/0031.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -62,18 +63,14 @@ class Reconsideration:
             try:
                 await self.pass_once()
                 failures = 0
-            except asyncio.CancelledError:
-                raise
             except Exception as error:
                 failures += 1
                 # Once an outage, not once a pass.
                 if failures == 1:
                     _log.warning("decisions cannot be made again: trying until they can", cause=str(error))
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PASS_SECONDS):
                     await self._woken.wait()
-            except TimeoutError:
-                pass
 
     async def pass_once(self) -> int:
         """Decide again about what needs it. Returns about how many proposals a new decision was sent."""

@@ -47,7 +47,7 @@ def review_rules(
             actions = fitting[index] or catalogue.actions
             if messages := review_condition(rule.condition, actions, catalogue):
                 found.append((("when",), "; ".join(messages)))
-        doubts += [Doubt((index, *path), message, _is_decisive(rule)) for path, message in found]
+        doubts += [Doubt((index, *path), message, rule.is_decisive) for path, message in found]
     whole = {index: rule for index, rule in rules.items() if index not in broken}
     doubts += _review_reach(whole, fitting, first_match=first_match)
     return doubts
@@ -62,10 +62,6 @@ def review_action_roles(catalogue: Catalogue, known_roles: frozenset[str] | None
         if action.policy is not None:
             for path, message in _unknown_roles(action.policy.requirements, known_roles):
                 yield ("actions", index, "policy", *path), message
-
-
-def _is_decisive(rule: Rule) -> bool:
-    return rule.decision.effect is not Effect.ALLOW
 
 
 def _fitting_actions(rule: Rule, catalogue: Catalogue) -> list[Action]:
@@ -154,4 +150,4 @@ def _review_reach(
         if shadowed:
             others = ", ".join(rules[other].name for other in sorted(deciding))
             verb = "decide" if len(deciding) > 1 else "decides"
-            yield Doubt((index,), f"no job reaches this rule: {others} {verb} all that it fits", _is_decisive(rule))
+            yield Doubt((index,), f"no job reaches this rule: {others} {verb} all that it fits", rule.is_decisive)

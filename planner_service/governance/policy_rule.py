@@ -10,6 +10,7 @@ from fnmatch import translate
 from typing import Any
 
 from plangate_core.catalogue.catalogue import Action, Risk
+from plangate_core.catalogue.policy_effect import Effect
 from planner_service.governance.condition import Condition, Values
 from planner_service.governance.decision import Decision
 
@@ -79,6 +80,11 @@ class Rule:
     def time_dependent(self) -> bool:
         """Whether its condition looks at the time."""
         return self.condition is not None and self.condition.time_dependent
+
+    @property
+    def is_decisive(self) -> bool:
+        """Whether it closes the gate: without it, more would be allowed."""
+        return self.decision.effect is not Effect.ALLOW
 
     @property
     def is_unconditional(self) -> bool:

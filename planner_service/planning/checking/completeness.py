@@ -56,7 +56,7 @@ def evidence_for(job: Job, prompt: str) -> str:
     texts, numbers = _mentioned([job])
     wanted_texts = [text for text in islice(texts, MAX_COMPARED) if len(text) > 1]
     wanted_numbers = {_plain(number) for number in islice(numbers, MAX_COMPARED)}
-    named = _words_of_name(job.action_name)
+    named = {word for word in words(job.action_name) if len(word) > 2}
 
     def likeness(sentence: _Sentence) -> int:
         mentions = sum(2 for text in wanted_texts if text in sentence.folded)
@@ -65,12 +65,6 @@ def evidence_for(job: Job, prompt: str) -> str:
 
     best = max(sentences, key=likeness)
     return truncate(best.text if likeness(best) else prompt.strip(), MAX_QUOTE_CHARACTERS)
-
-
-@lru_cache(maxsize=1024)
-def _words_of_name(action_name: str) -> frozenset[str]:
-    """Kept for all plans: the same names come again and again."""
-    return frozenset(word for word in words(action_name) if len(word) > 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,22 +159,12 @@ def _covered(mention: str, texts: Iterable[str], numbers: Iterable[float]) -> bo
         number = float(plain)
         if any(_is_in_other_unit(number, given) for given in numbers):
             return True
-        return any(_stands_alone(plain, text) for text in texts)
+        # Not only as a part of a longer number.
+        alone = re.compile(rf"(?<![\d.]){re.escape(plain)}(?!\d)")
+        return any(alone.search(text) for text in texts)
     bare = folded.lstrip("#@~")
     # The other way round too: web-01 covers web-01.example.com, but web does not cover web-02.
     return any(bare in text or (text in bare and _is_identifier(text)) for text in texts)
-
-
-def _stands_alone(number: str, text: str) -> bool:
-    """Whether a text has this number, not only as a part of a longer one. Compiling a pattern for each is slower."""
-    at = text.find(number)
-    while at >= 0:
-        end = at + len(number)
-        before, after = text[at - 1 : at] if at else "", text[end : end + 1]
-        if not (before.isdecimal() or before == "." or after.isdecimal()):
-            return True
-        at = text.find(number, at + 1)
-    return False
 
 
 def _is_in_other_unit(number: float, given: float) -> bool:

@@ -39,16 +39,15 @@ class DraftGovernance:
         self._governance = governance
         self._requester = requester
         self._now = now
-        self._checked: tuple[PlanDraft, tuple[Job, ...], list[Finding]] | None = None
         self._alone: dict[int, Job] = {}
 
     def check(self, draft: PlanDraft) -> list[Finding]:
-        """What is wrong with a draft's jobs. Kept for `govern`, which follows for the draft that is right."""
-        return self._check(draft)[1]
+        """What is wrong with a draft's jobs."""
+        return check_jobs(jobs_of_draft(draft), self._governance.catalogue)[1]
 
     async def govern(self, draft: PlanDraft) -> GovernedDraft:
         """The jobs of a draft with all that the plan says of them."""
-        jobs, errors = self._check(draft)
+        jobs, errors = check_jobs(jobs_of_draft(draft), self._governance.catalogue)
         if errors:
             return GovernedDraft(errors=tuple(errors))
         explained = [self._explained(job, made_of) for job, made_of in zip(jobs, draft.jobs, strict=True)]
@@ -73,12 +72,6 @@ class DraftGovernance:
         governed = tied(decided, earlier, self._governance.catalogue, self._request.options.order)
         self._alone[index] = governed
         return governed
-
-    def _check(self, draft: PlanDraft) -> tuple[tuple[Job, ...], list[Finding]]:
-        # The generator has checked the draft that it returns, unless it did so for another request that shares it.
-        if self._checked is None or self._checked[0] is not draft:
-            self._checked = (draft, *check_jobs(jobs_of_draft(draft), self._governance.catalogue))
-        return self._checked[1], self._checked[2]
 
     def _explained(self, job: Job, draft: JobDraft) -> Job:
         catalogue = self._governance.catalogue

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from plangate_core.catalogue.policy_effect import Effect
-from plangate_core.catalogue.shown_facts import ShownFact
 from plangate_core.contract.limits import MAX_FAILURE_MESSAGE_CHARACTERS
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy import most_severe
@@ -34,25 +33,19 @@ def facts_for(
     action = governance.catalogue.find(job.action_name)
     if action is None:
         return ()
-    return tuple(_fact(shown, action.shown_timeout, job, governance, labels, requesters, now) for shown in action.shown)
-
-
-def _fact(
-    shown: ShownFact,
-    timeout: timedelta,
-    job: Job,
-    governance: Governance,
-    labels: Mapping[str, str],
-    requesters: Sequence[str],
-    now: datetime,
-) -> Fact:
-    args, errors = check_args(shown.action_name, shown.args_of(job.action_args), governance.catalogue)
-    if errors:
-        message = "; ".join(f"{error.path.removeprefix('action_args.')}: {error.message}" for error in errors)
-        return Fact(shown.action_name, {}, failure=("ARGUMENTS_INVALID", message[:MAX_FAILURE_MESSAGE_CHARACTERS]))
-    look_up = Job(id=job.id, action_name=shown.action_name, action_args=args)
-    decision = most_severe([governance.decide(look_up, labels, requester, now) for requester in requesters])
-    if decision.effect is not Effect.ALLOW:
-        message = f"policy does not allow it without approval (rule {decision.rule})"
-        return Fact(shown.action_name, args, failure=("NOT_ALLOWED", message))
-    return Fact(shown.action_name, args, replace(decision, approval_ttl=timeout))
+    facts: list[Fact] = []
+    for shown in action.shown:
+        args, errors = check_args(shown.action_name, shown.args_of(job.action_args), governance.catalogue)
+        if errors:
+            message = "; ".join(f"{error.path.removeprefix('action_args.')}: {error.message}" for error in errors)
+            failure = ("ARGUMENTS_INVALID", message[:MAX_FAILURE_MESSAGE_CHARACTERS])
+            facts.append(Fact(shown.action_name, {}, failure=failure))
+            continue
+        look_up = Job(id=job.id, action_name=shown.action_name, action_args=args)
+        decision = most_severe([governance.decide(look_up, labels, requester, now) for requester in requesters])
+        if decision.effect is Effect.ALLOW:
+            facts.append(Fact(shown.action_name, args, replace(decision, approval_ttl=action.shown_timeout)))
+        else:
+            message = f"policy does not allow it without approval (rule {decision.rule})"
+            facts.append(Fact(shown.action_name, args, failure=("NOT_ALLOWED", message)))
+    return tuple(facts)

@@ -46,11 +46,9 @@ def build_load() -> None:
     subprocess.run(["make", "-s", "-C", str(ROOT / "bench" / "load")], check=True)
 
 
-def load(
-    scenario: str, target: str, clients: int, seconds: float, prepared: int = 0, payload: int = 256
-) -> dict[str, Any]:
+def load(scenario: str, target: str, clients: int, seconds: float, prepared: int = 0) -> dict[str, Any]:
     """Run one scenario of the load generator and return what it printed."""
-    argv = [str(LOAD), scenario, target, str(clients), str(seconds), str(payload), str(prepared)]
+    argv = [str(LOAD), scenario, target, str(clients), str(seconds), "256", str(prepared)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=600)
     if not done.stdout:
         raise RuntimeError(f"{scenario} against {target}: {done.stderr}")
@@ -124,8 +122,9 @@ def postgres(directory: Path) -> Iterator[str]:
         server.stop()
 
 
-def executemany(directory: Path, rows: int = 20000, batch: int = 64) -> Row:
+def executemany(directory: Path) -> Row:
     """What SQLite itself does with bare executemany and one durable commit per batch."""
+    rows, batch = 20_000, 64
     connection = sqlite3.connect(directory / "bare.db", isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")

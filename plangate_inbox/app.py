@@ -57,7 +57,7 @@ def build_app(settings: InboxSettings) -> Starlette:
     )
     app.state.settings = settings
     app.state.sessions = Sessions(settings)
-    app.state.provider = OpenIdProvider(settings) if settings.signs_in_at_a_provider else None
+    app.state.provider = OpenIdProvider(settings) if settings.inbox_oidc_issuer else None
     app.state.stopping = asyncio.Event()
     return app
 

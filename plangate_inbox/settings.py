@@ -73,11 +73,6 @@ class InboxSettings(ServedSettings, ChannelSettings):
         return self
 
     @property
-    def signs_in_at_a_provider(self) -> bool:
-        """Whether people can sign in at an OpenID provider."""
-        return bool(self.inbox_oidc_issuer)
-
-    @property
     def reach(self) -> ChannelSettings:
         """How the servers are reached: without any identity of this process."""
         return self.model_copy(update={"token": None, "token_file": None, "actor": None})

@@ -30,16 +30,8 @@ from plangate_core.text.truncation import truncate
 
 OPEN_KEYWORDS = frozenset(
     {
-        "additionalProperties",
-        "unevaluatedProperties",
-        "patternProperties",
-        "allOf",
-        "anyOf",
-        "oneOf",
-        "if",
-        "$ref",
-        "$dynamicRef",
-        "$recursiveRef",
+        *("additionalProperties", "unevaluatedProperties", "patternProperties", "allOf", "anyOf", "oneOf", "if"),
+        *("$ref", "$dynamicRef", "$recursiveRef"),
     }
 )
 """Where one of these stands, the schema says itself what becomes of arguments that `properties` does not name."""

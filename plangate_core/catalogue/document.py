@@ -84,10 +84,10 @@ class Document:
         self,
         value: Any,
         places: Mapping[YamlPath, Place],
-        ends: Mapping[YamlPath, Place] | None = None,
-        faults: Sequence[tuple[YamlPath, Place, str]] = (),
-        inexact: Mapping[YamlPath, str] | None = None,
-        guesses: Sequence[tuple[YamlPath, Place, str]] = (),
+        ends: Mapping[YamlPath, Place],
+        faults: Sequence[tuple[YamlPath, Place, str]],
+        inexact: Mapping[YamlPath, str],
+        guesses: Sequence[tuple[YamlPath, Place, str]],
     ) -> None:
         """places: where each value begins; ends: where each mapping ends. faults: found while the text was read.
 
@@ -96,8 +96,8 @@ class Document:
         """
         self.value = value
         self._places = places
-        self._ends = ends or {}
-        self._inexact = dict(inexact or {})
+        self._ends = ends
+        self._inexact = dict(inexact)
         self._faults = [(place, _fault(place, message)) for _, place, message in (*faults, *guesses)]
         self._faulty = {path for path, _, _ in (*faults, *guesses)}
         self.losses = tuple(_fault(place, message) for _, place, message in faults)

@@ -29,14 +29,6 @@ class StructRefused(Exception):
         """A clause that follows the path: "is nested deeper than 32"."""
 
 
-class StructTooLarge(StructRefused):
-    """More bytes of JSON than allowed."""
-
-
-class StructTooDeep(StructRefused):
-    """Nested deeper than allowed."""
-
-
 class NumberNotExact(StructRefused):
     """A number that a double cannot hold exactly, or that is no JSON number at all (NaN, infinity)."""
 
@@ -50,15 +42,15 @@ def struct_to_json(
 ) -> JsonObject:
     """Decode a Struct. `path` is its field's name for errors; the limits are on compact JSON in UTF-8 and on nesting.
 
-    Raises StructTooLarge, StructTooDeep, NumberNotExact.
+    Raises StructRefused, of which NumberNotExact is one.
     """
     size = struct.ByteSize()
     # JSON is never longer than 6 times the protobuf bytes (\u001f for one byte), and rarely shorter than a quarter.
     if size > 8 * byte_limit:
-        raise StructTooLarge(path, f"is larger than {byte_limit} bytes of JSON")
+        raise StructRefused(path, f"is larger than {byte_limit} bytes of JSON")
     value = _object(struct, path, depth_limit)
     if 6 * size > byte_limit and len(_compact(value)) > byte_limit:
-        raise StructTooLarge(path, f"is larger than {byte_limit} bytes of JSON")
+        raise StructRefused(path, f"is larger than {byte_limit} bytes of JSON")
     return value
 
 
@@ -77,7 +69,7 @@ def _compact(value: JsonObject) -> bytes:
 
 def _object(struct: struct_pb2.Struct, path: str, depth_left: int) -> JsonObject:
     if depth_left == 0:
-        raise StructTooDeep(path, "is nested too deep")
+        raise StructRefused(path, "is nested too deep")
     fields = struct.fields
     taken: JsonObject = {}
     # items() of a protobuf map goes through Python code for each entry; iterating over keys does not.
@@ -102,7 +94,7 @@ def _value(value: struct_pb2.Value, path: str, depth_left: int) -> JsonValue:
         return _object(value.struct_value, path, depth_left - 1)
     if kind == "list_value":
         if depth_left == 1:
-            raise StructTooDeep(path, "is nested too deep")
+            raise StructRefused(path, "is nested too deep")
         return [
             _value(element, f"{path}[{index}]", depth_left - 1) for index, element in enumerate(value.list_value.values)
         ]
@@ -110,16 +102,17 @@ def _value(value: struct_pb2.Value, path: str, depth_left: int) -> JsonValue:
     return None
 
 
-def _number(number: float, path: str) -> int | float:
-    if not math.isfinite(number):
-        raise NumberNotExact(path, "is not a number that JSON can hold")
-    if number.is_integer():
-        if abs(number) >= INEXACT_FROM:
-            raise NumberNotExact(
-                path, "is a whole number of 2^53 or more, which may have been rounded: send it as a string"
-            )
-        return int(number)
-    return number
+def _number(number: int | float, path: str) -> int | float:
+    if isinstance(number, float):
+        if not math.isfinite(number):
+            raise NumberNotExact(path, "is not a number that JSON can hold")
+        if not number.is_integer():
+            return number
+    if abs(number) >= INEXACT_FROM:
+        raise NumberNotExact(
+            path, "is a whole number of 2^53 or more, which may have been rounded: send it as a string"
+        )
+    return int(number)
 
 
 def _encode(value: JsonValue, into: struct_pb2.Value, path: str) -> None:
@@ -130,11 +123,7 @@ def _encode(value: JsonValue, into: struct_pb2.Value, path: str) -> None:
     elif isinstance(value, str):
         into.string_value = value
     elif isinstance(value, (int, float)):
-        if isinstance(value, int) and abs(value) >= INEXACT_FROM:
-            raise NumberNotExact(
-                path, "is a whole number of 2^53 or more, which may have been rounded: send it as a string"
-            )
-        into.number_value = _number(float(value), path)
+        into.number_value = _number(value, path)
     elif isinstance(value, Mapping):
         # Touching the map makes an empty object an object instead of a Value without kind.
         into.struct_value.SetInParent()

@@ -5,9 +5,10 @@ Needs the extra otlp.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.metrics.export import (
@@ -86,7 +87,8 @@ def _metrics(family: Family, start: int, now: int) -> Iterator[Metric]:
 
 
 def _histogram_points(samples: Iterable[Sample], start: int, now: int) -> Iterator[HistogramDataPoint]:
-    for labels, series in _by_labels(samples):
+    for labels, group in itertools.groupby(samples, _labels):
+        series = list(group)
         cumulative = [(float(sample.labels["le"]), int(sample.value)) for sample in series if "le" in sample.labels]
         total = next(sample.value for sample in series if sample.name.endswith("_sum"))
         counts = [count for _, count in cumulative]
@@ -105,9 +107,6 @@ def _histogram_points(samples: Iterable[Sample], start: int, now: int) -> Iterat
         )
 
 
-def _by_labels(samples: Iterable[Sample]) -> Iterable[tuple[Mapping[str, str], list[Sample]]]:
-    grouped: dict[tuple[tuple[str, str], ...], list[Sample]] = {}
-    for sample in samples:
-        labels = tuple((name, value) for name, value in sample.labels.items() if name != "le")
-        grouped.setdefault(labels, []).append(sample)
-    return [(dict(labels), series) for labels, series in grouped.items()]
+def _labels(sample: Sample) -> dict[str, str]:
+    """Those of its series, without that of the bucket."""
+    return {name: value for name, value in sample.labels.items() if name != "le"}

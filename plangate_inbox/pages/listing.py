@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from plangate_client.errors import InvalidRequest, PlangateError
 from plangate_client.outlook.dependencies import next_step
-from plangate_inbox.views.history import in_words, kinds_in_words
+from plangate_inbox.views.history import KINDS_IN_WORDS, in_words
 from plangate_inbox.views.steps import state_name
 from plangate_inbox.web.failures import sentence, status_of
 from plangate_inbox.web.rendering import Editable, render
@@ -115,7 +115,7 @@ async def show_log(request: Request) -> Response:
         error, status = sentence(refused), status_of(refused)
     context = {
         "events": [(event, in_words(event)) for event in found],
-        "kinds": kinds_in_words(),
+        "kinds": KINDS_IN_WORDS,
         "actor": Editable(actor),
         "kind": kind,
         "about": Editable(about),

@@ -9,7 +9,7 @@ from plangate.store.v1 import event_pb2, proposal_pb2
 
 from plangate_client.outlook.difference import Change, changes
 
-_WORDS = {
+KINDS_IN_WORDS = {
     "plan.created": "requested the plan",
     "plan.claimed": "began to plan",
     "plan.lease_renewed": "goes on planning",
@@ -48,6 +48,7 @@ _WORDS = {
     "proposal.deleted": "deleted it",
     "proposal.purged": "removed it for good",
 }
+"""What the actor did, by kind of event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +61,7 @@ class Revision:
 
 def in_words(event: event_pb2.Event) -> str:
     """What the actor did; the kind itself where there are no words for it."""
-    return _WORDS.get(event.kind, event.kind)
-
-
-def kinds_in_words() -> list[tuple[str, str]]:
-    """Every kind with its words."""
-    return [*_WORDS.items()]
+    return KINDS_IN_WORDS.get(event.kind, event.kind)
 
 
 def snapshots(events: Iterable[event_pb2.Event]) -> dict[int, proposal_pb2.Proposal]:

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from plangate_core.contract.struct_codec import (
     JsonValue,
     NumberNotExact,
-    StructTooDeep,
-    StructTooLarge,
+    StructRefused,
     json_to_struct,
     struct_to_json,
 )
@@ -57,19 +56,19 @@ def test_whole_numbers_are_integers() -> None:
 
 def test_size_is_that_of_the_json() -> None:
     assert struct_to_json(json_to_struct({"a": "x" * 92}), "args", byte_limit=100)
-    with pytest.raises(StructTooLarge):
+    with pytest.raises(StructRefused, match="larger than 100 bytes"):
         struct_to_json(json_to_struct({"a": "x" * 93}), "args", byte_limit=100)
     # Escapes count: one byte of text is six of JSON.
-    with pytest.raises(StructTooLarge):
+    with pytest.raises(StructRefused, match="larger than 100 bytes"):
         struct_to_json(json_to_struct({"a": "\x01" * 20}), "args", byte_limit=100)
-    with pytest.raises(StructTooLarge):
+    with pytest.raises(StructRefused, match="larger than 100 bytes"):
         struct_to_json(json_to_struct({"a": "x" * 10_000}), "args", byte_limit=100)
 
 
 def test_depth_counts_objects_and_lists() -> None:
     assert struct_to_json(json_to_struct({"a": [{"b": 1}]}), "args", depth_limit=3)
     for too_deep in ({"a": [{"b": []}]}, {"a": {"b": {"c": {}}}}):
-        with pytest.raises(StructTooDeep):
+        with pytest.raises(StructRefused, match="too deep"):
             struct_to_json(json_to_struct(too_deep), "args", depth_limit=3)  # type: ignore[arg-type]
 
 

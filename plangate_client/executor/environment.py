@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from plangate.store.v1 import proposal_pb2
 
@@ -25,6 +28,11 @@ class ExecutionEnvironment:
     directory: Path
     python: str
     catalogue_directory: Path
+
+    @classmethod
+    def here(cls) -> Self:
+        """This process's, in its current directory."""
+        return cls(dict(os.environ), Path.cwd(), sys.executable, Path.cwd())
 
     async def run(
         self,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,11 +58,10 @@ async def run(
     :param until_idle: also stop when nothing can be claimed and nothing runs.
     :raises PlangateError: the store refuses the worker (no role, wrong token).
     """
-    here = Path.cwd()
     executor = Executor(
         store,
-        BoundCatalogue(here, bound_actions(actions)),
-        ExecutionEnvironment(dict(os.environ), here, sys.executable, here),
+        BoundCatalogue(Path.cwd(), bound_actions(actions)),
+        ExecutionEnvironment.here(),
         options=options,
         plan_id=plan_id,
         observer=observer,

@@ -8,11 +8,8 @@ assert outcome.result == {"refund_id": "r-1"}
 from __future__ import annotations
 
 import hashlib
-import os
-import sys
 import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import rfc8785
@@ -64,7 +61,5 @@ async def run_job(
         lease=plan_pb2.Lease(worker="test", attempt=attempt),
         attempt=attempt,
     )
-    here = Path.cwd()
-    environment = ExecutionEnvironment(dict(os.environ), here, sys.executable, here)
     bound = bound_actions({action.name: action})[action.name]
-    return await execute(LeasedProposal(proposal), bound, environment, log_of=None)
+    return await execute(LeasedProposal(proposal), bound, ExecutionEnvironment.here(), log_of=None)

@@ -35,15 +35,6 @@ class ModelEndpoint:
     tells_logprobs: bool = False
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class CatalogueBudget:
-    """How many characters of actions a model is shown: a catalogue of whole_characters as it is, of a larger one
-    cut_characters, chosen for each request."""
-
-    whole_characters: int
-    cut_characters: int
-
-
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationSettings:
     """All of it has a default that is right for one machine.

@@ -19,7 +19,7 @@ from planner_service.generation.reply.reply_grammar import grammar_schema
 
 # Small and capital letters, spaces and digits: a model that saw lower case only writes los_angeles for Los Angeles, and
 # one that saw capitals only writes Payments for payments. The last example has the first word: as identifiers are.
-_WORDS = (
+_WORDS = [
     "kestrel",
     "Blue Marble",
     "juniper-2",
@@ -30,24 +30,19 @@ _WORDS = (
     "Meadow Row",
     "copper",
     "orchid-7",
-)
+]
 _NUMBERS = (7, 12, 3, 25, 4, 18, 9, 30, 6, 15)
 # What patterns often ask for. A request that says no year gets the one of the example: so it is the one that the model
 # would take by itself.
-_FORMS = (
-    "2023-05-04",
-    "05/04/2023",
-    "04.05.2023",
-    "2023-05",
-    "2023-2024",
-    "14:30",
-    "14:30:00",
-    "2023-05-04 14:30",
-    "2023-05-04 14:30:00",
-    "2023-05-04 to 2023-05-09",
-    "7",
-    "a7",
-)
+_DATES = ["2023-05-04", "05/04/2023", "04.05.2023", "2023-05", "2023-2024"]
+_TIMES = ["14:30", "14:30:00", "2023-05-04 14:30", "2023-05-04 14:30:00", "2023-05-04 to 2023-05-09"]
+_FORMS = (*_DATES, *_TIMES, "7", "a7")
+_FORMATS = {
+    "date": "2023-05-04",
+    "time": "14:30:00",
+    "date-time": "2023-05-04T14:30:00Z",
+    "uuid": "0190b6f8-3c1d-7a52-9e44-5d1b7a2c6e01",
+}
 _OFF_TOPIC = (
     "What should I cook for dinner tonight?",
     "Who won the world cup in 1998?",
@@ -98,15 +93,8 @@ class _Values:
         return values[(self._next - 1) % len(values)]
 
     def _text(self, schema: Mapping[str, Any]) -> str:
-        match schema.get("format"):
-            case "date":
-                return "2023-05-04"
-            case "time":
-                return "14:30:00"
-            case "date-time":
-                return "2023-05-04T14:30:00Z"
-            case "uuid":
-                return "0190b6f8-3c1d-7a52-9e44-5d1b7a2c6e01"
+        if text := _FORMATS.get(schema.get("format", "")):
+            return text
         word: str = self._turn(_WORDS)
         if isinstance(pattern := schema.get("pattern"), str):
             second, third = self._turn(_WORDS), self._turn(_WORDS)

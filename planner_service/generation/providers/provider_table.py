@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from types import MappingProxyType
 
 import instructor
 
@@ -40,56 +39,54 @@ class Provider:
 _TOOLS = instructor.Mode.TOOLS
 _SCHEMA = instructor.Mode.JSON_SCHEMA
 
-PROVIDERS: Mapping[str, Provider] = MappingProxyType(
-    {
-        EMBEDDED: Provider(wire="openai", mode=_SCHEMA),
-        "openai": Provider(
-            wire="openai",
-            mode=_TOOLS,
-            key_variable="OPENAI_API_KEY",
-            output_limit="max_completion_tokens",
-            single_tool_call=True,
-        ),
-        "anthropic": Provider(
-            wire="anthropic",
-            mode=_TOOLS,
-            custom_mode=_TOOLS,
-            key_variable="ANTHROPIC_API_KEY",
-            seed="",
-            temperature=False,
-        ),
-        "google": Provider(
-            wire="openai",
-            mode=_TOOLS,
-            base_url="https://generativelanguage.googleapis.com/v1beta/openai/",
-            key_variable="GOOGLE_API_KEY",
-        ),
-        "mistral": Provider(
-            wire="openai",
-            mode=_TOOLS,
-            base_url="https://api.mistral.ai/v1",
-            key_variable="MISTRAL_API_KEY",
-            seed="random_seed",
-            stream_options=False,
-        ),
-        "groq": Provider(
-            wire="openai", mode=_TOOLS, base_url="https://api.groq.com/openai/v1", key_variable="GROQ_API_KEY"
-        ),
-        "deepseek": Provider(
-            wire="openai", mode=_TOOLS, base_url="https://api.deepseek.com", key_variable="DEEPSEEK_API_KEY"
-        ),
-        "openrouter": Provider(
-            wire="openai", mode=_TOOLS, base_url="https://openrouter.ai/api/v1", key_variable="OPENROUTER_API_KEY"
-        ),
-        "together": Provider(
-            wire="openai", mode=_TOOLS, base_url="https://api.together.xyz/v1", key_variable="TOGETHER_API_KEY"
-        ),
-        "ollama": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:11434/v1"),
-        "vllm": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:8000/v1"),
-        "llamacpp": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:8080/v1"),
-        "lmstudio": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:1234/v1"),
-    }
-)
+PROVIDERS: Mapping[str, Provider] = {
+    EMBEDDED: Provider(wire="openai", mode=_SCHEMA),
+    "openai": Provider(
+        wire="openai",
+        mode=_TOOLS,
+        key_variable="OPENAI_API_KEY",
+        output_limit="max_completion_tokens",
+        single_tool_call=True,
+    ),
+    "anthropic": Provider(
+        wire="anthropic",
+        mode=_TOOLS,
+        custom_mode=_TOOLS,
+        key_variable="ANTHROPIC_API_KEY",
+        seed="",
+        temperature=False,
+    ),
+    "google": Provider(
+        wire="openai",
+        mode=_TOOLS,
+        base_url="https://generativelanguage.googleapis.com/v1beta/openai/",
+        key_variable="GOOGLE_API_KEY",
+    ),
+    "mistral": Provider(
+        wire="openai",
+        mode=_TOOLS,
+        base_url="https://api.mistral.ai/v1",
+        key_variable="MISTRAL_API_KEY",
+        seed="random_seed",
+        stream_options=False,
+    ),
+    "groq": Provider(
+        wire="openai", mode=_TOOLS, base_url="https://api.groq.com/openai/v1", key_variable="GROQ_API_KEY"
+    ),
+    "deepseek": Provider(
+        wire="openai", mode=_TOOLS, base_url="https://api.deepseek.com", key_variable="DEEPSEEK_API_KEY"
+    ),
+    "openrouter": Provider(
+        wire="openai", mode=_TOOLS, base_url="https://openrouter.ai/api/v1", key_variable="OPENROUTER_API_KEY"
+    ),
+    "together": Provider(
+        wire="openai", mode=_TOOLS, base_url="https://api.together.xyz/v1", key_variable="TOGETHER_API_KEY"
+    ),
+    "ollama": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:11434/v1"),
+    "vllm": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:8000/v1"),
+    "llamacpp": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:8080/v1"),
+    "lmstudio": Provider(wire="openai", mode=_SCHEMA, base_url="http://127.0.0.1:1234/v1"),
+}
 
 KEY_VARIABLES: tuple[str, ...] = tuple(row.key_variable for row in PROVIDERS.values() if row.key_variable)
 """Environment variables that settings may collect into `GenerationSettings.provider_keys`."""

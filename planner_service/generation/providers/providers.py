@@ -20,7 +20,7 @@ from planner_service.generation.errors import ProviderNotUsable
 from planner_service.generation.providers.model_client import ModelClient
 from planner_service.generation.providers.provider_table import EMBEDDED, PROVIDERS, Provider
 from planner_service.generation.providers.recording import RecordingFile
-from planner_service.generation.providers.transport import ModelTransport, sdk_client, sdk_timeout
+from planner_service.generation.providers.transport import sdk_client
 from planner_service.generation.settings import GenerationSettings, ModelEndpoint
 
 _ENGINE_SECONDS = 3_600.0
@@ -86,8 +86,7 @@ class ModelClients:
             base_url=endpoint.base_url or None,
             api_key=endpoint.api_key,
             max_retries=0,
-            timeout=sdk_timeout(settings),
-            http_client=sdk_client(ModelTransport(settings, self._recording), settings),
+            http_client=sdk_client(settings, self._recording),
         )
         create = (sdk.messages if anthropic else sdk.chat.completions).with_raw_response.create
         stream_type = package.AsyncStream[object]

@@ -119,19 +119,17 @@ class ModelTransport(httpx2.AsyncBaseTransport):
         return httpx2.Response(response.status_code, headers=headers, stream=stream, request=request)
 
 
-def sdk_client(transport: ModelTransport, settings: GenerationSettings) -> httpx2.AsyncClient:
-    """A client for an SDK, which closes both. Redirects would carry prompts and keys elsewhere: none is followed."""
+def sdk_client(settings: GenerationSettings, recording: RecordingFile | None) -> httpx2.AsyncClient:
+    """A client for an SDK, which closes it. Redirects would carry prompts and keys elsewhere: none is followed.
+
+    Its time limits are of each step of a call; the run bounds the call as a whole.
+    """
     return httpx2.AsyncClient(
         headers={"accept-encoding": "identity"},
-        timeout=sdk_timeout(settings),
+        timeout=httpx2.Timeout(settings.attempt_timeout_seconds, connect=settings.connect_timeout_seconds),
         follow_redirects=False,
-        transport=transport,
+        transport=ModelTransport(settings, recording),
     )
-
-
-def sdk_timeout(settings: GenerationSettings) -> httpx2.Timeout:
-    """Of each step of a call; the run bounds the call as a whole."""
-    return httpx2.Timeout(settings.attempt_timeout_seconds, connect=settings.connect_timeout_seconds)
 
 
 def _note_connect(opened: list[str]) -> Callable[[str, Any], Coroutine[Any, Any, None]]:

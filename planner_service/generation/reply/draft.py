@@ -23,7 +23,7 @@ from instructor import OpenAISchema
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from pydantic_core import PydanticKnownError
 
-from plangate_core.catalogue.catalogue import Action, Catalogue
+from plangate_core.catalogue.catalogue import Catalogue
 from plangate_core.catalogue.finding import Finding
 from plangate_core.contract.limits import MAX_JOBS
 from planner_service.generation.reply.reply_grammar import grammar_schema
@@ -151,7 +151,7 @@ def draft_schema(choices: Sequence[dict[str, Any]], *, asks_for_ties: bool = Fal
 
     Property order is the order in which a grammar makes the model write.
 
-    :param choices: what `action_choice` gives for each action that the model is shown
+    :param choices: the schema of a job for each action that the model is shown
     :param asks_for_ties: whether a job may name the earlier jobs that it needs
     """
     if asks_for_ties:
@@ -170,11 +170,6 @@ def draft_schema(choices: Sequence[dict[str, Any]], *, asks_for_ties: bool = Fal
             }
         ),
     }
-
-
-def action_choice(action: Action) -> dict[str, Any]:
-    """The schema of one job that names this action."""
-    return _choice(action.name, grammar_schema(action.parameters))
 
 
 _DEPENDS_ON = {
@@ -238,4 +233,6 @@ def reply_form(catalogue: Catalogue, shown: Catalogue, *, asks_for_ties: bool = 
 @lru_cache(maxsize=8)
 def _parts_of(catalogue: Catalogue) -> tuple[type[PlanReply], dict[str, dict[str, Any]]]:
     """What takes long: the model that validates, and each action's grammar."""
-    return draft_model(catalogue), {action.name: action_choice(action) for action in catalogue.actions}
+    return draft_model(catalogue), {
+        action.name: _choice(action.name, grammar_schema(action.parameters)) for action in catalogue.actions
+    }

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from planner_service.generation.reply.repair import repaired_object
@@ -45,7 +45,7 @@ async def plan_object(text: str) -> tuple[dict[str, Any], bool]:
     Raises NoPlanObject, SeveralPlanObjects.
     """
     try:
-        whole = _loads(text)
+        whole = json.loads(text, object_pairs_hook=_once_each)
     except (ValueError, RecursionError):
         whole = None
     if isinstance(whole, dict):
@@ -93,7 +93,9 @@ def _objects(text: str) -> tuple[list[dict[str, Any]], str]:
     between: list[str] = []
     decoder = json.JSONDecoder(object_pairs_hook=_once_each)
     position = 0
-    for start in _braces(text):
+    # Within reason: each is read to where it breaks off.
+    for brace in islice(re.finditer("{", text), _MOST_OBJECTS):
+        start = brace.start()
         if start < position:
             continue
         try:
@@ -104,20 +106,6 @@ def _objects(text: str) -> tuple[list[dict[str, Any]], str]:
         between.append(text[position:start])
         position = end
     return found, "".join([*between, text[position:]])
-
-
-def _braces(text: str) -> Iterator[int]:
-    """Where objects may begin, within reason: each is read to where it breaks off."""
-    at = -1
-    for _ in range(_MOST_OBJECTS):
-        at = text.find("{", at + 1)
-        if at < 0:
-            return
-        yield at
-
-
-def _loads(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_once_each)
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

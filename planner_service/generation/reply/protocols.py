@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import instructor
@@ -67,10 +66,8 @@ def _anthropic_message(text: str, tool: str) -> Any:
     )
 
 
-PROTOCOLS: Mapping[str, ReplyProtocol] = MappingProxyType(
-    {
-        "openai": ReplyProtocol(instructor.Provider.OPENAI, read_completion, CompletionChunks, _chat_completion),
-        "anthropic": ReplyProtocol(instructor.Provider.ANTHROPIC, read_message, MessageEvents, _anthropic_message),
-    }
-)
+PROTOCOLS: Mapping[str, ReplyProtocol] = {
+    "openai": ReplyProtocol(instructor.Provider.OPENAI, read_completion, CompletionChunks, _chat_completion),
+    "anthropic": ReplyProtocol(instructor.Provider.ANTHROPIC, read_message, MessageEvents, _anthropic_message),
+}
 """By `Provider.wire`."""

@@ -6,21 +6,13 @@ import dataclasses
 import json
 from typing import Any
 
-_CUT_OFF = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"})
-_DECLINED = frozenset(
-    {
-        "content_filter",
-        "refusal",
-        "safety",
-        "prohibited_content",
-        "blocklist",
-        "recitation",
-        "spii",
-        "guardrail_intervened",
-    }
-)
-_FAILED = frozenset({"error", "internal_error"})
-_MALFORMED = frozenset({"malformed_function_call", "malformed_model_output", "malformed_tool_use"})
+_REASONS = {
+    "refused": "content_filter refusal safety prohibited_content blocklist recitation spii guardrail_intervened",
+    "length": "length max_tokens max_output_tokens model_length model_context_window_exceeded",
+    "malformed": "malformed_function_call malformed_model_output malformed_tool_use",
+    "failed": "error internal_error",
+}
+_FINISHES = {reason: finish for finish, reasons in _REASONS.items() for reason in reasons.split()}
 
 
 @dataclasses.dataclass(slots=True)
@@ -45,17 +37,10 @@ class Reply:
 
     def finished(self, reason: Any) -> None:
         """Takes the provider's reason for the end; None and "" say nothing."""
-        name = reason.casefold() if isinstance(reason, str) else ""
-        if name in _DECLINED:
-            self.refused = True
-        if name in _CUT_OFF:
-            self.finish = "length"
-        elif name in _MALFORMED:
-            self.finish = "malformed"
-        elif name in _FAILED:
-            self.finish = "failed"
-        elif name:
-            self.finish = "stop"
+        if isinstance(reason, str) and reason:
+            finish = _FINISHES.get(reason.casefold(), "stop")
+            self.refused = self.refused or finish == "refused"
+            self.finish = "stop" if finish == "refused" else finish
 
     def count(self, usage: Any) -> None:
         """Takes the provider's counts in any of the known forms. What is not of them says nothing.

@@ -23,8 +23,8 @@ _MAX_SUBSCHEMAS = 400
 _MAX_BRANCHES = 16
 # llama.cpp unrolls repetitions into rules; long ones make it slow and beyond 2,000 it refuses.
 _MAX_REPETITIONS = 256
-_TYPES = ("string", "number", "integer", "boolean", "array", "object", "null")
 _ANYTHING = ("string", "number", "boolean", "array", "object", "null")
+_TYPES = (*_ANYTHING, "integer")
 _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _NUMERIC = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _KEYWORDS_OF = {
@@ -46,7 +46,7 @@ _PLAIN_PATTERN = re.compile(
 _NOT_PLAIN = re.compile(r"\((?!\?:)[*+?{]|(?<!\\)[*+?}][*+?{]|[\^|(][*+?{](?!:)|\[[^\]]*\\d")
 
 
-def grammar_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def grammar_schema(parameters: Schema) -> dict[str, Any]:
     """The arguments' schema as a grammar can enforce it. Deterministic; the schema given is left as it is."""
     reduced = _Reduction(parameters).reduce(parameters, 0, ())
     if reduced.get("type") == "object" or "anyOf" in reduced:
@@ -55,14 +55,14 @@ def grammar_schema(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Reduction:
-    def __init__(self, root: Mapping[str, Any]) -> None:
+    def __init__(self, root: Schema) -> None:
         self._root = root
         self._left = _MAX_SUBSCHEMAS
 
     def reduce(self, schema: Any, depth: int, references: tuple[str, ...]) -> dict[str, Any]:
         self._left -= 1
         if not isinstance(schema, Mapping) or self._left < 0:
-            return _anything()
+            return _bare({})
         flat, references = flattened(self._root, schema, references)
         if depth > _MAX_DEPTH:
             return _bare(flat)
@@ -76,10 +76,9 @@ class _Reduction:
             return _one_of(
                 [self.reduce(merged([base, branch]), depth + 1, references) for branch in branches][:_MAX_BRANCHES]
             )
-        kinds = _kinds(flat)
-        return _one_of([self._typed(kind, flat, depth, references) for kind in kinds])
+        return _one_of([self._typed(kind, flat, depth, references) for kind in _kinds(flat)])
 
-    def _typed(self, kind: str, schema: Mapping[str, Any], depth: int, references: tuple[str, ...]) -> dict[str, Any]:
+    def _typed(self, kind: str, schema: Schema, depth: int, references: tuple[str, ...]) -> dict[str, Any]:
         if kind == "object":
             return self._object(schema, depth, references)
         if kind == "array":
@@ -90,7 +89,7 @@ class _Reduction:
             return _number(kind, schema)
         return {"type": kind}
 
-    def _object(self, schema: Mapping[str, Any], depth: int, references: tuple[str, ...]) -> dict[str, Any]:
+    def _object(self, schema: Schema, depth: int, references: tuple[str, ...]) -> dict[str, Any]:
         declared = schema.get("properties")
         properties: dict[str, Any] = {}
         if isinstance(declared, Mapping):
@@ -116,7 +115,7 @@ class _Reduction:
             reduced["additionalProperties"] = False
         return reduced
 
-    def _array(self, schema: Mapping[str, Any], depth: int, references: tuple[str, ...]) -> dict[str, Any]:
+    def _array(self, schema: Schema, depth: int, references: tuple[str, ...]) -> dict[str, Any]:
         reduced: dict[str, Any] = {"type": "array"}
         items, places = schema.get("items"), schema.get("prefixItems")
         if isinstance(items, list):  # until 2019-09 a list of schemas meant what prefixItems means now
@@ -183,7 +182,7 @@ def _both(keyword: str, one: Any, other: Any) -> Any:
         return [*one, *(name for name in other if name not in one)]
     if keyword == "enum" and isinstance(one, list) and isinstance(other, list):
         return [value for value in one if value in other] or one
-    if _are_numbers(one, other):
+    if _is_number(one) and _is_number(other):
         return (max if keyword.lower().startswith(("min", "exclusivemin")) else min)(one, other)
     return one
 
@@ -201,11 +200,7 @@ def _anchored(schema: Any, anchor: str) -> Any:
     return next((found for child in children if (found := _anchored(child, anchor)) is not None), None)
 
 
-def _anything() -> dict[str, Any]:
-    return {"anyOf": [{"type": kind} for kind in _ANYTHING]}
-
-
-def _bare(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _bare(schema: Schema) -> dict[str, Any]:
     return _one_of([{"type": kind} for kind in _kinds(schema)])
 
 
@@ -218,7 +213,7 @@ def _one_of(branches: list[dict[str, Any]]) -> dict[str, Any]:
     return distinct[0] if len(distinct) == 1 else {"anyOf": distinct}
 
 
-def _kinds(schema: Mapping[str, Any]) -> list[str]:
+def _kinds(schema: Schema) -> list[str]:
     """The types a value may have: as declared, else as the keywords suggest, else any."""
     declared = schema.get("type")
     named = [declared] if isinstance(declared, str) else declared if isinstance(declared, list) else []
@@ -228,7 +223,7 @@ def _kinds(schema: Mapping[str, Any]) -> list[str]:
     return suggested[:1] or list(_ANYTHING)
 
 
-def _enumerated(schema: Mapping[str, Any]) -> list[Any]:
+def _enumerated(schema: Schema) -> list[Any]:
     """The values of `enum` that the type allows as well; all of them when that leaves none."""
     values = schema.get("enum")
     if not isinstance(values, list) or not values:
@@ -247,7 +242,7 @@ def _is_of(value: Any, kind: str) -> bool:
     return {str: "string", list: "array", dict: "object", type(None): "null"}.get(type(value)) == kind
 
 
-def _string(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _string(schema: Schema) -> dict[str, Any]:
     reduced: dict[str, Any] = {"type": "string"}
     pattern = schema.get("pattern")
     if isinstance(pattern, str) and len(pattern) <= _MAX_REPETITIONS and _is_plain(pattern):
@@ -273,7 +268,7 @@ def _is_plain(pattern: str) -> bool:
     return depth == 0 and all(number <= _MAX_REPETITIONS for number in repeated)
 
 
-def _number(kind: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+def _number(kind: str, schema: Schema) -> dict[str, Any]:
     """Bounds as integers where the type is one; an exclusive bound of an integer becomes the next one."""
     reduced: dict[str, Any] = {"type": kind}
     low, high = schema.get("minimum"), schema.get("maximum")
@@ -306,10 +301,6 @@ def _common_types(one: Any, other: Any) -> Any:
 
 def _is_number(value: Any) -> TypeGuard[int | float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _are_numbers(*values: Any) -> bool:
-    return all(_is_number(value) for value in values)
 
 
 def _is_count(value: Any) -> bool:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 
 from plangate_core.catalogue.catalogue import Action, Catalogue
@@ -90,35 +89,19 @@ def _is_as_good(args: Mapping[str, Any], than: Mapping[str, Any], action: Action
 
 def is_stated(name: str, value: Any, request: str) -> bool:
     """Whether the request states an argument's value, or speaks of the argument. Roughly: when in doubt it does."""
-    requested = _request_values(request)
-    return not requested.stems.isdisjoint(stems(name)) or _is_stated(value, requested)
+    text, said = request.casefold(), frozenset(stems(request))
+    numbers = {float(number) for number in _NUMBER.findall(request.replace(",", ""))}
 
+    def states(value: Any) -> bool:
+        if isinstance(value, bool) or value is None:
+            return False
+        if isinstance(value, (int, float)):
+            return value in numbers
+        if isinstance(value, str):
+            return value.casefold() in text or not said.isdisjoint(stems(value))
+        return any(states(item) for item in (value.values() if isinstance(value, Mapping) else value))
 
-@dataclass(frozen=True, slots=True)
-class _RequestValues:
-    """A request as values are looked for in it."""
-
-    text: str
-    stems: frozenset[str]
-    numbers: frozenset[float]
-
-
-@lru_cache(maxsize=16)
-def _request_values(request: str) -> _RequestValues:
-    """Kept for the next argument of the same plan."""
-    numbers = [float(number) for number in _NUMBER.findall(request.replace(",", ""))]
-    return _RequestValues(request.casefold(), frozenset(stems(request)), frozenset(numbers))
-
-
-def _is_stated(value: Any, requested: _RequestValues) -> bool:
-    if isinstance(value, bool) or value is None:
-        return False
-    if isinstance(value, (int, float)):
-        return value in requested.numbers
-    if isinstance(value, str):
-        return value.casefold() in requested.text or not requested.stems.isdisjoint(stems(value))
-    items = value.values() if isinstance(value, Mapping) else value
-    return any(_is_stated(item, requested) for item in items)
+    return not said.isdisjoint(stems(name)) or states(value)
 
 
 def _argument_names(text: str) -> Iterator[tuple[int, str, int]]:

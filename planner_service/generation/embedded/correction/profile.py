@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 from planner_service.generation.embedded.weights import QWEN_CODER_1_5B, Weights, sha256_of
 
@@ -40,7 +39,7 @@ QWEN_CODER_PROFILE = ReviewProfile(
     sure=0.95,
     least_assent=-0.25,
 )
-PROFILES: Mapping[str, ReviewProfile] = MappingProxyType({QWEN_CODER_1_5B.sha256: QWEN_CODER_PROFILE})
+PROFILES: Mapping[str, ReviewProfile] = {QWEN_CODER_1_5B.sha256: QWEN_CODER_PROFILE}
 """By the SHA-256 of the weights."""
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 _DAY_SECONDS = 24 * 3600
@@ -39,18 +37,7 @@ def make_sandbox(directory: Path) -> None:
         os.utime(path, (written, written))
 
 
-@dataclass(frozen=True, slots=True)
-class FileState:
-    """What a file was at some moment."""
-
-    size_bytes: int
-    digest: str
-
-
-def listing(directory: Path) -> dict[str, FileState]:
-    """Every file below the directory, by its path from there."""
-    return {
-        str(path.relative_to(directory)): FileState(path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest())
-        for path in sorted(directory.rglob("*"))
-        if path.is_file()
-    }
+def contents(directory: Path) -> dict[str, bytes]:
+    """What is in every file below the directory, by its path from there."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}

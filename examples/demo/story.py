@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from examples.demo.sandbox import FileState, listing, make_sandbox
+from examples.demo.sandbox import contents, make_sandbox
 from plangate_client.client import PlannerClient, StoreClient
 from plangate_client.command.output.console import stdout
 from plangate_client.command.output.execution_view import claimed_line, execution_view
@@ -23,6 +23,7 @@ from plangate_client.command.output.plan_progress import plan_with_progress
 from plangate_client.command.output.plan_view import plan_view
 from plangate_client.command.output.proposal_view import proposal_view
 from plangate_client.command.output.tables import events_table
+from plangate_client.command.output.text import enum_name
 from plangate_client.errors import PlangateError, SelfApproval
 from plangate_client.executor.catalogue import load_bound_catalogue
 from plangate_client.executor.environment import ExecutionEnvironment
@@ -61,7 +62,7 @@ class Story:
         """Run it. Returns the exit status 0. Raises StoryFailed, ServerEnded, PlangateError's types as StoryFailed."""
         self._sandbox.mkdir()
         make_sandbox(self._sandbox)
-        before = listing(self._sandbox)
+        before = contents(self._sandbox)
         head(f"{REQUESTER} asks")
         self._out.print(Text(visible(self._request), style="bold"))
         async with ServerPair(self._environment, drain_seconds=3.0) as pair:
@@ -85,7 +86,7 @@ class Story:
         self._out.print("\nBoth servers are stopped.", style="dim")
         return 0
 
-    async def _act(self, addresses: Addresses, before: dict[str, FileState]) -> None:
+    async def _act(self, addresses: Addresses, before: dict[str, bytes]) -> None:
         async with (
             PlannerClient(open_channel(addresses.planner, actor=REQUESTER)) as planner,
             StoreClient(open_channel(addresses.store, actor=REQUESTER)) as requester,
@@ -141,7 +142,7 @@ class Story:
                 args_digest=proposal.args_digest,
                 comment="approved in the demo",
             )
-            state = proposal_pb2.ProposalState.Name(approved.state).removeprefix("PROPOSAL_STATE_")
+            state = enum_name(approved, "state")
             self._out.print(f"{REVIEWER} approves exactly this: {state}, version {approved.version}", style="green")
         return rejected
 
@@ -184,18 +185,18 @@ class Story:
             self._out.print("nothing was approved, so nothing runs")
         return executions
 
-    def _show_changes(self, before: dict[str, FileState]) -> bool:
+    def _show_changes(self, before: dict[str, bytes]) -> bool:
         head("The disk, before and after")
-        after = listing(self._sandbox)
+        after = contents(self._sandbox)
         for path in sorted(before.keys() | after.keys()):
             old, new = before.get(path), after.get(path)
             if new is None and old is not None:
-                self._out.print(Text(f"- {path}  {old.size_bytes:,} bytes", style="red"))
+                self._out.print(Text(f"- {path}  {len(old):,} bytes", style="red"))
             elif old is None and new is not None:
-                self._out.print(Text(f"+ {path}  {new.size_bytes:,} bytes", style="green"))
+                self._out.print(Text(f"+ {path}  {len(new):,} bytes", style="green"))
             elif old is not None and new is not None:
                 mark, style = ("  ", "dim") if old == new else ("~ ", "yellow")
-                self._out.print(Text(f"{mark}{path}  {new.size_bytes:,} bytes", style=style))
+                self._out.print(Text(f"{mark}{path}  {len(new):,} bytes", style=style))
         if before == after:
             self._out.print("nothing changed on disk")
         return before != after

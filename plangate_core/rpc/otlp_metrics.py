@@ -9,6 +9,7 @@ import itertools
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.metrics.export import (
@@ -33,40 +34,38 @@ _CUMULATIVE = AggregationTemporality.CUMULATIVE
 _TIMEOUT_SECONDS = 5.0
 
 
-class OtlpMetrics:
-    """Sends a registry every `interval_seconds`, in a thread of its own, and once more when it is closed."""
+@contextmanager
+def sending(endpoint: str, service_name: str, registry: CollectorRegistry, interval_seconds: float) -> Iterator[None]:
+    """Send a registry to http(s)://host:port every `interval_seconds`, in a thread, and once more at the block's end.
 
-    def __init__(
-        self, endpoint: str, service_name: str, registry: CollectorRegistry, *, interval_seconds: float
-    ) -> None:
-        """`endpoint` is http(s)://host:port. A collector that is away is logged by the exporter, and tried again."""
-        self._registry = registry
-        self._interval_seconds = interval_seconds
-        self._resource = Resource.create({"service.name": service_name})
-        self._started = time.time_ns()
-        self._exporter = OTLPMetricExporter(
-            endpoint=endpoint, insecure=not endpoint.startswith("https://"), timeout=_TIMEOUT_SECONDS
-        )
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="otlp-metrics", daemon=True)
-        self._thread.start()
+    A collector that is away is logged by the exporter, and tried again; the end waits five seconds for it at most.
+    """
+    resource = Resource.create({"service.name": service_name})
+    started = time.time_ns()
+    exporter = OTLPMetricExporter(
+        endpoint=endpoint, insecure=not endpoint.startswith("https://"), timeout=_TIMEOUT_SECONDS
+    )
+    ended = threading.Event()
 
-    def close(self) -> None:
-        """Send what was counted last; waits for a collector that is away for five seconds at most."""
-        self._closed.set()
-        self._thread.join(_TIMEOUT_SECONDS)
-        self._exporter.shutdown()
-
-    def _run(self) -> None:
-        while not self._closed.wait(self._interval_seconds):
-            self._export()
-        self._export()
-
-    def _export(self) -> None:
+    def export() -> None:
         now = time.time_ns()
-        metrics = [metric for family in self._registry.collect() for metric in _metrics(family, self._started, now)]
+        metrics = [metric for family in registry.collect() for metric in _metrics(family, started, now)]
         scope = ScopeMetrics(InstrumentationScope("plangate"), metrics, "")
-        self._exporter.export(MetricsData([ResourceMetrics(self._resource, [scope], "")]))
+        exporter.export(MetricsData([ResourceMetrics(resource, [scope], "")]))
+
+    def run() -> None:
+        while not ended.wait(interval_seconds):
+            export()
+        export()
+
+    thread = threading.Thread(target=run, name="otlp-metrics", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(_TIMEOUT_SECONDS)
+        exporter.shutdown()
 
 
 def _metrics(family: Family, start: int, now: int) -> Iterator[Metric]:

@@ -185,15 +185,10 @@ def sending_metrics(settings: ServerSettings, service_name: str, metrics: RpcMet
     if metrics is None or settings.otlp_endpoint is None or not settings.sends_metrics:
         yield
         return
-    from plangate_core.rpc.otlp_metrics import OtlpMetrics
+    from plangate_core.rpc.otlp_metrics import sending
 
-    sending = OtlpMetrics(
-        settings.otlp_endpoint, service_name, metrics.registry, interval_seconds=settings.otlp_metrics_seconds
-    )
-    try:
+    with sending(settings.otlp_endpoint, service_name, metrics.registry, settings.otlp_metrics_seconds):
         yield
-    finally:
-        sending.close()
 
 
 @contextmanager

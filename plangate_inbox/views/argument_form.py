@@ -9,7 +9,7 @@ from typing import Any
 
 from plangate_core.contract.struct_codec import JsonValue
 from plangate_core.text.printable import visible
-from plangate_inbox.views.arguments import UNIT_KEYWORD, resolved, value_text
+from plangate_inbox.views.arguments import UNIT_KEYWORD, resolved, text_of, value_text
 
 JSON_FIELD = "args_json"
 _PREFIX = "arg."
@@ -96,16 +96,15 @@ def _field(name: str, value: JsonValue, schema: Mapping[str, Any], required: boo
         return None
     if kind == "text" and ("\n" in text or len(text) > 80):
         kind = "long"
-    title, hint, unit = (schema.get(key) for key in ("title", "description", UNIT_KEYWORD))
     return FormField(
         name=name,
-        label=title if isinstance(title, str) else name.replace("_", " "),
+        label=text_of(schema, "title") or name.replace("_", " "),
         kind=kind,
         value=text,
         choices=choices,
         required=required,
-        hint=hint if isinstance(hint, str) else "",
-        unit=unit if isinstance(unit, str) else "",
+        hint=text_of(schema, "description"),
+        unit=text_of(schema, UNIT_KEYWORD),
     )
 
 

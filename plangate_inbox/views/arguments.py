@@ -79,6 +79,12 @@ def resolved(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
+def text_of(schema: Mapping[str, Any], keyword: str) -> str:
+    """What the schema says under a keyword; empty when that is no text."""
+    text = schema.get(keyword)
+    return text if isinstance(text, str) else ""
+
+
 def _properties(schema: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     properties = schema.get("properties")
     if not isinstance(properties, Mapping):
@@ -94,12 +100,12 @@ def _argument(
     choices = allowed if isinstance(allowed, list) and len(allowed) <= 20 else []
     return Argument(
         name=name,
-        title=_text(schema.get("title")) or name.replace("_", " "),
-        description=_text(schema.get("description")),
+        title=text_of(schema, "title") or name.replace("_", " "),
+        description=text_of(schema, "description"),
         value=text,
         is_block="\n" in text or len(text) > 80 or isinstance(value, dict | list),
         choices=tuple((value_text(choice), _equal(choice, value)) for choice in choices),
-        unit=_text(schema.get(UNIT_KEYWORD)),
+        unit=text_of(schema, UNIT_KEYWORD),
         limits=_limits(schema),
         assumed=any(path == name or path.startswith(f"{name}.") for path in assumed),
         entries=len(value) if isinstance(value, list) else 0,
@@ -130,7 +136,3 @@ def _whole(number: Any) -> Any:
 def _equal(left: JsonValue, right: JsonValue) -> bool:
     # Not by ==: to Python 1 and true are equal.
     return json.dumps(left, sort_keys=True) == json.dumps(right, sort_keys=True)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else ""

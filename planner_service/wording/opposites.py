@@ -24,6 +24,27 @@ _PAIRS = """
     reserve/cancel schedule/cancel order/cancel hire/fire invite/disinvite join/leave load/unload pin/unpin tag/untag
     freeze/unfreeze ban/unban quarantine/release cordon/uncordon
 """
+
+
+def _read_pairs() -> dict[str, set[str]]:
+    opposites: dict[str, set[str]] = {}
+    for pair in _PAIRS.split():
+        one, other = pair.split("/")
+        opposites.setdefault(one, set()).add(other)
+        opposites.setdefault(other, set()).add(one)
+    return opposites
+
+
+def _inflected(verb: str) -> Iterator[str]:
+    stem = verb.removesuffix("e")
+    doubled = verb + verb[-1]
+    yield from (verb, f"{verb}s", f"{verb}es", f"{verb}d", f"{verb}ed", f"{verb}ing")
+    yield from (f"{stem}ing", f"{doubled}ing", f"{doubled}ed")
+
+
+_OPPOSITES = _read_pairs()
+_VERBS = {form: verb for verb in _OPPOSITES for form in _inflected(verb)}
+"""The verb that each form is of."""
 _REACH = 6
 """In how many words after the verb what it is about is looked for: "revoke tomas's access"."""
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
@@ -37,16 +58,16 @@ def opposite_asked(prompt: str, action: Action) -> str:
     Only where the request has the opposite verb with the rest of the action's name soon after it, and not the action's
     own verb at all; and where no switch among the arguments may turn the action round.
     """
-    opposites = _opposites_of(action)
-    if not opposites:
+    read = _read_name(action.name)
+    if read is None or _has_switch(action.parameters):
         return ""
-    verb, things = opposites
+    verb, things = read
     sentences = _sentences(prompt)
-    if any(_verb_of(word) == verb for sentence in sentences for word in sentence):
+    if any(_VERBS.get(word) == verb for sentence in sentences for word in sentence):
         return ""
     for sentence in sentences:
         for position, word in enumerate(sentence):
-            if _verb_of(word) in _table()[verb]:
+            if _VERBS.get(word) in _OPPOSITES[verb]:
                 after = sentence[position + 1 : position + 1 + _REACH]
                 if all(any(_is_same_thing(other, thing) for other in after) for thing in things):
                     return f"{word} {' '.join(things)}"
@@ -62,19 +83,16 @@ def _sentences(prompt: str) -> list[list[str]]:
     ]
 
 
-def _opposites_of(action: Action) -> tuple[str, tuple[str, ...]] | None:
-    """The verb of the action's name and what it is about, if the verb has an opposite and nothing turns it round."""
-    read = _read_name(action.name)
-    return None if read is None or _has_switch(action.parameters) else read
-
-
 @lru_cache(maxsize=1024)
 def _read_name(name: str) -> tuple[str, tuple[str, ...]] | None:
-    """Kept for all plans: the same names come again and again."""
+    """The verb of an action's name and what it is about, if that is one verb that has an opposite.
+
+    Kept for all plans: the same names come again and again.
+    """
     named = [word for word in words(name.rpartition(".")[2]) if not word.isdigit()]
-    verbs = [word for word in named if _verb_of(word) in _table()]
+    verbs = [word for word in named if word in _VERBS]
     things = tuple(word for word in named if word not in verbs)
-    return (_verb_of(verbs[0]), things) if len(verbs) == 1 and things else None
+    return (_VERBS[verbs[0]], things) if len(verbs) == 1 and things else None
 
 
 def _has_switch(schema: Mapping[str, Any]) -> bool:
@@ -84,7 +102,7 @@ def _has_switch(schema: Mapping[str, Any]) -> bool:
         if not isinstance(argument, Mapping) or argument.get("type") == "boolean":
             return True
         values = argument.get("enum")
-        if isinstance(values, list) and any(isinstance(value, str) and _verb_of(value.casefold()) for value in values):
+        if isinstance(values, list) and any(isinstance(value, str) and value.casefold() in _VERBS for value in values):
             return True
     return False
 
@@ -92,30 +110,3 @@ def _has_switch(schema: Mapping[str, Any]) -> bool:
 def _is_same_thing(word: str, thing: str) -> bool:
     """ports and port, user's and user."""
     return word == thing or (word.startswith(thing) and word[len(thing) :] in ("s", "es", "'s"))
-
-
-def _verb_of(word: str) -> str:
-    """The verb that a word is a form of, if it is one of ours; else nothing."""
-    return _forms().get(word, "")
-
-
-@lru_cache(maxsize=1)
-def _table() -> dict[str, frozenset[str]]:
-    opposites: dict[str, set[str]] = {}
-    for pair in _PAIRS.split():
-        one, other = pair.split("/")
-        opposites.setdefault(one, set()).add(other)
-        opposites.setdefault(other, set()).add(one)
-    return {verb: frozenset(others) for verb, others in opposites.items()}
-
-
-@lru_cache(maxsize=1)
-def _forms() -> dict[str, str]:
-    return {form: verb for verb in _table() for form in _inflected(verb)}
-
-
-def _inflected(verb: str) -> Iterator[str]:
-    stem = verb.removesuffix("e")
-    doubled = verb + verb[-1]
-    yield from (verb, f"{verb}s", f"{verb}es", f"{verb}d", f"{verb}ed", f"{verb}ing")
-    yield from (f"{stem}ing", f"{doubled}ing", f"{doubled}ed")

@@ -23,7 +23,6 @@ from plangate_client.command.output.plan_progress import plan_with_progress
 from plangate_client.command.output.plan_view import plan_view
 from plangate_client.command.output.proposal_view import proposal_view
 from plangate_client.command.output.tables import events_table
-from plangate_client.command.output.text import enum_name
 from plangate_client.errors import PlangateError, SelfApproval
 from plangate_client.executor.catalogue import load_bound_catalogue
 from plangate_client.executor.environment import ExecutionEnvironment
@@ -31,6 +30,7 @@ from plangate_client.executor.execution import Ending, Execution, Observer
 from plangate_client.executor.executor import Executor
 from plangate_client.leased_worker import WorkerOptions
 from plangate_client.servers.server_pair import Addresses, ServerPair
+from plangate_core.contract.enum_names import enum_name
 from plangate_core.rpc.channel import open_channel
 from plangate_core.text.printable import visible
 

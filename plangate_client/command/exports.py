@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TextIO, TypeVar
 
 from plangate_client.command.exit_status import CommandFailed, ExitStatus
 from plangate_client.command.output.json_output import message_json
-from plangate_client.command.output.text import enum_name
+from plangate_core.contract.enum_names import enum_name
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

@@ -12,6 +12,7 @@ from plangate.planner.v1 import action_pb2
 from plangate.store.v1 import proposal_pb2
 
 from plangate_client.outlook.dependencies import FINAL_STATES, next_step
+from plangate_core.contract.enum_names import enum_name
 from plangate_core.contract.struct_codec import struct_to_json
 from plangate_core.text.printable import visible
 
@@ -57,7 +58,7 @@ def _tool(action: action_pb2.Action) -> Tool:
 
 def proposal_result(proposal: proposal_pb2.Proposal) -> CallToolResult:
     """How a call stands: its result, why it failed, or what it waits for and how to ask again."""
-    state = proposal_pb2.ProposalState.Name(proposal.state).removeprefix("PROPOSAL_STATE_")
+    state = enum_name(proposal, "state")
     answer: dict[str, Any] = {"proposal_id": proposal.id, "state": state}
     if proposal.state == proposal_pb2.PROPOSAL_STATE_EXECUTED:
         answer["result"] = _json(proposal.result) if proposal.HasField("result") else {}

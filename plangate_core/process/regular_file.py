@@ -1,4 +1,4 @@
-"""Reading files whose place somebody else may have taken."""
+"""Reading files whose place somebody else may have taken, and seeing that one has changed."""
 
 from __future__ import annotations
 
@@ -19,3 +19,12 @@ def read_regular_file(path: Path, most: int = -1) -> bytes:
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         return file.read(most)
+
+
+def file_stamp(path: Path) -> tuple[int, ...]:
+    """Changes when the file is written, moved in place of another, or made readable; empty where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)

@@ -12,11 +12,11 @@ from plangate.store.v1 import event_pb2, proposal_pb2
 from plangate_client.outlook.dependencies import next_step
 from plangate_client.outlook.facts import facts_outstanding
 from plangate_client.outlook.waiting import approvals_missing, approvals_text
+from plangate_core.contract.enum_names import enum_name
 from plangate_core.text.printable import visible
 from plangate_core.text.truncation import truncate
 from plangate_inbox.notifications.notify_file import Occasion, ReceiverForm, templates
 from plangate_inbox.views import times
-from plangate_inbox.views.steps import plan_state_name, state_name
 
 _NAMESPACE = uuid.UUID("8d1f4a5e-6c0b-4f5e-9a53-6f1f0a7f3c11")
 _TITLE_CHARACTERS = 300
@@ -157,7 +157,7 @@ def _of_proposal(
         comment=visible(event.comment, newlines=True),
         reason=visible(proposal.decision.reason),
         expires=times.exact(proposal.expire_time) if proposal.HasField("expire_time") else "",
-        state=state_name(proposal),
+        state=enum_name(proposal, "state"),
         proposal_id=proposal.id,
         plan_id=proposal.plan_id,
     )
@@ -176,6 +176,6 @@ def _of_plan(event: event_pb2.Event, receiver: str, url: str) -> Notification:
         requester=visible(plan.created_by),
         actor=visible(event.actor),
         comment=visible(event.comment, newlines=True),
-        state=plan_state_name(plan),
+        state=enum_name(plan, "state"),
         plan_id=plan.id,
     )

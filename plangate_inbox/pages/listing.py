@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from plangate_client.errors import InvalidRequest, PlangateError
 from plangate_client.outlook.dependencies import next_step
+from plangate_core.contract.enum_names import enum_name
 from plangate_inbox.views.history import KINDS_IN_WORDS, in_words
-from plangate_inbox.views.steps import state_name
 from plangate_inbox.web.failures import sentence, status_of
 from plangate_inbox.web.rendering import Editable, render
 from plangate_inbox.web.sessions import Session
@@ -65,7 +65,7 @@ async def show_proposals(request: Request) -> Response:
     except InvalidRequest as refused:
         error, status = sentence(refused), status_of(refused)
     context = {
-        "proposals": [(proposal, state_name(proposal), next_step(proposal)) for proposal in found],
+        "proposals": [(proposal, enum_name(proposal, "state"), next_step(proposal)) for proposal in found],
         "states": [
             (name, counts.get(proposal_pb2.ProposalState.Value(f"PROPOSAL_STATE_{name}"), 0)) for name in _STATES
         ],

@@ -15,10 +15,11 @@ from starlette.responses import RedirectResponse, Response
 from plangate_client.calls import new_request_id
 from plangate_client.errors import NotFound, PlangateError, Unavailable
 from plangate_client.outlook.dependencies import FINAL_STATES
+from plangate_core.contract.enum_names import enum_name
 from plangate_core.contract.struct_codec import StructRefused, json_to_struct
 from plangate_inbox.pages.reading import id_of, read_plan
 from plangate_inbox.views.plan_graph import NODE_HEIGHT, NODE_WIDTH, graph
-from plangate_inbox.views.steps import Step, plan_state_name, steps
+from plangate_inbox.views.steps import Step, steps
 from plangate_inbox.web.failures import sentence, status_of
 from plangate_inbox.web.protection import read_form
 from plangate_inbox.web.rendering import Editable, render
@@ -71,7 +72,7 @@ async def _plan_page(request: Request, *, error: str = "", status: int = 200) ->
     )
     context = {
         "plan": plan,
-        "state": plan_state_name(plan),
+        "state": enum_name(plan, "state"),
         "steps": found,
         "graph": graph(found),
         "node_width": NODE_WIDTH,
@@ -116,7 +117,7 @@ async def _proposals_of(session: Session, plan_ids: list[str]) -> list[proposal_
 def _request(plan: plan_pb2.Plan, proposals: list[proposal_pb2.Proposal]) -> OwnRequest:
     found = steps(plan, proposals)
     counted = Counter(step.state for step in found)
-    return OwnRequest(plan, plan_state_name(plan), found, [*counted.items()])
+    return OwnRequest(plan, enum_name(plan, "state"), found, [*counted.items()])
 
 
 async def show_new_request(request: Request) -> Response:

@@ -25,11 +25,12 @@ from plangate_client.outlook.waiting import (
     why_mine,
     why_not_mine,
 )
+from plangate_core.contract.enum_names import enum_name
 from plangate_inbox.pages.listing import read_waiting
 from plangate_inbox.pages.reading import Review, id_of, read_review
 from plangate_inbox.views.arguments import Argument, arguments, value_text
 from plangate_inbox.views.history import in_words, revisions
-from plangate_inbox.views.steps import state_name, steps
+from plangate_inbox.views.steps import steps
 from plangate_inbox.web.rendering import render
 from plangate_inbox.web.sessions import Session
 
@@ -77,7 +78,7 @@ def review_context(session: Session, review: Review, *, notice: str = "", error:
         "proposal": proposal,
         "plan": review.plan,
         "action": review.action,
-        "state": "EXPIRED" if _waits_too_long(proposal, now) else state_name(proposal),
+        "state": "EXPIRED" if _waits_too_long(proposal, now) else enum_name(proposal, "state"),
         "sentence": next_step(proposal, siblings),
         "arguments": arguments(json_of(proposal.action_args), review.schema, frozenset(proposal.assumed)),
         "facts": [

@@ -12,11 +12,10 @@ from starlette.responses import RedirectResponse, Response
 
 from plangate_client.errors import PlangateError, Unauthenticated
 from plangate_core.rpc.channel import ChannelRefused
+from plangate_core.rpc.identity.caller import IDENTITY
 from plangate_inbox.web.openid import OpenIdProvider, OpenIdRefused
 from plangate_inbox.web.protection import read_form
 from plangate_inbox.web.rendering import render
-
-_NAME = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
 
 
 def cookie_name(*, secure: bool) -> str:
@@ -42,7 +41,7 @@ async def sign_in(request: Request) -> Response:
     if not state.settings.is_loopback:
         return await _form(request, target=target, status=403)
     name, roles = form.get("name", "").strip(), form.get("roles", "")
-    if not _NAME.fullmatch(name) or not roles.isascii():
+    if not IDENTITY.fullmatch(name) or not roles.isascii():
         return await _form(request, target=target, error="Enter a name in ASCII characters.", status=422)
     names = [role.strip() for role in roles.split(",") if role.strip()]
     return await _open(request, target, name=name, roles=names)

@@ -9,6 +9,7 @@ from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import proposal_pb2
 
 from plangate_client.outlook.dependencies import next_step
+from plangate_core.contract.enum_names import enum_name
 
 DENIED = "DENIED"
 
@@ -27,16 +28,6 @@ class Step:
     after: tuple[str, ...]
     """Job ids that come before it."""
     proposal: proposal_pb2.Proposal | None
-
-
-def state_name(proposal: proposal_pb2.Proposal) -> str:
-    """PENDING, APPROVED, ..."""
-    return proposal_pb2.ProposalState.Name(proposal.state).removeprefix("PROPOSAL_STATE_")
-
-
-def plan_state_name(plan: plan_pb2.Plan) -> str:
-    """QUEUED, PLANNED, ..."""
-    return plan_pb2.PlanState.Name(plan.state).removeprefix("PLAN_STATE_")
 
 
 def steps(plan: plan_pb2.Plan, proposals: Sequence[proposal_pb2.Proposal]) -> list[Step]:
@@ -58,7 +49,7 @@ def _step(job: plan_pb2.Job, proposal: proposal_pb2.Proposal | None, siblings: S
         sentence = f"Denied by policy: {reason}" if denied else job.will_not_run.message or "It has no proposal."
         state = DENIED if denied else "CANCELLED"
     else:
-        sentence, state = next_step(proposal, siblings), state_name(proposal)
+        sentence, state = next_step(proposal, siblings), enum_name(proposal, "state")
     return Step(
         job_id=job.id,
         action_name=job.action_name,

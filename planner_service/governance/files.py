@@ -15,12 +15,12 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Info
 
 from plangate_core.catalogue.catalogue import load_catalogue
 from plangate_core.catalogue.document import DocumentInvalid
+from plangate_core.process.regular_file import file_stamp
 from planner_service.governance.governance import Governance
 from planner_service.governance.policy_file import PolicyInvalid, catalogue_policy, load_policy
 from planner_service.governance.policy_review import review_action_roles
 
 Stamps = tuple[tuple[int, ...], ...]
-"""Of each file: modification time, change time (mode and owner count), size, inode."""
 
 KnownRoles = Callable[[], frozenset[str] | None]
 """The roles that identities hold; None where callers name their roles themselves."""
@@ -182,7 +182,7 @@ class GovernanceFiles:
         return Governance(catalogue, load_policy(self._policy_file, catalogue, known_roles))
 
     def _stamps(self) -> Stamps:
-        return tuple(_stamp(path) for path in (self._catalogue_file, self._policy_file) if path is not None)
+        return tuple(file_stamp(path) for path in (self._catalogue_file, self._policy_file) if path is not None)
 
     def _measure(self) -> None:
         current, metrics = self.current, self._metrics
@@ -204,11 +204,3 @@ class ChangeDebouncer:
         self._last = stamps
         self.waiting = stamps != in_force and not still
         return stamps != in_force and still
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)

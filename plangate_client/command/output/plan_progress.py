@@ -11,8 +11,9 @@ from rich.text import Text
 from plangate_client.client import PlannerClient
 from plangate_client.command.output.console import stderr
 from plangate_client.command.output.tables import decision_text
-from plangate_client.command.output.text import enum_name, struct_text
+from plangate_client.command.output.text import struct_text
 from plangate_client.errors import Unavailable, Unimplemented
+from plangate_core.contract.enum_names import enum_name
 from plangate_core.text.printable import visible
 
 

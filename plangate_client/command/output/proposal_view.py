@@ -18,12 +18,13 @@ from plangate_client.command.output.tables import (
     fields_table,
     styled_state,
 )
-from plangate_client.command.output.text import AGO, Times, enum_name, short_id, struct_text
+from plangate_client.command.output.text import AGO, Times, short_id, struct_text
 from plangate_client.command.review.lookup import ProposalContext
 from plangate_client.outlook.dependencies import falls_with, listed, step_name
 from plangate_client.outlook.difference import Change, changes
 from plangate_client.outlook.facts import fact_values, why_no_fact
 from plangate_client.outlook.waiting import approvals_missing, approvals_text
+from plangate_core.contract.enum_names import enum_name
 from plangate_core.contract.struct_codec import JsonValue
 from plangate_core.text.printable import visible
 

@@ -12,9 +12,10 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from plangate_client.command.output.text import AGO, Times, enum_name, short_id, struct_text
+from plangate_client.command.output.text import AGO, Times, short_id, struct_text
 from plangate_client.outlook.facts import fact_line
 from plangate_client.outlook.waiting import approvals_text
+from plangate_core.contract.enum_names import enum_name
 from plangate_core.contract.struct_codec import struct_to_json
 from plangate_core.text.printable import visible
 from plangate_core.text.truncation import truncate

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING
 from plangate_core.text.printable import visible
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
     from google.protobuf.struct_pb2 import Struct
     from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -35,14 +33,6 @@ def struct_text(struct: Struct, *, indent: int | None = None) -> str:
 def short_id(identifier: str) -> str:
     """The end of an id, which tells more than its beginning: UUIDv7 begins with the time."""
     return visible(identifier[-_SHORT_ID_CHARACTERS:])
-
-
-def enum_name(message: Message, field: str) -> str:
-    """The name of a field's enum value without its type's prefix: PROPOSAL_STATE_PENDING -> PENDING."""
-    enum = message.DESCRIPTOR.fields_by_name[field].enum_type
-    assert enum is not None
-    prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", enum.name).upper()
-    return enum.values_by_number[getattr(message, field)].name.removeprefix(f"{prefix}_")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from plangate_client.command.output.text import enum_name, short_id
+from plangate_client.command.output.text import short_id
+from plangate_core.contract.enum_names import enum_name
 from plangate_core.text.printable import visible
 
 _NEWEST = 50

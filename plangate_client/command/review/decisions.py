@@ -24,8 +24,9 @@ from plangate_client.command.options import (
 )
 from plangate_client.command.output.console import stderr, stdout
 from plangate_client.command.output.json_output import print_message
-from plangate_client.command.output.text import enum_name, short_id
+from plangate_client.command.output.text import short_id
 from plangate_client.command.session import run_async, session_of
+from plangate_core.contract.enum_names import enum_name
 from plangate_core.text.printable import visible
 
 if TYPE_CHECKING:

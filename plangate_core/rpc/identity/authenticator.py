@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from plangate_core.process.regular_file import file_stamp
 from plangate_core.rpc.correlation import ON_BEHALF_OF_KEY
 from plangate_core.rpc.identity.caller import ANONYMOUS, Caller, checked_identity
 from plangate_core.rpc.identity.tokens_file import Identities, TokensFileInvalid, read_tokens_file
@@ -33,14 +34,14 @@ class Authenticator:
         self._file = settings.auth_tokens_file
         self._planner_identity = settings.planner_identity
         self._asks_for_certificates = settings.tls_client_ca_file is not None
-        self._stamp: tuple[int, ...] | None = None
+        self._stamp: tuple[int, ...] = ()
         self._look_at = 0.0
         self._identities = Identities()
         self._web_tokens: WebTokens | None = None
         self._claimed = lru_cache(maxsize=4096)(self._claim)
         if self._file is not None:
             # Before it is read: a change meanwhile is seen afterwards.
-            self._stamp = _stamp(self._file)
+            self._stamp = file_stamp(self._file)
             self._use(read_tokens_file(self._file), self._file)
 
     @property
@@ -104,7 +105,7 @@ class Authenticator:
         if self._file is None or now < self._look_at:
             return
         self._look_at = now + _LOOK_SECONDS
-        stamp = _stamp(self._file)
+        stamp = file_stamp(self._file)
         if stamp == self._stamp:
             return
         self._stamp = stamp
@@ -153,12 +154,3 @@ class Authenticator:
         if identity == "admin":
             names.add("admin")
         return Caller(identity, frozenset(names), authenticated=False)
-
-
-def _stamp(path: Path) -> tuple[int, ...] | None:
-    """Changes when the file is written, moved in place of another, or made readable."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)

@@ -13,7 +13,7 @@ from plangate_core.rpc.status import invalid_field
 
 ANONYMOUS = "anonymous"
 # ASCII: the planner sends its callers' identities on as metadata, which cannot hold anything else.
-_IDENTITY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
+IDENTITY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
 # The ASCII part of Unicode's confusable characters (UTS #39): O and 0; l, I, 1 and |; m and rn.
 _LOOK_ALIKES = str.maketrans({"0": "o", "O": "o", "1": "l", "I": "l", "|": "l"})
 
@@ -47,7 +47,7 @@ def set_current_caller(caller: Caller) -> None:
 
 def checked_identity(value: str | bytes, field: str) -> str:
     """The value, if it can be an identity. Raises RpcFailure INVALID_ARGUMENT that names the field."""
-    if not isinstance(value, str) or not _IDENTITY.fullmatch(value):
+    if not isinstance(value, str) or not IDENTITY.fullmatch(value):
         raise invalid_field(field, "must be 1 to 128 printable ASCII characters")
     if value.startswith(RESERVED_PREFIX):
         raise invalid_field(field, f"must not begin with {RESERVED_PREFIX!r}: those are the servers' own")

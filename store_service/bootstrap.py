@@ -23,12 +23,14 @@ from store_service.api.identity_servicer import IdentityServicer
 from store_service.api.plan_servicer import PlanServicer
 from store_service.api.proposal_servicer import ProposalServicer
 from store_service.api.status_mapping import map_error
-from store_service.database.database import Database, open_database
+from store_service.database.database import Database, DatabaseOptions, open_database
 from store_service.database.maintenance.offline import database_version, schema_revision
 from store_service.database.maintenance.sealing import key_of_log, key_path
 from store_service.database.reader import Reader
+from store_service.domain.instant import SECOND
+from store_service.domain.rules import Rules
 from store_service.engine.failpoints import FailPoints
-from store_service.engine.writer import DatabaseState, Writer
+from store_service.engine.writer import DatabaseState, Writer, WriterOptions
 from store_service.event_log.checkpoints import CheckpointKey
 from store_service.event_log.recent_events import RecentEvents
 from store_service.messages.log_rules import log_rules
@@ -86,15 +88,19 @@ class StoreServer:
     async def _start(self, stack: AsyncExitStack) -> int:
         settings = self._settings
         key = CheckpointKey.read(settings.checkpoint_key_file) if settings.checkpoint_key_file else None
-        database = await open_database(settings.database_url, settings.database_options())
+        database = await open_database(settings.database_url, _database_options(settings))
         stack.push_async_callback(database.close)
         log_key = await key_of_log(database, key_path(settings.database_url, settings.log_key_file))
         writer = Writer(
             database,
             clock=self._clock,
             log_rules=log_rules(settings.planner_identity, log_key),
-            rules=settings.rules(),
-            options=settings.writer_options(),
+            rules=_rules(settings),
+            options=WriterOptions(
+                max_waiting=settings.max_waiting_writes,
+                max_batch=settings.max_batch,
+                poll_seconds=settings.poll_seconds,
+            ),
             fail_points=self._fail_points,
             log_key=log_key,
         )
@@ -117,15 +123,15 @@ class StoreServer:
             writer,
             clock=self._clock,
             interval_seconds=settings.sweep_seconds,
-            request_retention=settings.request_retention(),
+            request_retention_days=settings.request_retention_days,
         )
         sweeper.start()
         stack.push_async_callback(sweeper.stop)
 
         plans, proposals = PlanServicer(writer, reader, self._clock), ProposalServicer(writer, reader, self._clock)
         events = EventServicer(
-            reader,
-            recent,
+            reader=reader,
+            recent=recent,
             clock=self._clock,
             checkpoint_key=key,
             planner_identity=settings.planner_identity,
@@ -195,6 +201,25 @@ class StoreServer:
             facts["schema"] = await schema_revision(session)
             facts["version"] = await database_version(session)
         _log.info("serving", **facts)
+
+
+def _database_options(settings: StoreSettings) -> DatabaseOptions:
+    return DatabaseOptions(
+        # Besides those that serve reads: the sweeper's, and one for whatever comes.
+        read_connections=settings.read_connections + 2,
+        # The store ends statements itself; PostgreSQL does so for a store that cannot any more.
+        statement_seconds=settings.read_timeout_seconds + 5.0,
+    )
+
+
+def _rules(settings: StoreSettings) -> Rules:
+    ttl = settings.approval_ttl_seconds
+    return Rules(
+        planner_identity=settings.planner_identity,
+        lease_duration=round(settings.lease_seconds * SECOND),
+        approval_ttl=None if ttl is None else round(ttl * SECOND),
+        plan_max_attempts=settings.plan_max_attempts,
+    )
 
 
 def build_server(

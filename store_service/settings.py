@@ -6,24 +6,13 @@ Light to import: every program of ours looks here for the names of variables.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import platformdirs
 from pydantic import Field
 
 from plangate_core.process.settings import Fixed
 from plangate_core.rpc.settings import ServerSettings
-
-if TYPE_CHECKING:
-    from store_service.database.database import DatabaseOptions
-    from store_service.domain.instant import Micros
-    from store_service.domain.rules import Rules
-    from store_service.engine.writer import WriterOptions
-
-# Besides those that serve reads: the sweeper's, and one for whatever comes.
-_OTHER_CONNECTIONS = 2
-# The store ends statements itself; PostgreSQL does so for a store that cannot any more.
-_STATEMENT_GRACE_SECONDS = 5.0
 
 
 def _default_database_url() -> str:
@@ -72,38 +61,3 @@ class StoreSettings(ServerSettings):
     """How far behind the log's head a watcher that has reached it may fall before its watch is ended."""
     watch_stall_seconds: Annotated[float, Fixed] = 30.0
     """How long a watcher may take no message before its watch is ended."""
-
-    def rules(self) -> Rules:
-        """The domain's part of the settings."""
-        from store_service.domain.instant import SECOND
-        from store_service.domain.rules import Rules
-
-        return Rules(
-            planner_identity=self.planner_identity,
-            lease_duration=round(self.lease_seconds * SECOND),
-            approval_ttl=None if self.approval_ttl_seconds is None else round(self.approval_ttl_seconds * SECOND),
-            plan_max_attempts=self.plan_max_attempts,
-        )
-
-    def request_retention(self) -> Micros | None:
-        """How long requests are remembered; None: for ever."""
-        from store_service.domain.instant import SECOND
-
-        return self.request_retention_days * 86_400 * SECOND or None
-
-    def writer_options(self) -> WriterOptions:
-        """The writer's part of the settings."""
-        from store_service.engine.writer import WriterOptions
-
-        return WriterOptions(
-            max_waiting=self.max_waiting_writes, max_batch=self.max_batch, poll_seconds=self.poll_seconds
-        )
-
-    def database_options(self) -> DatabaseOptions:
-        """The database's part of the settings."""
-        from store_service.database.database import DatabaseOptions
-
-        return DatabaseOptions(
-            read_connections=self.read_connections + _OTHER_CONNECTIONS,
-            statement_seconds=self.read_timeout_seconds + _STATEMENT_GRACE_SECONDS,
-        )

@@ -14,7 +14,7 @@ from store_service.database.plan_repository import PlanRepository
 from store_service.database.proposal_repository import Backlog, ProposalRepository
 from store_service.domain.actor import SWEEPER
 from store_service.domain.errors import StoreError
-from store_service.domain.instant import Micros, instant_of
+from store_service.domain.instant import SECOND, instant_of
 from store_service.domain.plan import PlanState
 from store_service.engine.writer import Writer
 
@@ -40,15 +40,15 @@ class Sweeper:
         clock: Clock,
         interval_seconds: float = 1.0,
         limit: int = 100,
-        request_retention: Micros | None = None,
+        request_retention_days: int = 0,
     ) -> None:
-        """`request_retention`: how long a repeated request is answered as it was the first time; None: for ever."""
+        """`request_retention_days`: how long a repeated request is answered as it was the first time; 0: for ever."""
         self._database = database
         self._writer = writer
         self._clock = clock
         self._interval_seconds = interval_seconds
         self._limit = limit
-        self._request_retention = request_retention
+        self._request_retention = request_retention_days * 86_400 * SECOND
         self._backlog_listener: BacklogListener | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -86,7 +86,7 @@ class Sweeper:
 
         Raises what the writer raises.
         """
-        if self._request_retention is None:
+        if not self._request_retention:
             return 0
         before = instant_of(self._clock.now()) - self._request_retention
         looked_at = 0

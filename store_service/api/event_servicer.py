@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from plangate.store.v1 import event_pb2, store_service_pb2_grpc
 from plangate.store.v1 import store_service_pb2 as rpc
@@ -31,60 +32,48 @@ from store_service.messages.answers import (
     progress_update_to_bytes,
 )
 from store_service.messages.log_entries import entry_of, subject_of
-from store_service.messages.queries import event_listing, event_view, max_events, progress_seconds
-from store_service.queries import WATCH_FIELDS, CheckpointKeyMissing, WatchTooSlow
+from store_service.messages.queries import event_view, listing_from_proto, max_events, progress_seconds
+from store_service.queries import EVENT_FIELDS, WATCH_FIELDS, CheckpointKeyMissing, WatchTooSlow
 
 WATCH_METHOD = "/plangate.store.v1.EventService/WatchEvents"
 
 
+@dataclass(kw_only=True, eq=False)
 class EventServicer(store_service_pb2_grpc.EventServiceServicer):
-    """The log."""
+    """The log. A watch is ended with WATCH_TOO_SLOW when its client takes no message for stall_seconds, or falls behind
+    by more than max_lag_events."""
 
-    def __init__(
-        self,
-        reader: Reader,
-        recent: RecentEvents,
-        *,
-        clock: Clock,
-        checkpoint_key: CheckpointKey | None,
-        planner_identity: str,
-        log_key: LogKey | None,
-        stall_seconds: float,
-        max_lag_events: int,
-    ) -> None:
-        """A watch is ended with WATCH_TOO_SLOW when its client takes no message for stall_seconds, or falls behind by
-        more than max_lag_events."""
-        self._reader = reader
-        self._recent = recent
-        self._clock = clock
-        self._checkpoint_key = checkpoint_key
-        self._planner_identity = planner_identity
-        self._log_key = log_key
-        self._stall_seconds = stall_seconds
-        self._max_lag_events = max_lag_events
+    reader: Reader
+    recent: RecentEvents
+    clock: Clock
+    checkpoint_key: CheckpointKey | None
+    planner_identity: str
+    log_key: LogKey | None
+    stall_seconds: float
+    max_lag_events: int
 
     async def ListEvents(self, request: rpc.ListEventsRequest, context: Context) -> Encoded:
-        listing, view = event_listing(request, viewing(request, self._clock)), event_view(request)
-        events, next_after = await self._reader.list_events(listing.query)
+        listing, view = listing_from_proto(request, EVENT_FIELDS, viewing(request, self.clock)), event_view(request)
+        events, next_after = await self.reader.list_events(listing.query)
         return page_to_bytes((event_to_bytes(event, view) for event in events), listing.token(next_after))
 
     # grpc.aio takes a coroutine that writes as well as a generator; the stubs know generators only.
     async def WatchEvents(self, request: rpc.WatchEventsRequest, context: Context) -> None:  # type: ignore[override]
-        viewer = viewing(request, self._clock)
+        viewer = viewing(request, self.clock)
         if request.start_revision < 0:
             raise InvalidField("start_revision", "must not be negative")
         updates = watch(
-            self._recent,
-            self._reader,
+            self.recent,
+            self.reader,
             start_revision=request.start_revision,
             where=parse(request.filter, WATCH_FIELDS),
             viewer=viewer,
             subject_of=subject_of,
             progress_seconds=progress_seconds(request),
-            max_lag_events=self._max_lag_events,
+            max_lag_events=self.max_lag_events,
         )
         resume_from, view, at_once = request.start_revision, event_view(request), max_events(request)
-        with StallGuard(self._stall_seconds) as guard:
+        with StallGuard(self.stall_seconds) as guard:
             try:
                 async with aclosing(updates):
                     async for update in updates:
@@ -106,7 +95,7 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
         if isinstance(update, int):
             yield update, progress_update_to_bytes(update)
             return
-        encoded = self._recent.encoded
+        encoded = self.recent.encoded
 
         def encode(event: Event) -> bytes:
             return event_update_to_bytes(event, view)
@@ -117,7 +106,7 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
             return
         for start in range(0, len(update), at_once):
             run = update[start : start + at_once]
-            message = self._recent.encoded_run(
+            message = self.recent.encoded_run(
                 run,
                 view,
                 lambda run=run: event_run_update_to_bytes(encoded(each, view, encode) for each in run),  # type: ignore[misc]
@@ -125,14 +114,14 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
             yield run[-1].event.revision, message
 
     async def VerifyEvents(self, request: rpc.VerifyEventsRequest, context: Context) -> rpc.VerifyEventsResponse:
-        viewer = viewing(request, self._clock)
+        viewer = viewing(request, self.clock)
         finding = await verify_log(
-            self._reader,
+            self.reader,
             request.start_revision,
             request.end_revision,
             read_entry=entry_of,
-            planner_identity=self._planner_identity,
-            log_key=self._log_key,
+            planner_identity=self.planner_identity,
+            log_key=self.log_key,
         )
         answer = finding_to_proto(finding)
         if answer.problem and viewer.scope.reads is not None:
@@ -142,7 +131,7 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
 
     async def GetCheckpoint(self, request: rpc.GetCheckpointRequest, context: Context) -> event_pb2.Checkpoint:
         allowed(request)
-        if self._checkpoint_key is None:
+        if self.checkpoint_key is None:
             raise CheckpointKeyMissing
-        head = await self._reader.head()
-        return checkpoint_to_proto(self._checkpoint_key.sign(head, instant_of(self._clock.now())))
+        head = await self.reader.head()
+        return checkpoint_to_proto(self.checkpoint_key.sign(head, instant_of(self.clock.now())))

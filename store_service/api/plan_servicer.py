@@ -10,7 +10,7 @@ from plangate.store.v1 import store_service_pb2_grpc
 from store_service.api.call import Context, Encoded, ResourceServicer, viewing
 from store_service.domain import limits
 from store_service.messages.answers import consequences_to_bytes, page_to_bytes
-from store_service.messages.queries import resource_listing
+from store_service.messages.queries import listing_from_proto
 from store_service.queries import PLAN_FIELDS
 
 
@@ -23,7 +23,7 @@ class PlanServicer(ResourceServicer, store_service_pb2_grpc.PlanServiceServicer)
         return await self._reader.plan(request.id, viewer)
 
     async def ListPlans(self, request: rpc.ListPlansRequest, context: Context) -> Encoded:
-        listing = resource_listing(request, PLAN_FIELDS, viewing(request, self._clock))
+        listing = listing_from_proto(request, PLAN_FIELDS, viewing(request, self._clock))
         page = await self._reader.list_plans(listing.query)
         return page_to_bytes(page.resources, listing.token(page.next_after))
 

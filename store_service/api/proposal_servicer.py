@@ -15,7 +15,7 @@ from store_service.domain import limits
 from store_service.domain.errors import InvalidField
 from store_service.filters import parse
 from store_service.messages.answers import counts_to_proto, page_to_bytes, repeated_to_bytes
-from store_service.messages.queries import resource_listing
+from store_service.messages.queries import listing_from_proto
 from store_service.queries import PROPOSAL_FIELDS
 
 
@@ -36,7 +36,7 @@ class ProposalServicer(ResourceServicer, store_service_pb2_grpc.ProposalServiceS
         return repeated_to_bytes(1, await self._reader.proposals(list(request.ids), viewer))
 
     async def ListProposals(self, request: rpc.ListProposalsRequest, context: Context) -> Encoded:
-        listing = resource_listing(request, PROPOSAL_FIELDS, viewing(request, self._clock))
+        listing = listing_from_proto(request, PROPOSAL_FIELDS, viewing(request, self._clock))
         page = await self._reader.list_proposals(listing.query)
         return page_to_bytes(page.resources, listing.token(page.next_after))
 

@@ -1,6 +1,7 @@
 """Every way the store can refuse or fail, as types that carry the facts. Their translation to gRPC is elsewhere."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 
 class StoreError(Exception):
@@ -81,28 +82,30 @@ class IllegalTransition(Refusal):
         self.allowed_commands = tuple(allowed_commands)
 
 
-class SelfApproval(Refusal):
+class ActorRefused(Refusal):
+    """The actor may not do this, for what they did or are."""
+
+    sentence: ClassVar[str]
+
     def __init__(self, actor: str) -> None:
-        super().__init__(f"{actor} wrote what this proposal says and cannot approve it")
+        super().__init__(self.sentence.format(actor))
         self.actor = actor
 
 
-class ModelApproval(Refusal):
-    def __init__(self, actor: str) -> None:
-        super().__init__(f"models act under {actor}, which cannot approve")
-        self.actor = actor
+class SelfApproval(ActorRefused):
+    sentence = "{} wrote what this proposal says and cannot approve it"
 
 
-class AlreadyApproved(Refusal):
-    def __init__(self, actor: str) -> None:
-        super().__init__(f"{actor} approved this proposal already")
-        self.actor = actor
+class ModelApproval(ActorRefused):
+    sentence = "models act under {}, which cannot approve"
 
 
-class NotApprovedByCaller(Refusal):
-    def __init__(self, actor: str) -> None:
-        super().__init__(f"{actor} has no approval of this proposal to withdraw")
-        self.actor = actor
+class AlreadyApproved(ActorRefused):
+    sentence = "{} approved this proposal already"
+
+
+class NotApprovedByCaller(ActorRefused):
+    sentence = "{} has no approval of this proposal to withdraw"
 
 
 class ArgsDigestMismatch(Refusal):

@@ -50,6 +50,14 @@ class ProposalEntry:
     facts: bytes = b""
     facts_outstanding: bool = False
 
+    @property
+    def version(self) -> int:
+        return self.proposal.version
+
+    @property
+    def ended(self) -> bool:
+        return self.proposal.has_ended
+
 
 @dataclass(frozen=True, slots=True)
 class PlanEntry:
@@ -59,6 +67,10 @@ class PlanEntry:
     state: PlanState
     version: int
     jobs: bytes
+
+    @property
+    def ended(self) -> bool:
+        return self.state in (PlanState.FAILED, PlanState.CANCELLED)
 
 
 # Which commands write an entry of this kind, and where they lead then (all that the lifecycle allows, if None).

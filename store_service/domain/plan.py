@@ -84,18 +84,7 @@ class PlanDraft(GeneratedPlan):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan(Leased):
+class Plan(Leased, PlanDraft):
     """An objective, the jobs that reach it, and where it came from."""
 
     state: PlanState = PlanState.QUEUED
-    objective: str = ""
-    prompt: str = ""
-    jobs: tuple[Job, ...] = ()
-    # The GenerationReport as protobuf bytes, never looked into.
-    generation: bytes | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    context_json: str = "{}"
-    no_action_reason: str = ""
-    warnings: tuple[str, ...] = ()
-    priority: int = 0
-    options: GenerationOptions | None = None

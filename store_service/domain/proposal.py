@@ -131,26 +131,45 @@ class Fact:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proposal(Leased):
-    """A job on its way to being executed. Times are None until they happened."""
+class ProposalDraft:
+    """What a proposal says: all that a client writes."""
 
-    plan_id: str = ""
-    job_id: str = ""
     action_name: str = ""
     # RFC 8785 canonical JSON of the arguments: what args_digest is the SHA-256 of, and what approvals are bound to.
     args_json: str = "{}"
-    args_digest: str = ""
     description: str = ""
     evidence: str = ""
     priority: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
-    state: ProposalState = ProposalState.DRAFT
+    # 0 means 1.
+    required_approvals: int = 0
+    reviewer_role: str = ""
+    # 0 means 1.
+    max_attempts: int = 0
+    depends_on: tuple[str, ...] = ()
+    expire_time: Instant | None = None
     decision: Decision | None = None
+    # Arguments that the request does not name and a default filled.
+    assumed: tuple[str, ...] = ()
+    on_refusal: OnRefusal = OnRefusal.UNSPECIFIED
+    # Doing it twice has the same effect as doing it once.
+    idempotent: bool = False
+    # Names the effect in the world: proposals of the same one are never executed at the same time. Empty: none.
+    effect_key: str = ""
+    facts: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proposal(Leased, ProposalDraft):
+    """What was proposed, on its way to being executed. Times are None until they happened."""
+
+    plan_id: str = ""
+    job_id: str = ""
+    args_digest: str = ""
+    state: ProposalState = ProposalState.DRAFT
     # 0 when policy itself approved.
     required_approvals: int = 1
-    reviewer_role: str = ""
     approvals: tuple[Approval, ...] = ()
-    depends_on: tuple[str, ...] = ()
     # How many of depends_on are not EXECUTED yet. The store's own bookkeeping: not on the wire, no new version.
     waiting_for: int = 0
     cancel_requested: bool = False
@@ -159,22 +178,13 @@ class Proposal(Leased):
     submit_time: Instant | None = None
     review_time: Instant | None = None
     execute_time: Instant | None = None
-    expire_time: Instant | None = None
     end_time: Instant | None = None
     # Who last edited what it says, and who did so before, each once: no writer approves their own words.
     revised_by: str = ""
     earlier_revisers: tuple[str, ...] = ()
-    # Arguments that the request does not name and a default filled.
-    assumed: tuple[str, ...] = ()
-    on_refusal: OnRefusal = OnRefusal.UNSPECIFIED
-    # Doing it twice has the same effect as doing it once.
-    idempotent: bool = False
-    # Names the effect in the world: proposals of the same one are never executed at the same time. Empty: none.
-    effect_key: str = ""
     notices: tuple[Notice, ...] = ()
     # Approvals that do not count any more, because it went back to review.
     earlier_approvals: tuple[Approval, ...] = ()
-    facts: tuple[Fact, ...] = ()
     # Of a proposal that fetches a fact: the one that it is fetched for.
     fact_for: str = ""
 
@@ -222,31 +232,6 @@ class Proposal(Leased):
             and self.is_due(now)
             and not self.has_expired(now)
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProposalDraft:
-    """What a client wants a proposal to say. `args_json` is canonical JSON: see `canonical.canonical_object`."""
-
-    action_name: str
-    args_json: str = "{}"
-    description: str = ""
-    evidence: str = ""
-    priority: int = 0
-    labels: Mapping[str, str] = field(default_factory=dict)
-    # 0 means 1.
-    required_approvals: int = 0
-    reviewer_role: str = ""
-    # 0 means 1.
-    max_attempts: int = 0
-    depends_on: tuple[str, ...] = ()
-    expire_time: Instant | None = None
-    decision: Decision | None = None
-    assumed: tuple[str, ...] = ()
-    on_refusal: OnRefusal = OnRefusal.UNSPECIFIED
-    idempotent: bool = False
-    effect_key: str = ""
-    facts: tuple[Fact, ...] = ()
 
 
 # What an update may change, by the names of the update mask.

@@ -1,6 +1,6 @@
 """One batch of commands: applied in memory, then written in a handful of statements."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,8 +14,8 @@ from store_service.domain import events
 from store_service.domain.actor import Actor
 from store_service.domain.errors import InvalidField, LogMismatch, RequestIdReused
 from store_service.domain.events import EntityType, Event, EventKind, LogHead
+from store_service.domain.plan import Plan
 from store_service.domain.proposal import Proposal
-from store_service.domain.snapshot import EncodeSnapshot
 
 # The caller's identity, the method, the request_id.
 RequestIdentity: TypeAlias = tuple[str, str, str]
@@ -41,7 +41,7 @@ class Batch:
         working_set: WorkingSet,
         head: LogHead,
         answered: Mapping[RequestIdentity, Answered],
-        encode_snapshot: EncodeSnapshot,
+        encode_snapshot: Callable[[Plan | Proposal], bytes],
     ) -> None:
         self.working_set = working_set
         self.head_before = head

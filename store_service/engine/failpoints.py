@@ -1,7 +1,5 @@
 """Named moments of the write path at which a test may make the store fail. Nothing happens unless one is given."""
 
-import os
-import signal
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 
@@ -23,16 +21,3 @@ class FailPoints:
         action = self._actions.get(point)
         if action is not None:
             await action()
-
-
-def killing_at(point: FailPoint, passes: int) -> FailPoints:
-    """Ends this process with SIGKILL when the point was reached `passes` times before."""
-    left = passes
-
-    async def kill() -> None:
-        nonlocal left
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-        left -= 1
-
-    return FailPoints({point: kill})

@@ -12,12 +12,12 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 from weakref import WeakValueDictionary
 
 import structlog
 
 from plangate_core.process.tasks import cancel_and_wait
+from store_service.database.reader import Reader
 from store_service.domain.errors import DatabaseUnavailable
 from store_service.domain.events import Event, LogHead
 
@@ -29,14 +29,6 @@ _PAUSE_SECONDS = 0.5
 _EVENT_OVERHEAD_BYTES = 1024
 # Watchers that keep up take the same runs; those are small, and the newest matter.
 _RUNS = 16
-
-
-class LogReader(Protocol):
-    """Where events come from that this process did not write, or wrote too long ago."""
-
-    async def head(self) -> LogHead: ...
-
-    async def events_from(self, revision: int, limit: int, max_bytes: int) -> list[Event]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +66,7 @@ class RecentEvents:
 
     def __init__(
         self,
-        reader: LogReader,
+        reader: Reader,
         *,
         poll_seconds: float | None,
         max_events: int = 8192,

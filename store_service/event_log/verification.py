@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from store_service.database.reader import Reader
 from store_service.domain.errors import InvalidField
 from store_service.domain.events import GENESIS_HASH, Event, EventKind, EventUnreadable, LogHead, event_hash
 from store_service.domain.log_audit import PlanEntry, ProposalEntry, plan_fault, proposal_fault
-from store_service.domain.plan import PlanState
 from store_service.domain.seals import LogKey, head_fault
-from store_service.event_log.recent_events import LogReader
 
 ReadEntry: TypeAlias = Callable[[Event], ProposalEntry | PlanEntry]
 
@@ -70,21 +69,16 @@ class Replay:
         before = self._last.pop(event.entity_id, None)
         if before is None and event.version != 1 and self._knows_all and event.kind not in _AFTER_THE_END:
             return f"the log has no version {event.version - 1} of it, or it had ended"
-        if isinstance(entry, ProposalEntry):
-            if before is not None and not isinstance(before, ProposalEntry):
-                return "its entity was a plan before"
-            if before is not None and before.proposal.version + 1 != event.version:
-                return f"version {event.version} does not follow version {before.proposal.version}"
-            fault = proposal_fault(before, entry, self._planner_identity)
-            ended = entry.proposal.has_ended
+        if before is not None and type(before) is not type(entry):
+            return f"its entity was a {'plan' if isinstance(before, PlanEntry) else 'proposal'} before"
+        if before is not None and before.version + 1 != event.version:
+            return f"version {event.version} does not follow version {before.version}"
+        if isinstance(entry, PlanEntry):
+            fault = plan_fault(before if isinstance(before, PlanEntry) else None, entry)
         else:
-            if before is not None and not isinstance(before, PlanEntry):
-                return "its entity was a proposal before"
-            if before is not None and before.version + 1 != event.version:
-                return f"version {event.version} does not follow version {before.version}"
-            fault = plan_fault(before, entry)
-            ended = entry.state in (PlanState.FAILED, PlanState.CANCELLED)
-        if not fault and not ended:
+            earlier = before if isinstance(before, ProposalEntry) else None
+            fault = proposal_fault(earlier, entry, self._planner_identity)
+        if not fault and not entry.ended:
             self._last[event.entity_id] = entry
             if len(self._last) > self._max_remembered:
                 self._last.popitem(last=False)
@@ -93,7 +87,7 @@ class Replay:
 
 
 async def verify_log(
-    reader: LogReader,
+    reader: Reader,
     start_revision: int = 0,
     end_revision: int = 0,
     *,
@@ -151,7 +145,7 @@ async def verify_log(
     return Finding(expected - start, head)
 
 
-async def _readable(reader: LogReader, revision: int, limit: int) -> Sequence[Event]:
+async def _readable(reader: Reader, revision: int, limit: int) -> Sequence[Event]:
     """Events from this revision on, as far as they can be read. Raises EventUnreadable when this very one cannot."""
     while True:
         try:
@@ -165,7 +159,7 @@ async def _readable(reader: LogReader, revision: int, limit: int) -> Sequence[Ev
             limit = max(1, min(limit // 2, found.revision - revision))
 
 
-async def _is_beyond_the_head(reader: LogReader, revision: int) -> bool:
+async def _is_beyond_the_head(reader: Reader, revision: int) -> bool:
     """Whether there is an event from this revision on that the head row leaves out."""
     try:
         events = await reader.events_from(revision, 1, _BYTES_AT_ONCE)

@@ -7,8 +7,9 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Self, TypeAlias
 
+from store_service.database.reader import Reader
 from store_service.domain.events import Event
-from store_service.event_log.recent_events import LogReader, RecentEvent, RecentEvents, Subject
+from store_service.event_log.recent_events import RecentEvent, RecentEvents, Subject
 from store_service.filters import Expression, Value, predicate
 from store_service.queries import RevisionOutOfRange, Viewer, WatchTooSlow
 
@@ -22,7 +23,7 @@ Run: TypeAlias = "Sequence[RecentEvent]"
 
 async def watch(
     recent: RecentEvents,
-    reader: LogReader,
+    reader: Reader,
     *,
     start_revision: int,
     where: Expression | None,
@@ -121,7 +122,7 @@ class StallGuard:
 class _Stored:
     """Reads events from the database, as many at a time as a watcher may hold of the size that they have there."""
 
-    def __init__(self, reader: LogReader, recent: RecentEvents) -> None:
+    def __init__(self, reader: Reader, recent: RecentEvents) -> None:
         self._reader = reader
         self._recent = recent
         self._limit = 8

@@ -31,21 +31,10 @@ _WATCH_EVENTS = field_key(rpc.WatchEventsResponse.EVENTS_FIELD_NUMBER)
 
 def event_to_bytes(event: Event, view: event_pb2.EventView.ValueType) -> bytes:
     """A plangate.store.v1.Event, encoded, as much of it as the view asks for."""
-    message = event_pb2.Event(
-        revision=event.revision,
-        entity_type=_ENTITY_TYPES[event.entity_type],
-        entity_id=event.entity_id,
-        version=event.version,
-        kind=event.kind,
-        actor=event.actor,
-        authenticated=event.authenticated,
-        via=event.via,
-        time=timestamp(event.time),
-        request_id=event.request_id,
-        comment=event.comment,
-        prev_hash=event.prev_hash,
-        hash=event.hash,
-    )
+    values = event._asdict()
+    for apart in ("time", "snapshot", "plan_id", "seal"):
+        del values[apart]
+    message = event_pb2.Event(**values, time=timestamp(event.time))
     encoded = message.SerializeToString()
     if view != event_pb2.EVENT_VIEW_BASIC:
         encoded += framed(_EVENT_SNAPSHOT, event.snapshot)

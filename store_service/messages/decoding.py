@@ -141,9 +141,10 @@ def duration_from_proto(duration: duration_pb2.Duration, path: str) -> Micros:
 
 def timestamp_from_proto(timestamp: timestamp_pb2.Timestamp, path: str) -> Instant:
     """Raises InvalidField when it is not a valid Timestamp (years 1 to 9999)."""
-    if not 0 <= timestamp.nanos <= 999_999_999 or not -62_135_596_800 <= timestamp.seconds <= 253_402_300_799:
-        raise InvalidField(path, "is not a valid time")
-    return timestamp.seconds * SECOND + timestamp.nanos // 1000
+    try:
+        return timestamp.ToMicroseconds()
+    except ValueError:
+        raise InvalidField(path, "is not a valid time") from None
 
 
 def json_from_struct(struct: struct_pb2.Struct, path: str) -> str:

@@ -15,9 +15,7 @@ from store_service.filters import Field, parse
 from store_service.messages.decoding import duration_from_proto
 from store_service.page_tokens import Position
 from store_service.queries import (
-    EVENT_FIELDS,
     MAX_PAGE_SIZE,
-    Order,
     PageQuery,
     Viewer,
     event_order,
@@ -40,19 +38,29 @@ class Listing:
         return page_tokens.encode(position, self.bound_to) if position else ""
 
 
-def resource_listing(
-    request: rpc.ListPlansRequest | rpc.ListProposalsRequest, fields: Mapping[str, Field], viewer: Viewer
+def listing_from_proto(
+    request: rpc.ListPlansRequest | rpc.ListProposalsRequest | rpc.ListEventsRequest,
+    fields: Mapping[str, Field],
+    viewer: Viewer,
 ) -> Listing:
     """Raises InvalidField, InvalidFilter, InvalidPageToken."""
-    order = resource_order(request.order_by)
-    bound_to = (type(request).__name__, request.filter, order, request.show_deleted)
-    return _listing(request, fields, order, bound_to, (int, str), viewer, show_deleted=request.show_deleted)
-
-
-def event_listing(request: rpc.ListEventsRequest, viewer: Viewer) -> Listing:
-    """Raises InvalidField, InvalidFilter, InvalidPageToken."""
-    order = event_order(request.order_by)
-    return _listing(request, EVENT_FIELDS, order, ("ListEventsRequest", request.filter, order), (int,), viewer)
+    bound_to: tuple[object, ...]
+    shape: tuple[type, ...]
+    if isinstance(request, rpc.ListEventsRequest):
+        order, show_deleted, shape = event_order(request.order_by), False, (int,)
+        bound_to = (type(request).__name__, request.filter, order)
+    else:
+        order, show_deleted, shape = resource_order(request.order_by), request.show_deleted, (int, str)
+        bound_to = (type(request).__name__, request.filter, order, show_deleted)
+    query = PageQuery(
+        where=parse(request.filter, fields),
+        order=order,
+        size=page_size(request.page_size),
+        after=page_tokens.decode(request.page_token, bound_to, shape) if request.page_token else None,
+        show_deleted=show_deleted,
+        viewer=viewer,
+    )
+    return Listing(query, bound_to)
 
 
 def progress_seconds(request: rpc.WatchEventsRequest) -> float:
@@ -78,24 +86,3 @@ def max_events(request: rpc.WatchEventsRequest) -> int:
     if request.max_events < 0:
         raise InvalidField("max_events", "must not be negative")
     return min(request.max_events or 1, MAX_PAGE_SIZE)
-
-
-def _listing(
-    request: rpc.ListPlansRequest | rpc.ListProposalsRequest | rpc.ListEventsRequest,
-    fields: Mapping[str, Field],
-    order: Order,
-    bound_to: tuple[object, ...],
-    shape: tuple[type, ...],
-    viewer: Viewer,
-    *,
-    show_deleted: bool = False,
-) -> Listing:
-    query = PageQuery(
-        where=parse(request.filter, fields),
-        order=order,
-        size=page_size(request.page_size),
-        after=page_tokens.decode(request.page_token, bound_to, shape) if request.page_token else None,
-        show_deleted=show_deleted,
-        viewer=viewer,
-    )
-    return Listing(query, bound_to)

@@ -23,15 +23,13 @@ from store_service.domain.errors import InvalidField, LeaseLost, RequestIdReused
 from store_service.domain.plan import PlanDraft, PlanState
 from store_service.domain.proposal import ProposalDraft
 from store_service.engine.writer import WriterOptions
-from store_service.settings import StoreSettings
 from store_service.sweeper import Sweeper
 from tests.support.proposals import ALICE, BOB, CAROL, WORKER
 from tests.support.serverless_store import ALLOW, Gate, Store, job, opened, outcomes, request
 
 
 def sweeper(store: Store, limit: int = 100, days: int = 30) -> Sweeper:
-    retention = StoreSettings(request_retention_days=days).request_retention()
-    return Sweeper(store.database, store.writer, clock=store.clock, limit=limit, request_retention=retention)
+    return Sweeper(store.database, store.writer, clock=store.clock, limit=limit, request_retention_days=days)
 
 
 @pytest.mark.asyncio

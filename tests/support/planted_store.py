@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 
 from plangate_core.rpc.telemetry import configure_logging
 from store_service.bootstrap import build_server
 from store_service.domain.entity import Entity
-from store_service.engine.failpoints import FailPoint, FailPoints, killing_at
+from store_service.engine.failpoints import FailPoint, FailPoints
 from store_service.settings import StoreSettings
 
 
@@ -23,7 +24,15 @@ def plant(name: str) -> FailPoints | None:
         Entity.expect = lambda self, expected_version: None  # type: ignore[method-assign]
         return None
     _, point, passes = name.split(":")
-    return killing_at(FailPoint(point), int(passes))
+    left = int(passes)
+
+    async def kill() -> None:
+        nonlocal left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+
+    return FailPoints({FailPoint(point): kill})
 
 
 async def serve() -> None:

@@ -100,17 +100,16 @@ class EventServicer(store_service_pb2_grpc.EventServiceServicer):
         def encode(event: Event) -> bytes:
             return event_update_to_bytes(event, view)
 
-        if at_once == 1 or len(update) == 1:
-            for recent in update:
-                yield recent.event.revision, encoded(recent, view, encode)
-            return
         for start in range(0, len(update), at_once):
             run = update[start : start + at_once]
-            message = self.recent.encoded_run(
-                run,
-                view,
-                lambda run=run: event_run_update_to_bytes(encoded(each, view, encode) for each in run),  # type: ignore[misc]
-            )
+            if len(run) == 1:
+                message = encoded(run[0], view, encode)
+            else:
+                message = self.recent.encoded_run(
+                    run,
+                    view,
+                    lambda run=run: event_run_update_to_bytes(encoded(each, view, encode) for each in run),  # type: ignore[misc]
+                )
             yield run[-1].event.revision, message
 
     async def VerifyEvents(self, request: rpc.VerifyEventsRequest, context: Context) -> rpc.VerifyEventsResponse:

@@ -26,22 +26,19 @@ class Command(ABC):
     request: given when the client sent a request_id; repeating it gives the same answer again.
     validate_only: check, and answer what the result would be, without keeping it.
     only_creator: the caller's roles allow it only for what the caller made.
+    size: about how many bytes it holds on to while it waits.
     """
 
     actor: Actor
     request: RequestKey | None = None
     validate_only: bool = False
     only_creator: bool = False
+    size: int = 512
 
     @property
     def method(self) -> str:
         """The RPC, as request ids are remembered per method."""
         return type(self).__name__
-
-    @property
-    def size(self) -> int:
-        """About how many bytes it holds on to while it waits."""
-        return 512
 
     def check(self) -> None:
         """Every check that needs no rows. Raises InvalidField."""

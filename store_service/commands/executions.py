@@ -13,7 +13,7 @@ from store_service.domain.events import EventKind
 from store_service.domain.instant import Micros
 from store_service.domain.lease import Failure
 from store_service.domain.proposal import Proposal, ProposalState
-from store_service.domain.sizes import proposal_weight, struct_weight
+from store_service.domain.sizes import proposal_weight
 from store_service.domain.transitions import execution, review
 
 
@@ -96,10 +96,6 @@ class CompleteProposal(UnderLease):
 
     result_json: str = "{}"
 
-    @property
-    def size(self) -> int:
-        return 512 + struct_weight(self.result_json)
-
     def collect(self, needs: Needs) -> None:
         super().collect(needs)
         needs.completing.add(self.proposal_id)
@@ -119,10 +115,6 @@ class FailProposal(UnderLease):
     retryable: bool = False
     retry_delay: Micros = 0
     result_json: str | None = None
-
-    @property
-    def size(self) -> int:
-        return 512 + len(self.failure.message) + struct_weight(self.result_json or "{}")
 
     def check(self) -> None:
         super().check()
@@ -164,10 +156,6 @@ class ResolveProposal(OnProposal):
     retry: bool = False
     result_json: str | None = None
     as_executor: bool = False
-
-    @property
-    def size(self) -> int:
-        return 512 + len(self.comment) + struct_weight(self.result_json or "{}")
 
     def check(self) -> None:
         super().check()

@@ -47,10 +47,6 @@ class ReconsiderProposals(Command):
 
     reconsiderations: tuple[Reconsideration, ...]
 
-    @property
-    def size(self) -> int:
-        return 1024 * len(self.reconsiderations)
-
     def check(self) -> None:
         super().check()
         limits.count("reconsiderations", self.reconsiderations, MAX_BATCH, least=1)

@@ -12,7 +12,7 @@ from store_service.domain.events import EventKind
 from store_service.domain.instant import Micros
 from store_service.domain.lease import Failure
 from store_service.domain.plan import GeneratedPlan, Plan, PlanDraft, PlanState
-from store_service.domain.sizes import queued_plan_weight, struct_weight
+from store_service.domain.sizes import queued_plan_weight
 from store_service.domain.transitions import planning, review
 
 
@@ -21,10 +21,6 @@ class CreatePlan(Command):
     """Stores a plan, and the proposals of its jobs when it is PLANNED."""
 
     draft: PlanDraft
-
-    @property
-    def size(self) -> int:
-        return 2048 + len(self.draft.prompt) + struct_weight(self.draft.context_json) + _jobs_size(self.draft)
 
     def check(self) -> None:
         super().check()
@@ -119,10 +115,6 @@ class CompletePlanning(OnPlan):
     attempt: int
     generated: GeneratedPlan
 
-    @property
-    def size(self) -> int:
-        return 2048 + _jobs_size(self.generated)
-
     def check(self) -> None:
         super().check()
         check_generated(self.generated)
@@ -146,10 +138,6 @@ class FailPlanning(OnPlan):
     retryable: bool = False
     retry_delay: Micros | None = None
     interrupted: bool = False
-
-    @property
-    def size(self) -> int:
-        return 1024 + len(self.generation or b"")
 
     def check(self) -> None:
         super().check()
@@ -245,7 +233,3 @@ def _save_with_proposals(transaction: Transaction, change: tuple[Plan, EventKind
     transaction.save_plan((plan, kind), answers=True)
     for proposal, proposal_kind, comment in born:
         transaction.save((proposal, proposal_kind), comment=comment)
-
-
-def _jobs_size(generated: GeneratedPlan) -> int:
-    return len(generated.generation or b"") + sum(1024 + struct_weight(job.args_json) for job in generated.jobs)

@@ -14,7 +14,6 @@ from store_service.domain.errors import InvalidField, StoreError
 from store_service.domain.events import EventKind
 from store_service.domain.lease import Failure
 from store_service.domain.proposal import UPDATABLE_FIELDS, Notice, Proposal, ProposalDraft, ProposalState
-from store_service.domain.sizes import struct_weight
 from store_service.domain.transitions import facts, review
 from store_service.domain.transitions.dependencies import same_effect_notice
 
@@ -25,11 +24,6 @@ class CreateProposal(Command):
 
     draft: ProposalDraft
     submit: bool = False
-
-    @property
-    def size(self) -> int:
-        draft = self.draft
-        return 1024 + struct_weight(draft.args_json) + len(draft.description) + len(draft.evidence)
 
     def check(self) -> None:
         super().check()
@@ -106,10 +100,6 @@ class UpdateProposal(OnProposal):
 
     draft: ProposalDraft
     fields: frozenset[str] = frozenset()
-
-    @property
-    def size(self) -> int:
-        return 1024 + struct_weight(self.draft.args_json) + len(self.draft.description) + len(self.draft.evidence)
 
     def check(self) -> None:
         super().check()
@@ -268,10 +258,6 @@ class Batch(Command):
     """Several that stand or fall together."""
 
     parts: tuple[Command, ...]
-
-    @property
-    def size(self) -> int:
-        return sum(part.size for part in self.parts)
 
     def check(self) -> None:
         super().check()

@@ -15,12 +15,12 @@ def proposal_weight(proposal: Proposal) -> int:
     decision = 0 if proposal.decision is None else len(proposal.decision.reason)
     return (
         _REST
-        + struct_weight(proposal.args_json)
+        + _struct_weight(proposal.args_json)
         + 4 * (len(proposal.description) + len(proposal.evidence) + decision)
         + sum(4 * (len(key) + len(value)) for key, value in proposal.labels.items())
         + sum(4 * len(needed) for needed in proposal.depends_on)
         + sum(4 * len(who) for who in proposal.earlier_revisers)
-        + sum(struct_weight(fact.args_json) + struct_weight(fact.result_json or "") for fact in proposal.facts)
+        + sum(_struct_weight(fact.args_json) + _struct_weight(fact.result_json or "") for fact in proposal.facts)
         + comments
     )
 
@@ -29,7 +29,7 @@ def queued_plan_weight(plan: Plan) -> int:
     """In bytes, of a plan that has no jobs yet."""
     return (
         _REST
-        + struct_weight(plan.context_json)
+        + _struct_weight(plan.context_json)
         + len(plan.generation or b"")
         + 4 * (len(plan.prompt) + len(plan.objective) + len(plan.no_action_reason))
         + sum(4 * (len(key) + len(value)) for key, value in plan.labels.items())
@@ -37,7 +37,7 @@ def queued_plan_weight(plan: Plan) -> int:
     )
 
 
-def struct_weight(canonical_json: str) -> int:
+def _struct_weight(canonical_json: str) -> int:
     """In bytes, of JSON as a Struct. What it takes to make one grows likewise."""
     text = len(canonical_json) if canonical_json.isascii() else 4 * len(canonical_json)
     return text + _STRUCT_VALUE * sum(map(canonical_json.count, "[{,:"))

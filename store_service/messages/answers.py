@@ -12,7 +12,7 @@ from store_service.domain.events import EntityType, Event
 from store_service.event_log.checkpoints import Checkpoint
 from store_service.event_log.verification import Finding
 from store_service.messages.decoding import NUMBERS
-from store_service.messages.encoding import field_key, framed, timestamp, varint
+from store_service.messages.encoding import field_key, framed, timestamp
 
 _ENTITY_TYPES = {
     EntityType.PLAN: event_pb2.ENTITY_TYPE_PLAN,
@@ -122,4 +122,4 @@ def event_run_update_to_bytes(updates: Iterable[bytes]) -> bytes:
 def repeated_to_bytes(number: int, encoded: Iterable[bytes]) -> bytes:
     """Encoded messages as the elements of the repeated field with this number."""
     key = field_key(number)
-    return b"".join([part for element in encoded for part in (key, varint(len(element)), element)])
+    return b"".join([framed(key, element) for element in encoded])

@@ -41,7 +41,7 @@ def command_from_proto(request: Message, actor: Actor, **granted: bool) -> Comma
     """
     kind: type[Command] = getattr(commands, method_of(request))
     values = values_of(request, kind) | _other_values(request, actor) | granted
-    return kind(actor=actor, request=_key(request), **values)
+    return kind(actor=actor, request=_key(request), size=512 + request.ByteSize(), **values)
 
 
 def wait_seconds(request: rpc.ClaimProposalsRequest | rpc.ClaimPlansRequest) -> float:

@@ -304,9 +304,7 @@ async def test_more_than_may_wait_is_refused_at_once(sqlite_url: str) -> None:
     options = WriterOptions(max_waiting=3, max_waiting_bytes=100_000)
     async with opened(sqlite_url, options=options, fail_points=gate.fail_points) as store:
         small = CreateProposal(actor=ALICE, draft=ProposalDraft(action_name="act"))
-        large = CreateProposal(
-            actor=ALICE, draft=ProposalDraft(action_name="act", args_json='{"a":"' + "x" * 65_000 + '"}')
-        )
+        large = CreateProposal(actor=ALICE, draft=ProposalDraft(action_name="act"), size=65_000)
         calls = [asyncio.create_task(store.writer.execute(small))]
         await gate.reached.wait()
         calls += [asyncio.create_task(store.writer.execute(large)), asyncio.create_task(store.writer.execute(small))]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 
 from store_service.commands import CancelProposal, Command, CreatePlan
-from store_service.domain.canonical import canonical_object
-from store_service.domain.plan import Job, PlanDraft, PlanState
-from store_service.domain.proposal import Decision, Effect
+from store_service.domain.plan import PlanDraft, PlanState
 from store_service.engine.write_queue import Waiting, WriteQueue
 from tests.support.proposals import ALICE, BOB
 
@@ -20,11 +18,7 @@ def _filled(*commands: Command) -> WriteQueue:
 
 
 def _largest() -> CreatePlan:
-    """4 MiB as a request, though less than 1 MB of JSON: what it costs goes by its 350,000 numbers."""
-    numbers = canonical_object({"n": [0] * 29_000}, "args")
-    allow = Decision(Effect.ALLOW)
-    jobs = tuple(Job(id=f"j{number}", action_name="a", args_json=numbers, decision=allow) for number in range(12))
-    return CreatePlan(actor=ALICE, draft=PlanDraft(state=PlanState.PLANNED, jobs=jobs))
+    return CreatePlan(actor=ALICE, draft=PlanDraft(state=PlanState.PLANNED), size=4 * 1024 * 1024)
 
 
 @pytest.mark.asyncio

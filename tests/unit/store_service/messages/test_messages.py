@@ -280,6 +280,11 @@ def test_request_ids_are_uuids() -> None:
             decoding.request_id_from_proto(wrong)
 
 
+def test_a_command_holds_on_to_no_less_than_its_request() -> None:
+    request = store_service_pb2.CreateProposalRequest(proposal={"action_name": "a", "evidence": "x" * 4000})
+    assert commands.command_from_proto(request, ACTOR).size > request.ByteSize()
+
+
 @pytest.mark.parametrize("kind", [store_service_pb2.ClaimPlansRequest, store_service_pb2.ClaimProposalsRequest])
 def test_a_claim_is_the_same_however_long_it_would_wait(
     kind: type[store_service_pb2.ClaimPlansRequest] | type[store_service_pb2.ClaimProposalsRequest],

@@ -242,9 +242,8 @@ class _Parser:
             if not token.text.startswith(":"):
                 raise InvalidFilter(token.position, f"expected a colon, found {token.text!r}")
             value = token.text[1:]
-        if not value:
-            return Comparison(text, Operator.HAS, _value(self._next("a value", "word", "text"), field))
-        return Comparison(text, Operator.HAS, _value(_Token("word", value, name.position), field))
+        token = _Token("word", value, name.position) if value else self._next("a value", "word", "text")
+        return Comparison(text, Operator.HAS, _value(token, field))
 
     def _field(self, name: _Token) -> tuple[str, Field, str | None]:
         base, dot, key = name.text.partition(".")

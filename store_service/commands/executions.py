@@ -64,7 +64,7 @@ class UnderLease(OnProposal):
 
     attempt: int
 
-    def target(self, transaction: Transaction) -> Proposal:
+    def target(self, transaction: Transaction, *, deleted_too: bool = False) -> Proposal:
         """As of any write, also where the actor may not read it: who holds the lease reports."""
         proposal = transaction.proposal(self.proposal_id, unreadable_too=True)
         if (proposal.lease is None or proposal.lease.worker != self.actor.identity) and not may_read(

@@ -84,10 +84,11 @@ class OnPlan(Command):
     def collect(self, needs: Needs) -> None:
         needs.plans.add(self.plan_id)
 
-    def target(self, transaction: Transaction) -> Plan:
-        """The plan. Raises PlanNotFound and VersionConflict."""
-        plan = transaction.plan(self.plan_id)
+    def target(self, transaction: Transaction, *, deleted_too: bool = False) -> Plan:
+        """The plan. Raises PlanNotFound, VersionConflict and NotTheCreator."""
+        plan = transaction.plan(self.plan_id, deleted_too=deleted_too)
         plan.expect(self.expected_version)
+        self.require_creator(plan)
         return plan
 
 
@@ -176,7 +177,6 @@ class CancelPlan(OnPlan):
 
     def apply(self, transaction: Transaction) -> None:
         plan = self.target(transaction)
-        self.require_creator(plan)
         failure = Failure("CANCELLED", self.comment)
         transaction.save_plan(
             planning.cancel(plan, self.actor, transaction.now, failure), comment=self.comment, answers=True
@@ -199,9 +199,7 @@ class DeletePlan(OnPlan):
         needs.ending_plans.add(self.plan_id)
 
     def apply(self, transaction: Transaction) -> None:
-        plan = transaction.plan(self.plan_id, deleted_too=self.purge)
-        plan.expect(self.expected_version)
-        self.require_creator(plan)
+        plan = self.target(transaction, deleted_too=self.purge)
         proposals = transaction.proposals_of(plan.id)
         still_open = sum(not proposal.has_ended for proposal in proposals)
         change = planning.delete(plan, still_open, self.actor, transaction.now, purge=self.purge)

@@ -76,9 +76,9 @@ class OnProposal(Command):
         if self.may_end:
             needs.ending.add(self.proposal_id)
 
-    def target(self, transaction: Transaction) -> Proposal:
+    def target(self, transaction: Transaction, *, deleted_too: bool = False) -> Proposal:
         """The proposal. Raises ProposalNotFound, VersionConflict and NotTheCreator."""
-        proposal = transaction.proposal(self.proposal_id)
+        proposal = transaction.proposal(self.proposal_id, deleted_too=deleted_too)
         proposal.expect(self.expected_version)
         self.require_creator(proposal)
         return proposal
@@ -246,9 +246,7 @@ class DeleteProposal(OnProposal):
     purge: bool = False
 
     def apply(self, transaction: Transaction) -> None:
-        proposal = transaction.proposal(self.proposal_id, deleted_too=self.purge)
-        proposal.expect(self.expected_version)
-        self.require_creator(proposal)
+        proposal = self.target(transaction, deleted_too=self.purge)
         change = review.delete(proposal, self.actor, transaction.now, purge=self.purge)
         transaction.save(change, comment=self.comment, answers=True, purged=self.purge)
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from plangate_core.contract.scopes import Selection
-from store_service.domain import log_audit as replay
 from store_service.domain.actor import SWEEPER, Actor
 from store_service.domain.errors import LogMismatch, PlanNotFound, ProposalNotFound
 from store_service.domain.events import Event, EventKind
 from store_service.domain.instant import Instant
+from store_service.domain.log_audit import consent_fault
 from store_service.domain.plan import Plan, PlanState
 from store_service.domain.proposal import (
     EFFECTIVE_STATES,
@@ -202,7 +202,7 @@ class WorkingSet:
         if loaded is None or log_rules is None:
             return True
         snapshot = self.snapshots.get(proposal_id)
-        if snapshot is None or not log_rules.is_snapshot_of(snapshot, loaded) or replay.consent_fault(loaded):
+        if snapshot is None or not log_rules.is_snapshot_of(snapshot, loaded) or consent_fault(loaded):
             self.mismatched.add(proposal_id)
             return False
         return True

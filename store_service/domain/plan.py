@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from store_service.domain.lease import Failure, Leased
-from store_service.domain.proposal import Decision, Fact, OnRefusal
+from store_service.domain.proposal import Step
 
 
 class PlanState(StrEnum):
@@ -17,28 +17,13 @@ class PlanState(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """One step of a plan. `args_json` is canonical JSON. `proposal_id` is empty for denied jobs."""
+class Job(Step):
+    """One step of a plan. `proposal_id` is empty for denied jobs."""
 
     id: str
-    action_name: str
-    args_json: str = "{}"
-    description: str = ""
-    evidence: str = ""
     role: str = ""
     input_context: tuple[str, ...] = ()
-    depends_on: tuple[str, ...] = ()
-    priority: int = 0
-    decision: Decision | None = None
     proposal_id: str = ""
-    # 0 means 1.
-    max_attempts: int = 0
-    assumed: tuple[str, ...] = ()
-    on_refusal: OnRefusal = OnRefusal.UNSPECIFIED
-    idempotent: bool = False
-    effect_key: str = ""
-    # To be looked up for its reviewers. Its proposal has them: a stored plan's jobs have none.
-    facts: tuple[Fact, ...] = ()
     # Why it will not run although policy did not deny it, known when the plan was stored.
     will_not_run: Failure | None = None
 

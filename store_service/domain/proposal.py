@@ -131,8 +131,8 @@ class Fact:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProposalDraft:
-    """What a proposal says: all that a client writes."""
+class Step:
+    """What a job of a plan says, and a proposal too."""
 
     action_name: str = ""
     # RFC 8785 canonical JSON of the arguments: what args_digest is the SHA-256 of, and what approvals are bound to.
@@ -140,15 +140,11 @@ class ProposalDraft:
     description: str = ""
     evidence: str = ""
     priority: int = 0
-    labels: Mapping[str, str] = field(default_factory=dict)
-    # 0 means 1.
-    required_approvals: int = 0
-    reviewer_role: str = ""
+    # Of jobs their ids, else those of proposals.
+    depends_on: tuple[str, ...] = ()
+    decision: Decision | None = None
     # 0 means 1.
     max_attempts: int = 0
-    depends_on: tuple[str, ...] = ()
-    expire_time: Instant | None = None
-    decision: Decision | None = None
     # Arguments that the request does not name and a default filled.
     assumed: tuple[str, ...] = ()
     on_refusal: OnRefusal = OnRefusal.UNSPECIFIED
@@ -156,7 +152,19 @@ class ProposalDraft:
     idempotent: bool = False
     # Names the effect in the world: proposals of the same one are never executed at the same time. Empty: none.
     effect_key: str = ""
+    # To be looked up for its reviewers. Its proposal has them: a stored plan's jobs have none.
     facts: tuple[Fact, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProposalDraft(Step):
+    """All that a client writes of a proposal."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    # 0 means 1.
+    required_approvals: int = 0
+    reviewer_role: str = ""
+    expire_time: Instant | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

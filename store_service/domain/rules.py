@@ -16,9 +16,6 @@ class Rules:
     # How long a proposal may wait when its decision does not say. None: for ever.
     approval_ttl: Micros | None = None
     plan_max_attempts: int = 3
-    # The pause before the second planning attempt; it doubles with every further one, up to the cap.
-    planning_backoff: Micros = 5 * SECOND
-    planning_backoff_cap: Micros = 300 * SECOND
 
     def acts_for_a_model(self, actor: Actor) -> bool:
         """Whether a model may stand behind this actor: the planner itself, or the planner in somebody's name."""
@@ -38,5 +35,5 @@ class Rules:
         return None if ttl is None else now + ttl
 
     def planning_pause(self, attempt: int) -> Micros:
-        """How long to wait after this planning attempt failed."""
-        return min(self.planning_backoff << min(attempt - 1, 30), self.planning_backoff_cap)
+        """How long to wait after this planning attempt failed: 5 s, doubled with every further one, up to 5 min."""
+        return min(5 * SECOND << min(attempt - 1, 30), 300 * SECOND)

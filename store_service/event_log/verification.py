@@ -38,7 +38,7 @@ class Finding:
 
 
 class Replay:
-    """The rules of `domain.replay` over events in the order of the log.
+    """The rules of `domain.log_audit` over events in the order of the log.
 
     Remembers the last entry of what has not ended yet. Of what began before the walk, or was forgotten because too much
     is open at once, only what an entry says by itself is checked.

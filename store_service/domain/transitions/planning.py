@@ -1,7 +1,7 @@
 """A plan from the queue to its proposals."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 from store_service.domain.actor import Actor
 from store_service.domain.canonical import args_digest
@@ -11,7 +11,7 @@ from store_service.domain.instant import Instant, Micros
 from store_service.domain.lease import Failure
 from store_service.domain.lifecycle import PLAN_LIFECYCLE, PlanCommand
 from store_service.domain.plan import GeneratedPlan, Job, Plan, PlanDraft, PlanState
-from store_service.domain.proposal import Decision, Effect, Notice, OnRefusal, Proposal, ProposalState
+from store_service.domain.proposal import Decision, Effect, Notice, OnRefusal, Proposal, ProposalState, Step
 from store_service.domain.rules import Rules
 from store_service.domain.transitions.dependencies import (
     denied_failure,
@@ -21,6 +21,8 @@ from store_service.domain.transitions.dependencies import (
 )
 from store_service.domain.transitions.facts import with_fetches
 from store_service.domain.transitions.review import attributed
+
+_STEP = tuple(field.name for field in fields(Step))
 
 
 def create(plan_id: str, draft: PlanDraft, actor: Actor, now: Instant, rules: Rules) -> tuple[Plan, EventKind]:
@@ -230,7 +232,7 @@ def _proposal_of(
     else:
         state, kind = ProposalState.PENDING, EventKind.PROPOSAL_CREATED
         comment = birth.notices[0].message if birth.waits else ""
-    proposal = Proposal.of(
+    proposal = Proposal.of(**{name: getattr(job, name) for name in _STEP}).evolve(
         id=proposal_ids[job.id],
         created_by=plan.created_by,
         updated_by=actor.identity,
@@ -240,15 +242,9 @@ def _proposal_of(
         update_time=now,
         plan_id=plan.id,
         job_id=job.id,
-        action_name=job.action_name,
-        args_json=job.args_json,
         args_digest=args_digest(job.args_json),
-        description=job.description,
-        evidence=job.evidence,
-        priority=job.priority,
         labels=plan.labels,
         state=state,
-        decision=decision,
         required_approvals=0 if allowed else max(1, decision.required_approvals),
         reviewer_role=decision.reviewer_role,
         max_attempts=job.max_attempts or 1,
@@ -259,10 +255,7 @@ def _proposal_of(
         review_time=now if allowed and failure is None else None,
         expire_time=rules.expire_time(decision, now),
         end_time=None if failure is None else now,
-        assumed=job.assumed,
-        on_refusal=job.on_refusal,
-        idempotent=job.idempotent,
-        effect_key=job.effect_key,
         notices=birth.notices,
+        facts=(),
     )
     return proposal, kind, comment

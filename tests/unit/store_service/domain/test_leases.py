@@ -102,8 +102,8 @@ def test_is_claimable() -> None:
 
 
 def test_planning_backs_off_and_ends_as_a_dead_letter() -> None:
-    rules = Rules(planning_backoff=2 * SECOND, planning_backoff_cap=5 * SECOND)
-    assert [rules.planning_pause(attempt) // SECOND for attempt in (1, 2, 3, 99)] == [2, 4, 5, 5]
+    rules = Rules()
+    assert [rules.planning_pause(attempt) // SECOND for attempt in (1, 2, 7, 99)] == [5, 10, 300, 300]
     current = plan(PlanState.QUEUED, max_attempts=2)
     for attempt in (1, 2):
         claimed, _ = planning.claim(current, WORKER, NOW, SECOND)
@@ -113,5 +113,5 @@ def test_planning_backs_off_and_ends_as_a_dead_letter() -> None:
         assert current.failure == FAILURE
         assert current.generation == b"g"
         if attempt == 1:
-            assert (current.state, current.not_before_time) == (PlanState.QUEUED, NOW + 2 * SECOND)
+            assert (current.state, current.not_before_time) == (PlanState.QUEUED, NOW + 5 * SECOND)
     assert (current.state, current.lease) == (PlanState.FAILED, None)

@@ -208,7 +208,6 @@ class StartRefused(StoreError):
 class DatabaseInUse(StartRefused):
     def __init__(self, path: str) -> None:
         super().__init__(f"another store process serves {path}: stop it first, or use PostgreSQL for several processes")
-        self.path = path
 
 
 class WalImpossible(StartRefused):
@@ -217,21 +216,16 @@ class WalImpossible(StartRefused):
             f"SQLite keeps {path} in journal mode '{journal_mode}' and cannot use WAL there (network file systems "
             "cannot): put the file on a local disk"
         )
-        self.path = path
-        self.journal_mode = journal_mode
 
 
 class DatabaseReadOnly(StartRefused):
     def __init__(self, path: str) -> None:
         super().__init__(f"{path} or its directory cannot be written by this user: mend the permissions")
-        self.path = path
 
 
 class DatabaseDamaged(StartRefused):
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(f"{path} is not a sound SQLite database ({problem}): restore a backup")
-        self.path = path
-        self.problem = problem
 
 
 class SchemaTooNew(StartRefused):
@@ -241,4 +235,3 @@ class SchemaTooNew(StartRefused):
             f"{known_revision}): run the newer version that wrote it"
         )
         self.found_revision = found_revision
-        self.known_revision = known_revision

@@ -57,12 +57,10 @@ class Lifecycle(Generic[State, Command]):
     table: Mapping[State, Mapping[Command, frozenset[State]]]
     internal: frozenset[Command]
 
-    def require(self, state: State, command: Command) -> frozenset[State]:
-        """Where the command may lead from this state. Raises IllegalTransition."""
-        outcomes = self.table[state].get(command)
-        if outcomes is None:
+    def require(self, state: State, command: Command) -> None:
+        """Raises IllegalTransition when the command leads nowhere from this state."""
+        if command not in self.table[state]:
             raise IllegalTransition(state.value, command.value, self.allowed(state))
-        return outcomes
 
     def allowed(self, state: State) -> list[str]:
         """The commands that a client could send in this state."""

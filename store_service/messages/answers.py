@@ -14,12 +14,6 @@ from store_service.event_log.verification import Finding
 from store_service.messages.decoding import NUMBERS
 from store_service.messages.encoding import field_key, framed, timestamp
 
-_ENTITY_TYPES = {
-    EntityType.PLAN: event_pb2.ENTITY_TYPE_PLAN,
-    EntityType.PROPOSAL: event_pb2.ENTITY_TYPE_PROPOSAL,
-}
-
-
 _EVENT_SNAPSHOT = field_key(event_pb2.Event.SNAPSHOT_FIELD_NUMBER)
 _EVENT_RESOURCES = {
     EntityType.PLAN: field_key(event_pb2.Event.PLAN_FIELD_NUMBER),

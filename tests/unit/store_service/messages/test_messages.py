@@ -280,6 +280,27 @@ def test_request_ids_are_uuids() -> None:
             decoding.request_id_from_proto(wrong)
 
 
+WRITES = [
+    getattr(store_service_pb2, f"{name}Request")
+    for name in commands.commands.__all__
+    if hasattr(store_service_pb2, f"{name}Request")
+]
+IN_ANOTHER_FORM = {
+    *("request_id", "wait_duration", "plan", "proposal", "requests", "update_mask", "reconsiderations", "resolution")
+}
+
+
+@pytest.mark.parametrize("kind", WRITES, ids=lambda kind: kind.DESCRIPTOR.name)
+def test_no_field_of_a_request_is_passed_over(kind: type[Message]) -> None:
+    request = kind()
+    for field in kind.DESCRIPTOR.fields:
+        if field.message_type is not None and not field.is_repeated:
+            getattr(request, field.name).SetInParent()
+    taken = decoding.values_of(request, getattr(commands.commands, commands.method_of(request)))
+    names = {decoding.NAMES.get(name, name) for name in taken} | taken.keys()
+    assert {field.name for field in kind.DESCRIPTOR.fields} <= names | IN_ANOTHER_FORM
+
+
 def test_a_command_holds_on_to_no_less_than_its_request() -> None:
     request = store_service_pb2.CreateProposalRequest(proposal={"action_name": "a", "evidence": "x" * 4000})
     assert commands.command_from_proto(request, ACTOR).size > request.ByteSize()

@@ -67,23 +67,22 @@ def named_actions(tokens: Sequence[Any]) -> Iterator[tuple[int, str, Any]]:
 
 def _refusal_probability(candidates: Any, action_names: Sequence[str]) -> float:
     """Of the tokens that begin the pseudo-action's name and no action's first word."""
-    total = 0.0
-    for token, probability in listed_candidates(candidates):
-        if len(token) < len("no"):
-            continue
-        ambiguous = any(re.match(rf"{re.escape(token)}(?![a-z])", name) for name in action_names)
-        if NO_MATCHING_ACTION.startswith(token) and not ambiguous:
-            total += probability
-    return total
+    return sum(
+        probability
+        for token, probability in listed_candidates(candidates)
+        if len(token) >= len("no")
+        and NO_MATCHING_ACTION.startswith(token)
+        and not any(re.match(rf"{re.escape(token)}(?![a-z])", name) for name in action_names)
+    )
 
 
 def _invention_probability(candidates: Any, action_names: Sequence[str]) -> float:
     """Of the tokens that begin a word which is in no action's name."""
     known = {word for name in (*action_names, NO_MATCHING_ACTION) for word in words(name)}
     starts = {name.casefold() for name in action_names} | known
-    total = 0.0
-    for token, probability in listed_candidates(candidates):
-        begun = token.strip().casefold()
-        if len(begun) > 1 and begun[0].isalpha() and not any(start.startswith(begun) for start in starts):
-            total += probability
-    return total
+    begun = [(token.strip().casefold(), probability) for token, probability in listed_candidates(candidates)]
+    return sum(
+        probability
+        for word, probability in begun
+        if len(word) > 1 and word[0].isalpha() and not any(start.startswith(word) for start in starts)
+    )

@@ -55,12 +55,9 @@ class ReplyTokens:
 
     def share(self, offset: int, counts: Callable[[str], bool]) -> float:
         """The probability share of those continuations that `counts` accepts, of all that were possible at `offset`."""
-        total = matching = 0.0
-        for rest, probability in self._candidates(offset):
-            total += probability
-            if counts(rest):
-                matching += probability
-        return matching / total if total else 0.0
+        candidates = list(self._candidates(offset))
+        total = sum(probability for _, probability in candidates)
+        return sum(probability for rest, probability in candidates if counts(rest)) / total if total else 0.0
 
     def _candidates(self, offset: int) -> Iterator[tuple[str, float]]:
         index = bisect_right(self._starts, offset) - 1

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from plangate_client.errors import InvalidRequest, PlangateError
 from plangate_client.outlook.dependencies import next_step
 from plangate_core.contract.enum_names import enum_name
+from plangate_inbox.pages.reading import quoted
 from plangate_inbox.views.history import KINDS_IN_WORDS, in_words
 from plangate_inbox.web.failures import sentence, status_of
 from plangate_inbox.web.rendering import Editable, render
@@ -94,13 +95,13 @@ async def show_log(request: Request) -> Response:
     actor, kind, about, search = (query.get(name, "").strip() for name in ("actor", "kind", "about", "filter"))
     terms = [search] if search else []
     if actor:
-        terms.append(f"actor = {_quoted(actor)}")
+        terms.append(f"actor = {quoted(actor)}")
     if kind:
-        terms.append(f"kind = {_quoted(kind)}")
+        terms.append(f"kind = {quoted(kind)}")
     else:
         terms.append('kind != "proposal.lease_renewed" AND kind != "plan.lease_renewed"')
     if about:
-        terms.append(f"(entity_id = {_quoted(about)} OR plan_id = {_quoted(about)})")
+        terms.append(f"(entity_id = {quoted(about)} OR plan_id = {quoted(about)})")
     error, status, found, token = "", 200, [], ""
     try:
         page = await session.store.events.list_page(
@@ -124,8 +125,3 @@ async def show_log(request: Request) -> Response:
         "error": error,
     }
     return render(request, "log.html", context, status=status)
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

@@ -17,7 +17,7 @@ from plangate_client.errors import NotFound, PlangateError, Unavailable
 from plangate_client.outlook.dependencies import FINAL_STATES
 from plangate_core.contract.enum_names import enum_name
 from plangate_core.contract.struct_codec import StructRefused, json_to_struct
-from plangate_inbox.pages.reading import id_of, read_plan
+from plangate_inbox.pages.reading import id_of, quoted, read_plan
 from plangate_inbox.views.plan_graph import NODE_HEIGHT, NODE_WIDTH, graph
 from plangate_inbox.views.steps import Step, steps
 from plangate_inbox.web.failures import sentence, status_of
@@ -39,28 +39,8 @@ class OwnRequest:
     states: list[tuple[str, int]]
 
 
-async def show_plan(request: Request) -> Response:
-    """The plan, its graph, its steps."""
-    return await _plan_page(request)
-
-
-async def cancel_plan(request: Request) -> Response:
-    """Cancel the plan with all its proposals that are not final."""
-    session: Session = request.state.session
-    form = await read_form(request, session)
-    plan_id = id_of(request)
-    try:
-        await session.store.plans.cancel(
-            plan_id, reason=form.get("reason", "").strip(), request_id=form.get("request_id") or None
-        )
-    except (NotFound, Unavailable):
-        raise
-    except PlangateError as error:
-        return await _plan_page(request, error=sentence(error), status=status_of(error))
-    return RedirectResponse(f"/plans/{plan_id}", status_code=303)
-
-
-async def _plan_page(request: Request, *, error: str = "", status: int = 200) -> Response:
+async def show_plan(request: Request, *, error: str = "", status: int = 200) -> Response:
+    """The plan, its graph, its steps; and why it could not be cancelled."""
     session: Session = request.state.session
     plan, proposals = await read_plan(session, id_of(request))
     if plan is None:
@@ -86,12 +66,27 @@ async def _plan_page(request: Request, *, error: str = "", status: int = 200) ->
     return render(request, "plan.html", context, status=status)
 
 
+async def cancel_plan(request: Request) -> Response:
+    """Cancel the plan with all its proposals that are not final."""
+    session: Session = request.state.session
+    form = await read_form(request, session)
+    plan_id = id_of(request)
+    try:
+        await session.store.plans.cancel(
+            plan_id, reason=form.get("reason", "").strip(), request_id=form.get("request_id") or None
+        )
+    except (NotFound, Unavailable):
+        raise
+    except PlangateError as error:
+        return await show_plan(request, error=sentence(error), status=status_of(error))
+    return RedirectResponse(f"/plans/{plan_id}", status_code=303)
+
+
 async def show_requests(request: Request) -> Response:
     """What became of one's own requests, the newest first."""
     session: Session = request.state.session
-    identity = session.reviewer.identity.replace("\\", "\\\\").replace('"', '\\"')
     page = await session.store.plans.list_page(
-        filter=f'created_by = "{identity}"',
+        filter=f"created_by = {quoted(session.reviewer.identity)}",
         order_by="create_time desc",
         page_size=_PAGE_SIZE,
         page_token=request.query_params.get("page", ""),

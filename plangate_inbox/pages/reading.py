@@ -44,6 +44,12 @@ def id_of(request: Request) -> str:
     return str(request.path_params["id"])
 
 
+def quoted(text: str) -> str:
+    """A text as a filter writes it."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 async def read_review(session: Session, proposal_id: str) -> Review:
     """Raises PlangateError when the store has no such proposal or cannot be reached."""
     proposal = await session.store.proposals.get(proposal_id)

@@ -26,8 +26,8 @@ from tests.support.wire_abuse import RAW, Answers, keep_on, methods_of, random_c
 DEMO = Path(__file__).parents[2] / "examples" / "demo"
 SECONDS = float(os.environ.get("ROBUSTNESS_SECONDS", "0"))
 # Two tests of two servers each share the time.
-RAW_SECONDS = SECONDS / 4 / len(RAW) or 1.0
-RANDOM_ROUNDS_SECONDS = SECONDS / 4 or 8.0
+RAW_SECONDS = SECONDS / 4 / len(RAW) or 0.5
+RANDOM_ROUNDS_SECONDS = SECONDS / 4 or 4.0
 MEGABYTES_KEPT = 400
 # The printed factor is what is looked at; two busy cores allow no tighter bound than this.
 P99_SECONDS = 5.0

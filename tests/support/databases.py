@@ -6,6 +6,7 @@ Registered as a pytest plugin in tests/conftest.py.
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib.util
 import os
 import shutil
@@ -19,8 +20,10 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from sqlalchemy import create_engine
 
 from store_service.database.database import open_database
+from store_service.database.migrate import migrate
 
 # PostgreSQL refuses to run as root. This uid owns nothing else.
 _NOBODY = 65534
@@ -161,9 +164,34 @@ def empty_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.drop_database(name)
 
 
+@functools.cache
+def _migrated_file() -> bytes:
+    with tempfile.TemporaryDirectory(prefix="plangate-sqlite-", dir=ram_directory()) as directory:
+        file = Path(directory) / "migrated.db"
+        engine = create_engine(f"sqlite:///{file}")
+        with engine.begin() as connection:
+            migrate(connection)
+        engine.dispose()
+        return file.read_bytes()
+
+
+def new_sqlite_file(directory: Path) -> str:
+    """The URL of a new file with the store's schema. The migrations run once for all of them."""
+    file = directory / "plangate.db"
+    file.write_bytes(_migrated_file())
+    return f"sqlite:///{file}"
+
+
 @pytest.fixture
 def sqlite_url() -> Iterator[str]:
-    """A file of its own for each test; never :memory:, which hides locking."""
+    """A file of its own for each test, with the store's schema; never :memory:, which hides locking."""
+    with tempfile.TemporaryDirectory(prefix="plangate-sqlite-", dir=ram_directory()) as directory:
+        yield new_sqlite_file(Path(directory))
+
+
+@pytest.fixture
+def empty_sqlite_url() -> Iterator[str]:
+    """A file of its own that is not there yet."""
     with tempfile.TemporaryDirectory(prefix="plangate-sqlite-", dir=ram_directory()) as directory:
         yield f"sqlite:///{directory}/plangate.db"
 

@@ -23,6 +23,7 @@ from planner_service.bootstrap import PlannerServer
 from planner_service.settings import PlannerSettings
 from store_service.bootstrap import build_server as build_store
 from store_service.settings import StoreSettings
+from tests.support.databases import new_sqlite_file
 from tests.support.model_server import ModelServer, says
 
 COMMAND_SECONDS = 60.0
@@ -123,9 +124,7 @@ async def running_pair(directory: Path, catalogue: str, *, policy: str | None = 
         policy_file = directory / "policy.yaml"
         policy_file.write_text(policy)
     async with ModelServer() as model, contextlib.AsyncExitStack() as stack:
-        store = build_store(
-            StoreSettings(store_listen="127.0.0.1:0", database_url=f"sqlite:///{directory / 'plangate.db'}")
-        )
+        store = build_store(StoreSettings(store_listen="127.0.0.1:0", database_url=new_sqlite_file(directory)))
         await store.start()
         stack.push_async_callback(store.stop, 0.5)
         planner = PlannerServer(

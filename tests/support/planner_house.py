@@ -23,6 +23,7 @@ from planner_service.bootstrap import PlannerServer
 from planner_service.settings import PlannerSettings
 from store_service import bootstrap as store_bootstrap
 from store_service.settings import StoreSettings
+from tests.support.databases import new_sqlite_file
 from tests.support.model_server import ModelServer, says
 
 CATALOGUE = """
@@ -158,7 +159,7 @@ async def open_house(
     (directory / "catalogue.yaml").write_text(catalogue)
     (directory / "policy.yaml").write_text(policy)
     store = store_bootstrap.build_server(
-        StoreSettings(store_listen="127.0.0.1:0", database_url=f"sqlite:///{directory}/plangate.db", sweep_seconds=0.05)
+        StoreSettings(store_listen="127.0.0.1:0", database_url=new_sqlite_file(directory), sweep_seconds=0.05)
     )
     await store.start()
     async with ModelServer() as model:

@@ -26,6 +26,7 @@ def test_every_reason_of_the_contract_has_its_own_type(reason: str) -> None:
     name = "".join(part.capitalize() for part in reason.split("_"))
     assert type(error).__name__ in (name, f"{name}Failure")
     assert error.reason == reason
+    assert type(error).__name__ in plangate_client.__all__
 
 
 def test_details_come_along() -> None:

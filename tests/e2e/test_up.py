@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from tests.support.leftovers import mark, marked_processes
 from tests.support.model_server import ModelServer
 from tests.support.pair import clean_environment
 from tests.support.polling import until
+from tests.support.ports import unused_port
 
 CATALOGUE = """
 version: 1
@@ -216,11 +216,7 @@ async def test_half_of_the_security_is_refused_before_anything_starts(tmp_path: 
 
 @pytest.mark.asyncio
 async def test_all_servers_serve_their_metrics(tmp_path: Path) -> None:
-    with socket.socket() as one, socket.socket() as following, socket.socket() as last:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-        following.bind(("127.0.0.1", port + 1))
-        last.bind(("127.0.0.1", port + 2))
+    port = unused_port(3)
     async with (
         up(tmp_path, environment={"PLANGATE_METRICS_LISTEN": f"127.0.0.1:{port}"}),
         aiohttp.ClientSession() as web,

@@ -10,7 +10,6 @@ import functools
 import importlib.util
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -24,6 +23,7 @@ from sqlalchemy import create_engine
 
 from store_service.database.database import open_database
 from store_service.database.migrate import migrate
+from tests.support.ports import unused_port
 
 # PostgreSQL refuses to run as root. This uid owns nothing else.
 _NOBODY = 65534
@@ -40,9 +40,7 @@ class PostgresServer:
             os.chown(directory, self._user, self._user)
         self.binaries = _reachable_binaries(directory, self._user)
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = unused_port()
         subprocess.run(
             [self.binaries / "initdb", "--no-sync", "-A", "trust", "-U", "postgres", "-E", "UTF8", "-D", self._data],
             check=True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from plangate_client.errors import PlangateError
 from tests.support.model_server import fails, hangs, refuses, says
 from tests.support.planner_house import PlannerHouse, asking, draft, job, open_house
+from tests.support.ports import unused_port
 
 LOOK = ("read_status", {"service": "web"})
 WRONG = ("restart_service", {})
@@ -40,9 +40,7 @@ class Measured:
 
 @pytest_asyncio.fixture
 async def measured(tmp_path: Path) -> AsyncIterator[Measured]:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = unused_port()
     async with open_house(tmp_path, metrics_listen=f"127.0.0.1:{port}", kernel_concurrency=1) as house:
         house.answers(LOOK)
         yield Measured(house, f"http://127.0.0.1:{port}/metrics")

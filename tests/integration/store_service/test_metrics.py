@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.manual_clock import ManualClock
 from tests.support.polling import eventually
+from tests.support.ports import unused_port
 from tests.support.served_store import RunningStore, running_store
 
 LEASE_SECONDS = 5
@@ -62,9 +62,7 @@ class Measured:
 
 @pytest_asyncio.fixture
 async def measured(database_url: str) -> AsyncIterator[Measured]:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = unused_port()
     clock = ManualClock()
     async with running_store(
         database_url, clock=clock, metrics_listen=f"127.0.0.1:{port}", sweep_seconds=0.02

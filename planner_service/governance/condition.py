@@ -22,6 +22,8 @@ from planner_service.governance.condition_tree import Node, nodes, read_tree
 MAX_LENGTH = 2_000
 MAX_MACRO_NESTING = 2
 MAX_ADDITIONS = 8
+# What map, filter and exists_one add what they find to; no condition can name it.
+_FOUND_SO_FAR = "@result"
 MAX_WORK_NANOSECONDS = 40e6
 """For all that a policy looks at to decide about one job. Nothing else happens in this process meanwhile."""
 
@@ -124,7 +126,8 @@ class Condition:
 
 
 def _check_work(tree: Node) -> None:
-    if sum(node.name == "_+_" for node in nodes(tree)) > MAX_ADDITIONS:
+    additions = [node for node in nodes(tree) if node.name == "_+_" and node.children[0].name != _FOUND_SO_FAR]
+    if len(additions) > MAX_ADDITIONS:
         raise ConditionInvalid(f"has more than {MAX_ADDITIONS} additions")
     if _macro_nesting(tree) > MAX_MACRO_NESTING:
         raise ConditionInvalid(f"nests more than {MAX_MACRO_NESTING} of all, exists, exists_one, map and filter")

@@ -305,6 +305,13 @@ def test_conditions_are_checked_at_load(condition: str, words: str) -> None:
     assert caught.value.line == 6
 
 
+def test_what_a_macro_gathers_is_no_addition_of_the_condition() -> None:
+    found = ("args.l.filter(x, x > 1).size() == 1", "args.l.map(x, x).size() == 2", "args.l.exists_one(x, x > 1)")
+    policy = rules(_when(" && ".join(found * 4)))
+
+    assert decide(policy, args={"l": [1, 2]}).effect is Effect.ALLOW
+
+
 def test_the_example_decides_as_it_says() -> None:
     catalogue = load_catalogue("examples/ops/catalogue.yaml")
     policy = load_policy("examples/ops/policy.yaml")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
@@ -101,9 +100,13 @@ class HttpBinding:
         headers: dict[str, str] = {}
         content = None
         if self.form.body is not None:
-            with suppress(ArgumentMissing):  # of a body that is one argument
+            try:
                 content = json.dumps(_filled(self.form.body, values), ensure_ascii=False).encode()
                 headers["Content-Type"] = "application/json"
+            except ArgumentMissing:
+                # A body that is one argument goes away with it; a text with a gap is refused.
+                if _value_placeholder(Template.parse(self.form.body)) is None:
+                    raise
         for name, value in self.headers.items():
             if isinstance(value, EnvironmentReference):
                 text = value.prefix + process_environment[value.env]

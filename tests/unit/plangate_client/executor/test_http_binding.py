@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plangate_client.executor.http_binding import HttpBinding, HttpRequest
-from plangate_client.executor.template import ArgumentRefused, TemplateInvalid, Values
+from plangate_client.executor.template import ArgumentMissing, ArgumentRefused, TemplateInvalid, Values
 from plangate_core.catalogue.argument_schema import ArgumentSchema, closed
 from plangate_core.catalogue.binding_forms import HttpForm
 
@@ -145,6 +145,12 @@ def test_a_body_that_is_one_missing_argument_is_left_out() -> None:
     binding = compiled(body="{args.note}")
     assert rendered(binding, id="1").content is None
     assert rendered(binding, id="1", note="n").content == b'"n"'
+
+
+def test_a_body_that_is_a_text_is_refused_where_an_argument_is_missing() -> None:
+    for body in ("noted: {args.note}", "{args.note:json}"):
+        with pytest.raises(ArgumentMissing, match="note"):
+            rendered(compiled(body=body), id="1")
 
 
 def test_query_parameters_go_away_repeat_and_are_encoded() -> None:

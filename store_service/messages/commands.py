@@ -41,7 +41,8 @@ def command_from_proto(request: Message, actor: Actor, **granted: bool) -> Comma
     """
     kind: type[Command] = getattr(commands, method_of(request))
     values = values_of(request, kind) | _other_values(request, actor) | granted
-    return kind(actor=actor, request=_key(request), size=512 + request.ByteSize(), **values)
+    size = 512 + request.ByteSize() + 1024 * _part_count(request)
+    return kind(actor=actor, request=_key(request), size=size, **values)
 
 
 def wait_seconds(request: rpc.ClaimProposalsRequest | rpc.ClaimPlansRequest) -> float:
@@ -97,6 +98,18 @@ def _other_values(request: Message, actor: Actor) -> dict[str, Any]:
                 )
             }
     return {}
+
+
+def _part_count(request: Message) -> int:
+    """How many proposals or jobs a request lists. However few bytes one has there, it becomes objects and a row."""
+    match request:
+        case rpc.CreatePlanRequest() | rpc.CompletePlanningRequest():
+            return len(request.plan.jobs)
+        case rpc.BatchCreateProposalsRequest() | rpc.BatchApproveProposalsRequest():
+            return len(request.requests)
+        case rpc.ReconsiderProposalsRequest():
+            return len(request.reconsiderations)
+    return 0
 
 
 def _parts(requests: Sequence[Any], actor: Actor) -> tuple[Command, ...]:

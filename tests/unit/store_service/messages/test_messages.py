@@ -306,6 +306,29 @@ def test_a_command_holds_on_to_no_less_than_its_request() -> None:
     assert commands.command_from_proto(request, ACTOR).size > request.ByteSize()
 
 
+PARTS = 100
+SMALL_JOB = plan_pb2.Job(id="j", decision=plan_pb2.Decision(effect=plan_pb2.EFFECT_ALLOW))
+SMALL_PLAN = plan_pb2.Plan(state=plan_pb2.PLAN_STATE_PLANNED, jobs=[SMALL_JOB] * PARTS)
+RECONSIDERATION = store_service_pb2.Reconsideration(id="p", decision=SMALL_JOB.decision)
+
+
+@pytest.mark.parametrize(
+    "request_of_parts",
+    [
+        store_service_pb2.CreatePlanRequest(plan=SMALL_PLAN),
+        store_service_pb2.CompletePlanningRequest(plan=SMALL_PLAN),
+        store_service_pb2.BatchCreateProposalsRequest(
+            requests=[store_service_pb2.CreateProposalRequest(proposal={})] * PARTS
+        ),
+        store_service_pb2.BatchApproveProposalsRequest(requests=[store_service_pb2.ApproveProposalRequest()] * PARTS),
+        store_service_pb2.ReconsiderProposalsRequest(reconsiderations=[RECONSIDERATION] * PARTS),
+    ],
+    ids=lambda request: commands.method_of(request),
+)
+def test_each_part_of_a_command_counts_however_few_bytes_it_has(request_of_parts: Message) -> None:
+    assert commands.command_from_proto(request_of_parts, ACTOR).size > PARTS * 1024 > request_of_parts.ByteSize()
+
+
 @pytest.mark.parametrize("kind", [store_service_pb2.ClaimPlansRequest, store_service_pb2.ClaimProposalsRequest])
 def test_a_claim_is_the_same_however_long_it_would_wait(
     kind: type[store_service_pb2.ClaimPlansRequest] | type[store_service_pb2.ClaimProposalsRequest],

@@ -18,6 +18,7 @@ from store_service.domain.errors import (
     VersionConflict,
 )
 from store_service.domain.events import EventKind
+from store_service.domain.log_audit import ProposalEntry, proposal_fault
 from store_service.domain.proposal import (
     UPDATABLE_FIELDS,
     Approval,
@@ -89,7 +90,7 @@ def test_only_ones_own_approval_can_be_withdrawn() -> None:
 def test_an_edit_voids_approvals_and_keeps_one_required() -> None:
     approved, _ = _approve(PENDING, BOB)
     draft = ProposalDraft(action_name="ignored", args_json='{"a":1}', required_approvals=0, max_attempts=0)
-    edited, kind = review.update(approved, draft, UPDATABLE_FIELDS, ALICE, NOW, RULES)
+    edited, kind = review.update(approved, draft, UPDATABLE_FIELDS, Actor("planner"), NOW, RULES)
     assert kind is EventKind.PROPOSAL_UPDATED
     assert (edited.approvals, edited.required_approvals, edited.max_attempts) == ((), 1, 1)
     assert (edited.args_json, edited.args_digest) == ('{"a":1}', args_digest('{"a":1}'))
@@ -164,7 +165,21 @@ def test_only_the_planner_lowers_what_a_review_asks_for(fields: set[str], draft:
     with pytest.raises(RequirementLowered) as refused:
         review.update(TWO_OF_FINANCE, draft, frozenset(fields), ROOT, NOW, RULES)
     assert refused.value.role == role
-    assert review.update(TWO_OF_FINANCE, draft, frozenset(fields), ALICE, NOW, RULES)
+    assert review.update(TWO_OF_FINANCE, draft, frozenset(fields), Actor("planner"), NOW, RULES)
+
+
+def test_another_planner_lowers_what_a_review_asks_for_by_deciding_only() -> None:
+    draft = ProposalDraft(action_name="x", required_approvals=1, decision=Decision(Effect.REQUIRE_APPROVAL))
+    with pytest.raises(RequirementLowered):
+        # The log would show one who is no planner: checks of it know no roles.
+        review.update(TWO_OF_FINANCE, draft, frozenset({"required_approvals"}), ALICE, NOW, RULES)
+    lowered, kind = review.update(
+        TWO_OF_FINANCE, draft, frozenset({"required_approvals", "decision"}), ALICE, NOW, RULES
+    )
+    before, after = (
+        ProposalEntry(kind, ALICE.identity, "", each, b"", args_fit=True) for each in (TWO_OF_FINANCE, lowered)
+    )
+    assert proposal_fault(before, after, RULES.planner_identity) == ""
 
 
 def test_an_admin_may_ask_for_more_and_becomes_a_writer() -> None:

@@ -7,6 +7,7 @@ without the session's own work for each.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from store_service.database.failures import Conflict
 from store_service.database.orm import Base, VersionedBase
+from store_service.database.rows import E, EntityRows
 
 # Names of parameters that no column has.
 _KEY, _NEW = "key_{}", "new_{}"
@@ -26,7 +28,35 @@ async def insert_rows(session: AsyncSession, model: type[Base], rows: Sequence[d
     await (await session.connection()).execute(_insert(model), rows)
 
 
-async def update_rows(
+async def save_entities(
+    session: AsyncSession, entities: EntityRows[E], changes: Sequence[tuple[E | None, E | None]]
+) -> None:
+    """Writes each change: as it was loaded (None: it is new) and as it is to be (None: it is to be removed).
+
+    Raises Conflict when a row is not in the version that was loaded.
+    """
+    created: list[dict[str, Any]] = []
+    changed: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
+    purged: list[tuple[str, ...]] = []
+    for before, after in changes:
+        if after is None:
+            if before is not None:
+                purged.append((before.id,))
+        elif before is None:
+            created.append(entities.values(after))
+        else:
+            columns, values = entities.changed_columns(before, after), entities.values(after)
+            row = {name: values[name] for name in columns}
+            changed[columns].append({**row, "key_id": before.id, "key_version": before.version})
+    if created:
+        await insert_rows(session, entities.model, created)
+    for columns, rows in changed.items():
+        await _update_rows(session, entities.model, columns, rows)
+    if purged:
+        await delete_rows(session, entities.model, ("id",), purged)
+
+
+async def _update_rows(
     session: AsyncSession, model: type[VersionedBase], columns: tuple[str, ...], rows: Sequence[dict[str, Any]]
 ) -> None:
     """Sets `columns` of the rows with these `key_id` and `key_version`. Raises Conflict when one is not in that version

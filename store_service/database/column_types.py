@@ -6,11 +6,11 @@ JSON is stored as text: SQLite has no other, and PostgreSQL's would rewrite it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from enum import StrEnum
 from operator import attrgetter
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import BigInteger, Dialect, Text
 from sqlalchemy.types import TypeDecorator
@@ -20,6 +20,7 @@ from store_service.domain.lease import Failure
 from store_service.domain.plan import GenerationOptions, Job
 from store_service.domain.proposal import Approval, ApprovalRequirement, Decision, Effect, Fact, Notice, OnRefusal
 
+T = TypeVar("T")
 V = TypeVar("V")
 E = TypeVar("E", bound=StrEnum)
 
@@ -55,161 +56,35 @@ class EnumValue(TypeDecorator[E]):
         return None if value is None else self._by_value[value]
 
 
-class _JsonText(TypeDecorator[V], Generic[V]):
-    """JSON as text. `empty_text` stands for `empty`, which is what most rows hold. Reading anything else than JSON of
-    this kind raises ValueError, TypeError, KeyError, AttributeError or RecursionError."""
+class JsonText(TypeDecorator[V]):
+    """JSON as text. Reading anything else than JSON of this kind raises ValueError, TypeError, KeyError, AttributeError
+    or RecursionError."""
 
     impl = Text
-    empty: ClassVar[Any]
-    empty_text: ClassVar[str | None]
+    cache_ok = True
 
-    def to_json(self, value: V) -> Any:
-        return value
-
-    def from_json(self, value: Any) -> V:
-        raise NotImplementedError
+    def __init__(self, to_json: Callable[[V], Any], from_json: Callable[[Any], V], empty_text: str | None) -> None:
+        """`empty_text`: what an empty value is stored as, which is what most rows hold."""
+        super().__init__()
+        self.to_json, self.from_json, self.empty_text = to_json, from_json, empty_text
+        self._empty = None if empty_text is None else from_json(json.loads(empty_text))
 
     def process_bind_param(self, value: V | None, dialect: Dialect) -> str | None:
         return _encode(self.to_json(value)) if value else self.empty_text
 
     def process_result_value(self, value: Any | None, dialect: Dialect) -> V | None:
-        empty: V = self.empty
-        return empty if value == self.empty_text else self.from_json(json.loads(value))  # type: ignore[arg-type]
+        return self._empty if value == self.empty_text else self.from_json(json.loads(value))  # type: ignore[arg-type]
 
 
-class Labels(_JsonText[Mapping[str, str]]):
-    """A map of texts."""
-
-    empty: ClassVar[Mapping[str, str]] = {}
-    empty_text = "{}"
-    cache_ok = True
-
-    def to_json(self, value: Mapping[str, str]) -> dict[str, str]:
-        return dict(value)
-
-    def from_json(self, value: dict[str, str]) -> Mapping[str, str]:
-        return value
+def _tuple_of(to_json: Callable[[T], Any], from_json: Callable[[Any], T]) -> JsonText[tuple[T, ...]]:
+    return JsonText(lambda items: [to_json(item) for item in items], lambda items: tuple(map(from_json, items)), "[]")
 
 
-class Texts(_JsonText[tuple[str, ...]]):
-    """A list of texts."""
-
-    empty = ()
-    empty_text = "[]"
-    cache_ok = True
-
-    def from_json(self, value: list[str]) -> tuple[str, ...]:
-        return tuple(value)
+def _failure_to_json(failure: Failure | None) -> tuple[str, str] | None:
+    return None if failure is None else (failure.reason, failure.message)
 
 
-class Approvals(_JsonText[tuple[Approval, ...]]):
-    empty = ()
-    empty_text = "[]"
-    cache_ok = True
-
-    def to_json(self, value: tuple[Approval, ...]) -> list[tuple[Any, ...]]:
-        return [_approval_values(each) for each in value]
-
-    def from_json(self, value: list[list[Any]]) -> tuple[Approval, ...]:
-        return tuple(map(_approval_from_json, value))
-
-
-class Notices(_JsonText[tuple[Notice, ...]]):
-    empty = ()
-    empty_text = "[]"
-    cache_ok = True
-
-    def to_json(self, value: tuple[Notice, ...]) -> list[tuple[Any, ...]]:
-        return [_notice_values(each) for each in value]
-
-    def from_json(self, value: list[list[Any]]) -> tuple[Notice, ...]:
-        return tuple(Notice(*each) for each in value)
-
-
-class Facts(_JsonText[tuple[Fact, ...]]):
-    """Without decisions: the proposals that fetch them have those."""
-
-    empty = ()
-    empty_text = "[]"
-    cache_ok = True
-
-    def to_json(self, value: tuple[Fact, ...]) -> list[dict[str, Any]]:
-        return [
-            {
-                "action_name": fact.action_name,
-                "args_json": fact.args_json,
-                "proposal_id": fact.proposal_id,
-                "result_json": fact.result_json,
-                "failure": fact.failure and [fact.failure.reason, fact.failure.message],
-                "end_time": fact.end_time,
-            }
-            for fact in value
-        ]
-
-    def from_json(self, value: list[dict[str, Any]]) -> tuple[Fact, ...]:
-        return tuple(Fact(**{**fact, "failure": fact["failure"] and Failure(*fact["failure"])}) for fact in value)
-
-
-class OptionalDecision(_JsonText[Decision | None]):
-    empty = None
-    empty_text = None
-    cache_ok = True
-
-    def to_json(self, value: Decision | None) -> dict[str, Any] | None:
-        return _decision_to_json(value)
-
-    def from_json(self, value: dict[str, Any]) -> Decision:
-        return _decision_from_json(value)
-
-
-class OptionalGenerationOptions(_JsonText[GenerationOptions | None]):
-    empty = None
-    empty_text = None
-    cache_ok = True
-
-    def to_json(self, value: GenerationOptions | None) -> tuple[Any, ...] | None:
-        return None if value is None else _option_values(value)
-
-    def from_json(self, value: list[Any]) -> GenerationOptions:
-        return GenerationOptions(*value)
-
-
-class Jobs(_JsonText[tuple[Job, ...]]):
-    empty = ()
-    empty_text = "[]"
-    cache_ok = True
-
-    def to_json(self, value: tuple[Job, ...]) -> list[dict[str, Any]]:
-        return [
-            {
-                **{name: value for name, value in vars(job).items() if name != "facts"},
-                "decision": _decision_to_json(job.decision),
-                "will_not_run": job.will_not_run and [job.will_not_run.reason, job.will_not_run.message],
-            }
-            for job in value
-        ]
-
-    def from_json(self, value: list[dict[str, Any]]) -> tuple[Job, ...]:
-        return tuple(
-            Job(
-                **{
-                    **job,
-                    "input_context": tuple(job["input_context"]),
-                    "depends_on": tuple(job["depends_on"]),
-                    "decision": None if job["decision"] is None else _decision_from_json(job["decision"]),
-                    # Older stores wrote none of these.
-                    "assumed": tuple(job.get("assumed", ())),
-                    "on_refusal": OnRefusal(job.get("on_refusal", "")),
-                    "will_not_run": Failure(*job["will_not_run"]) if job.get("will_not_run") else None,
-                }
-            )
-            for job in value
-        )
-
-
-def _decision_to_json(decision: Decision | None) -> dict[str, Any] | None:
-    if decision is None:
-        return None
+def _decision_to_json(decision: Decision) -> dict[str, Any]:
     values = {name: getattr(decision, name) for name in _DECISION_FIELDS}
     return {**values, "approval_requirements": [(each.role, each.count) for each in decision.approval_requirements]}
 
@@ -222,3 +97,52 @@ def _decision_from_json(value: dict[str, Any]) -> Decision:
 def _approval_from_json(value: list[Any]) -> Approval:
     """Older stores wrote five values: no roles, no break_glass."""
     return Approval(*value[:5], *((tuple(value[5]), *value[6:]) if len(value) > 5 else ()))
+
+
+def _fact_to_json(fact: Fact) -> dict[str, Any]:
+    """Without the decision: the proposal that fetches it has that."""
+    return {
+        "action_name": fact.action_name,
+        "args_json": fact.args_json,
+        "proposal_id": fact.proposal_id,
+        "result_json": fact.result_json,
+        "failure": _failure_to_json(fact.failure),
+        "end_time": fact.end_time,
+    }
+
+
+def _fact_from_json(value: dict[str, Any]) -> Fact:
+    return Fact(**{**value, "failure": value["failure"] and Failure(*value["failure"])})
+
+
+def _job_to_json(job: Job) -> dict[str, Any]:
+    return {
+        **{name: value for name, value in vars(job).items() if name != "facts"},
+        "decision": job.decision and _decision_to_json(job.decision),
+        "will_not_run": _failure_to_json(job.will_not_run),
+    }
+
+
+def _job_from_json(value: dict[str, Any]) -> Job:
+    return Job(
+        **{
+            **value,
+            "input_context": tuple(value["input_context"]),
+            "depends_on": tuple(value["depends_on"]),
+            "decision": None if value["decision"] is None else _decision_from_json(value["decision"]),
+            # Older stores wrote none of these.
+            "assumed": tuple(value.get("assumed", ())),
+            "on_refusal": OnRefusal(value.get("on_refusal", "")),
+            "will_not_run": Failure(*value["will_not_run"]) if value.get("will_not_run") else None,
+        }
+    )
+
+
+LABELS: JsonText[Mapping[str, str]] = JsonText(dict, lambda value: value, "{}")
+TEXTS: JsonText[tuple[str, ...]] = JsonText(list, tuple, "[]")
+APPROVALS = _tuple_of(_approval_values, _approval_from_json)
+NOTICES = _tuple_of(_notice_values, lambda value: Notice(*value))
+FACTS = _tuple_of(_fact_to_json, _fact_from_json)
+JOBS = _tuple_of(_job_to_json, _job_from_json)
+OPTIONAL_DECISION = JsonText(_decision_to_json, _decision_from_json, None)
+OPTIONAL_GENERATION_OPTIONS = JsonText(_option_values, lambda value: GenerationOptions(*value), None)

@@ -16,16 +16,16 @@ from sqlalchemy import BigInteger, ColumnElement, Index, Integer, and_, false, l
 from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 
 from store_service.database.column_types import (
-    Approvals,
+    APPROVALS,
+    FACTS,
+    JOBS,
+    LABELS,
+    NOTICES,
+    OPTIONAL_DECISION,
+    OPTIONAL_GENERATION_OPTIONS,
+    TEXTS,
     EnumValue,
-    Facts,
-    Jobs,
-    Labels,
     Microseconds,
-    Notices,
-    OptionalDecision,
-    OptionalGenerationOptions,
-    Texts,
 )
 from store_service.database.orm import Base, VersionedBase
 from store_service.domain.instant import Instant
@@ -61,13 +61,13 @@ class ProposalRow(LeasedBase):
     description: Mapped[str] = mapped_column(default="")
     evidence: Mapped[str] = mapped_column(default="")
     priority: Mapped[int] = mapped_column(Integer, default=0)
-    labels: Mapped[Mapping[str, str]] = mapped_column(Labels)
+    labels: Mapped[Mapping[str, str]] = mapped_column(LABELS)
     state: Mapped[ProposalState] = mapped_column(EnumValue(ProposalState))
-    decision: Mapped[Decision | None] = mapped_column(OptionalDecision)
+    decision: Mapped[Decision | None] = mapped_column(OPTIONAL_DECISION)
     required_approvals: Mapped[int] = mapped_column(Integer)
     reviewer_role: Mapped[str] = mapped_column(default="")
-    approvals: Mapped[tuple[Approval, ...]] = mapped_column(Approvals)
-    depends_on: Mapped[tuple[str, ...]] = mapped_column(Texts)
+    approvals: Mapped[tuple[Approval, ...]] = mapped_column(APPROVALS)
+    depends_on: Mapped[tuple[str, ...]] = mapped_column(TEXTS)
     waiting_for: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     result_json: Mapped[str | None] = mapped_column(default=None)
@@ -77,13 +77,13 @@ class ProposalRow(LeasedBase):
     expire_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None)
     end_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None)
     revised_by: Mapped[str] = mapped_column(default="", server_default="")
-    assumed: Mapped[tuple[str, ...]] = mapped_column(Texts, server_default="[]")
+    assumed: Mapped[tuple[str, ...]] = mapped_column(TEXTS, server_default="[]")
     on_refusal: Mapped[OnRefusal] = mapped_column(EnumValue(OnRefusal), server_default="")
     idempotent: Mapped[bool] = mapped_column(server_default=false())
     effect_key: Mapped[str] = mapped_column(server_default="")
-    notices: Mapped[tuple[Notice, ...]] = mapped_column(Notices, server_default="[]")
-    earlier_approvals: Mapped[tuple[Approval, ...]] = mapped_column(Approvals, server_default="[]")
-    facts: Mapped[tuple[Fact, ...]] = mapped_column(Facts, server_default="[]")
+    notices: Mapped[tuple[Notice, ...]] = mapped_column(NOTICES, server_default="[]")
+    earlier_approvals: Mapped[tuple[Approval, ...]] = mapped_column(APPROVALS, server_default="[]")
+    facts: Mapped[tuple[Fact, ...]] = mapped_column(FACTS, server_default="[]")
     fact_for: Mapped[str] = mapped_column(server_default="")
 
 
@@ -95,14 +95,14 @@ class PlanRow(LeasedBase):
     state: Mapped[PlanState] = mapped_column(EnumValue(PlanState))
     objective: Mapped[str] = mapped_column(default="")
     prompt: Mapped[str] = mapped_column(default="")
-    jobs: Mapped[tuple[Job, ...]] = mapped_column(Jobs)
+    jobs: Mapped[tuple[Job, ...]] = mapped_column(JOBS)
     generation: Mapped[bytes | None] = mapped_column(default=None)
-    labels: Mapped[Mapping[str, str]] = mapped_column(Labels)
+    labels: Mapped[Mapping[str, str]] = mapped_column(LABELS)
     context_json: Mapped[str] = mapped_column(default="{}")
     no_action_reason: Mapped[str] = mapped_column(default="")
-    warnings: Mapped[tuple[str, ...]] = mapped_column(Texts)
+    warnings: Mapped[tuple[str, ...]] = mapped_column(TEXTS)
     priority: Mapped[int] = mapped_column(Integer, default=0)
-    options: Mapped[GenerationOptions | None] = mapped_column(OptionalGenerationOptions)
+    options: Mapped[GenerationOptions | None] = mapped_column(OPTIONAL_GENERATION_OPTIONS)
 
 
 class DependencyRow(Base):

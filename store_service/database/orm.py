@@ -23,7 +23,7 @@ class VersionedBase(Base):
     """A row that is changed under optimistic locking.
 
     `version` is SQLAlchemy's version_id_col: an UPDATE carries `WHERE version = <as read>` and hits no row when another
-    one was faster. Flushes of the ORM do so by themselves; `bulk_writes.update_rows` takes the column from here.
+    one was faster. Flushes of the ORM do so by themselves; `bulk_writes` takes the column from here.
     """
 
     __abstract__ = True

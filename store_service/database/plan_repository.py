@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from store_service.database.bulk_writes import delete_rows, insert_rows, update_rows
+from store_service.database.bulk_writes import save_entities
 from store_service.database.dialects import one_of, using
 from store_service.database.models import QUEUE_INDEX, PlanRow, is_being_planned, is_leased, is_queued, is_shown
 from store_service.database.orm import AnySelect
@@ -48,25 +46,7 @@ class PlanRepository:
 
         Raises Conflict when a row is not in the version that was loaded.
         """
-        created: list[dict[str, Any]] = []
-        changed: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-        purged: list[tuple[str, ...]] = []
-        for before, after in changes:
-            if after is None:
-                if before is not None:
-                    purged.append((before.id,))
-            elif before is None:
-                created.append(PLANS.values(after))
-            else:
-                columns, values = PLANS.changed_columns(before, after), PLANS.values(after)
-                row = {name: values[name] for name in columns}
-                changed[columns].append({**row, "key_id": before.id, "key_version": before.version})
-        if created:
-            await insert_rows(self._session, PlanRow, created)
-        for columns, rows in changed.items():
-            await update_rows(self._session, PlanRow, columns, rows)
-        if purged:
-            await delete_rows(self._session, PlanRow, ("id",), purged)
+        await save_entities(self._session, PLANS, changes)
 
     async def in_work(self) -> list[tuple[str, int]]:
         """How many plans are being planned, by requester."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from store_service.commands.working_set import ReadyQuery
-from store_service.database.bulk_writes import delete_rows, insert_rows, update_rows
+from store_service.database.bulk_writes import delete_rows, insert_rows, save_entities
 from store_service.database.conditions import selected
 from store_service.database.dialects import label, one_of, one_of_these, using
 from store_service.database.models import (
@@ -67,30 +66,8 @@ class ProposalRepository:
 
         Raises Conflict when a row is not in the version that was loaded.
         """
-        created: list[dict[str, Any]] = []
-        changed: dict[tuple[str, ...], list[dict[str, Any]]] = defaultdict(list)
-        purged: list[Proposal] = []
-        for before, after in changes:
-            if after is None:
-                if before is not None:
-                    purged.append(before)
-            elif before is None:
-                created.append(PROPOSALS.values(after))
-            else:
-                columns, values = PROPOSALS.changed_columns(before, after), PROPOSALS.values(after)
-                row = {name: values[name] for name in columns}
-                changed[columns].append({**row, "key_id": before.id, "key_version": before.version})
-        if created:
-            await insert_rows(self._session, ProposalRow, created)
-        for columns, rows in changed.items():
-            await update_rows(self._session, ProposalRow, columns, rows)
-        if purged:
-            await delete_rows(self._session, ProposalRow, ("id",), [(each.id,) for each in purged])
-        await self._save_dependencies(changes, purged)
-
-    async def _save_dependencies(
-        self, changes: Sequence[tuple[Proposal | None, Proposal | None]], purged: Sequence[Proposal]
-    ) -> None:
+        await save_entities(self._session, PROPOSALS, changes)
+        purged = [before for before, after in changes if before is not None and after is None]
         needed: list[dict[str, Any]] = []
         not_needed: list[tuple[str, str]] = []
         for before, after in changes:

@@ -39,10 +39,10 @@ class EntityRows(Generic[E]):
     """The columns of one entity. `attributes` are the model's, in the order in which `entity` expects a row."""
 
     def __init__(self, entity: type[E], model: type[LeasedBase]) -> None:
+        self.model = model
         self._entity = entity
         self._names = _names_that_agree(entity, model)
         self._values_of = itemgetter(*self._names)
-        self._with_editors = "earlier_revisers" in {field.name for field in fields(entity)}
         self._fields = tuple(field.name for field in fields(entity))
         self.column_names = tuple(dict.fromkeys(name for field in self._fields for name in _columns_of(field)))
         self.attributes: tuple[InstrumentedAttribute[Any], ...] = tuple(
@@ -67,7 +67,7 @@ class EntityRows(Generic[E]):
         values = dict(zip(self.column_names, row, strict=True))
         worker, expire_time = values.pop("lease_worker"), values.pop("lease_expire_time")
         reason, message = values.pop("failure_reason"), values.pop("failure_message")
-        if self._with_editors:
+        if "revised_by" in values:
             *earlier, values["revised_by"] = values["revised_by"].split("\n")
             values["earlier_revisers"] = tuple(earlier)
         return self._entity.of(

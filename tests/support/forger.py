@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from store_service.database.column_types import OptionalDecision
+from store_service.database.column_types import OPTIONAL_DECISION
 from store_service.database.maintenance.sealing import key_path, read_key, reseal
 from store_service.domain.events import GENESIS_HASH, EntityType, Event, event_hash
 from store_service.messages.decoding import decision_from_proto, json_from_struct
@@ -116,7 +116,7 @@ class Forger:
             state=proposal_pb2.ProposalState.Name(said.state).removeprefix("PROPOSAL_STATE_"),
             required_approvals=said.required_approvals,
             reviewer_role=said.reviewer_role,
-            decision=OptionalDecision().process_bind_param(decision, self._connection.dialect),
+            decision=OPTIONAL_DECISION.process_bind_param(decision, self._connection.dialect),
             approvals=json.dumps(
                 [
                     [

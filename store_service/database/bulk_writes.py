@@ -16,7 +16,7 @@ from sqlalchemy import ARRAY, Delete, Insert, Table, Update, bindparam, column, 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from store_service.database.failures import Conflict
-from store_service.database.orm import Base, VersionedBase
+from store_service.database.models import Base, VersionedBase
 from store_service.database.rows import E, EntityRows
 
 # Names of parameters that no column has.

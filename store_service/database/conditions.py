@@ -26,8 +26,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from plangate_core.contract.scopes import Selection
 from store_service.database.dialects import by_code_point, has_part, has_words, label, number
-from store_service.database.models import EventRow, PlanRow, ProposalRow, is_present, is_shown
-from store_service.database.orm import Base
+from store_service.database.models import Base, EventRow, PlanRow, ProposalRow, is_present, is_shown
 from store_service.domain.proposal import ProposalState
 from store_service.filters import And, Comparison, Expression, Operator, Or
 from store_service.page_tokens import Position

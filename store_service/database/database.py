@@ -57,6 +57,7 @@ _POSTGRES_WRITER = {
     "idle_in_transaction_session_timeout": "5s",
     "synchronous_commit": "on",
 }
+_CONNECT_SECONDS = 10.0
 _POSTGRES_OPTIONS = frozenset(
     {"host", "passfile", "port", "prepared_statement_cache_size", "ssl", "sslmode", "target_session_attrs"}
 )
@@ -69,14 +70,12 @@ class DatabaseOptions:
     read_connections: connections for reads, besides the one that writes.
     busy_seconds: how long to wait for another process's lock on a SQLite file.
     pool_seconds: how long a read waits for a free connection before it fails.
-    connect_seconds: how long to wait for a PostgreSQL server to accept a connection.
     statement_seconds: after which PostgreSQL itself ends a statement that reads; None: never.
     """
 
     read_connections: int = 4
     busy_seconds: float = 5.0
     pool_seconds: float = 5.0
-    connect_seconds: float = 10.0
     statement_seconds: float | None = None
 
 
@@ -212,14 +211,15 @@ _READER: dict[str, Any] = {
 async def _open_sqlite(url: URL, options: DatabaseOptions) -> Database:
     path = sqlite_file(url)
     lock = FileLock(path)
-    writer = create_async_engine(
-        url.set(drivername=DRIVER_NAME), pool_size=1, connect_args=_sqlite_arguments(options), **_ENGINE
-    )
+    url = url.set(drivername=DRIVER_NAME)
+    # None: the driver begins no transactions of its own accord.
+    arguments = {"isolation_level": None, "timeout": options.busy_seconds}
+    writer = create_async_engine(url, pool_size=1, connect_args=arguments, **_ENGINE)
     reader = create_async_engine(
-        url.set(drivername=DRIVER_NAME),
+        url,
         pool_size=options.read_connections,
         pool_timeout=options.pool_seconds,
-        connect_args=_sqlite_arguments(options),
+        connect_args=arguments,
         **_READER,
     )
     _set_pragmas(writer, _WRITER_PRAGMAS)
@@ -238,11 +238,6 @@ async def _open_sqlite(url: URL, options: DatabaseOptions) -> Database:
             raise _start_failure(path, error) from error
         raise
     return Database(writer, reader, lock)
-
-
-def _sqlite_arguments(options: DatabaseOptions) -> dict[str, Any]:
-    # None: the driver begins no transactions of its own accord.
-    return {"isolation_level": None, "timeout": options.busy_seconds}
 
 
 def _set_pragmas(engine: AsyncEngine, pragmas: Sequence[str]) -> None:
@@ -290,7 +285,7 @@ async def _open_postgres(url: URL, options: DatabaseOptions) -> Database:
     writer = create_async_engine(
         url,
         pool_size=1,
-        connect_args=_postgres_arguments(options, _POSTGRES_WRITER),
+        connect_args={"timeout": _CONNECT_SECONDS, "server_settings": _POSTGRES_WRITER},
         pool_timeout=options.pool_seconds,
         **_ENGINE,
     )
@@ -304,7 +299,7 @@ async def _open_postgres(url: URL, options: DatabaseOptions) -> Database:
         pool_timeout=options.pool_seconds,
         pool_pre_ping=True,
         isolation_level="AUTOCOMMIT",
-        connect_args=_postgres_arguments(options, reading),
+        connect_args={"timeout": _CONNECT_SECONDS, "server_settings": reading},
         **_READER,
     )
     try:
@@ -317,24 +312,16 @@ async def _open_postgres(url: URL, options: DatabaseOptions) -> Database:
     except BaseException as error:
         await _dispose(reader, writer)
         if isinstance(error, DBAPIError):
-            # No such database or role, a wrong password, no right to make tables: the server says it best.
-            raise DatabaseUnavailable(_message_of_postgres(error)) from error
+            # No such database or role, a wrong password, no right to make tables: the server says it best. SQLAlchemy's
+            # error holds its own adapter's, and that the driver's.
+            raise DatabaseUnavailable(str(getattr(error.orig, "__cause__", None) or error.orig)) from error
         if isinstance(error, OSError | asyncio.TimeoutError):
             raise DatabaseUnavailable(str(error)) from error
         raise
     return Database(writer, reader, None)
 
 
-def _postgres_arguments(options: DatabaseOptions, settings: dict[str, str]) -> dict[str, Any]:
-    return {"timeout": options.connect_seconds, "server_settings": settings}
-
-
 async def _dispose(*engines: AsyncEngine) -> None:
     for engine in engines:
         with contextlib.suppress(Exception):
             await engine.dispose()
-
-
-def _message_of_postgres(error: DBAPIError) -> str:
-    # SQLAlchemy's error holds its own adapter's, and that the driver's.
-    return str(getattr(error.orig, "__cause__", None) or error.orig)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from sqlalchemy import Integer, bindparam, select, type_coerce, update
@@ -11,8 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from store_service.database.bulk_writes import insert_rows
 from store_service.database.dialects import one_of, using
 from store_service.database.failures import Conflict
-from store_service.database.models import REQUEST_INDEX, EventRow, LogHeadRow, answers_a_request
-from store_service.database.orm import AnyRow, AnySelect
+from store_service.database.models import REQUEST_INDEX, AnyRow, EventRow, LogHeadRow, answers_a_request
 from store_service.domain.events import GENESIS_HASH, EntityType, Event, EventUnreadable, LogHead
 from store_service.domain.instant import Instant
 from store_service.domain.seals import LogKey
@@ -71,8 +71,15 @@ class EventRepository:
     async def head(self, *, for_update: bool = False) -> LogHead | None:
         """Where the log ends; None when there is no head row. `for_update` locks it on PostgreSQL. Raises
         LogHeadUnreadable."""
-        rows = (await self._session.execute(_LOCK_HEAD if for_update else _SELECT_HEAD)).all()
-        return head_from_row(rows[0]) if rows else None
+        row = (await self._session.execute(_LOCK_HEAD if for_update else _SELECT_HEAD)).first()
+        if row is None:
+            return None
+        revision, digest, seal = row
+        if type(revision) is not int or revision < 0 or type(digest) is not bytes or len(digest) != len(GENESIS_HASH):
+            raise LogHeadUnreadable
+        if type(seal) not in (bytes, type(None)):
+            raise LogHeadUnreadable
+        return LogHead(revision, digest, seal)
 
     async def append(self, entries: Sequence[Entry], before: LogHead, head: LogHead) -> None:
         """Appends the events and moves the head. Raises Conflict when the head is not where it was."""
@@ -127,10 +134,12 @@ class EventRepository:
         session = self._session
         start = await session.scalar(select(LogHeadRow.forgotten_revision).where(_HEAD)) or 0
         times = select(EventRow.revision, EventRow.time).where(EventRow.revision > start)
-        last = _last_before(before, (await session.execute(times.order_by(EventRow.revision).limit(limit))).all())
-        if last is None:
+        oldest = (await session.execute(times.order_by(EventRow.revision).limit(limit))).all()
+        expired = list(takewhile(lambda row: row.time < before, oldest))
+        if not expired:
             return 0
-        following = select(EventRow.revision - 1).where(EventRow.revision > last[0], EventRow.time != last[1])
+        last = expired[-1]
+        following = select(EventRow.revision - 1).where(EventRow.revision > last.revision, EventRow.time != last.time)
         head = select(LogHeadRow.revision).where(_HEAD)
         end: int = (
             await session.scalar(following.order_by(EventRow.revision).limit(1)) or await session.scalar(head) or 0
@@ -156,22 +165,9 @@ def event_from_row(row: AnyRow | Sequence[Any]) -> Event:
     return event._replace(entity_type=entity_type, authenticated=bool(event.authenticated))
 
 
-def head_from_row(row: AnyRow | Sequence[Any]) -> LogHead:
-    """From (revision, hash, seal). Raises LogHeadUnreadable."""
-    revision, digest, seal = row
-    if type(revision) is not int or revision < 0 or type(digest) is not bytes or len(digest) != len(GENESIS_HASH):
-        raise LogHeadUnreadable
-    if type(seal) not in (bytes, type(None)):
-        raise LogHeadUnreadable
-    return LogHead(revision, digest, seal)
-
-
-def _answers() -> AnySelect:
-    statement = select(*EVENT_ATTRIBUTES, EventRow.method, EventRow.fingerprint, EventRow.answer)
-    return using(statement, EventRow, REQUEST_INDEX).where(answers_a_request(), one_of(EventRow.request_id, "ids"))
-
-
-_ANSWERS = _answers()
+_ANSWERS = using(
+    select(*EVENT_ATTRIBUTES, EventRow.method, EventRow.fingerprint, EventRow.answer), EventRow, REQUEST_INDEX
+).where(answers_a_request(), one_of(EventRow.request_id, "ids"))
 _OF_ENTITIES = select(*EVENT_ATTRIBUTES).where(one_of(EventRow.entity_id, "ids")).order_by(EventRow.revision)
 # Sets the columns that the parameters name.
 _MOVE_HEAD = update(LogHeadRow).where(
@@ -179,13 +175,3 @@ _MOVE_HEAD = update(LogHeadRow).where(
 )
 _SELECT_HEAD = select(LogHeadRow.revision, LogHeadRow.hash, LogHeadRow.seal).where(_HEAD)
 _LOCK_HEAD = _SELECT_HEAD.with_for_update()
-
-
-def _last_before(before: Instant, times: Sequence[AnyRow]) -> tuple[int, int] | None:
-    """The last of these (revision, time) up to which all are older; None when the first is not."""
-    end = None
-    for revision, time in times:
-        if time >= before:
-            break
-        end = (revision, time)
-    return end

@@ -10,10 +10,23 @@ repeats the condition. Their constants are rendered into the statement, as SQLit
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import BigInteger, ColumnElement, Index, Integer, and_, false, literal
-from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Index,
+    Integer,
+    LargeBinary,
+    Row,
+    Select,
+    Text,
+    and_,
+    false,
+    literal,
+)
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, declared_attr, mapped_column
 
 from store_service.database.column_types import (
     APPROVALS,
@@ -27,17 +40,37 @@ from store_service.database.column_types import (
     EnumValue,
     Microseconds,
 )
-from store_service.database.orm import Base, VersionedBase
 from store_service.domain.instant import Instant
 from store_service.domain.plan import GenerationOptions, Job, PlanState
 from store_service.domain.proposal import Approval, Decision, Fact, Notice, OnRefusal, ProposalState
 
+AnySelect: TypeAlias = Select[*tuple[Any, ...]]
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
-class LeasedBase(VersionedBase):
-    """domain.lease.Leased. A lease is `lease_worker`, `lease_expire_time` and `attempt`; a failure is two columns."""
+
+class Base(DeclarativeBase):
+    """The declarative base of all tables."""
+
+    type_annotation_map = {bool: Boolean, bytes: LargeBinary, int: BigInteger, str: Text}  # noqa: RUF012 - read by SQLAlchemy
+
+
+class VersionedBase(Base):
+    """A row that is changed under optimistic locking: domain.lease.Leased.
+
+    `version` is SQLAlchemy's version_id_col: an UPDATE carries `WHERE version = <as read>` and hits no row when another
+    one was faster. Flushes of the ORM do so by themselves; `bulk_writes` takes the column from here.
+    A lease is `lease_worker`, `lease_expire_time` and `attempt`; a failure is two columns.
+    """
 
     __abstract__ = True
 
+    id: Mapped[str] = mapped_column(primary_key=True, sort_order=-20)
+    version: Mapped[int] = mapped_column(sort_order=-19)
+    created_by: Mapped[str] = mapped_column(default="", sort_order=90)
+    updated_by: Mapped[str] = mapped_column(default="", sort_order=91)
+    create_time: Mapped[Instant] = mapped_column(Microseconds, sort_order=92)
+    update_time: Mapped[Instant] = mapped_column(Microseconds, sort_order=93)
+    delete_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None, sort_order=94)
     failure_reason: Mapped[str | None] = mapped_column(default=None)
     failure_message: Mapped[str | None] = mapped_column(default=None)
     lease_worker: Mapped[str | None] = mapped_column(default=None)
@@ -47,8 +80,13 @@ class LeasedBase(VersionedBase):
     not_before_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None)
     returned_attempts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
 
+    @declared_attr.directive
+    @classmethod
+    def __mapper_args__(cls) -> dict[str, object]:
+        return {"version_id_col": cls.version}
 
-class ProposalRow(LeasedBase):
+
+class ProposalRow(VersionedBase):
     """domain.proposal.Proposal. `revised_by` has a line for each who edited it, the last one last."""
 
     __tablename__ = "proposals"
@@ -87,7 +125,7 @@ class ProposalRow(LeasedBase):
     fact_for: Mapped[str] = mapped_column(server_default="")
 
 
-class PlanRow(LeasedBase):
+class PlanRow(VersionedBase):
     """domain.plan.Plan."""
 
     __tablename__ = "plans"
@@ -197,7 +235,7 @@ def is_being_planned() -> ColumnElement[bool]:
     return PlanRow.state == constant(PlanRow.state, PlanState.PLANNING)
 
 
-def is_leased(row: type[LeasedBase]) -> ColumnElement[bool]:
+def is_leased(row: type[VersionedBase]) -> ColumnElement[bool]:
     return row.lease_expire_time.is_not(None)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, and_, bindparam, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,23 +10,21 @@ from sqlalchemy.orm import aliased
 
 from store_service.database.bulk_writes import save_entities
 from store_service.database.dialects import one_of, using
-from store_service.database.models import QUEUE_INDEX, PlanRow, is_being_planned, is_leased, is_queued, is_shown
-from store_service.database.orm import AnySelect
+from store_service.database.models import (
+    QUEUE_INDEX,
+    AnySelect,
+    PlanRow,
+    is_being_planned,
+    is_leased,
+    is_queued,
+    is_shown,
+)
 from store_service.database.rows import PLANS
 from store_service.domain.instant import Instant
 from store_service.domain.plan import Plan, PlanState
 
 # A priority that none has.
 _ABOVE_ALL = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """Ids of queued plans of one priority and requester, oldest first."""
-
-    priority: int
-    requester: str
-    plan_ids: Sequence[str]
 
 
 class PlanRepository:
@@ -52,22 +49,20 @@ class PlanRepository:
         """How many plans are being planned, by requester."""
         return [(row[0], row[1]) for row in await self._session.execute(_IN_WORK)]
 
-    async def queued(self, now: Instant, limit: int) -> list[Candidates]:
-        """At least `limit` plans that can be claimed, if there are so many: enough of every requester. On PostgreSQL
-        their rows are locked, and rows that are locked already are left out."""
-        found: list[Candidates] = []
-        count, priority = 0, _ABOVE_ALL
-        while count < limit:
+    async def queued(self, now: Instant, limit: int) -> list[tuple[int, str, str]]:
+        """(priority, requester, plan id) of at least `limit` plans that can be claimed, if there are so many: enough of
+        every requester, those of one oldest first. On PostgreSQL their rows are locked, and rows that are locked
+        already are left out."""
+        found: list[tuple[int, str, str]] = []
+        priority = _ABOVE_ALL
+        while len(found) < limit:
             below: int | None = await self._session.scalar(_NEXT_PRIORITY, {"priority": priority, "now": now})
             if below is None:
                 break
             priority = below
-            by_requester: dict[str, list[str]] = {}
             parameters = {"priority": priority, "now": now, "position": limit - 1}
-            for requester, plan_id in await self._session.execute(_OLDEST_OF_EACH, parameters):
-                by_requester.setdefault(requester, []).append(plan_id)
-                count += 1
-            found += [Candidates(priority, requester, sorted(ids)) for requester, ids in by_requester.items()]
+            rows = await self._session.execute(_OLDEST_OF_EACH, parameters)
+            found += sorted((priority, requester, plan_id) for requester, plan_id in rows)
         return found
 
     async def find_queued(self, now: Instant, limit: int) -> list[Plan]:
@@ -99,11 +94,6 @@ def _is_due(plan: type[PlanRow]) -> ColumnElement[bool]:
     return or_(plan.not_before_time.is_(None), plan.not_before_time <= now)
 
 
-def _next_priority() -> AnySelect:
-    statement = select(PlanRow.priority).where(is_queued(), PlanRow.priority < bindparam("priority"), _is_due(PlanRow))
-    return using(statement, PlanRow, QUEUE_INDEX).order_by(PlanRow.priority.desc()).limit(1)
-
-
 def _oldest_of_each() -> AnySelect:
     """(requester, plan id): the oldest plans of every requester, up to a position.
 
@@ -132,5 +122,10 @@ def _oldest_of_each() -> AnySelect:
     return using(statement, PlanRow, QUEUE_INDEX).with_for_update(of=PlanRow, skip_locked=True)
 
 
-_NEXT_PRIORITY = _next_priority()
+_NEXT_PRIORITY = (
+    using(select(PlanRow.priority), PlanRow, QUEUE_INDEX)
+    .where(is_queued(), PlanRow.priority < bindparam("priority"), _is_due(PlanRow))
+    .order_by(PlanRow.priority.desc())
+    .limit(1)
+)
 _OLDEST_OF_EACH = _oldest_of_each()

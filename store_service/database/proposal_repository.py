@@ -16,6 +16,7 @@ from store_service.database.dialects import label, one_of, one_of_these, using
 from store_service.database.models import (
     READY_ACTION_INDEX,
     READY_INDEX,
+    AnySelect,
     DependencyRow,
     EventRow,
     GovernanceRow,
@@ -27,7 +28,6 @@ from store_service.database.models import (
     is_ready,
     is_shown,
 )
-from store_service.database.orm import AnySelect
 from store_service.database.rows import PROPOSALS
 from store_service.domain.instant import Instant
 from store_service.domain.proposal import EFFECTIVE_STATES, FINAL_STATES, IN_WORK_STATES, Proposal, ProposalState
@@ -50,11 +50,6 @@ class ProposalRepository:
 
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
-
-    async def get(self, ids: Sequence[str]) -> list[Proposal]:
-        """Those of these that exist."""
-        connection = await self._session.connection()
-        return [PROPOSALS.entity(row) for row in await connection.execute(_BY_ID, {"ids": ids})]
 
     async def get_with_snapshots(self, ids: Sequence[str]) -> list[tuple[Proposal, bytes | None]]:
         """Those of these that exist, each with what the log says of its version; None when it says nothing."""
@@ -162,7 +157,6 @@ _BACKLOG = (
     .where(ProposalRow.state.in_(sorted(set(ProposalState) - FINAL_STATES)), is_shown(ProposalRow))
     .group_by(ProposalRow.state, ProposalRow.reviewer_role)
 )
-_BY_ID = select(*PROPOSALS.attributes).where(one_of(ProposalRow.id, "ids"))
 _WITH_SNAPSHOT = (
     select(*PROPOSALS.attributes, EventRow.snapshot)
     .outerjoin(EventRow, and_(EventRow.entity_id == ProposalRow.id, EventRow.version == ProposalRow.version))

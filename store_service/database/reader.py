@@ -24,8 +24,7 @@ from store_service.database.event_repository import (
     event_from_row,
 )
 from store_service.database.gathered_reads import GatheredReads
-from store_service.database.models import EventRow, GovernanceRow, PlanRow, ProposalRow, is_shown
-from store_service.database.orm import AnyRow, AnySelect
+from store_service.database.models import AnyRow, AnySelect, EventRow, GovernanceRow, PlanRow, ProposalRow, is_shown
 from store_service.domain.errors import DatabaseUnavailable, PlanNotFound, ProposalNotFound
 from store_service.domain.events import Event, EventUnreadable, LogHead
 from store_service.filters import Expression
@@ -65,15 +64,13 @@ class Reader:
 
     async def plan(self, plan_id: str, viewer: Viewer = NO_VIEWER) -> bytes:
         """Also a soft-deleted one. Raises PlanNotFound."""
-        plan = await self._one(PlanRow, self._plans, plan_id, viewer)
-        if plan is None:
+        if (plan := await self._one(PlanRow, self._plans, plan_id, viewer)) is None:
             raise PlanNotFound(plan_id)
         return plan
 
     async def proposal(self, proposal_id: str, viewer: Viewer = NO_VIEWER) -> bytes:
         """Also a soft-deleted one. Raises ProposalNotFound."""
-        proposal = await self._one(ProposalRow, self._proposals, proposal_id, viewer)
-        if proposal is None:
+        if (proposal := await self._one(ProposalRow, self._proposals, proposal_id, viewer)) is None:
             raise ProposalNotFound(proposal_id)
         return proposal
 

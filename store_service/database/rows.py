@@ -14,8 +14,7 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from sqlalchemy.orm import InstrumentedAttribute
 
-from store_service.database.models import LeasedBase, PlanRow, ProposalRow
-from store_service.database.orm import AnyRow
+from store_service.database.models import AnyRow, PlanRow, ProposalRow, VersionedBase
 from store_service.domain.lease import Failure, Lease, Leased
 from store_service.domain.plan import Plan
 from store_service.domain.proposal import Proposal
@@ -38,7 +37,7 @@ class ModelDiffers(TypeError):
 class EntityRows(Generic[E]):
     """The columns of one entity. `attributes` are the model's, in the order in which `entity` expects a row."""
 
-    def __init__(self, entity: type[E], model: type[LeasedBase]) -> None:
+    def __init__(self, entity: type[E], model: type[VersionedBase]) -> None:
         self.model = model
         self._entity = entity
         self._names = _names_that_agree(entity, model)
@@ -91,7 +90,7 @@ def _columns_of_all(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(column for name in names for column in _columns_of(name)))
 
 
-def _names_that_agree(entity: type[Leased], model: type[LeasedBase]) -> tuple[str, ...]:
+def _names_that_agree(entity: type[Leased], model: type[VersionedBase]) -> tuple[str, ...]:
     """The names that field and column share. Raises ModelDiffers."""
     stored = {column.key for column in model.__mapper__.column_attrs}
     needed = {name for field in fields(entity) for name in _columns_of(field.name)}

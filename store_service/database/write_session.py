@@ -100,13 +100,9 @@ class WriteSession:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        with contextlib.suppress(Exception):
-            await connection.invalidate()
-        if session is not None:
+        for end in (connection.invalidate, *([session.close] if session else []), connection.close):
             with contextlib.suppress(Exception):
-                await session.close()
-        with contextlib.suppress(Exception):
-            await connection.close()
+                await end()
 
     @property
     def file_is_in_place(self) -> bool:

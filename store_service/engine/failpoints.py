@@ -1,7 +1,8 @@
-"""Named moments of the write path at which a test may make the store fail. Nothing happens unless one is given."""
+"""Named moments of the write path at which a test may make the store fail."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
+from typing import TypeAlias
 
 
 class FailPoint(StrEnum):
@@ -11,13 +12,5 @@ class FailPoint(StrEnum):
     AFTER_COMMIT = "after_commit"
 
 
-class FailPoints:
-    """What to do at which moment. An action that raises makes the store behave as if its connection broke there."""
-
-    def __init__(self, actions: Mapping[FailPoint, Callable[[], Awaitable[None]]]) -> None:
-        self._actions = dict(actions)
-
-    async def reach(self, point: FailPoint) -> None:
-        action = self._actions.get(point)
-        if action is not None:
-            await action()
+# What to do at which moment. An action that raises makes the store behave as if its connection broke there.
+FailPoints: TypeAlias = Mapping[FailPoint, Callable[[], Awaitable[None]]]

@@ -68,11 +68,10 @@ async def _likely_plans(session: WriteSession, count: int, working_set: WorkingS
     """Fills the queue, and returns the ids of the plans that claims would take from it now: only those are loaded."""
     working_set.plans_in_work = dict(await session.plans.in_work())
     in_work, rehearsal, requesters = dict(working_set.plans_in_work), PlanQueue(), dict[str, str]()
-    for candidates in await session.plans.queued(working_set.now, count):
-        for candidate in candidates.plan_ids:
-            requesters[candidate] = candidates.requester
-            for queue in (working_set.plan_queue, rehearsal):
-                queue.add(candidates.priority, candidates.requester, candidate)
+    for priority, requester, candidate in await session.plans.queued(working_set.now, count):
+        requesters[candidate] = requester
+        for queue in (working_set.plan_queue, rehearsal):
+            queue.add(priority, requester, candidate)
     likely: list[str] = []
     while len(likely) < count and (plan_id := rehearsal.take(in_work)) is not None:
         likely.append(plan_id)

@@ -18,12 +18,7 @@ from store_service.commands.working_set import Needs, WorkingSet
 from store_service.database.database import Database
 from store_service.database.event_repository import Part
 from store_service.database.failures import Conflict, ConnectionLost, FileGone, Unwritable
-from store_service.domain.errors import (
-    CommitUnknown,
-    DatabaseUnavailable,
-    Draining,
-    StoreError,
-)
+from store_service.domain.errors import CommitUnknown, DatabaseUnavailable, Draining, StoreError
 from store_service.domain.events import Event, LogHead
 from store_service.domain.instant import Instant, instant_of
 from store_service.domain.plan import Plan, PlanState
@@ -39,6 +34,7 @@ from store_service.engine.loading import load
 from store_service.engine.work_signals import Wanted, WorkSignals
 from store_service.engine.write_queue import Waiting, WriteQueue
 
+_CONFLICT_TRIES = 5
 _MISMATCHES_REMEMBERED = 10_000
 _MISMATCHES_PASSED_OVER = 200
 _log = structlog.get_logger(__name__)
@@ -77,7 +73,6 @@ class WriterOptions:
     max_batch: int = 256
     poll_seconds: float = 1.0
     reconnect_pauses: tuple[float, ...] = (0.0, 0.1, 0.5, 2.0)
-    conflict_tries: int = 5
 
 
 @dataclass(slots=True)
@@ -115,7 +110,7 @@ class Writer:
         self._roles_of: RolesOf = lambda _: None
         self._rules = rules or Rules()
         self._options = options or WriterOptions()
-        self._fail_points = fail_points
+        self._fail_points = fail_points or {}
         self._queue = WriteQueue(self._options.max_waiting, self._options.max_waiting_bytes)
         self._signals = WorkSignals()
         self._claim_poller = ClaimPoller(
@@ -259,9 +254,8 @@ class Writer:
             except Exception as error:
                 # A bug: the callers must get an answer all the same.
                 _log.exception("the writer failed on a batch", commands=len(batch))
-                await self._give_up_connection()
-                for waiting in batch:
-                    waiting.settle(error)
+                await self._session.close()
+                self._settle_all(batch, error)
             self._seconds_per_command = (loop.time() - started) / len(batch)
 
     async def _leave_file(self) -> None:
@@ -304,7 +298,7 @@ class Writer:
                 await self._write_alone(waiting)
 
     async def _write_alone(self, waiting: Waiting) -> None:
-        for _ in range(self._options.conflict_tries):
+        for _ in range(_CONFLICT_TRIES):
             if not waiting.is_wanted(asyncio.get_running_loop().time()):
                 return
             try:
@@ -340,7 +334,7 @@ class Writer:
             except ConnectionLost as error:
                 problem = str(error)
                 _log.warning("the connection to the database broke", problem=problem)
-                await self._give_up_connection()
+                await self._session.close()
                 if error.commit_sent:
                     self._settle_all(batch, CommitUnknown(problem))
                     return
@@ -361,20 +355,22 @@ class Writer:
                 self._settle(batch)
                 return
             await applied.flush(session)
-            if self._fail_points is not None:
-                await self._fail_points.reach(FailPoint.BEFORE_COMMIT)
+            await self._reach(FailPoint.BEFORE_COMMIT)
         except BaseException:
             await session.rollback()
             raise
         await self._commit(applied)
         self._head = applied.head
         self._notify(applied)
-        if self._fail_points is not None:
-            try:
-                await self._fail_points.reach(FailPoint.AFTER_COMMIT)
-            except Exception as error:
-                raise ConnectionLost(str(error), commit_sent=True) from error
+        try:
+            await self._reach(FailPoint.AFTER_COMMIT)
+        except Exception as error:
+            raise ConnectionLost(str(error), commit_sent=True) from error
         self._settle(batch)
+
+    async def _reach(self, point: FailPoint) -> None:
+        if action := self._fail_points.get(point):
+            await action()
 
     def _compare(self, head: LogHead) -> None:
         """Finds out when the log ends before what this process saw of it."""
@@ -396,7 +392,7 @@ class Writer:
             await (self._session.commit(head) if count else self._session.rollback())
         except Exception as error:
             # Also when the commit may have happened: forgetting twice does no harm.
-            await self._give_up_connection()
+            await self._session.close()
             if not done.done():
                 done.set_exception(DatabaseUnavailable(str(error)))
         else:
@@ -456,7 +452,7 @@ class Writer:
         try:
             await self._session.commit(applied.head)
         except ConnectionLost as error:
-            await self._give_up_connection()
+            await self._session.close()
             happened = None if self._session.exclusive else await self._did_commit(applied)
             if happened is None:
                 raise
@@ -483,9 +479,6 @@ class Writer:
             else:
                 return found == applied.head.hash
         return None
-
-    async def _give_up_connection(self) -> None:
-        await self._session.close()
 
     def _notify(self, applied: Batch) -> None:
         for listener in self._listeners:

@@ -18,7 +18,7 @@ from store_service.commands import ApproveProposal, CreateProposal
 from store_service.database.failures import Conflict, ConnectionLost, Unwritable
 from store_service.domain.errors import CommitUnknown, DatabaseUnavailable
 from store_service.domain.proposal import ProposalDraft
-from store_service.engine.failpoints import FailPoint, FailPoints
+from store_service.engine.failpoints import FailPoint
 from store_service.engine.writer import DatabaseState, WriterOptions
 from tests.support.databases import PostgresServer
 from tests.support.polling import until
@@ -53,7 +53,7 @@ async def test_gives_up_on_a_database_that_stays_away(sqlite_url: str) -> None:
     async def gone() -> None:
         raise ConnectionLost("gone")
 
-    points = FailPoints({FailPoint.BEFORE_COMMIT: gone})
+    points = {FailPoint.BEFORE_COMMIT: gone}
     async with opened(sqlite_url, fail_points=points, options=FAST) as store:
         with pytest.raises(DatabaseUnavailable):
             await store.writer.execute(CREATE)
@@ -65,7 +65,7 @@ async def test_an_endless_conflict_ends(sqlite_url: str) -> None:
     async def disturbed() -> None:
         raise Conflict("somebody else, again")
 
-    points = FailPoints({FailPoint.BEFORE_COMMIT: disturbed})
+    points = {FailPoint.BEFORE_COMMIT: disturbed}
     async with opened(sqlite_url, fail_points=points, options=FAST) as store:
         with pytest.raises(DatabaseUnavailable):
             await store.writer.execute(CREATE)

@@ -32,7 +32,7 @@ def plant(name: str) -> FailPoints | None:
             os.kill(os.getpid(), signal.SIGKILL)
         left -= 1
 
-    return FailPoints({FailPoint(point): kill})
+    return {FailPoint(point): kill}
 
 
 async def serve() -> None:

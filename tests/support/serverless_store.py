@@ -165,7 +165,7 @@ class Gate:
     def __init__(self) -> None:
         self.reached = asyncio.Event()
         self._open = asyncio.Event()
-        self.fail_points = FailPoints({FailPoint.BEFORE_COMMIT: self._pass})
+        self.fail_points = {FailPoint.BEFORE_COMMIT: self._pass}
 
     async def _pass(self) -> None:
         self.reached.set()
@@ -183,7 +183,7 @@ def failing_once(point: FailPoint, error: Exception) -> FailPoints:
         if errors:
             raise errors.pop()
 
-    return FailPoints({point: fail})
+    return {point: fail}
 
 
 def request(content: str = "", request_id: str = "") -> RequestKey:

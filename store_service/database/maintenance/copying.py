@@ -21,8 +21,7 @@ from store_service.database.failures import Conflict, ConnectionLost, Unwritable
 from store_service.database.maintenance.offline import UNREADABLE
 from store_service.database.maintenance.sealing import locked_head, make_key, read_key, reseal
 from store_service.database.migrate import refuse_starts
-from store_service.database.models import LogHeadRow
-from store_service.database.orm import Base
+from store_service.database.models import Base, LogHeadRow
 from store_service.domain.errors import DatabaseUnavailable
 from store_service.domain.events import LogHead
 from store_service.domain.seals import LogKey, head_fault

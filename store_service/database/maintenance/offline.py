@@ -16,8 +16,8 @@ from sqlalchemy.orm import aliased
 from store_service.database.database import ReadSessions, parse_url, read_only_engine
 from store_service.database.dialects import TextItems, one_of_these
 from store_service.database.event_repository import EventRepository, LogHeadUnreadable
-from store_service.database.models import DependencyRow, EventRow, LeasedBase, PlanRow, ProposalRow
-from store_service.database.rows import PLANS, PROPOSALS, E, EntityRows
+from store_service.database.models import DependencyRow, EventRow, PlanRow, ProposalRow
+from store_service.database.rows import PLANS, PROPOSALS, EntityRows
 from store_service.database.sqlite.backup import sqlite_path
 from store_service.domain.errors import StartRefused
 from store_service.domain.events import EventKind
@@ -103,10 +103,17 @@ class Resource:
 
 async def resources(session: AsyncSession) -> AsyncIterator[Resource]:
     """Every plan and proposal that has a row."""
-    async for found in _resources(session, PlanRow, PLANS):
-        yield found
-    async for found in _resources(session, ProposalRow, PROPOSALS):
-        yield found
+    each_kind: tuple[EntityRows[Any], ...] = (PLANS, PROPOSALS)
+    for rows in each_kind:
+        model = rows.model
+        newest = and_(EventRow.entity_id == model.id, EventRow.version == model.version)
+        statement = select(model.id, model.version, EventRow.snapshot).outerjoin(EventRow, newest).order_by(model.id)
+        last = ""
+        while found := (await session.execute(statement.where(model.id > last).limit(_ROWS_AT_ONCE))).all():
+            entities = await _readable(session, rows, [row[0] for row in found])
+            for row in found:
+                yield Resource(row[0], row[1], entities.get(row[0]), row[2])
+            last = found[-1][0]
 
 
 async def head_is_readable(session: AsyncSession) -> bool:
@@ -181,29 +188,13 @@ async def miscounted_proposals(session: AsyncSession, limit: int) -> list[str]:
     return list(await session.scalars(statement.order_by(ProposalRow.id).limit(limit)))
 
 
-async def _resources(session: AsyncSession, model: type[LeasedBase], rows: EntityRows[E]) -> AsyncIterator[Resource]:
-    newest = and_(EventRow.entity_id == model.id, EventRow.version == model.version)
-    statement = select(model.id, model.version, EventRow.snapshot).outerjoin(EventRow, newest).order_by(model.id)
-    last = ""
-    while found := (await session.execute(statement.where(model.id > last).limit(_ROWS_AT_ONCE))).all():
-        entities = await _readable(session, model, rows, [row[0] for row in found])
-        for row in found:
-            yield Resource(row[0], row[1], entities.get(row[0]), row[2])
-        last = found[-1][0]
-
-
-async def _readable(
-    session: AsyncSession, model: type[LeasedBase], rows: EntityRows[E], ids: Sequence[str]
-) -> dict[str, Any]:
+async def _readable(session: AsyncSession, rows: EntityRows[Any], ids: Sequence[str]) -> dict[str, Any]:
     """Those of these entities whose rows can be read, by id."""
     try:
-        found = (await session.execute(select(*rows.attributes).where(one_of_these(model.id, ids)))).all()
+        found = (await session.execute(select(*rows.attributes).where(one_of_these(rows.model.id, ids)))).all()
         return {entity.id: entity for entity in map(rows.entity, found)}
     except UNREADABLE:
         if len(ids) == 1:
             return {}
     middle = len(ids) // 2
-    return {
-        **await _readable(session, model, rows, ids[:middle]),
-        **await _readable(session, model, rows, ids[middle:]),
-    }
+    return {**await _readable(session, rows, ids[:middle]), **await _readable(session, rows, ids[middle:])}

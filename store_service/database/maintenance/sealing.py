@@ -76,29 +76,25 @@ async def key_of_log(database: Database, path: Path | None) -> LogKey | None:
     not of the key in the file, and DatabaseUnavailable.
     """
     try:
-        return await _key_of_log(database, path)
+        async with database.transaction() as connection:
+            head = await locked_head(connection)
+            # After the lock: another store may have just made it.
+            key = read_key(path)
+            if key is None and path is not None and head.seal is None:
+                secret = secrets.token_bytes(MIN_KEY_BYTES)
+                key = LogKey(secret)
+                await reseal(connection, key)
+                # Last: with a key and no seals, which a start that ends before would leave, the log would be refused.
+                _write_key(secret, path)
+                # Expected of a new log.
+                write = _log.warning if head.revision else _log.info
+                write("the log had no seal and is sealed now", key_file=str(path), events=head.revision)
+            elif fault := head_fault(key, head):
+                file = path or "PLANGATE_LOG_KEY_FILE names none"
+                raise StartRefused(f"{fault} (key file: {file}; see plangate store seal)")
+        return key
     except (Conflict, ConnectionLost, Unwritable, SQLAlchemyError) as error:
         raise DatabaseUnavailable(str(getattr(error, "orig", None) or error)) from error
-
-
-async def _key_of_log(database: Database, path: Path | None) -> LogKey | None:
-    async with database.transaction() as connection:
-        head = await locked_head(connection)
-        # After the lock: another store may have just made it.
-        key = read_key(path)
-        if key is None and path is not None and head.seal is None:
-            secret = secrets.token_bytes(MIN_KEY_BYTES)
-            key = LogKey(secret)
-            await reseal(connection, key)
-            # Last: with a key and no seals, which a start that ends before would leave, the log would be refused.
-            _write_key(secret, path)
-            # Expected of a new log.
-            write = _log.warning if head.revision else _log.info
-            write("the log had no seal and is sealed now", key_file=str(path), events=head.revision)
-        elif fault := head_fault(key, head):
-            file = path or "PLANGATE_LOG_KEY_FILE names none"
-            raise StartRefused(f"{fault} (key file: {file}; see plangate store seal)")
-    return key
 
 
 async def reseal(connection: AsyncConnection, key: LogKey | None) -> LogHead:

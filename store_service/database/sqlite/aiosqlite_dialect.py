@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections import deque
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, TypeVar
 
 import aiosqlite
@@ -84,18 +84,11 @@ class FetchingCursor:
         rows, self._rows = list(self._rows), deque()
         return rows
 
-    def setinputsizes(self, *_sizes: Any) -> None:
-        """SQLite needs none."""
-
     def close(self) -> None:
         self._rows = deque()
 
     async def _async_soft_close(self) -> None:
         """Part of what SQLAlchemy asks of an adapted cursor: its rows are here already."""
-
-    def __iter__(self) -> Iterator[Any]:
-        while self._rows:
-            yield self._rows.popleft()
 
     def _run(self, work: Awaitable[T]) -> T:
         try:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote
@@ -122,12 +122,10 @@ class Database:
         """The session of the one writer. `log_key`: seals the log."""
         return WriteSession(self._writer, lock=self._lock, log_key=log_key)
 
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """The writer's connection while there is no writer, in a transaction that is committed at the end of the
         block, unless that raises. Raises Conflict, ConnectionLost and Unwritable."""
-        async with self._writer.begin() as connection:
-            yield connection
+        return self._writer.begin()
 
     async def close(self) -> None:
         """Closes all connections and releases the file."""

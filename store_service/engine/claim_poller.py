@@ -7,7 +7,8 @@ There is one look per interval, however many wait; while nothing is claimable it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -67,17 +68,16 @@ class ClaimPoller:
 
 
 async def _claimable(
-    proposals: ProposalRepository, plans: PlanRepository, wanted: dict[Wanted, int], now: Instant
+    proposals: ProposalRepository, plans: PlanRepository, wanted: Mapping[Wanted, int], now: Instant
 ) -> Sequence[Plan | Proposal]:
     """As many of each kind as there are waiters for it. Only what `Wanted.fits` looks at is filled in."""
     found: dict[str, Plan | Proposal] = {}
     queries = [(each.query, waiting) for each, waiting in wanted.items() if each.query and not each.query.plan_id]
     for name in await proposals.ready_actions() if queries else ():
-        counts: dict[ReadyQuery, int] = {}
+        counts = Counter[ReadyQuery]()
         for ready, waiting in queries:
             if ready.takes(name):
-                query = ReadyQuery(frozenset({name}), executes=ready.executes)
-                counts[query] = counts.get(query, 0) + waiting
+                counts[ReadyQuery(frozenset({name}), executes=ready.executes)] += waiting
         for query, count in counts.items():
             for proposal in await proposals.find_ready(query, now, count):
                 found[proposal.id] = proposal

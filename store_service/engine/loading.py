@@ -1,6 +1,6 @@
 """Reading what a batch needs: each table once, whatever the number of commands."""
 
-from collections import deque
+from collections import Counter, deque
 
 from store_service.commands.working_set import SAME_EFFECTS_SHOWN, Needs, PlanQueue, WorkingSet
 from store_service.database.write_session import WriteSession
@@ -67,7 +67,7 @@ async def _load_proposals(session: WriteSession, ids: set[str], working_set: Wor
 async def _likely_plans(session: WriteSession, count: int, working_set: WorkingSet) -> list[str]:
     """Fills the queue, and returns the ids of the plans that claims would take from it now: only those are loaded."""
     working_set.plans_in_work = dict(await session.plans.in_work())
-    in_work, rehearsal, requesters = dict(working_set.plans_in_work), PlanQueue(), dict[str, str]()
+    in_work, rehearsal, requesters = Counter(working_set.plans_in_work), PlanQueue(), dict[str, str]()
     for priority, requester, candidate in await session.plans.queued(working_set.now, count):
         requesters[candidate] = requester
         for queue in (working_set.plan_queue, rehearsal):
@@ -75,5 +75,5 @@ async def _likely_plans(session: WriteSession, count: int, working_set: WorkingS
     likely: list[str] = []
     while len(likely) < count and (plan_id := rehearsal.take(in_work)) is not None:
         likely.append(plan_id)
-        in_work[requesters[plan_id]] = in_work.get(requesters[plan_id], 0) + 1
+        in_work[requesters[plan_id]] += 1
     return likely

@@ -1,6 +1,7 @@
 """Wakes waiting claims: one per plan or proposal that became claimable."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,13 +65,9 @@ class WorkSignals:
         """Whether any claim waits."""
         return bool(self._waiters)
 
-    def wanted(self) -> dict[Wanted, int]:
+    def wanted(self) -> Counter[Wanted]:
         """What is waited for, and by how many who were not woken yet."""
-        counts: dict[Wanted, int] = {}
-        for waiter in self._waiters:
-            if not waiter.signal.is_set():
-                counts[waiter.wanted] = counts.get(waiter.wanted, 0) + 1
-        return counts
+        return Counter(waiter.wanted for waiter in self._waiters if not waiter.signal.is_set())
 
     def announce(self, claimable: Iterable[Plan | Proposal]) -> None:
         """Wakes a waiter for each."""

@@ -1,8 +1,9 @@
 """What asking a model costs: CPU per plan and plans per second, against bare Instructor and bare HTTP, in one run.
 
 `python -m bench.generation [SECONDS]` prints tables, and writes them to bench/results and docs. Every way ends with a
-validated plan from the same stub, which is a process of its own: bare HTTP, bare Instructor and the Generator ask it
-from this process, CreatePlan and StreamPlan through a planner and its store (bench/planner_rpc.py).
+validated plan from the same stub, which is a process of its own: bare HTTP, bare Instructor and the
+InstructorClient ask it from this process, CreatePlan and StreamPlan through a planner and its store
+(bench/planner_rpc.py).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from bench.generation_report import CHUNK_MS, FirstJob, Measured, write
 from bench.planner_rpc import house
 from bench.processes import cpu_seconds
 from plangate_core.catalogue.catalogue import parse_catalogue
-from planner_service.generation.generator import GenerationRequest, Generator
+from planner_service.generation.instructor_client import GenerationRequest, InstructorClient
 from planner_service.generation.prompt.prompts import build_messages
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.reply.draft import read_draft, reply_form
@@ -92,7 +93,7 @@ async def ways(base_url: str) -> Any:
         timeout=120.0,  # its default of 5 s to connect is not enough for 256 at once on a busy machine
     )
     settings = GenerationSettings(model="openai/m", base_url=base_url, api_key="k")
-    generator = Generator(ModelClients(settings), settings)
+    instructor_client = InstructorClient(ModelClients(settings), settings)
     request = _request()
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
     schema = {"type": "json_schema", "json_schema": {"name": "PlanReply", "schema": model.model_json_schema()}}
@@ -109,22 +110,22 @@ async def ways(base_url: str) -> Any:
         )
 
     async def whole() -> object:
-        return await generator.generate(request)
+        return await instructor_client.generate_plan(request)
 
     async def streamed() -> object:
-        return await generator.generate(request, _Deaf())
+        return await instructor_client.generate_plan(request, _Deaf())
 
     try:
         yield {
             "bare HTTP + pydantic": bare_http,
             "bare Instructor": bare_instructor,
-            "Generator": whole,
-            "Generator, streamed": streamed,
+            "InstructorClient": whole,
+            "InstructorClient, streamed": streamed,
         }
     finally:
         await session.close()
         await bare.client.close()
-        await generator.aclose()
+        await instructor_client.aclose()
 
 
 async def _measure(
@@ -187,12 +188,12 @@ async def _first_jobs(in_flight: int) -> list[FirstJob]:
     """Milliseconds to the first job, for so many plans at once, from a model that writes a chunk every CHUNK_MS."""
     with model_stub(0, CHUNK_MS) as url:
         settings = GenerationSettings(model="openai/m", base_url=url, api_key="k")
-        generator = Generator(ModelClients(settings), settings)
+        instructor_client = InstructorClient(ModelClients(settings), settings)
 
         async def one() -> float:
             observer = _Deaf()
             started = time.perf_counter()
-            await generator.generate(_request(), observer)
+            await instructor_client.generate_plan(_request(), observer)
             return observer.first_job_at - started
 
         async def median_ms(way: Callable[[], Awaitable[float]]) -> float:
@@ -200,8 +201,8 @@ async def _first_jobs(in_flight: int) -> list[FirstJob]:
             times = [seconds for _ in range(3) for seconds in await asyncio.gather(*(way() for _ in range(in_flight)))]
             return statistics.median(times) * 1000
 
-        alone = FirstJob("Generator, streamed", in_flight, await median_ms(one))
-        await generator.aclose()
+        alone = FirstJob("InstructorClient, streamed", in_flight, await median_ms(one))
+        await instructor_client.aclose()
         async with house(url, CATALOGUE_TEXT, PROMPT) as running:
             return [alone, FirstJob("StreamPlan", in_flight, await median_ms(running.stream))]
 

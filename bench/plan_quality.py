@@ -40,7 +40,7 @@ from planner_service.generation.embedded.engine import EmbeddedEngine
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import find_weights
 from planner_service.generation.errors import GenerationFailed
-from planner_service.generation.generator import GenerationRequest, Generator
+from planner_service.generation.instructor_client import GenerationRequest, InstructorClient
 from planner_service.generation.prompt.prompts import TEMPLATE_VERSION, build_messages
 from planner_service.generation.providers.provider_table import EMBEDDED
 from planner_service.generation.providers.providers import ModelClients
@@ -132,18 +132,18 @@ async def _run(
     engine = None if settings.replay_file else await _start_engine()
     profile = QWEN_CODER_PROFILE if engine is None else engine.review_profile
     clients = ModelClients(settings, engine.endpoint if engine else None)
-    generator = Generator(clients, settings, review_profile=profile if corrected else None)
+    instructor_client = InstructorClient(clients, settings, review_profile=profile if corrected else None)
     outcomes = []
     try:
         for number, case in enumerate(cases, 1):
-            outcome = await _plan(generator, case, scorer, attempts)
+            outcome = await _plan(instructor_client, case, scorer, attempts)
             outcomes.append(outcome)
             marks = "".join(
                 "+" if right else "-" for right in (outcome.valid, outcome.actions_right, outcome.args_right)
             )
             print(f"{number}/{len(cases)} {marks} {outcome.seconds:5.1f} s  {case['id']}", file=sys.stderr, flush=True)
     finally:
-        await generator.aclose()
+        await instructor_client.aclose()
         if engine is not None:
             await engine.close()
     return outcomes
@@ -154,7 +154,7 @@ async def _start_engine() -> EmbeddedEngine:
     return await EmbeddedEngine.start(find_weights(settings), settings)
 
 
-async def _plan(generator: Generator, case: dict[str, Any], scorer: Scorer, attempts: int) -> Outcome:
+async def _plan(instructor_client: InstructorClient, case: dict[str, Any], scorer: Scorer, attempts: int) -> Outcome:
     catalogue = parse_catalogue(
         yaml.safe_dump({"version": 1, "actions": list(case["actions"])}, allow_unicode=True, sort_keys=False)
     )
@@ -163,7 +163,7 @@ async def _plan(generator: Generator, case: dict[str, Any], scorer: Scorer, atte
     failure = ""
     ties_right = None
     try:
-        result = await generator.generate(
+        result = await instructor_client.generate_plan(
             GenerationRequest(
                 prompt=case["prompt"],
                 context={},

@@ -29,7 +29,7 @@ from planner_service.generation.embedded.prompt_cache import weights_identity
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import ModelMissing, find_weights
 from planner_service.generation.errors import ProviderNotUsable
-from planner_service.generation.generator import Generator
+from planner_service.generation.instructor_client import InstructorClient
 from planner_service.generation.prompt.prompts import build_messages
 from planner_service.generation.prompt.selection import catalogue_room, shown_actions
 from planner_service.generation.providers.provider_table import EMBEDDED
@@ -152,14 +152,14 @@ class PlannerServer:
             self._engine = await EmbeddedEngine.start(self._weights, self._embedded_settings)
             self._closing.push_async_callback(self._engine.close)
             await self._warm_up(self._engine)
-        generator = self._make_generator()
-        self._closing.push_async_callback(generator.aclose)
+        instructor_client = self._make_instructor_client()
+        self._closing.push_async_callback(instructor_client.aclose)
         store = StoreGateway(
             self._store_client,
             planner_identity=settings.planner_identity,
             diagnose=partial(asyncio.to_thread, diagnose, settings.store_target, self._channel_settings),
         )
-        generation = self._make_generation(generator)
+        generation = self._make_generation(instructor_client)
         planning = Planning(
             governance=self.governance,
             generation=generation,
@@ -186,7 +186,7 @@ class PlannerServer:
                 store,
                 self._metrics,
                 reason_of,
-                lambda: generator.seconds_until_usable(settings.models),
+                lambda: instructor_client.seconds_until_usable(settings.models),
                 concurrency=settings.kernel_concurrency,
                 lease_seconds=settings.kernel_lease_seconds,
                 wait_seconds=settings.kernel_wait_seconds,
@@ -222,16 +222,16 @@ class PlannerServer:
         """Read catalogue and policy again, beginning now; a bad file keeps what is in force."""
         self._in_background(self._reload(), "reading the files")
 
-    def _make_generator(self) -> Generator:
+    def _make_instructor_client(self) -> InstructorClient:
         """Raises ProviderNotUsable for any of the models that requests may name."""
         settings = self._settings.generation_settings()
         clients = ModelClients(settings, self._engine.endpoint if self._engine else None)
         for model in sorted(self._settings.usable_models):
             clients.client(model)
         profile = self._engine.review_profile if self._engine else None
-        return Generator(clients, settings, now=self._clock.now, review_profile=profile)
+        return InstructorClient(clients, settings, now=self._clock.now, review_profile=profile)
 
-    def _make_generation(self, generator: Generator) -> PlanGeneration:
+    def _make_generation(self, instructor_client: InstructorClient) -> PlanGeneration:
         settings = self._settings
         try:
             cache = DraftCache(
@@ -259,7 +259,7 @@ class PlannerServer:
         recording = settings.model_record_file
         return PlanGeneration(
             governance=self.governance,
-            generator=generator,
+            instructor_client=instructor_client,
             cache=cache,
             clock=self._clock,
             limits=limits,

@@ -193,7 +193,7 @@ class PlannerSettings(ServerSettings):
             return None
 
     def generation_settings(self, provider_keys: Mapping[str, str] | None = None) -> GenerationSettings:
-        """What the generator needs to know. `provider_keys` default to those of the environment."""
+        """What the InstructorClient needs to know. `provider_keys` default to those of the environment."""
         return GenerationSettings(
             model=self.model,
             base_url=self.model_base_url,

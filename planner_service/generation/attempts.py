@@ -65,8 +65,8 @@ class GenerationReport:
     """How a plan was generated: enough to judge it, to reproduce it, and to see why a model failed.
 
     actions_shown: of actions_in_catalogue, to the model of the last attempt, actions_shortened of them shortened;
-    0 when no model was called. policy_digest and cached are not known to the generator: the caller sets them with
-    ``dataclasses.replace``.
+    0 when no model was called. policy_digest and cached are not known to the InstructorClient: the caller sets
+    them with ``dataclasses.replace``.
     """
 
     model: str

@@ -46,7 +46,7 @@ class GenerationFailed(Exception):
 
     model: provider string of the model that was called last.
     errors: what was wrong with the last reply; when there was none, one that says so, its type the class's `kind`.
-    report: all attempts, set before the error leaves the generator.
+    report: all attempts, set before the error leaves the InstructorClient.
     retry_after_seconds: when it may be worth trying again, if the provider or the circuit breaker gave a time.
     """
 

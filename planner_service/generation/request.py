@@ -1,4 +1,4 @@
-"""The generator's request, result and observer."""
+"""The InstructorClient's request, result and observer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from planner_service.generation.reply.draft import JobDraft, PlanDraft
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """A request to the generator.
+    """A request to the InstructorClient.
 
     model: provider string, for example ``openai/gpt-4o`` or ``embedded``; fallback_models follow it on outage and on
     repeated invalid output. token_budget: input plus output tokens over all attempts; 0 means no limit. deadline: on

@@ -30,7 +30,7 @@ from planner_service.generation.errors import (
     ProviderUnavailable,
     RequestRejected,
 )
-from planner_service.generation.instructor_client import ModelCall
+from planner_service.generation.model_call import ModelCall
 from planner_service.generation.prompt.prompts import (
     TEMPLATE_VERSION,
     Messages,

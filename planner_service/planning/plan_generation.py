@@ -13,7 +13,7 @@ from plangate_core.text.truncation import truncate
 from planner_service.errors import ModelNotAllowed, PlanningTimedOut
 from planner_service.generation.attempts import GenerationReport
 from planner_service.generation.errors import GenerationFailed
-from planner_service.generation.generator import Generator
+from planner_service.generation.instructor_client import InstructorClient
 from planner_service.generation.prompt.catalogue_text import clipped
 from planner_service.generation.prompt.prompts import TEMPLATE_VERSION
 from planner_service.generation.providers.recording import noting_exchanges
@@ -71,7 +71,7 @@ class PlanGeneration:
         self,
         *,
         governance: GovernanceFiles,
-        generator: Generator,
+        instructor_client: InstructorClient,
         cache: DraftCache,
         clock: Clock,
         limits: GenerationLimits,
@@ -79,7 +79,7 @@ class PlanGeneration:
         record: Record | None = None,
     ) -> None:
         self._governance = governance
-        self._flights = SingleFlight(generator, metrics)
+        self._flights = SingleFlight(instructor_client, metrics)
         self._cache = cache
         self._clock = clock
         self._limits = limits
@@ -154,7 +154,7 @@ class PlanGeneration:
             draft, report = result.draft, result.report
             await self._cache.put(key, CachedDraft(draft, report.model, report.prompt_template_version))
             governed = await drafts.govern(draft)
-            assert not governed.errors, "the generator returns drafts that passed the checks"
+            assert not governed.errors, "the InstructorClient returns drafts that passed the checks"
         if job_observer:
             job_observer.settle(governed.jobs)
         return _plan(request, draft, governed, replace(report, policy_digest=policy.digest))

@@ -8,30 +8,30 @@ from collections.abc import Callable, Sequence
 from planner_service.errors import PlanningTimedOut
 from planner_service.generation.attempts import Attempt
 from planner_service.generation.errors import GenerationFailed
-from planner_service.generation.generator import Generator
+from planner_service.generation.instructor_client import InstructorClient
 from planner_service.generation.reply.draft import JobDraft
 from planner_service.generation.request import GenerationObserver, GenerationRequest, GenerationResult
 from planner_service.planning.metrics import PlanningMetrics
 
-# Past the generator's own deadline: it ends by itself, with a report, which says more than our giving up.
+# Past the InstructorClient's own deadline: it ends by itself, with a report, which says more than our giving up.
 _GRACE_SECONDS = 0.25
 
 
 class SingleFlight:
-    """In front of a generator. One event loop only."""
+    """In front of an InstructorClient. One event loop only."""
 
-    def __init__(self, generator: Generator, metrics: PlanningMetrics) -> None:
-        self._generator = generator
+    def __init__(self, instructor_client: InstructorClient, metrics: PlanningMetrics) -> None:
+        self._instructor_client = instructor_client
         self._metrics = metrics
         self._flights: dict[tuple[str, bool], _Flight] = {}
 
     async def generate(
         self, key: str, request: GenerationRequest, observer: GenerationObserver | None = None
     ) -> GenerationResult:
-        """As the generator does, shared by all callers with the same key at this moment.
+        """As the InstructorClient does, shared by all callers with the same key at this moment.
 
         An observer that joins late gets what it missed. When no caller waits any more, the generation is cancelled.
-        Raises what the generator raises, and PlanningTimedOut.
+        Raises what the InstructorClient raises, and PlanningTimedOut.
         """
         # With an observer the model streams: that is another call, so those only share among themselves.
         place = (key, observer is not None)
@@ -55,9 +55,9 @@ class SingleFlight:
                 flight.task.cancel()
 
     async def _counted(self, request: GenerationRequest, observer: GenerationObserver | None) -> GenerationResult:
-        """The generator's result, counted once however many callers share it."""
+        """The InstructorClient's result, counted once however many callers share it."""
         try:
-            result = await self._generator.generate(request, observer)
+            result = await self._instructor_client.generate_plan(request, observer)
         except GenerationFailed as failure:
             if failure.report is not None:
                 self._metrics.generated(failure.report, valid=False)

@@ -21,7 +21,7 @@ from planner_service.api.status_mapping import reason_of
 from planner_service.errors import PlanningRefused
 from planner_service.generation.embedded.correction.profile import QWEN_CODER_PROFILE
 from planner_service.generation.errors import GenerationFailed
-from planner_service.generation.generator import Generator
+from planner_service.generation.instructor_client import InstructorClient
 from planner_service.generation.prompt.prompts import TEMPLATE_VERSION
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.providers.recording import (
@@ -88,27 +88,29 @@ class RecordedRun:
 
     async def replay(self, governance: GovernanceFiles) -> AsyncIterator[Replayed]:
         """Each request, in the order of the recording. Raises ProviderNotUsable for a model that is not known here."""
-        generators: dict[RecordedSettings, Generator] = {}
+        instructor_clients: dict[RecordedSettings, InstructorClient] = {}
         try:
             for record in self.records:
-                generator = generators.get(record.settings)
-                if generator is None:
+                instructor_client = instructor_clients.get(record.settings)
+                if instructor_client is None:
                     settings = record.settings.for_replay(self._path)
                     clients = ModelClients(settings)
                     for model in record.models:
                         clients.client(model)
-                    generator = generators[record.settings] = Generator(
+                    instructor_client = instructor_clients[record.settings] = InstructorClient(
                         clients, settings, sleep=_no_sleep, review_profile=QWEN_CODER_PROFILE
                     )
-                yield await self._made_again(record, generator, governance)
+                yield await self._made_again(record, instructor_client, governance)
         finally:
-            for generator in generators.values():
-                await generator.aclose()
+            for instructor_client in instructor_clients.values():
+                await instructor_client.aclose()
 
-    async def _made_again(self, record: PlanRecord, generator: Generator, governance: GovernanceFiles) -> Replayed:
+    async def _made_again(
+        self, record: PlanRecord, instructor_client: InstructorClient, governance: GovernanceFiles
+    ) -> Replayed:
         generation = PlanGeneration(
             governance=governance,
-            generator=generator,
+            instructor_client=instructor_client,
             cache=DraftCache(max_bytes=0),
             clock=_RecordedClock(record.time),
             limits=GenerationLimits(

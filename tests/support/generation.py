@@ -1,4 +1,4 @@
-"""A generator over a model server, with a small catalogue, an observer that remembers, and no waiting."""
+"""An InstructorClient over a model server, with a small catalogue, an observer that remembers, and no waiting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from plangate_core.catalogue.catalogue import Catalogue, parse_catalogue
 from planner_service.generation.attempts import Attempt, Finding
 from planner_service.generation.embedded.correction.profile import QWEN_CODER_PROFILE
-from planner_service.generation.generator import GenerationRequest, Generator
+from planner_service.generation.instructor_client import GenerationRequest, InstructorClient
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
 from planner_service.generation.settings import GenerationSettings, ModelEndpoint
@@ -72,7 +72,7 @@ class Observed:
 
 
 class Bench:
-    """A generator that talks to one model server in one protocol. `pauses` is how long it would have slept."""
+    """An InstructorClient that talks to one model server in one protocol. `pauses` is how long it would have slept."""
 
     def __init__(self, server: ModelServer, protocol: str = "openai-schema", **settings: Any) -> None:
         prefix = "anthropic" if protocol == "anthropic" else "openai"
@@ -88,7 +88,7 @@ class Bench:
         self.clients = ModelClients(
             self.settings, ModelEndpoint(server.openai_url, "embedded-key", "embedded-model", True)
         )
-        self.generator = Generator(
+        self.instructor_client = InstructorClient(
             self.clients,
             self.settings,
             sleep=self._pause,
@@ -115,7 +115,7 @@ class Bench:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self.generator.aclose()
+        await self.instructor_client.aclose()
 
 
 def no_complaint(_: PlanDraft) -> list[Finding]:

@@ -18,7 +18,9 @@ async def test_a_doubted_job_among_others_stays_and_the_report_says_so(streamed:
     observer = Observed()
     reply = says(PLAN, refusal_probabilities=(0.4, 0.01))
     async with ModelServer(default=reply) as server, Bench(server) as bench:
-        result = await bench.generator.generate(bench.request(model=EMBEDDED), observer if streamed else None)
+        result = await bench.instructor_client.generate_plan(
+            bench.request(model=EMBEDDED), observer if streamed else None
+        )
     assert len(result.draft.jobs) == 2
     (found,) = result.draft.corrections
     assert (found.path, found.type) == ("jobs.0", "doubted")
@@ -35,7 +37,9 @@ async def test_a_plan_of_doubted_jobs_is_a_refusal(streamed: bool) -> None:
     observer = Observed()
     reply = says(PLAN, refusal_probabilities=(0.4, 0.2))
     async with ModelServer(default=reply) as server, Bench(server) as bench:
-        result = await bench.generator.generate(bench.request(model=EMBEDDED), observer if streamed else None)
+        result = await bench.instructor_client.generate_plan(
+            bench.request(model=EMBEDDED), observer if streamed else None
+        )
     assert result.draft.jobs == ()
     assert "the nearest is delete_file" in result.draft.no_action_reason
     assert observer.jobs == {}
@@ -46,8 +50,8 @@ async def test_a_plan_of_doubted_jobs_is_a_refusal(streamed: bool) -> None:
 async def test_only_the_model_it_was_measured_for_is_asked_for_probabilities() -> None:
     reply = says(PLAN, refusal_probabilities=(0.4, 0.4))
     async with ModelServer(default=reply) as server, Bench(server) as bench:
-        others = await bench.generator.generate(bench.request())
-        embedded = await bench.generator.generate(bench.request(model=EMBEDDED))
+        others = await bench.instructor_client.generate_plan(bench.request())
+        embedded = await bench.instructor_client.generate_plan(bench.request(model=EMBEDDED))
     assert len(others.draft.jobs) == 2
     assert len(embedded.draft.jobs) == 0
     assert ["logprobs" in request.body for request in server.requests] == [False, True]
@@ -63,6 +67,6 @@ async def test_probabilities_that_nobody_asked_for_are_not_read() -> None:
     }
     reply = ModelReply(raw_body=json.dumps({"choices": [choice]}).encode())
     async with ModelServer(default=reply) as server, Bench(server) as bench:
-        others = await bench.generator.generate(bench.request())
-        embedded = await bench.generator.generate(bench.request(model=EMBEDDED))
+        others = await bench.instructor_client.generate_plan(bench.request())
+        embedded = await bench.instructor_client.generate_plan(bench.request(model=EMBEDDED))
     assert (len(others.draft.corrections), len(embedded.draft.corrections)) == (0, 1)

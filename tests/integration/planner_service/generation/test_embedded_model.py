@@ -16,7 +16,7 @@ from planner_service.generation.embedded.engine import EmbeddedEngine, EngineFai
 from planner_service.generation.embedded.settings import EmbeddedSettings
 from planner_service.generation.embedded.weights import ModelMissing, find_weights
 from planner_service.generation.errors import PromptTooLong
-from planner_service.generation.generator import GenerationRequest, GenerationResult, Generator
+from planner_service.generation.instructor_client import GenerationRequest, GenerationResult, InstructorClient
 from planner_service.generation.prompt.prompts import build_messages
 from planner_service.generation.providers.provider_table import EMBEDDED
 from planner_service.generation.providers.providers import ModelClients
@@ -90,9 +90,9 @@ async def engine() -> AsyncIterator[EmbeddedEngine]:
 async def plan(engine: EmbeddedEngine, catalogue: Catalogue, prompt: str) -> GenerationResult:
     settings = GenerationSettings(attempt_timeout_seconds=300)
     clients = ModelClients(settings, engine.endpoint)
-    generator = Generator(clients, settings, review_profile=engine.review_profile)
+    instructor_client = InstructorClient(clients, settings, review_profile=engine.review_profile)
     try:
-        return await generator.generate(
+        return await instructor_client.generate_plan(
             GenerationRequest(
                 prompt=prompt,
                 context={},
@@ -103,7 +103,7 @@ async def plan(engine: EmbeddedEngine, catalogue: Catalogue, prompt: str) -> Gen
             )
         )
     finally:
-        await generator.aclose()
+        await instructor_client.aclose()
 
 
 @pytest.mark.asyncio(loop_scope="module")

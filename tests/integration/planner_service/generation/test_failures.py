@@ -138,7 +138,7 @@ async def test_every_misbehaviour_has_its_error(
         Bench(server, protocol, attempt_timeout_seconds=1.5 if reply.hangs else 10.0, raw_text=RawText.REDACT) as bench,
     ):
         with pytest.raises(expected) as caught:
-            await bench.generator.generate(bench.request(max_attempts=1), observer)
+            await bench.instructor_client.generate_plan(bench.request(max_attempts=1), observer)
         await server.until(lambda: server.in_flight == 0)
     failure = caught.value
     assert type(failure) is expected
@@ -165,7 +165,7 @@ async def test_why_a_connection_failed_is_told_to_the_log_alone(protocol: str) -
     async with ModelServer() as server, Bench(server, protocol) as bench:
         await server.stop()
         with structlog.testing.capture_logs() as logged, pytest.raises(errors.ConnectionLost) as caught:
-            await bench.generator.generate(bench.request(max_attempts=1))
+            await bench.instructor_client.generate_plan(bench.request(max_attempts=1))
     [line] = logged
     assert (line["event"], line["model"]) == ("a provider failed", bench.model)
     assert "ConnectionRefusedError: [Errno 111]" in line["problem"]
@@ -259,13 +259,15 @@ async def test_a_prompt_that_is_too_long_is_not_tried_again_but_with_another_mod
 
     async with ModelServer(default=reply) as server, Bench(server, protocol) as bench:
         with pytest.raises(errors.PromptTooLong) as caught:
-            await bench.generator.generate(bench.request(), observer())
+            await bench.instructor_client.generate_plan(bench.request(), observer())
         assert len(server.requests) == 1
         assert SECRET not in f"{caught.value} {caught.value.errors}"
         assert caught.value.errors[0].type == "prompt_too_long"
         server.script(reply, says(PLAN))
         prefix = bench.model.partition("/")[0]
-        result = await bench.generator.generate(bench.request(fallback_models=[f"{prefix}/roomier"]), observer())
+        result = await bench.instructor_client.generate_plan(
+            bench.request(fallback_models=[f"{prefix}/roomier"]), observer()
+        )
     assert [attempt.model for attempt in result.report.attempts] == [bench.model, f"{prefix}/roomier"]
     assert bench.pauses == [0]
 
@@ -278,7 +280,7 @@ async def test_a_context_that_is_full_in_the_middle_of_a_stream_is_a_prompt_too_
         Bench(server) as bench,
     ):
         with pytest.raises(errors.PromptTooLong):
-            await bench.generator.generate(bench.request(), Observed())
+            await bench.instructor_client.generate_plan(bench.request(), Observed())
     assert len(server.requests) == 1
 
 
@@ -294,7 +296,7 @@ async def test_a_context_that_is_full_in_the_middle_of_a_stream_is_a_prompt_too_
 async def test_other_complaints_are_no_prompt_too_long(message: str) -> None:
     async with ModelServer(default=complains(400, message=message)) as server, Bench(server) as bench:
         with pytest.raises(errors.RequestRejected) as caught:
-            await bench.generator.generate(bench.request())
+            await bench.instructor_client.generate_plan(bench.request())
     assert type(caught.value) is errors.RequestRejected
 
 
@@ -303,7 +305,7 @@ async def test_other_complaints_are_no_prompt_too_long(message: str) -> None:
 async def test_missing_jobs_is_said_in_so_many_words(protocol: str) -> None:
     async with ModelServer(default=says({"objective": "x"})) as server, Bench(server, protocol) as bench:
         with pytest.raises(errors.SchemaViolated) as caught:
-            await bench.generator.generate(bench.request(max_attempts=1))
+            await bench.instructor_client.generate_plan(bench.request(max_attempts=1))
     assert caught.value.errors == (Finding("jobs", "missing", "Field required"),)
 
 
@@ -312,7 +314,7 @@ async def test_bad_arguments_are_a_failed_attempt_like_any_other() -> None:
     complaint = Finding("jobs.1.action_args.path", "pattern", "must not be absolute")
     async with ModelServer(default=says(PLAN)) as server, Bench(server) as bench:
         with pytest.raises(errors.MeaningViolated) as caught:
-            await bench.generator.generate(bench.request(max_attempts=1, check=lambda _: [complaint]))
+            await bench.instructor_client.generate_plan(bench.request(max_attempts=1, check=lambda _: [complaint]))
     assert caught.value.errors == (complaint,)
     assert caught.value.report is not None
     assert caught.value.report.attempts[0].outcome is AttemptOutcome.INVALID_MEANING
@@ -336,7 +338,7 @@ async def test_bad_arguments_are_a_failed_attempt_like_any_other() -> None:
 async def test_json_that_is_almost_right_is_repaired(protocol: str, streamed: bool, almost: str) -> None:
     observer = Observed() if streamed else None
     async with ModelServer(default=says(almost)) as server, Bench(server, protocol) as bench:
-        result = await bench.generator.generate(bench.request(), observer)
+        result = await bench.instructor_client.generate_plan(bench.request(), observer)
     (attempt,) = result.report.attempts
     assert attempt.outcome is AttemptOutcome.VALID
     assert attempt.repaired
@@ -349,7 +351,7 @@ async def test_json_that_is_almost_right_is_repaired(protocol: str, streamed: bo
 @pytest.mark.parametrize("protocol", TOOLS)
 async def test_a_plan_said_instead_of_called_is_taken(protocol: str) -> None:
     async with ModelServer(default=calls(content=PLAN)) as server, Bench(server, protocol) as bench:
-        result = await bench.generator.generate(bench.request())
+        result = await bench.instructor_client.generate_plan(bench.request())
     assert result.report.attempts[0].repaired
     assert len(result.draft.jobs) == 2
 
@@ -360,7 +362,7 @@ async def test_a_compressed_reply_is_not_asked_for_and_not_read(streamed: bool) 
     bomb = ModelReply(raw_body=b"{}", headers=(("content-encoding", "gzip"),))
     async with ModelServer(default=bomb) as server, Bench(server) as bench:
         with pytest.raises(errors.ServerFailed):
-            await bench.generator.generate(bench.request(max_attempts=1), Observed() if streamed else None)
+            await bench.instructor_client.generate_plan(bench.request(max_attempts=1), Observed() if streamed else None)
     assert server.requests[0].headers["accept-encoding"] == "identity"
 
 
@@ -371,7 +373,7 @@ async def test_a_compressed_reply_is_not_asked_for_and_not_read(streamed: bool) 
 )
 async def test_raw_text_is_kept_redacted_or_dropped(setting: Any, kept: str) -> None:
     async with ModelServer(default=says(PLAN)) as server, Bench(server, raw_text=RawText(setting)) as bench:
-        result = await bench.generator.generate(bench.request())
+        result = await bench.instructor_client.generate_plan(bench.request())
     assert result.report.attempts[0].raw_text == kept
 
 
@@ -407,7 +409,7 @@ ODD_BODIES = [
 async def test_an_answer_that_bends_the_protocol_is_a_typed_failure(protocol: str, body: str) -> None:
     async with ModelServer(default=garbage(body.encode())) as server, Bench(server, protocol) as bench:
         with pytest.raises(errors.GenerationFailed) as caught:
-            await bench.generator.generate(bench.request(max_attempts=1))
+            await bench.instructor_client.generate_plan(bench.request(max_attempts=1))
     assert len(server.requests) == 1
     assert caught.value.report is not None
 
@@ -437,5 +439,5 @@ async def test_a_stream_that_bends_the_protocol_is_a_typed_failure(protocol: str
     stream = ModelReply(raw_body=f"event: {kind}\ndata: {data}\n\n".encode())
     async with ModelServer(default=stream) as server, Bench(server, protocol) as bench:
         with pytest.raises(errors.ProviderFailed):
-            await bench.generator.generate(bench.request(max_attempts=1), Observed())
+            await bench.instructor_client.generate_plan(bench.request(max_attempts=1), Observed())
     assert len(server.requests) == 1

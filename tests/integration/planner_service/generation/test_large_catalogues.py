@@ -32,8 +32,8 @@ def large_catalogue() -> Catalogue:
 async def test_the_report_and_a_refusal_say_how_much_was_shown() -> None:
     catalogue = large_catalogue()
     async with ModelServer(default=says(REFUSAL)) as server, Bench(server, catalogue_characters=3_000) as bench:
-        result = await bench.generator.generate(bench.request(catalogue=catalogue))
-        whole = await bench.generator.generate(bench.request())
+        result = await bench.instructor_client.generate_plan(bench.request(catalogue=catalogue))
+        whole = await bench.instructor_client.generate_plan(bench.request())
     shown, shortened = result.report.actions_shown, result.report.actions_shortened
     assert 20 < shown < 202
     assert 10 < shortened < shown
@@ -52,7 +52,7 @@ async def test_what_fits_the_request_is_among_what_is_shown() -> None:
         asked = bench.request(
             catalogue=large_catalogue(), prompt="measure the disk use of /var/log, delete file old.log"
         )
-        result = await bench.generator.generate(asked)
+        result = await bench.instructor_client.generate_plan(asked)
     assert [job.action_name for job in result.draft.jobs] == ["measure_disk_use", "delete_file"]
     assert result.draft.no_action_reason == ""
     system = server.requests[0].messages[0]["content"]
@@ -68,7 +68,7 @@ async def test_each_model_is_shown_what_it_reads() -> None:
         asked = bench.request(
             catalogue=catalogue, prompt="measure the disk use, delete the file", fallback_models=("embedded",)
         )
-        result = await bench.generator.generate(asked)
+        result = await bench.instructor_client.generate_plan(asked)
     first, second = (len(request.messages[0]["content"]) for request in (server.requests[0], server.requests[-1]))
     assert first > 30_000
     assert second < 8_000

@@ -16,7 +16,7 @@ import structlog.testing
 from plangate_core.catalogue.catalogue import parse_catalogue
 from planner_service.api.status_mapping import map_error
 from planner_service.generation import errors
-from planner_service.generation.generator import GenerationResult
+from planner_service.generation.instructor_client import GenerationResult
 from tests.support.generation import Bench, Observed
 from tests.support.model_server import ModelReply, ModelRequest, ModelServer, says
 
@@ -56,7 +56,7 @@ async def plan(name: str, *later: ModelReply, attempts: int = 1) -> tuple[Genera
     async with ModelServer() as server, bench_for(server, name) as bench:
         server.script(answers(name), *later)
         observer = Observed() if name.startswith("stream") else None
-        return await bench.generator.generate(bench.request(max_attempts=attempts), observer), server
+        return await bench.instructor_client.generate_plan(bench.request(max_attempts=attempts), observer), server
 
 
 @pytest.mark.asyncio
@@ -140,7 +140,7 @@ async def test_what_an_error_says_decides(
         pytest.skip("events answer a stream only")
     async with ModelServer(default=answers(name)) as server, bench_for(server, name) as bench:
         with pytest.raises(errors.GenerationFailed) as caught, structlog.testing.capture_logs() as logs:
-            await bench.generator.generate(bench.request(max_attempts=1), Observed() if streamed else None)
+            await bench.instructor_client.generate_plan(bench.request(max_attempts=1), Observed() if streamed else None)
     assert type(caught.value) is kind
     failure = map_error(caught.value)
     assert failure is not None
@@ -169,7 +169,7 @@ async def test_a_long_reason_is_cut() -> None:
     long = ModelReply(status=404, raw_body=json.dumps({"error": {"message": "no such model " * 1_000}}).encode())
     async with ModelServer(default=long) as server, Bench(server) as bench:
         with pytest.raises(errors.ModelUnknown) as caught:
-            await bench.generator.generate(bench.request())
+            await bench.instructor_client.generate_plan(bench.request())
     assert len(caught.value.message) < 600
 
 
@@ -189,7 +189,7 @@ async def test_a_rejected_parameter_is_left_out_from_then_on(name: str) -> None:
 
     async with ModelServer(default=answer) as server, bench_for(server, name) as bench:
         for _ in range(2):
-            await bench.generator.generate(bench.request())
+            await bench.instructor_client.generate_plan(bench.request())
     assert ["seed" in request.body for request in server.requests] == [True, False, False]
 
 
@@ -206,7 +206,7 @@ async def test_the_output_limit_is_sent_under_its_other_name_and_else_not_at_all
 
     async with ModelServer(default=answer) as server, bench_for(server, "max") as bench:
         for _ in range(2):
-            await bench.generator.generate(bench.request())
+            await bench.instructor_client.generate_plan(bench.request())
     sent = [request.body.keys() & {"max_tokens", "max_completion_tokens"} for request in server.requests]
     last: set[str] = {wanted} if wanted != "neither" else set()
     assert sent[0] == {"max_tokens"}
@@ -220,7 +220,7 @@ async def test_a_reply_that_is_compressed_unasked_is_read(encoding: str, streame
     plain = body("stream-content-parts.sse" if streamed else "content-as-list.json")
     reply = ModelReply(raw_body=gzip.compress(plain), headers=(("content-encoding", encoding),))
     async with ModelServer(default=reply) as server, bench_for(server, "gzip") as bench:
-        result = await bench.generator.generate(bench.request(), Observed() if streamed else None)
+        result = await bench.instructor_client.generate_plan(bench.request(), Observed() if streamed else None)
     assert [job.action_args for job in result.draft.jobs] == [{"path": "tmp/a.txt"}]
 
 
@@ -230,4 +230,4 @@ async def test_what_a_compressed_reply_swells_to_is_bounded() -> None:
     reply = ModelReply(raw_body=bomb, headers=(("content-encoding", "gzip"),))
     async with ModelServer(default=reply) as server, bench_for(server, "gzip") as bench:
         with pytest.raises(errors.ReplyTooLarge):
-            await bench.generator.generate(bench.request(max_attempts=1))
+            await bench.instructor_client.generate_plan(bench.request(max_attempts=1))

@@ -12,7 +12,7 @@ import pytest
 
 from planner_service.generation import errors
 from planner_service.generation.errors import ProviderNotUsable
-from planner_service.generation.generator import Generator
+from planner_service.generation.instructor_client import InstructorClient
 from planner_service.generation.providers.provider_table import KEY_VARIABLES, PROVIDERS
 from planner_service.generation.providers.providers import ModelClients
 from planner_service.generation.settings import GenerationSettings, ModelEndpoint
@@ -29,7 +29,7 @@ async def test_template_syntax_in_a_prompt_stays_text(protocol: str, streamed: b
     async with ModelServer(default=says(PLAN)) as server, Bench(server, protocol) as bench:
         server.script(says({"objective": HOSTILE}))
         request = bench.request(prompt=HOSTILE, context={"note": HOSTILE, "secret": "hunter2"})
-        result = await bench.generator.generate(request, Observed() if streamed else None)
+        result = await bench.instructor_client.generate_plan(request, Observed() if streamed else None)
     assert len(result.report.attempts) == 2, "nor does a reply that is told again crash a template engine"
     for sent in server.requests:
         text = json.dumps(sent.messages, ensure_ascii=False)
@@ -49,7 +49,7 @@ async def test_template_syntax_in_a_prompt_stays_text(protocol: str, streamed: b
 )
 async def test_what_is_sent(protocol: str, expected: dict[str, Any], absent: list[str]) -> None:
     async with ModelServer(default=says(PLAN)) as server, Bench(server, protocol) as bench:
-        await bench.generator.generate(bench.request())
+        await bench.instructor_client.generate_plan(bench.request())
     sent = server.requests[0]
     assert {key: sent.body[key] for key in expected} == expected
     assert not set(absent) & sent.body.keys()
@@ -64,7 +64,7 @@ async def test_every_mode_ends_in_the_same_plan(mode: str, streamed: bool) -> No
     async with ModelServer(default=says(PLAN)) as server, Bench(server, mode=mode) as bench:
         bad_first = says({"objective": "x"})
         server.script(bad_first)
-        result = await bench.generator.generate(bench.request(), Observed() if streamed else None)
+        result = await bench.instructor_client.generate_plan(bench.request(), Observed() if streamed else None)
     assert [job.action_name for job in result.draft.jobs] == ["measure_disk_use", "delete_file"]
     assert [attempt.outcome.value for attempt in result.report.attempts] == ["INVALID_SCHEMA", "VALID"]
     assert not result.report.attempts[1].repaired
@@ -75,7 +75,7 @@ async def test_the_tool_has_one_name_everywhere() -> None:
     async with ModelServer(default=says(PLAN)) as server:
         for protocol in ("openai-tools", "anthropic"):
             async with Bench(server, protocol) as bench:
-                await bench.generator.generate(bench.request())
+                await bench.instructor_client.generate_plan(bench.request())
     openai, anthropic = (request.body for request in server.requests)
     assert openai["tools"][0]["function"]["name"] == openai["tool_choice"]["function"]["name"] == "PlanReply"
     assert anthropic["tools"][0]["name"] == anthropic["tool_choice"]["name"] == "PlanReply"
@@ -85,7 +85,7 @@ async def test_the_tool_has_one_name_everywhere() -> None:
 @pytest.mark.asyncio
 async def test_the_embedded_model_is_an_endpoint_like_any_other() -> None:
     async with ModelServer(default=says(PLAN)) as server, Bench(server) as bench:
-        await bench.generator.generate(bench.request(model="embedded"))
+        await bench.instructor_client.generate_plan(bench.request(model="embedded"))
     sent = server.requests[0]
     assert sent.body["model"] == "embedded-model"
     assert sent.body["response_format"]["type"] == "json_schema"
@@ -98,7 +98,7 @@ async def test_the_embedded_model_is_an_endpoint_like_any_other() -> None:
 async def test_connections_are_used_again(protocol: str, streamed: bool) -> None:
     async with ModelServer(default=says(PLAN)) as server, Bench(server, protocol) as bench:
         for _ in range(5):
-            await bench.generator.generate(bench.request(), Observed() if streamed else None)
+            await bench.instructor_client.generate_plan(bench.request(), Observed() if streamed else None)
         client = bench.clients.client(bench.model)
         assert client is bench.clients.client(bench.model)
     assert server.connections == 1
@@ -110,9 +110,9 @@ async def test_connections_are_used_again(protocol: str, streamed: bool) -> None
 async def test_a_connection_that_the_server_closed_meanwhile_costs_no_attempt(protocol: str, streamed: bool) -> None:
     observer = Observed() if streamed else None
     async with ModelServer(default=says(PLAN)) as server, Bench(server, protocol) as bench:
-        await bench.generator.generate(bench.request(), observer)
+        await bench.instructor_client.generate_plan(bench.request(), observer)
         server.script(drops())
-        result = await bench.generator.generate(bench.request(), Observed() if streamed else None)
+        result = await bench.instructor_client.generate_plan(bench.request(), Observed() if streamed else None)
     assert len(result.report.attempts) == 1
     assert (len(server.requests), server.connections) == (3, 2)
 
@@ -120,10 +120,10 @@ async def test_a_connection_that_the_server_closed_meanwhile_costs_no_attempt(pr
 @pytest.mark.asyncio
 async def test_a_server_that_hangs_up_on_everybody_is_not_asked_for_ever() -> None:
     async with ModelServer(default=says(PLAN)) as server, Bench(server) as bench:
-        await bench.generator.generate(bench.request())
+        await bench.instructor_client.generate_plan(bench.request())
         server.default = drops()
         with pytest.raises(errors.ConnectionLost):
-            await bench.generator.generate(bench.request(max_attempts=1))
+            await bench.instructor_client.generate_plan(bench.request(max_attempts=1))
     assert len(server.requests) == 3
 
 
@@ -196,9 +196,11 @@ async def test_a_key_is_sent_to_its_own_provider_only() -> None:
 async def test_an_unusable_fallback_is_skipped_and_an_unusable_model_is_an_outage() -> None:
     async with ModelServer(default=says(PLAN)) as server, Bench(server) as bench:
         server.script(fails(401))
-        result = await bench.generator.generate(bench.request(fallback_models=["anthropic/none", "embedded"]))
+        result = await bench.instructor_client.generate_plan(
+            bench.request(fallback_models=["anthropic/none", "embedded"])
+        )
         with pytest.raises(errors.ProviderUnavailable, match="ANTHROPIC_API_KEY"):
-            await bench.generator.generate(bench.request(model="anthropic/none"))
+            await bench.instructor_client.generate_plan(bench.request(model="anthropic/none"))
     assert [attempt.model for attempt in result.report.attempts] == [bench.model, "embedded"]
 
 
@@ -213,7 +215,7 @@ async def test_a_recorded_run_is_replayed_without_a_model(protocol: str, streame
 
     async with ModelServer(default=says(PLAN)) as server, Bench(server, protocol, record_file=recording) as bench:
         server.script(fails(503), says({"objective": "x"}))
-        recorded = await bench.generator.generate(bench.request(), observer())
+        recorded = await bench.instructor_client.generate_plan(bench.request(), observer())
         settings = bench.settings
     text = recording.read_text()
     assert "test-key" not in text
@@ -226,13 +228,13 @@ async def test_a_recorded_run_is_replayed_without_a_model(protocol: str, streame
         replay = GenerationSettings(
             model=settings.model, base_url="http://192.0.2.1", mode=settings.mode, replay_file=recording
         )
-    generator = Generator(ModelClients(replay), replay, sleep=bench._pause, jitter=lambda: 0.0)
+    instructor_client = InstructorClient(ModelClients(replay), replay, sleep=bench._pause, jitter=lambda: 0.0)
     for _ in range(2):
-        replayed = await generator.generate(bench.request(), observer())
+        replayed = await instructor_client.generate_plan(bench.request(), observer())
         assert replayed.draft == recorded.draft
     with pytest.raises(errors.ProviderUnavailable, match="the recording has no reply"):
-        await generator.generate(bench.request(prompt="something else", max_attempts=1), observer())
-    await generator.aclose()
+        await instructor_client.generate_plan(bench.request(prompt="something else", max_attempts=1), observer())
+    await instructor_client.aclose()
 
 
 @pytest.mark.asyncio
@@ -241,7 +243,7 @@ async def test_schemas_are_not_called_strict(streamed: bool) -> None:
     """OpenAI would refuse them: optional arguments are not required, and lengths are bounded (decision 0034)."""
     for protocol in PROTOCOLS:
         async with ModelServer(default=says(PLAN)) as server, Bench(server, protocol) as bench:
-            await bench.generator.generate(bench.request(), Observed() if streamed else None)
+            await bench.instructor_client.generate_plan(bench.request(), Observed() if streamed else None)
         body = server.requests[0].body
         form = body["response_format"]["json_schema"] if "response_format" in body else body["tools"][0]
         assert "strict" not in form.get("function", form)
@@ -264,7 +266,7 @@ async def test_a_provider_left_to_instructor(monkeypatch: pytest.MonkeyPatch) ->
             assert sdk.max_retries == 0
             assert client.mode is instructor.Mode.TOOLS
             observer = Observed()
-            result = await bench.generator.generate(bench.request(model="azure_openai/gpt"), observer)
+            result = await bench.instructor_client.generate_plan(bench.request(model="azure_openai/gpt"), observer)
             await sdk.close()
     assert result.report.attempts[0].model == "azure_openai/gpt"
     assert observer.kinds == ["started", "finished", "job", "job"], "not streamed, but told"
@@ -285,10 +287,10 @@ async def test_the_proxy_of_the_environment_is_used(
         monkeypatch.setenv("no_proxy", excepted)
         async with Bench(proxy, base_url="http://provider.test/v1", connect_timeout_seconds=1.0) as bench:
             if through_proxy:
-                await bench.generator.generate(bench.request())
+                await bench.instructor_client.generate_plan(bench.request())
             else:
                 with pytest.raises(errors.GenerationFailed):
-                    await bench.generator.generate(bench.request(max_attempts=1))
+                    await bench.instructor_client.generate_plan(bench.request(max_attempts=1))
     assert len(proxy.requests) == through_proxy
     for request in proxy.requests:
         assert request.headers["host"] == "provider.test"

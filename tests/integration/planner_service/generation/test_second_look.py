@@ -44,7 +44,9 @@ async def test_a_plan_that_the_request_does_not_ask_for_is_refused(streamed: boo
     observer = Observed()
     async with ModelServer() as server, Bench(server) as bench:
         server.script(unsure(0, plan=ONE_JOB), answers(No=0.7, yes=0.2))
-        result = await bench.generator.generate(bench.request(model=EMBEDDED), observer if streamed else None)
+        result = await bench.instructor_client.generate_plan(
+            bench.request(model=EMBEDDED), observer if streamed else None
+        )
     assert result.draft.jobs == ()
     assert result.draft.no_action_reason == "no action of the catalogue fits; the nearest is measure_disk_use"
     assert "p = 0.78" in result.draft.corrections[0].message
@@ -57,7 +59,9 @@ async def test_a_job_among_others_stays_with_a_warning(streamed: bool) -> None:
     observer = Observed()
     async with ModelServer() as server, Bench(server) as bench:
         server.script(unsure(0), answers(No=0.7, yes=0.2))
-        result = await bench.generator.generate(bench.request(model=EMBEDDED), observer if streamed else None)
+        result = await bench.instructor_client.generate_plan(
+            bench.request(model=EMBEDDED), observer if streamed else None
+        )
     assert len(result.draft.jobs) == 2
     assert [(found.path, found.type) for found in result.draft.corrections] == [("jobs.0", "unasked")]
     if streamed:
@@ -69,7 +73,7 @@ async def test_the_question_says_the_request_and_the_job_and_nothing_else() -> N
     async with ModelServer() as server, Bench(server) as bench:
         server.script(unsure(1), answers(yes=0.9))
         request = bench.request(model=EMBEDDED)
-        result = await bench.generator.generate(request)
+        result = await bench.instructor_client.generate_plan(request)
     assert len(result.draft.jobs) == 2
     planned, asked = server.requests
     question = asked.body["messages"][-1]["content"]
@@ -88,7 +92,7 @@ async def test_nothing_is_asked_about_jobs_that_are_sure_or_doubted_already() ->
     async with ModelServer() as server, Bench(server) as bench:
         server.script(unsure(), doubted)
         for corrections in (0, 1):
-            result = await bench.generator.generate(bench.request(model=EMBEDDED))
+            result = await bench.instructor_client.generate_plan(bench.request(model=EMBEDDED))
             assert len(result.draft.corrections) == corrections
     assert len(server.requests) == 2
 
@@ -111,7 +115,7 @@ async def test_nothing_is_asked_about_jobs_that_are_sure_or_doubted_already() ->
 async def test_an_answer_that_says_neither_leaves_the_job(answer: ModelReply) -> None:
     async with ModelServer() as server, Bench(server) as bench:
         server.script(unsure(0), answer)
-        result = await bench.generator.generate(bench.request(model=EMBEDDED))
+        result = await bench.instructor_client.generate_plan(bench.request(model=EMBEDDED))
     assert len(result.draft.jobs) == 2
     assert len(result.report.attempts) == 1
 
@@ -120,7 +124,7 @@ async def test_an_answer_that_says_neither_leaves_the_job(answer: ModelReply) ->
 async def test_other_models_are_not_asked() -> None:
     async with ModelServer() as server, Bench(server) as bench:
         server.script(unsure(0, 1))
-        result = await bench.generator.generate(bench.request())
+        result = await bench.instructor_client.generate_plan(bench.request())
     assert len(result.draft.jobs) == 2
     assert len(server.requests) == 1
 
@@ -132,7 +136,7 @@ async def test_other_models_are_not_asked() -> None:
 async def test_nothing_is_asked_about_a_request_too_long_to_be_shown_whole(changes: dict[str, Any]) -> None:
     async with ModelServer() as server, Bench(server) as bench:
         server.script(unsure(1), answers(no=0.9))
-        result = await bench.generator.generate(bench.request(model=EMBEDDED, **changes))
+        result = await bench.instructor_client.generate_plan(bench.request(model=EMBEDDED, **changes))
     assert len(result.draft.jobs) == 2
     assert len(server.requests) == 1
 
@@ -149,6 +153,6 @@ async def test_the_questions_about_one_plan_are_bounded() -> None:
 
     async with ModelServer(default=answer) as server, Bench(server) as bench:
         prompt = " ".join(job["action_args"]["path"] for job in jobs)
-        result = await bench.generator.generate(bench.request(model=EMBEDDED, prompt=prompt))
+        result = await bench.instructor_client.generate_plan(bench.request(model=EMBEDDED, prompt=prompt))
     assert len(result.draft.corrections) == MAX_QUESTIONS
     assert len(server.requests) == 1 + MAX_QUESTIONS

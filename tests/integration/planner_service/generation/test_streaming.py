@@ -11,7 +11,7 @@ import pytest
 
 from planner_service.generation import errors
 from planner_service.generation.attempts import AttemptOutcome, Finding
-from planner_service.generation.instructor_client import ObserverFailed
+from planner_service.generation.model_call import ObserverFailed
 from planner_service.generation.reply.draft import JobDraft, PlanDraft
 from tests.support.generation import PLAN, PROTOCOLS, Bench, Observed
 from tests.support.model_server import ModelReply, ModelRequest, ModelServer, drops, garbage, hangs, says, truncates
@@ -27,8 +27,8 @@ OPENAI = ("openai-schema", "openai-tools")
 async def test_every_job_is_told_once_and_as_it_is_in_the_plan(protocol: str, chunk_size: int) -> None:
     observer = Observed()
     async with ModelServer(default=says(PLAN, chunk_size=chunk_size)) as server, Bench(server, protocol) as bench:
-        result = await bench.generator.generate(bench.request(), observer)
-        whole = await bench.generator.generate(bench.request())
+        result = await bench.instructor_client.generate_plan(bench.request(), observer)
+        whole = await bench.instructor_client.generate_plan(bench.request())
     assert observer.kinds == ["started", "job", "job", "finished"]
     assert observer.jobs == dict(enumerate(result.draft.jobs))
     assert result.draft == whole.draft
@@ -48,11 +48,11 @@ async def test_a_server_that_does_not_stream_answers_all_at_once(protocol: str, 
     observer, run = Observed(), Observed()
     reply = says(json.dumps(PLAN, indent=indent))
     async with ModelServer(default=reply, streams=False) as server, Bench(server, protocol) as bench:
-        result = await bench.generator.generate(bench.request(), observer)
-        assert (await bench.generator.generate(bench.request())).draft == result.draft
+        result = await bench.instructor_client.generate_plan(bench.request(), observer)
+        assert (await bench.instructor_client.generate_plan(bench.request())).draft == result.draft
         assert server.connections == 1
         server.script(says(""))
-        healed = await bench.generator.generate(bench.request(), run)
+        healed = await bench.instructor_client.generate_plan(bench.request(), run)
     assert [request.streamed for request in server.requests] == [True, False, True, True]
     assert observer.kinds == ["started", "job", "job", "finished"]
     assert observer.jobs == dict(enumerate(result.draft.jobs))
@@ -69,7 +69,7 @@ async def test_jobs_of_a_reply_that_comes_at_once_and_is_cut_off_are_taken_back(
     observer = Observed()
     async with ModelServer(default=says(PLAN), streams=False) as server, Bench(server, protocol) as bench:
         server.script(truncates(PLAN, len(TEXT) - 10))
-        result = await bench.generator.generate(bench.request(), observer)
+        result = await bench.instructor_client.generate_plan(bench.request(), observer)
     assert observer.kinds == ["started", "job", "finished", "retracted", "started", "job", "job", "finished"]
     assert observer.jobs == dict(enumerate(result.draft.jobs))
 
@@ -80,7 +80,7 @@ async def test_an_object_that_is_no_completion_is_the_servers_failure(body: str)
     async with ModelServer(default=garbage(body.encode())) as server, Bench(server) as bench:
         for observer in (None, Observed()):
             with pytest.raises(errors.ServerFailed):
-                await bench.generator.generate(bench.request(max_attempts=1), observer)
+                await bench.instructor_client.generate_plan(bench.request(max_attempts=1), observer)
 
 
 @pytest.mark.asyncio
@@ -91,7 +91,7 @@ async def test_a_job_is_told_while_the_model_is_still_writing(protocol: str) -> 
     reply = says(PLAN, gate=gate, gate_after=first_job_ends, chunk_size=1)
     observer = Observed()
     async with ModelServer(default=reply) as server, Bench(server, protocol) as bench:
-        task = asyncio.create_task(bench.generator.generate(bench.request(), observer))
+        task = asyncio.create_task(bench.instructor_client.generate_plan(bench.request(), observer))
         await until(lambda: observer.kinds == ["started", "job"])
         assert observer.jobs[0].action_name == "measure_disk_use"
         assert not task.done()
@@ -106,7 +106,7 @@ async def test_jobs_of_a_reply_that_breaks_off_are_taken_back(protocol: str) -> 
     observer = Observed()
     async with ModelServer(default=says(PLAN)) as server, Bench(server, protocol) as bench:
         server.script(drops(after=3_000, content={**PLAN, "jobs": PLAN["jobs"] * 8}))
-        result = await bench.generator.generate(bench.request(), observer)
+        result = await bench.instructor_client.generate_plan(bench.request(), observer)
     assert [attempt.outcome.value for attempt in result.report.attempts] == ["PROVIDER_ERROR", "VALID"]
     told, retracted = observer.kinds.index("job"), observer.kinds.index("retracted")
     assert told < retracted
@@ -122,7 +122,7 @@ async def test_jobs_that_fail_the_checks_are_taken_back() -> None:
     observer = Observed()
     async with ModelServer(default=says(single)) as server, Bench(server) as bench:
         server.script(says(PLAN))
-        await bench.generator.generate(bench.request(check=check), observer)
+        await bench.instructor_client.generate_plan(bench.request(check=check), observer)
     expected = ["started", "job", "job", "finished", "retracted", "started", "job", "finished"]
     assert observer.kinds == expected
     assert observer.news[4][1][0] == (0, 1)
@@ -134,7 +134,7 @@ async def test_jobs_of_a_failed_generation_are_taken_back() -> None:
     broken = TEXT[: TEXT.rindex("{") - 20] + " and so on"
     async with ModelServer(default=says(broken)) as server, Bench(server) as bench:
         with pytest.raises(errors.PlanInvalid):
-            await bench.generator.generate(bench.request(max_attempts=1), observer)
+            await bench.instructor_client.generate_plan(bench.request(max_attempts=1), observer)
     assert "job" in observer.kinds
     assert observer.jobs == {}
 
@@ -146,7 +146,7 @@ async def test_jobs_of_a_reply_that_says_two_things_are_taken_back() -> None:
     observer = Observed()
     async with ModelServer(default=says(text)) as server, Bench(server) as bench:
         with pytest.raises(errors.ReplyAmbiguous):
-            await bench.generator.generate(bench.request(max_attempts=1), observer)
+            await bench.instructor_client.generate_plan(bench.request(max_attempts=1), observer)
     assert observer.kinds == ["started", "job", "job", "finished", "retracted"]
     assert observer.jobs == {}
 
@@ -159,7 +159,7 @@ async def test_a_request_that_fits_nothing_tells_no_job() -> None:
     }
     observer = Observed()
     async with ModelServer(default=says(nothing)) as server, Bench(server) as bench:
-        result = await bench.generator.generate(bench.request(), observer)
+        result = await bench.instructor_client.generate_plan(bench.request(), observer)
     assert result.draft.jobs == ()
     assert result.draft.no_action_reason == "no pizza here"
     assert observer.kinds == ["started", "finished"]
@@ -171,7 +171,7 @@ async def test_cancelling_breaks_off_the_stream(protocol: str) -> None:
     observer = Observed()
     endless = says(PLAN, gate=asyncio.Event(), gate_after=20)
     async with ModelServer(default=endless) as server, Bench(server, protocol) as bench:
-        task = asyncio.create_task(bench.generator.generate(bench.request(), observer))
+        task = asyncio.create_task(bench.instructor_client.generate_plan(bench.request(), observer))
         await server.until(lambda: server.in_flight == 1 and server.bytes_sent > 100)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -189,7 +189,9 @@ async def test_many_streams_at_once(protocol: str) -> None:
 
     async def one(number: int) -> None:
         observer = Observed()
-        result = await bench.generator.generate(bench.request(prompt=f"delete /tmp/{number} now"), observer)
+        result = await bench.instructor_client.generate_plan(
+            bench.request(prompt=f"delete /tmp/{number} now"), observer
+        )
         assert observer.jobs == dict(enumerate(result.draft.jobs))
         assert result.draft.jobs[0].action_args == {"path": f"/tmp/{number}"}
 
@@ -203,7 +205,7 @@ async def test_a_stream_that_hangs_is_given_up() -> None:
     async with ModelServer(default=says(PLAN)) as server, Bench(server, attempt_timeout_seconds=1.5) as bench:
         server.script(says(PLAN, gate=asyncio.Event(), gate_after=len(TEXT) - 10), hangs())
         observer = Observed()
-        result = await bench.generator.generate(bench.request(), observer)
+        result = await bench.instructor_client.generate_plan(bench.request(), observer)
     assert [attempt.outcome for attempt in result.report.attempts] == [
         AttemptOutcome.TIMED_OUT,
         AttemptOutcome.TIMED_OUT,
@@ -218,11 +220,13 @@ async def test_a_flood_never_fills_the_memory(streamed: bool) -> None:
     flood = ModelReply(flood_bytes=50_000_000)
     async with ModelServer(default=flood) as server, Bench(server, max_reply_bytes=1_000_000) as bench:
         with pytest.raises(errors.ReplyTooLarge):
-            await bench.generator.generate(bench.request(max_attempts=1), Observed() if streamed else None)
+            await bench.instructor_client.generate_plan(bench.request(max_attempts=1), Observed() if streamed else None)
         tracemalloc.start()
         try:
             with pytest.raises(errors.ReplyTooLarge):
-                await bench.generator.generate(bench.request(max_attempts=1), Observed() if streamed else None)
+                await bench.instructor_client.generate_plan(
+                    bench.request(max_attempts=1), Observed() if streamed else None
+                )
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
@@ -238,7 +242,7 @@ async def test_a_fault_of_who_listens_is_not_the_providers(protocol: str) -> Non
 
     async with ModelServer(default=says(PLAN)) as server, Bench(server, protocol, circuit_failures=1) as bench:
         with pytest.raises(ObserverFailed) as caught:
-            await bench.generator.generate(bench.request(), Faulty())
+            await bench.instructor_client.generate_plan(bench.request(), Faulty())
         assert isinstance(caught.value.__cause__, ValueError)
-        assert len((await bench.generator.generate(bench.request())).draft.jobs) == 2
+        assert len((await bench.instructor_client.generate_plan(bench.request())).draft.jobs) == 2
     assert len(server.requests) == 2

@@ -34,7 +34,7 @@ class Model(AsyncAttrs, DeclarativeBase):
     pass
 
 
-class ProposalRow(Model):
+class ProposalModel(Model):
     __tablename__ = "proposals"
     id: Mapped[str] = mapped_column(primary_key=True)
     version: Mapped[int] = mapped_column()
@@ -48,7 +48,7 @@ class ProposalRow(Model):
     __mapper_args__ = {"version_id_col": version}  # noqa: RUF012  # the mapper's own spelling
 
 
-class EventRow(Model):
+class EventModel(Model):
     __tablename__ = "events"
     revision: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
     entity_id: Mapped[str]
@@ -75,7 +75,7 @@ class NaiveProposals(store_service_pb2_grpc.ProposalServiceServicer):
 
     async def CreateProposal(self, request, context):  # type: ignore[no-untyped-def]
         async with self._sessions.begin() as session:
-            row = ProposalRow(
+            row = ProposalModel(
                 id=str(uuid6.uuid7()),
                 state=PENDING,
                 action_name=request.proposal.action_name,
@@ -93,7 +93,7 @@ class NaiveProposals(store_service_pb2_grpc.ProposalServiceServicer):
 
     async def ApproveProposal(self, request, context):  # type: ignore[no-untyped-def]
         async with self._sessions.begin() as session:
-            row = await session.get(ProposalRow, request.id)
+            row = await session.get(ProposalModel, request.id)
             if row is None or row.version != request.expected_version:
                 await context.abort(grpc.StatusCode.ABORTED, "version conflict")
                 raise AssertionError("abort raises")
@@ -103,7 +103,7 @@ class NaiveProposals(store_service_pb2_grpc.ProposalServiceServicer):
 
     async def ClaimProposals(self, request, context):  # type: ignore[no-untyped-def]
         async with self._sessions.begin() as session:
-            row = (await session.scalars(select(ProposalRow).where(ProposalRow.state == APPROVED).limit(1))).first()
+            row = (await session.scalars(select(ProposalModel).where(ProposalModel.state == APPROVED).limit(1))).first()
             if row is None:
                 return store_service_pb2.ClaimProposalsResponse()
             row.state, row.attempt = EXECUTING, row.attempt + 1
@@ -112,7 +112,7 @@ class NaiveProposals(store_service_pb2_grpc.ProposalServiceServicer):
 
     async def CompleteProposal(self, request, context):  # type: ignore[no-untyped-def]
         async with self._sessions.begin() as session:
-            row = await session.get(ProposalRow, request.id)
+            row = await session.get(ProposalModel, request.id)
             if row is None or row.attempt != request.attempt:
                 await context.abort(grpc.StatusCode.ABORTED, "lease lost")
                 raise AssertionError("abort raises")
@@ -120,15 +120,15 @@ class NaiveProposals(store_service_pb2_grpc.ProposalServiceServicer):
             await self._log(session, row, "proposal.completed")
         return _message(row)
 
-    async def _log(self, session: AsyncSession, row: ProposalRow, kind: str) -> None:
+    async def _log(self, session: AsyncSession, row: ProposalModel, kind: str) -> None:
         await session.flush()
-        last = (await session.scalars(select(EventRow).order_by(EventRow.revision.desc()).limit(1))).first()
+        last = (await session.scalars(select(EventModel).order_by(EventModel.revision.desc()).limit(1))).first()
         snapshot = _message(row).SerializeToString()
         digest = hashlib.sha256((last.hash if last else bytes(32)) + kind.encode() + snapshot).digest()
-        session.add(EventRow(entity_id=row.id, kind=kind, snapshot=snapshot, hash=digest))
+        session.add(EventModel(entity_id=row.id, kind=kind, snapshot=snapshot, hash=digest))
 
 
-def _message(row: ProposalRow) -> proposal_pb2.Proposal:
+def _message(row: ProposalModel) -> proposal_pb2.Proposal:
     message = proposal_pb2.Proposal(
         id=row.id,
         version=row.version,

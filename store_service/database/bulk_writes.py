@@ -16,7 +16,7 @@ from sqlalchemy import ARRAY, Delete, Insert, Table, Update, bindparam, column, 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from store_service.database.failures import Conflict
-from store_service.database.models import Base, VersionedBase
+from store_service.database.orm import AsyncOntologyObject, Base
 from store_service.database.rows import E, EntityRows
 
 # Names of parameters that no column has.
@@ -57,7 +57,7 @@ async def save_entities(
 
 
 async def _update_rows(
-    session: AsyncSession, model: type[VersionedBase], columns: tuple[str, ...], rows: Sequence[dict[str, Any]]
+    session: AsyncSession, model: type[AsyncOntologyObject], columns: tuple[str, ...], rows: Sequence[dict[str, Any]]
 ) -> None:
     """Sets `columns` of the rows with these `key_id` and `key_version`. Raises Conflict when one is not in that version
     any more."""
@@ -87,14 +87,14 @@ def _insert(model: type[Base]) -> Insert:
 
 
 @lru_cache
-def _update(model: type[VersionedBase]) -> Update:
+def _update(model: type[AsyncOntologyObject]) -> Update:
     """The columns to set are those that the parameters name."""
     table, guard = _table(model), _guard(model)
     return update(table).where(table.c.id == bindparam("key_id"), table.c[guard] == bindparam("key_version"))
 
 
 @lru_cache(maxsize=256)
-def _update_from_arrays(model: type[VersionedBase], columns: tuple[str, ...]) -> Update:
+def _update_from_arrays(model: type[AsyncOntologyObject], columns: tuple[str, ...]) -> Update:
     table, guard = _table(model), _guard(model)
     types = {name: table.c[name].type for name in columns} | {
         "key_id": table.c.id.type,
@@ -121,7 +121,7 @@ def _table(model: type[Base]) -> Table:
     return table
 
 
-def _guard(model: type[VersionedBase]) -> str:
+def _guard(model: type[AsyncOntologyObject]) -> str:
     guard = model.__mapper__.version_id_col
     assert guard is not None, f"{model.__name__} is not versioned"
     return str(guard.key)

@@ -26,7 +26,14 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from plangate_core.contract.scopes import Selection
 from store_service.database.dialects import by_code_point, has_part, has_words, label, number
-from store_service.database.models import Base, EventRow, PlanRow, ProposalRow, is_present, is_shown
+from store_service.database.models import (
+    EventModel,
+    PlanModel,
+    ProposalModel,
+    is_present,
+    is_shown,
+)
+from store_service.database.orm import Base
 from store_service.domain.proposal import ProposalState
 from store_service.filters import And, Comparison, Expression, Operator, Or
 from store_service.page_tokens import Position
@@ -60,16 +67,17 @@ def condition(expression: Expression, model: type[Base], viewer: Viewer = NO_VIE
     return not_(condition(expression.term, model, viewer))
 
 
-def selected(model: type[PlanRow | ProposalRow], selection: Selection) -> ColumnElement[bool]:
+def selected(model: type[PlanModel | ProposalModel], selection: Selection) -> ColumnElement[bool]:
     """What a selection includes."""
     conditions: list[ColumnElement[bool]] = [label(model.labels, key) == value for key, value in selection.labels]
-    if selection.actions and model is PlanRow:
+    if selection.actions and model is PlanModel:
         conditions.append(false())
     elif selection.actions:
         begins = [
-            func.substr(ProposalRow.action_name, 1, len(beginning)) == beginning for beginning in selection.beginnings()
+            func.substr(ProposalModel.action_name, 1, len(beginning)) == beginning
+            for beginning in selection.beginnings()
         ]
-        conditions.append(or_(ProposalRow.action_name.in_(sorted(selection.actions)), *begins))
+        conditions.append(or_(ProposalModel.action_name.in_(sorted(selection.actions)), *begins))
     return and_(*conditions)
 
 
@@ -78,15 +86,15 @@ def readable(model: type[Base], viewer: Viewer) -> ColumnElement[bool]:
     selections = viewer.scope.reads
     if selections is None:
         return true()
-    if model is EventRow:
+    if model is EventModel:
         # Row by row, not as `_about`: most events that are looked at are in scope, and few are looked at.
         return or_(
             *(
-                select(row.id).where(row.id == EventRow.entity_id, readable(row, viewer)).exists()
-                for row in (ProposalRow, PlanRow)
+                select(row.id).where(row.id == EventModel.entity_id, readable(row, viewer)).exists()
+                for row in (ProposalModel, PlanModel)
             )
         )
-    row = ProposalRow if model is ProposalRow else PlanRow
+    row = ProposalModel if model is ProposalModel else PlanModel
     return or_(row.created_by == viewer.identity, *(selected(row, selection) for selection in selections))
 
 
@@ -109,10 +117,10 @@ def _comparison(comparison: Comparison, model: type[Base], viewer: Viewer) -> Co
     if comparison.field == WAITING_FOR_ME:
         waits = _waits_for(viewer)
         return waits if (comparison.operator is Operator.EQUAL) == bool(comparison.value) else not_(waits)
-    if model is EventRow and comparison.field in _OF_PROPOSALS:
+    if model is EventModel and comparison.field in _OF_PROPOSALS:
         return _of_subject(comparison)
     if comparison.field == _ARGUMENTS:
-        return has_part(ProposalRow.args_json, str(comparison.value))
+        return has_part(ProposalModel.args_json, str(comparison.value))
     attribute: InstrumentedAttribute[Any] = getattr(model, comparison.field)
     column: Any = attribute
     if comparison.field == _LABELS:
@@ -128,17 +136,17 @@ def _comparison(comparison: Comparison, model: type[Base], viewer: Viewer) -> Co
 
 def _search(words: str, model: type[Base], viewer: Viewer) -> ColumnElement[bool]:
     """What a plan was requested by, and what else people read of a plan, proposal or event."""
-    plans = or_(has_words(PlanRow.prompt, words), has_words(PlanRow.objective, words))
-    if model is PlanRow:
+    plans = or_(has_words(PlanModel.prompt, words), has_words(PlanModel.objective, words))
+    if model is PlanModel:
         return plans
     # Who may read a step and not its plan would find out the plan's words one by one.
-    plans = and_(plans, readable(PlanRow, viewer))
+    plans = and_(plans, readable(PlanModel, viewer))
     proposals = or_(
-        has_words(ProposalRow.description, words),
-        has_words(ProposalRow.evidence, words),
-        ProposalRow.plan_id.in_(select(PlanRow.id).where(plans)),
+        has_words(ProposalModel.description, words),
+        has_words(ProposalModel.evidence, words),
+        ProposalModel.plan_id.in_(select(PlanModel.id).where(plans)),
     )
-    return proposals if model is ProposalRow else or_(has_words(EventRow.comment, words), _about(proposals, plans))
+    return proposals if model is ProposalModel else or_(has_words(EventModel.comment, words), _about(proposals, plans))
 
 
 def _of_subject(comparison: Comparison) -> ColumnElement[bool]:
@@ -148,15 +156,19 @@ def _of_subject(comparison: Comparison) -> ColumnElement[bool]:
         # What is about nothing of the kind has the value "": what differs from it is looked up, the rest is not that.
         looked_up = Operator.EQUAL if comparison.value else Operator.NOT_EQUAL
         found = Comparison(comparison.field, looked_up, comparison.value, comparison.key)
-    plans = condition(found, PlanRow) if comparison.field in _OF_PLANS else None
-    about = _about(condition(found, ProposalRow), plans)
+    plans = condition(found, PlanModel) if comparison.field in _OF_PLANS else None
+    about = _about(condition(found, ProposalModel), plans)
     return about if comparison.operator is found.operator else not_(about)
 
 
 def _about(proposals: ColumnElement[bool], plans: ColumnElement[bool] | None) -> ColumnElement[bool]:
     """Events about proposals and plans of which this is true."""
-    of_proposals = EventRow.entity_id.in_(select(ProposalRow.id).where(proposals))
-    return of_proposals if plans is None else or_(of_proposals, EventRow.entity_id.in_(select(PlanRow.id).where(plans)))
+    of_proposals = EventModel.entity_id.in_(select(ProposalModel.id).where(proposals))
+    return (
+        of_proposals
+        if plans is None
+        else or_(of_proposals, EventModel.entity_id.in_(select(PlanModel.id).where(plans)))
+    )
 
 
 def _waits_for(viewer: Viewer) -> ColumnElement[bool]:
@@ -164,20 +176,20 @@ def _waits_for(viewer: Viewer) -> ColumnElement[bool]:
     if not viewer.may_approve:
         return false()
     roles = sorted({"", *viewer.roles})
-    decision = func.coalesce(type_coerce(ProposalRow.decision, Text), "")
+    decision = func.coalesce(type_coerce(ProposalModel.decision, Text), "")
     by_role = has_part(decision, '"approval_requirements":[[')
-    writers = literal("\n", Text).concat(ProposalRow.revised_by).concat("\n")
+    writers = literal("\n", Text).concat(ProposalModel.revised_by).concat("\n")
     return and_(
-        ProposalRow.state == ProposalState.PENDING,
-        is_shown(ProposalRow),
-        or_(ProposalRow.expire_time.is_(None), ProposalRow.expire_time > viewer.now),
-        ProposalRow.created_by != viewer.identity,
+        ProposalModel.state == ProposalState.PENDING,
+        is_shown(ProposalModel),
+        or_(ProposalModel.expire_time.is_(None), ProposalModel.expire_time > viewer.now),
+        ProposalModel.created_by != viewer.identity,
         not_(has_part(writers, f"\n{viewer.identity}\n")),
-        not_(_has_list(type_coerce(ProposalRow.approvals, Text), viewer.identity)),
+        not_(_has_list(type_coerce(ProposalModel.approvals, Text), viewer.identity)),
         not_(has_part(decision, '"effect":"DENY"')),
-        not_(has_part(type_coerce(ProposalRow.facts, Text), '"end_time":null')),
+        not_(has_part(type_coerce(ProposalModel.facts, Text), '"end_time":null')),
         or_(
-            and_(not_(by_role), ProposalRow.reviewer_role.in_(roles)),
+            and_(not_(by_role), ProposalModel.reviewer_role.in_(roles)),
             and_(by_role, or_(*(_has_list(decision, role) for role in roles))),
         ),
     )

@@ -30,7 +30,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NULLTYPE, TypeDecorator, TypeEngine
 
-from store_service.database.models import AnySelect
+from store_service.database.orm import AnySelect
 
 S = TypeVar("S", bound=AnySelect)
 Column: TypeAlias = ColumnElement[Any] | Any

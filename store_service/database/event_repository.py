@@ -12,7 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from store_service.database.bulk_writes import insert_rows
 from store_service.database.dialects import one_of, using
 from store_service.database.failures import Conflict
-from store_service.database.models import REQUEST_INDEX, AnyRow, EventRow, LogHeadRow, answers_a_request
+from store_service.database.models import (
+    REQUEST_INDEX,
+    EventModel,
+    LogHeadModel,
+    answers_a_request,
+)
+from store_service.database.orm import AnyRow
 from store_service.domain.events import GENESIS_HASH, EntityType, Event, EventUnreadable, LogHead
 from store_service.domain.instant import Instant
 from store_service.domain.seals import LogKey
@@ -24,11 +30,11 @@ _EVENT_TYPES = frozenset(
     for truth in (bool, int)
     for seal in (bytes, type(None))
 )
-_HEAD = LogHeadRow.id == 1
+_HEAD = LogHeadModel.id == 1
 
 EVENT_ATTRIBUTES = tuple(
     # As it is stored: anything but 0 and 1 was not written by a store.
-    type_coerce(EventRow.authenticated, Integer) if name == "authenticated" else getattr(EventRow, name)
+    type_coerce(EventModel.authenticated, Integer) if name == "authenticated" else getattr(EventModel, name)
     for name in Event._fields
 )
 """What `event_from_row` reads."""
@@ -93,7 +99,7 @@ class EventRepository:
             }
             for entry in entries
         ]
-        await insert_rows(self._session, EventRow, rows)
+        await insert_rows(self._session, EventModel, rows)
         connection = await self._session.connection()
         moved = await connection.execute(
             _MOVE_HEAD,
@@ -113,7 +119,7 @@ class EventRepository:
 
     async def hash_of(self, revision: int) -> bytes | None:
         """The hash of the event with this revision, if it exists."""
-        return await self._session.scalar(select(EventRow.hash).where(EventRow.revision == revision))
+        return await self._session.scalar(select(EventModel.hash).where(EventModel.revision == revision))
 
     async def of_entities(self, entity_ids: Sequence[str]) -> list[Event]:
         """All events of these, in the order of the log. Raises EventUnreadable."""
@@ -132,23 +138,27 @@ class EventRepository:
         Returns how many were looked at: less than the limit when no more are that old.
         """
         session = self._session
-        start = await session.scalar(select(LogHeadRow.forgotten_revision).where(_HEAD)) or 0
-        times = select(EventRow.revision, EventRow.time).where(EventRow.revision > start)
-        oldest = (await session.execute(times.order_by(EventRow.revision).limit(limit))).all()
+        start = await session.scalar(select(LogHeadModel.forgotten_revision).where(_HEAD)) or 0
+        times = select(EventModel.revision, EventModel.time).where(EventModel.revision > start)
+        oldest = (await session.execute(times.order_by(EventModel.revision).limit(limit))).all()
         expired = list(takewhile(lambda row: row.time < before, oldest))
         if not expired:
             return 0
         last = expired[-1]
-        following = select(EventRow.revision - 1).where(EventRow.revision > last.revision, EventRow.time != last.time)
-        head = select(LogHeadRow.revision).where(_HEAD)
-        end: int = (
-            await session.scalar(following.order_by(EventRow.revision).limit(1)) or await session.scalar(head) or 0
+        following = select(EventModel.revision - 1).where(
+            EventModel.revision > last.revision, EventModel.time != last.time
         )
-        old = update(EventRow).where(EventRow.answer.is_not(None), EventRow.revision > start, EventRow.revision <= end)
+        head = select(LogHeadModel.revision).where(_HEAD)
+        end: int = (
+            await session.scalar(following.order_by(EventModel.revision).limit(1)) or await session.scalar(head) or 0
+        )
+        old = update(EventModel).where(
+            EventModel.answer.is_not(None), EventModel.revision > start, EventModel.revision <= end
+        )
         unsynchronized = {"synchronize_session": False}
         # These columns are not hashed: the log stays as it was.
         await session.execute(old.values(method="", fingerprint=None, answer=None), execution_options=unsynchronized)
-        moved = update(LogHeadRow).where(_HEAD).values(forgotten_revision=end)
+        moved = update(LogHeadModel).where(_HEAD).values(forgotten_revision=end)
         await session.execute(moved, execution_options=unsynchronized)
         return end - start
 
@@ -166,12 +176,12 @@ def event_from_row(row: AnyRow | Sequence[Any]) -> Event:
 
 
 _ANSWERS = using(
-    select(*EVENT_ATTRIBUTES, EventRow.method, EventRow.fingerprint, EventRow.answer), EventRow, REQUEST_INDEX
-).where(answers_a_request(), one_of(EventRow.request_id, "ids"))
-_OF_ENTITIES = select(*EVENT_ATTRIBUTES).where(one_of(EventRow.entity_id, "ids")).order_by(EventRow.revision)
+    select(*EVENT_ATTRIBUTES, EventModel.method, EventModel.fingerprint, EventModel.answer), EventModel, REQUEST_INDEX
+).where(answers_a_request(), one_of(EventModel.request_id, "ids"))
+_OF_ENTITIES = select(*EVENT_ATTRIBUTES).where(one_of(EventModel.entity_id, "ids")).order_by(EventModel.revision)
 # Sets the columns that the parameters name.
-_MOVE_HEAD = update(LogHeadRow).where(
-    _HEAD, LogHeadRow.revision == bindparam("old_revision"), LogHeadRow.hash == bindparam("old_hash")
+_MOVE_HEAD = update(LogHeadModel).where(
+    _HEAD, LogHeadModel.revision == bindparam("old_revision"), LogHeadModel.hash == bindparam("old_hash")
 )
-_SELECT_HEAD = select(LogHeadRow.revision, LogHeadRow.hash, LogHeadRow.seal).where(_HEAD)
+_SELECT_HEAD = select(LogHeadModel.revision, LogHeadModel.hash, LogHeadModel.seal).where(_HEAD)
 _LOCK_HEAD = _SELECT_HEAD.with_for_update()

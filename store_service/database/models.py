@@ -10,23 +10,18 @@ repeats the condition. Their constants are rendered into the statement, as SQLit
 """
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     ColumnElement,
     Index,
     Integer,
-    LargeBinary,
-    Row,
-    Select,
-    Text,
     and_,
     false,
     literal,
 )
-from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute, Mapped, declared_attr, mapped_column
+from sqlalchemy.orm import InstrumentedAttribute, Mapped, mapped_column
 
 from store_service.database.column_types import (
     APPROVALS,
@@ -40,53 +35,13 @@ from store_service.database.column_types import (
     EnumValue,
     Microseconds,
 )
+from store_service.database.orm import AsyncOntologyObject, Base
 from store_service.domain.instant import Instant
 from store_service.domain.plan import GenerationOptions, Job, PlanState
 from store_service.domain.proposal import Approval, Decision, Fact, Notice, OnRefusal, ProposalState
 
-AnySelect: TypeAlias = Select[*tuple[Any, ...]]
-AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
-
-class Base(DeclarativeBase):
-    """The declarative base of all tables."""
-
-    type_annotation_map = {bool: Boolean, bytes: LargeBinary, int: BigInteger, str: Text}  # noqa: RUF012 - read by SQLAlchemy
-
-
-class VersionedBase(Base):
-    """A row that is changed under optimistic locking: domain.lease.Leased.
-
-    `version` is SQLAlchemy's version_id_col: an UPDATE carries `WHERE version = <as read>` and hits no row when another
-    one was faster. Flushes of the ORM do so by themselves; `bulk_writes` takes the column from here.
-    A lease is `lease_worker`, `lease_expire_time` and `attempt`; a failure is two columns.
-    """
-
-    __abstract__ = True
-
-    id: Mapped[str] = mapped_column(primary_key=True, sort_order=-20)
-    version: Mapped[int] = mapped_column(sort_order=-19)
-    created_by: Mapped[str] = mapped_column(default="", sort_order=90)
-    updated_by: Mapped[str] = mapped_column(default="", sort_order=91)
-    create_time: Mapped[Instant] = mapped_column(Microseconds, sort_order=92)
-    update_time: Mapped[Instant] = mapped_column(Microseconds, sort_order=93)
-    delete_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None, sort_order=94)
-    failure_reason: Mapped[str | None] = mapped_column(default=None)
-    failure_message: Mapped[str | None] = mapped_column(default=None)
-    lease_worker: Mapped[str | None] = mapped_column(default=None)
-    lease_expire_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None)
-    attempt: Mapped[int] = mapped_column(Integer, default=0)
-    max_attempts: Mapped[int] = mapped_column(Integer, default=1)
-    not_before_time: Mapped[Instant | None] = mapped_column(Microseconds, default=None)
-    returned_attempts: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
-
-    @declared_attr.directive
-    @classmethod
-    def __mapper_args__(cls) -> dict[str, object]:
-        return {"version_id_col": cls.version}
-
-
-class ProposalRow(VersionedBase):
+class ProposalModel(AsyncOntologyObject):
     """domain.proposal.Proposal. `revised_by` has a line for each who edited it, the last one last."""
 
     __tablename__ = "proposals"
@@ -125,7 +80,7 @@ class ProposalRow(VersionedBase):
     fact_for: Mapped[str] = mapped_column(server_default="")
 
 
-class PlanRow(VersionedBase):
+class PlanModel(AsyncOntologyObject):
     """domain.plan.Plan."""
 
     __tablename__ = "plans"
@@ -143,7 +98,7 @@ class PlanRow(VersionedBase):
     options: Mapped[GenerationOptions | None] = mapped_column(OPTIONAL_GENERATION_OPTIONS)
 
 
-class DependencyRow(Base):
+class DependencyModel(Base):
     """`proposal_id` waits for `depends_on_id`, or for a fact that it fetches. Written with the dependent, removed when
     either is purged or the fact is there."""
 
@@ -154,7 +109,7 @@ class DependencyRow(Base):
     proposal_id: Mapped[str] = mapped_column(primary_key=True)
 
 
-class EventRow(Base):
+class EventModel(Base):
     """domain.events.Event, and how repeated requests are recognized.
 
     An event whose snapshot is (the answer's `answer`-th resource of) what the client was answered carries `method`,
@@ -188,7 +143,7 @@ class EventRow(Base):
     seal: Mapped[bytes | None] = mapped_column(default=None)
 
 
-class LogHeadRow(Base):
+class LogHeadModel(Base):
     """The one row (id 1) that says where the log ends. Locking it is what orders batches of several processes.
 
     Events up to `forgotten_revision` do not answer repeated requests any more.
@@ -203,7 +158,7 @@ class LogHeadRow(Base):
     seal: Mapped[bytes | None] = mapped_column(default=None)
 
 
-class GovernanceRow(Base):
+class GovernanceModel(Base):
     """The catalogue and policy in force for a planner. No part of the log: decisions carry the digest of theirs."""
 
     __tablename__ = "governance"
@@ -220,22 +175,22 @@ def constant(column: InstrumentedAttribute[Any], value: Any) -> ColumnElement[An
 def is_ready() -> ColumnElement[bool]:
     """Proposals that can be claimed as soon as their time has come."""
     return and_(
-        ProposalRow.state == constant(ProposalRow.state, ProposalState.APPROVED),
-        ProposalRow.waiting_for == constant(ProposalRow.waiting_for, 0),
-        ProposalRow.delete_time.is_(None),
+        ProposalModel.state == constant(ProposalModel.state, ProposalState.APPROVED),
+        ProposalModel.waiting_for == constant(ProposalModel.waiting_for, 0),
+        ProposalModel.delete_time.is_(None),
     )
 
 
-def is_queued(plan: type[PlanRow] = PlanRow) -> ColumnElement[bool]:
+def is_queued(plan: type[PlanModel] = PlanModel) -> ColumnElement[bool]:
     """Plans that can be claimed as soon as their time has come."""
-    return and_(plan.state == constant(PlanRow.state, PlanState.QUEUED), plan.delete_time.is_(None))
+    return and_(plan.state == constant(PlanModel.state, PlanState.QUEUED), plan.delete_time.is_(None))
 
 
 def is_being_planned() -> ColumnElement[bool]:
-    return PlanRow.state == constant(PlanRow.state, PlanState.PLANNING)
+    return PlanModel.state == constant(PlanModel.state, PlanState.PLANNING)
 
 
-def is_leased(row: type[VersionedBase]) -> ColumnElement[bool]:
+def is_leased(row: type[AsyncOntologyObject]) -> ColumnElement[bool]:
     return row.lease_expire_time.is_not(None)
 
 
@@ -243,9 +198,9 @@ def can_expire() -> ColumnElement[bool]:
     """Proposals that are not executed yet and have an expire_time."""
     waiting = (ProposalState.DRAFT, ProposalState.PENDING, ProposalState.APPROVED)
     return and_(
-        ProposalRow.expire_time.is_not(None),
-        ProposalRow.delete_time.is_(None),
-        ProposalRow.state.in_([constant(ProposalRow.state, state) for state in waiting]),
+        ProposalModel.expire_time.is_not(None),
+        ProposalModel.delete_time.is_(None),
+        ProposalModel.state.in_([constant(ProposalModel.state, state) for state in waiting]),
     )
 
 
@@ -254,46 +209,46 @@ def is_present(column: InstrumentedAttribute[str]) -> ColumnElement[bool]:
     return column != constant(column, "")
 
 
-def is_shown(row: type[VersionedBase]) -> ColumnElement[bool]:
+def is_shown(row: type[AsyncOntologyObject]) -> ColumnElement[bool]:
     """Not soft-deleted."""
     return row.delete_time.is_(None)
 
 
 def answers_a_request() -> ColumnElement[bool]:
-    return and_(EventRow.answer.is_not(None), is_present(EventRow.request_id))
+    return and_(EventModel.answer.is_not(None), is_present(EventModel.request_id))
 
 
 def _index(name: str, *columns: Any, where: ColumnElement[bool] | None = None) -> Index:
     return Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
-for _row in (ProposalRow, PlanRow):
+for _row in (ProposalModel, PlanModel):
     _name = _row.__tablename__
     _index(f"ix_{_name}_create_time", _row.create_time, _row.id)
     _index(f"ix_{_name}_state_create_time", _row.state, _row.create_time, _row.id, where=is_shown(_row))
     _index(f"ix_{_name}_update_time", _row.update_time, _row.id)
     _index(f"ix_{_name}_created_by", _row.created_by, _row.create_time, _row.id, where=is_shown(_row))
     _index(f"ix_{_name}_lease", _row.lease_expire_time, where=is_leased(_row))
-_index("ix_proposals_priority", ProposalRow.priority, ProposalRow.id, where=is_shown(ProposalRow))
+_index("ix_proposals_priority", ProposalModel.priority, ProposalModel.id, where=is_shown(ProposalModel))
 _index(
     "ix_proposals_action_name",
-    *(ProposalRow.action_name, ProposalRow.create_time, ProposalRow.id),
-    where=is_shown(ProposalRow),
+    *(ProposalModel.action_name, ProposalModel.create_time, ProposalModel.id),
+    where=is_shown(ProposalModel),
 )
-_index("ix_proposals_plan_id", ProposalRow.plan_id, ProposalRow.id, where=is_present(ProposalRow.plan_id))
-READY_INDEX = _index("ix_proposals_ready", ProposalRow.priority.desc(), ProposalRow.id, where=is_ready())
+_index("ix_proposals_plan_id", ProposalModel.plan_id, ProposalModel.id, where=is_present(ProposalModel.plan_id))
+READY_INDEX = _index("ix_proposals_ready", ProposalModel.priority.desc(), ProposalModel.id, where=is_ready())
 READY_ACTION_INDEX = _index(
     "ix_proposals_ready_action",
-    *(ProposalRow.action_name, ProposalRow.priority.desc(), ProposalRow.id),
+    *(ProposalModel.action_name, ProposalModel.priority.desc(), ProposalModel.id),
     where=is_ready(),
 )
 EFFECT_INDEX = _index(
-    "ix_proposals_effect_key", ProposalRow.effect_key, ProposalRow.id, where=is_present(ProposalRow.effect_key)
+    "ix_proposals_effect_key", ProposalModel.effect_key, ProposalModel.id, where=is_present(ProposalModel.effect_key)
 )
-_index("ix_proposals_expiring", ProposalRow.expire_time, where=can_expire())
-QUEUE_INDEX = _index("ix_plans_queue", PlanRow.priority.desc(), PlanRow.created_by, PlanRow.id, where=is_queued())
-_index("ix_plans_planning", PlanRow.created_by, where=is_being_planned())
-Index("ux_events_entity_version", EventRow.entity_id, EventRow.version, unique=True)
-_index("ix_events_plan_id", EventRow.plan_id, EventRow.revision, where=is_present(EventRow.plan_id))
-REQUEST_INDEX = _index("ix_events_request_id", EventRow.request_id, where=is_present(EventRow.request_id))
-_index("ix_events_actor", EventRow.actor, EventRow.revision)
+_index("ix_proposals_expiring", ProposalModel.expire_time, where=can_expire())
+QUEUE_INDEX = _index("ix_plans_queue", PlanModel.priority.desc(), PlanModel.created_by, PlanModel.id, where=is_queued())
+_index("ix_plans_planning", PlanModel.created_by, where=is_being_planned())
+Index("ux_events_entity_version", EventModel.entity_id, EventModel.version, unique=True)
+_index("ix_events_plan_id", EventModel.plan_id, EventModel.revision, where=is_present(EventModel.plan_id))
+REQUEST_INDEX = _index("ix_events_request_id", EventModel.request_id, where=is_present(EventModel.request_id))
+_index("ix_events_actor", EventModel.actor, EventModel.revision)

@@ -12,13 +12,13 @@ from store_service.database.bulk_writes import save_entities
 from store_service.database.dialects import one_of, using
 from store_service.database.models import (
     QUEUE_INDEX,
-    AnySelect,
-    PlanRow,
+    PlanModel,
     is_being_planned,
     is_leased,
     is_queued,
     is_shown,
 )
+from store_service.database.orm import AnySelect
 from store_service.database.rows import PLANS
 from store_service.domain.instant import Instant
 from store_service.domain.plan import Plan, PlanState
@@ -67,7 +67,7 @@ class PlanRepository:
 
     async def find_queued(self, now: Instant, limit: int) -> list[Plan]:
         """Any plans that can be claimed, without locks. Only the id is filled in."""
-        statement = select(PlanRow.id).where(is_queued(), _is_due(PlanRow))
+        statement = select(PlanModel.id).where(is_queued(), _is_due(PlanModel))
         return [Plan.of(id=plan_id) for plan_id in await self._session.scalars(statement.limit(limit), {"now": now})]
 
     async def unfinished(self) -> dict[PlanState, int]:
@@ -76,21 +76,21 @@ class PlanRepository:
 
     async def with_lapsed_lease(self, now: Instant, limit: int) -> Sequence[str]:
         """Ids of plans whose lease ran out; the longest overdue first."""
-        statement = select(PlanRow.id).where(is_leased(PlanRow), PlanRow.lease_expire_time <= now)
-        return (await self._session.scalars(statement.order_by(PlanRow.lease_expire_time).limit(limit))).all()
+        statement = select(PlanModel.id).where(is_leased(PlanModel), PlanModel.lease_expire_time <= now)
+        return (await self._session.scalars(statement.order_by(PlanModel.lease_expire_time).limit(limit))).all()
 
 
 _UNFINISHED = (
-    select(PlanRow.state, func.count())
-    .where(PlanRow.state.in_([PlanState.QUEUED, PlanState.PLANNING]), is_shown(PlanRow))
-    .group_by(PlanRow.state)
+    select(PlanModel.state, func.count())
+    .where(PlanModel.state.in_([PlanState.QUEUED, PlanState.PLANNING]), is_shown(PlanModel))
+    .group_by(PlanModel.state)
 )
-_BY_ID = select(*PLANS.attributes).where(one_of(PlanRow.id, "ids"))
-_IN_WORK = select(PlanRow.created_by, func.count()).where(is_being_planned()).group_by(PlanRow.created_by)
+_BY_ID = select(*PLANS.attributes).where(one_of(PlanModel.id, "ids"))
+_IN_WORK = select(PlanModel.created_by, func.count()).where(is_being_planned()).group_by(PlanModel.created_by)
 
 
-def _is_due(plan: type[PlanRow]) -> ColumnElement[bool]:
-    now = bindparam("now", type_=PlanRow.not_before_time.type)
+def _is_due(plan: type[PlanModel]) -> ColumnElement[bool]:
+    now = bindparam("now", type_=PlanModel.not_before_time.type)
     return or_(plan.not_before_time.is_(None), plan.not_before_time <= now)
 
 
@@ -99,33 +99,33 @@ def _oldest_of_each() -> AnySelect:
 
     Hops from one requester to the next in the index, however many plans each has, and from there to a range of ids.
     """
-    priority = bindparam("priority", type_=PlanRow.priority.type)
-    waiting = and_(is_queued(), PlanRow.priority == priority)
-    first = using(select(func.min(PlanRow.created_by).label("name")), PlanRow, QUEUE_INDEX).where(waiting)
+    priority = bindparam("priority", type_=PlanModel.priority.type)
+    waiting = and_(is_queued(), PlanModel.priority == priority)
+    first = using(select(func.min(PlanModel.created_by).label("name")), PlanModel, QUEUE_INDEX).where(waiting)
     requester = first.cte("requester", recursive=True)
     following = (
-        using(select(func.min(PlanRow.created_by)), PlanRow, QUEUE_INDEX)
-        .where(waiting, PlanRow.created_by > requester.c.name)
+        using(select(func.min(PlanModel.created_by)), PlanModel, QUEUE_INDEX)
+        .where(waiting, PlanModel.created_by > requester.c.name)
         .scalar_subquery()
     )
     requester = requester.union_all(select(following).where(requester.c.name.is_not(None)))
-    own = aliased(PlanRow, name="own")
+    own = aliased(PlanModel, name="own")
     of_requester = and_(is_queued(own), own.priority == priority, own.created_by == requester.c.name, _is_due(own))
     last_wanted = select(own.id).where(of_requester).order_by(own.id).limit(1).offset(bindparam("position"))
     last = select(func.max(own.id)).where(of_requester)
     up_to = func.coalesce(
         *(using(each, own, QUEUE_INDEX).correlate(requester).scalar_subquery() for each in (last_wanted, last))
     )
-    statement = select(requester.c.name, PlanRow.id).where(
-        waiting, PlanRow.created_by == requester.c.name, PlanRow.id <= up_to, _is_due(PlanRow)
+    statement = select(requester.c.name, PlanModel.id).where(
+        waiting, PlanModel.created_by == requester.c.name, PlanModel.id <= up_to, _is_due(PlanModel)
     )
-    return using(statement, PlanRow, QUEUE_INDEX).with_for_update(of=PlanRow, skip_locked=True)
+    return using(statement, PlanModel, QUEUE_INDEX).with_for_update(of=PlanModel, skip_locked=True)
 
 
 _NEXT_PRIORITY = (
-    using(select(PlanRow.priority), PlanRow, QUEUE_INDEX)
-    .where(is_queued(), PlanRow.priority < bindparam("priority"), _is_due(PlanRow))
-    .order_by(PlanRow.priority.desc())
+    using(select(PlanModel.priority), PlanModel, QUEUE_INDEX)
+    .where(is_queued(), PlanModel.priority < bindparam("priority"), _is_due(PlanModel))
+    .order_by(PlanModel.priority.desc())
     .limit(1)
 )
 _OLDEST_OF_EACH = _oldest_of_each()

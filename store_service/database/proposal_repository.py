@@ -16,11 +16,10 @@ from store_service.database.dialects import label, one_of, one_of_these, using
 from store_service.database.models import (
     READY_ACTION_INDEX,
     READY_INDEX,
-    AnySelect,
-    DependencyRow,
-    EventRow,
-    GovernanceRow,
-    ProposalRow,
+    DependencyModel,
+    EventModel,
+    GovernanceModel,
+    ProposalModel,
     can_expire,
     constant,
     is_leased,
@@ -28,6 +27,7 @@ from store_service.database.models import (
     is_ready,
     is_shown,
 )
+from store_service.database.orm import AnySelect
 from store_service.database.rows import PROPOSALS
 from store_service.domain.instant import Instant
 from store_service.domain.proposal import EFFECTIVE_STATES, FINAL_STATES, IN_WORK_STATES, Proposal, ProposalState
@@ -73,11 +73,11 @@ class ProposalRepository:
                 not_needed += [(each, after.id) for each in old if each not in new]
         not_needed += [(needed_id, each.id) for each in purged for needed_id in each.awaited]
         if needed:
-            await insert_rows(self._session, DependencyRow, needed)
+            await insert_rows(self._session, DependencyModel, needed)
         if purged:
-            await delete_rows(self._session, DependencyRow, ("depends_on_id",), [(each.id,) for each in purged])
+            await delete_rows(self._session, DependencyModel, ("depends_on_id",), [(each.id,) for each in purged])
         if not_needed:
-            await delete_rows(self._session, DependencyRow, ("depends_on_id", "proposal_id"), not_needed)
+            await delete_rows(self._session, DependencyModel, ("depends_on_id", "proposal_id"), not_needed)
 
     async def ids_of_plans(self, plan_ids: Sequence[str]) -> list[tuple[str, str]]:
         """(plan id, proposal id) for all proposals of these plans."""
@@ -95,7 +95,7 @@ class ProposalRepository:
         if query.plan_id or (not names and query.executes is None):
             statement = _limited(_READY if not query.plan_id else _READY_OF_PLAN, query)
             if query.action_names:
-                statement = statement.where(one_of_these(ProposalRow.action_name, sorted(query.action_names)))
+                statement = statement.where(one_of_these(ProposalModel.action_name, sorted(query.action_names)))
             parameters = {"now": now, "count": limit} | ({"plan_id": query.plan_id} if query.plan_id else {})
             return [row[0] for row in await self._session.execute(statement, parameters)]
         if query.executes is not None or len(names) > _MANY_ACTIONS:
@@ -134,18 +134,18 @@ class ProposalRepository:
 
     async def expired(self, now: Instant, limit: int) -> Sequence[str]:
         """Ids of proposals that waited longer than they may; the longest overdue first."""
-        statement = select(ProposalRow.id).where(can_expire(), ProposalRow.expire_time <= now)
-        return (await self._session.scalars(statement.order_by(ProposalRow.expire_time).limit(limit))).all()
+        statement = select(ProposalModel.id).where(can_expire(), ProposalModel.expire_time <= now)
+        return (await self._session.scalars(statement.order_by(ProposalModel.expire_time).limit(limit))).all()
 
     async def with_lapsed_lease(self, now: Instant, limit: int) -> Sequence[str]:
         """Ids of proposals whose lease ran out; the longest overdue first."""
-        statement = select(ProposalRow.id).where(
-            is_leased(ProposalRow),
-            ProposalRow.lease_expire_time <= now,
+        statement = select(ProposalModel.id).where(
+            is_leased(ProposalModel),
+            ProposalModel.lease_expire_time <= now,
             # An UNRESOLVED one keeps its lease: it says who held it.
-            ProposalRow.state == ProposalState.EXECUTING,
+            ProposalModel.state == ProposalState.EXECUTING,
         )
-        return (await self._session.scalars(statement.order_by(ProposalRow.lease_expire_time).limit(limit))).all()
+        return (await self._session.scalars(statement.order_by(ProposalModel.lease_expire_time).limit(limit))).all()
 
     async def backlog(self) -> list[Backlog]:
         """The proposals that have not ended, counted; soft-deleted ones are not."""
@@ -153,111 +153,117 @@ class ProposalRepository:
 
 
 _BACKLOG = (
-    select(ProposalRow.state, ProposalRow.reviewer_role, func.count(), func.min(ProposalRow.submit_time))
-    .where(ProposalRow.state.in_(sorted(set(ProposalState) - FINAL_STATES)), is_shown(ProposalRow))
-    .group_by(ProposalRow.state, ProposalRow.reviewer_role)
+    select(ProposalModel.state, ProposalModel.reviewer_role, func.count(), func.min(ProposalModel.submit_time))
+    .where(ProposalModel.state.in_(sorted(set(ProposalState) - FINAL_STATES)), is_shown(ProposalModel))
+    .group_by(ProposalModel.state, ProposalModel.reviewer_role)
 )
 _WITH_SNAPSHOT = (
-    select(*PROPOSALS.attributes, EventRow.snapshot)
-    .outerjoin(EventRow, and_(EventRow.entity_id == ProposalRow.id, EventRow.version == ProposalRow.version))
-    .where(one_of(ProposalRow.id, "ids"))
+    select(*PROPOSALS.attributes, EventModel.snapshot)
+    .outerjoin(EventModel, and_(EventModel.entity_id == ProposalModel.id, EventModel.version == ProposalModel.version))
+    .where(one_of(ProposalModel.id, "ids"))
 )
-_OF_PLANS = select(ProposalRow.plan_id, ProposalRow.id).where(
-    is_present(ProposalRow.plan_id), one_of(ProposalRow.plan_id, "ids")
+_OF_PLANS = select(ProposalModel.plan_id, ProposalModel.id).where(
+    is_present(ProposalModel.plan_id), one_of(ProposalModel.plan_id, "ids")
 )
 
 
 def _dependents_transitive() -> AnySelect:
-    reached = select(DependencyRow.depends_on_id.label("id")).where(one_of(DependencyRow.depends_on_id, "ids"))
+    reached = select(DependencyModel.depends_on_id.label("id")).where(one_of(DependencyModel.depends_on_id, "ids"))
     found = reached.cte("reached", recursive=True)
-    found = found.union(select(DependencyRow.proposal_id).join(found, DependencyRow.depends_on_id == found.c.id))
-    return select(DependencyRow.depends_on_id, DependencyRow.proposal_id).join(
-        found, DependencyRow.depends_on_id == found.c.id
+    found = found.union(select(DependencyModel.proposal_id).join(found, DependencyModel.depends_on_id == found.c.id))
+    return select(DependencyModel.depends_on_id, DependencyModel.proposal_id).join(
+        found, DependencyModel.depends_on_id == found.c.id
     )
 
 
-_DEPENDENTS = select(DependencyRow.depends_on_id, DependencyRow.proposal_id).where(
-    one_of(DependencyRow.depends_on_id, "ids")
+_DEPENDENTS = select(DependencyModel.depends_on_id, DependencyModel.proposal_id).where(
+    one_of(DependencyModel.depends_on_id, "ids")
 )
 _DEPENDENTS_TRANSITIVE = _dependents_transitive()
 
 
 _OF_EFFECT = (
-    select(ProposalRow.id)
+    select(ProposalModel.id)
     .where(
-        is_present(ProposalRow.effect_key),
-        ProposalRow.effect_key == bindparam("effect_key"),
-        ProposalRow.delete_time.is_(None),
-        ProposalRow.state.in_(sorted(EFFECTIVE_STATES)),
+        is_present(ProposalModel.effect_key),
+        ProposalModel.effect_key == bindparam("effect_key"),
+        ProposalModel.delete_time.is_(None),
+        ProposalModel.state.in_(sorted(EFFECTIVE_STATES)),
     )
-    .order_by(ProposalRow.id.desc())
+    .order_by(ProposalModel.id.desc())
     .limit(bindparam("count"))
 )
 
 
 def _effect_is_free() -> ColumnElement[bool]:
     """No other proposal of the same effect is in work."""
-    other = aliased(ProposalRow)
+    other = aliased(ProposalModel)
     in_work = (
         select(other.id)
         .where(
-            other.effect_key != constant(ProposalRow.effect_key, ""),
-            other.effect_key == ProposalRow.effect_key,
+            other.effect_key != constant(ProposalModel.effect_key, ""),
+            other.effect_key == ProposalModel.effect_key,
             other.state.in_(sorted(IN_WORK_STATES)),
         )
-        .correlate(ProposalRow)
+        .correlate(ProposalModel)
         .exists()
     )
-    return or_(ProposalRow.effect_key == constant(ProposalRow.effect_key, ""), ~in_work)
+    return or_(ProposalModel.effect_key == constant(ProposalModel.effect_key, ""), ~in_work)
 
 
 def _is_decided_under_what_is_in_force() -> ColumnElement[bool]:
     """The planner that decided has no other catalogue and policy in force now."""
-    other = select(GovernanceRow.planner).where(
-        GovernanceRow.planner == label(ProposalRow.decision, "decided_by"),
-        GovernanceRow.digest != label(ProposalRow.decision, "governance_digest"),
+    other = select(GovernanceModel.planner).where(
+        GovernanceModel.planner == label(ProposalModel.decision, "decided_by"),
+        GovernanceModel.digest != label(ProposalModel.decision, "governance_digest"),
     )
-    return ~other.correlate(ProposalRow).exists()
+    return ~other.correlate(ProposalModel).exists()
 
 
 def _in_time() -> ColumnElement[bool]:
-    now = bindparam("now", type_=ProposalRow.not_before_time.type)
-    due = or_(ProposalRow.not_before_time.is_(None), ProposalRow.not_before_time <= now)
-    return due & or_(ProposalRow.expire_time.is_(None), ProposalRow.expire_time > now)
+    now = bindparam("now", type_=ProposalModel.not_before_time.type)
+    due = or_(ProposalModel.not_before_time.is_(None), ProposalModel.not_before_time <= now)
+    return due & or_(ProposalModel.expire_time.is_(None), ProposalModel.expire_time > now)
 
 
 def _limited(statement: AnySelect, query: ReadyQuery) -> AnySelect:
     """The statement, over what the executor may claim."""
     if query.executes is None:
         return statement
-    return statement.where(or_(false(), *(selected(ProposalRow, each) for each in query.executes)))
+    return statement.where(or_(false(), *(selected(ProposalModel, each) for each in query.executes)))
 
 
 def _ready(*conditions: ColumnElement[bool]) -> AnySelect:
     return (
-        select(ProposalRow.id, ProposalRow.priority, ProposalRow.action_name, ProposalRow.plan_id, ProposalRow.labels)
+        select(
+            ProposalModel.id,
+            ProposalModel.priority,
+            ProposalModel.action_name,
+            ProposalModel.plan_id,
+            ProposalModel.labels,
+        )
         .where(*conditions, is_ready(), _in_time(), _effect_is_free(), _is_decided_under_what_is_in_force())
-        .order_by(ProposalRow.priority.desc(), ProposalRow.id)
+        .order_by(ProposalModel.priority.desc(), ProposalModel.id)
         .limit(bindparam("count"))
     )
 
 
 def _ready_actions() -> AnySelect:
     """Hops from one action to the next in the index, however many proposals each has."""
-    first = using(select(func.min(ProposalRow.action_name).label("name")), ProposalRow, READY_ACTION_INDEX)
+    first = using(select(func.min(ProposalModel.action_name).label("name")), ProposalModel, READY_ACTION_INDEX)
     action = first.where(is_ready()).cte("action", recursive=True)
     following = (
-        using(select(func.min(ProposalRow.action_name)), ProposalRow, READY_ACTION_INDEX)
-        .where(is_ready(), ProposalRow.action_name > action.c.name)
+        using(select(func.min(ProposalModel.action_name)), ProposalModel, READY_ACTION_INDEX)
+        .where(is_ready(), ProposalModel.action_name > action.c.name)
         .scalar_subquery()
     )
     action = action.union_all(select(following).where(action.c.name.is_not(None)))
     return select(action.c.name).where(action.c.name.is_not(None))
 
 
-_FOUND_OF_ACTION = using(_ready(ProposalRow.action_name == bindparam("name")), ProposalRow, READY_ACTION_INDEX)
-_FOUND_OF_PLAN = _ready(ProposalRow.plan_id == bindparam("plan_id"), is_present(ProposalRow.plan_id))
-_READY = using(_ready(), ProposalRow, READY_INDEX).with_for_update(skip_locked=True)
+_FOUND_OF_ACTION = using(_ready(ProposalModel.action_name == bindparam("name")), ProposalModel, READY_ACTION_INDEX)
+_FOUND_OF_PLAN = _ready(ProposalModel.plan_id == bindparam("plan_id"), is_present(ProposalModel.plan_id))
+_READY = using(_ready(), ProposalModel, READY_INDEX).with_for_update(skip_locked=True)
 _READY_OF_ACTION = _FOUND_OF_ACTION.with_for_update(skip_locked=True)
 _READY_OF_PLAN = _FOUND_OF_PLAN.with_for_update(skip_locked=True)
 _READY_ACTIONS = _ready_actions()

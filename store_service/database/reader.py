@@ -24,7 +24,14 @@ from store_service.database.event_repository import (
     event_from_row,
 )
 from store_service.database.gathered_reads import GatheredReads
-from store_service.database.models import AnyRow, AnySelect, EventRow, GovernanceRow, PlanRow, ProposalRow, is_shown
+from store_service.database.models import (
+    EventModel,
+    GovernanceModel,
+    PlanModel,
+    ProposalModel,
+    is_shown,
+)
+from store_service.database.orm import AnyRow, AnySelect
 from store_service.domain.errors import DatabaseUnavailable, PlanNotFound, ProposalNotFound
 from store_service.domain.events import Event, EventUnreadable, LogHead
 from store_service.filters import Expression
@@ -37,7 +44,7 @@ _ROWS_AT_ONCE = 50
 # it: of the large ones only those that are wanted are read, by a second statement.
 _LARGE_BYTES = 32 * 1024
 _BYTES_AT_ONCE = 8 * 1024 * 1024
-_LENGTH = func.length(EventRow.snapshot)
+_LENGTH = func.length(EventModel.snapshot)
 _SNAPSHOT, _SIZE = Event._fields.index("snapshot"), len(Event._fields)
 
 
@@ -59,24 +66,24 @@ class Reader:
         """`timeout_seconds`: how long a list or count may take, all its statements together, before ReadTimedOut."""
         self._sessions = sessions
         self._timeout_seconds = timeout_seconds
-        self._plans = GatheredReads(lambda ids: self._snapshots(PlanRow, ids))
-        self._proposals = GatheredReads(lambda ids: self._snapshots(ProposalRow, ids))
+        self._plans = GatheredReads(lambda ids: self._snapshots(PlanModel, ids))
+        self._proposals = GatheredReads(lambda ids: self._snapshots(ProposalModel, ids))
 
     async def plan(self, plan_id: str, viewer: Viewer = NO_VIEWER) -> bytes:
         """Also a soft-deleted one. Raises PlanNotFound."""
-        if (plan := await self._one(PlanRow, self._plans, plan_id, viewer)) is None:
+        if (plan := await self._one(PlanModel, self._plans, plan_id, viewer)) is None:
             raise PlanNotFound(plan_id)
         return plan
 
     async def proposal(self, proposal_id: str, viewer: Viewer = NO_VIEWER) -> bytes:
         """Also a soft-deleted one. Raises ProposalNotFound."""
-        if (proposal := await self._one(ProposalRow, self._proposals, proposal_id, viewer)) is None:
+        if (proposal := await self._one(ProposalModel, self._proposals, proposal_id, viewer)) is None:
             raise ProposalNotFound(proposal_id)
         return proposal
 
     async def proposals(self, proposal_ids: Sequence[str], viewer: Viewer = NO_VIEWER) -> list[bytes]:
         """In the order of the ids, all as of one moment. Raises ProposalNotFound for the first that is missing."""
-        found = await self._snapshots(ProposalRow, list(dict.fromkeys(proposal_ids)), viewer)
+        found = await self._snapshots(ProposalModel, list(dict.fromkeys(proposal_ids)), viewer)
         for index, proposal_id in enumerate(proposal_ids):
             if proposal_id not in found:
                 missing = ProposalNotFound(proposal_id)
@@ -87,22 +94,22 @@ class Reader:
     async def list_plans(self, query: PageQuery) -> Page:
         """One page of plans. Raises ReadTimedOut."""
         async with self._limited():
-            return await self._page(PlanRow, query)
+            return await self._page(PlanModel, query)
 
     async def list_proposals(self, query: PageQuery) -> Page:
         """One page of proposals. Raises ReadTimedOut."""
         async with self._limited():
-            return await self._page(ProposalRow, query)
+            return await self._page(ProposalModel, query)
 
     async def count_proposals(self, where: Expression | None, viewer: Viewer = NO_VIEWER) -> dict[str, int]:
         """How many are in each state that occurs; soft-deleted ones are not counted. Raises ReadTimedOut."""
         statement = (
-            select(ProposalRow.state, func.count())
-            .where(is_shown(ProposalRow), readable(ProposalRow, viewer))
-            .group_by(ProposalRow.state)
+            select(ProposalModel.state, func.count())
+            .where(is_shown(ProposalModel), readable(ProposalModel, viewer))
+            .group_by(ProposalModel.state)
         )
         if where:
-            statement = statement.where(condition(where, ProposalRow, viewer))
+            statement = statement.where(condition(where, ProposalModel, viewer))
         async with self._limited():
             return {state.value: count for state, count in await self._fetch(statement)}
 
@@ -121,12 +128,12 @@ class Reader:
         while True:
             # One more than wanted tells whether there is a next page.
             wanted = min(_ROWS_AT_ONCE, query.size + 1 - len(events))
-            statement = _SIFTED_EVENT.where(readable(EventRow, query.viewer)).limit(wanted)
-            statement = statement.order_by(*ordered([EventRow.revision], descending=descending))
+            statement = _SIFTED_EVENT.where(readable(EventModel, query.viewer)).limit(wanted)
+            statement = statement.order_by(*ordered([EventModel.revision], descending=descending))
             if query.where:
-                statement = statement.where(condition(query.where, EventRow, query.viewer))
+                statement = statement.where(condition(query.where, EventModel, query.viewer))
             if position:
-                statement = statement.where(beyond([EventRow.revision], position, descending=descending))
+                statement = statement.where(beyond([EventModel.revision], position, descending=descending))
             rows = await self._fetch(statement)
             fitting = rows
             for index, row in enumerate(rows):
@@ -146,7 +153,9 @@ class Reader:
         """Events in revision order, from this one on: no more than max_bytes of snapshots, but one if there is one."""
         # A single one is wanted however large it is.
         columns = _EVENT if limit == 1 else _SIFTED_EVENT
-        rows = await self._fetch(columns.where(EventRow.revision >= revision).order_by(EventRow.revision).limit(limit))
+        rows = await self._fetch(
+            columns.where(EventModel.revision >= revision).order_by(EventModel.revision).limit(limit)
+        )
         if limit == 1:
             return [event_from_row(row) for row in rows]
         for index, row in enumerate(rows):
@@ -159,7 +168,7 @@ class Reader:
 
     async def governance(self, planner: str) -> str:
         """The digest in force for this planner; empty when there is none."""
-        rows = await self._fetch(select(GovernanceRow.digest).where(GovernanceRow.planner == planner))
+        rows = await self._fetch(select(GovernanceModel.digest).where(GovernanceModel.planner == planner))
         return rows[0][0] if rows else ""
 
     async def head(self) -> LogHead:
@@ -185,17 +194,17 @@ class Reader:
             raise ReadTimedOut(self._timeout_seconds) from None
 
     async def _one(
-        self, model: type[PlanRow | ProposalRow], gathered: GatheredReads, resource_id: str, viewer: Viewer
+        self, model: type[PlanModel | ProposalModel], gathered: GatheredReads, resource_id: str, viewer: Viewer
     ) -> bytes | None:
         if viewer.scope.reads is None:
             return await gathered.get(resource_id)
         return (await self._snapshots(model, [resource_id], viewer)).get(resource_id)
 
     async def _snapshots(
-        self, model: type[PlanRow | ProposalRow], ids: Sequence[str], viewer: Viewer = NO_VIEWER
+        self, model: type[PlanModel | ProposalModel], ids: Sequence[str], viewer: Viewer = NO_VIEWER
     ) -> dict[str, bytes]:
-        newest = and_(EventRow.entity_id == model.id, EventRow.version == model.version)
-        statement = select(model.id, EventRow.snapshot).join(EventRow, newest)
+        newest = and_(EventModel.entity_id == model.id, EventModel.version == model.version)
+        statement = select(model.id, EventModel.snapshot).join(EventModel, newest)
         statement = statement.where(one_of_these(model.id, ids), readable(model, viewer))
         return {row[0]: row[1] for row in await self._fetch(statement)}
 
@@ -208,9 +217,9 @@ class Reader:
         """These columns of events, the first of which is the revision. They never change."""
         if not revisions:
             return {}
-        return {row[0]: row for row in await self._fetch(columns.where(EventRow.revision.in_(revisions)))}
+        return {row[0]: row for row in await self._fetch(columns.where(EventModel.revision.in_(revisions)))}
 
-    async def _page(self, model: type[PlanRow | ProposalRow], query: PageQuery) -> Page:
+    async def _page(self, model: type[PlanModel | ProposalModel], query: PageQuery) -> Page:
         resources: list[bytes] = []
         position, read_bytes = query.after, 0
         while True:
@@ -223,7 +232,7 @@ class Reader:
                     fitting = fitting[:index]
                     break
             large = await self._by_revision(
-                select(EventRow.revision, EventRow.snapshot), [row[4] for row in fitting if row[0] is None]
+                select(EventModel.revision, EventModel.snapshot), [row[4] for row in fitting if row[0] is None]
             )
             resources += [large[row[4]][1] if row[0] is None else row[0] for row in fitting]
             if fitting:
@@ -234,7 +243,9 @@ class Reader:
                 return Page(resources, position)
 
 
-def _piece(model: type[PlanRow | ProposalRow], query: PageQuery, position: Position | None, limit: int) -> AnySelect:
+def _piece(
+    model: type[PlanModel | ProposalModel], query: PageQuery, position: Position | None, limit: int
+) -> AnySelect:
     """(snapshot unless it is large, value of the order's field, id, the snapshot's length, its revision).
 
     The subquery finds and sorts small rows; only those of the page are joined with their snapshots.
@@ -251,8 +262,8 @@ def _piece(model: type[PlanRow | ProposalRow], query: PageQuery, position: Posit
         inner = inner.where(beyond(keys, position, descending=descending))
     page = inner.order_by(*ordered(keys, descending=descending)).limit(limit).subquery("page")
     return (
-        select(_unless_large(EventRow.snapshot), page.c.sort_key, page.c.id, _LENGTH, EventRow.revision)
-        .join(EventRow, and_(EventRow.entity_id == page.c.id, EventRow.version == page.c.version))
+        select(_unless_large(EventModel.snapshot), page.c.sort_key, page.c.id, _LENGTH, EventModel.revision)
+        .join(EventModel, and_(EventModel.entity_id == page.c.id, EventModel.version == page.c.version))
         .select_from(page)
         .order_by(*ordered([page.c.sort_key, page.c.id], descending=descending))
     )

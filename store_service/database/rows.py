@@ -14,7 +14,11 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from sqlalchemy.orm import InstrumentedAttribute
 
-from store_service.database.models import AnyRow, PlanRow, ProposalRow, VersionedBase
+from store_service.database.models import (
+    PlanModel,
+    ProposalModel,
+)
+from store_service.database.orm import AnyRow, AsyncOntologyObject
 from store_service.domain.lease import Failure, Lease, Leased
 from store_service.domain.plan import Plan
 from store_service.domain.proposal import Proposal
@@ -37,7 +41,7 @@ class ModelDiffers(TypeError):
 class EntityRows(Generic[E]):
     """The columns of one entity. `attributes` are the model's, in the order in which `entity` expects a row."""
 
-    def __init__(self, entity: type[E], model: type[VersionedBase]) -> None:
+    def __init__(self, entity: type[E], model: type[AsyncOntologyObject]) -> None:
         self.model = model
         self._entity = entity
         self._names = _names_that_agree(entity, model)
@@ -90,7 +94,7 @@ def _columns_of_all(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(column for name in names for column in _columns_of(name)))
 
 
-def _names_that_agree(entity: type[Leased], model: type[VersionedBase]) -> tuple[str, ...]:
+def _names_that_agree(entity: type[Leased], model: type[AsyncOntologyObject]) -> tuple[str, ...]:
     """The names that field and column share. Raises ModelDiffers."""
     stored = {column.key for column in model.__mapper__.column_attrs}
     needed = {name for field in fields(entity) for name in _columns_of(field.name)}
@@ -105,5 +109,5 @@ def _names_that_agree(entity: type[Leased], model: type[VersionedBase]) -> tuple
     return names
 
 
-PROPOSALS: EntityRows[Proposal] = EntityRows(Proposal, ProposalRow)
-PLANS: EntityRows[Plan] = EntityRows(Plan, PlanRow)
+PROPOSALS: EntityRows[Proposal] = EntityRows(Proposal, ProposalModel)
+PLANS: EntityRows[Plan] = EntityRows(Plan, PlanModel)

@@ -24,7 +24,7 @@ from store_service.commands import ClaimProposals, CreateProposal, RequestKey, U
 from store_service.database.database import DatabaseOptions, open_database
 from store_service.database.maintenance.offline import open_for_reading
 from store_service.database.migrate import migrate
-from store_service.database.models import EventRow, ProposalRow
+from store_service.database.models import EventModel, ProposalModel
 from store_service.database.reader import Reader
 from store_service.domain.actor import Actor
 from store_service.domain.errors import (
@@ -58,7 +58,7 @@ async def test_sqlite_is_durable_and_readers_cannot_write(sqlite_url: str) -> No
             assert await session.scalar(text("PRAGMA journal_mode")) == "wal"
             assert await session.scalar(text("PRAGMA query_only")) == 1
             with pytest.raises(DBAPIError, match="readonly"):
-                await session.execute(delete(EventRow))
+                await session.execute(delete(EventModel))
         async with database._writer.connect() as connection:
             assert await connection.scalar(text("PRAGMA synchronous")) == 2
             assert await connection.scalar(text("PRAGMA foreign_keys")) == 1
@@ -73,7 +73,7 @@ async def test_reads_do_not_wait_for_a_write_and_see_nothing_of_it(store_url: st
         writing = asyncio.create_task(store.created())
         await gate.reached.wait()
         async with store.database.reading.read() as session:
-            count = select(func.count()).select_from(EventRow)
+            count = select(func.count()).select_from(EventModel)
             assert await session.scalar(count) == 0
             gate.open()
             await writing
@@ -238,8 +238,8 @@ async def test_the_orm_guards_versions_too(store_url: str) -> None:
         made = await store.created()
     engine = create_async_engine(_driver(store_url))
     async with AsyncSession(engine, expire_on_commit=False) as one, AsyncSession(engine, expire_on_commit=False) as two:
-        [first] = await one.scalars(select(ProposalRow).where(ProposalRow.id == made.id))
-        [second] = await two.scalars(select(ProposalRow).where(ProposalRow.id == made.id))
+        [first] = await one.scalars(select(ProposalModel).where(ProposalModel.id == made.id))
+        [second] = await two.scalars(select(ProposalModel).where(ProposalModel.id == made.id))
         # Ends the transaction without forgetting what was read.
         await two.commit()
         first.description = "one"
@@ -257,17 +257,17 @@ async def test_the_migrations_make_what_the_models_say(store_url: str) -> None:
 
     def differences(connection: Connection) -> list[str]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        found = [str(difference) for difference in compare_metadata(context, ProposalRow.metadata)]
+        found = [str(difference) for difference in compare_metadata(context, ProposalModel.metadata)]
         # Descending columns come back as plain ones: indexes are compared by name.
         return [difference for difference in found if "_index" not in difference]
 
     def indexes(connection: Connection) -> set[str | None]:
         return {
-            index["name"] for table in ProposalRow.metadata.tables for index in inspect(connection).get_indexes(table)
+            index["name"] for table in ProposalModel.metadata.tables for index in inspect(connection).get_indexes(table)
         }
 
     assert await _run(store_url, differences) == []
-    expected = {index.name for table in ProposalRow.metadata.tables.values() for index in table.indexes}
+    expected = {index.name for table in ProposalModel.metadata.tables.values() for index in table.indexes}
     assert await _run(store_url, indexes) == expected
 
 

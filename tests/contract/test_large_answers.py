@@ -12,7 +12,7 @@ from plangate.store.v1 import event_pb2
 from plangate.store.v1 import store_service_pb2 as rpc
 
 from plangate_core.contract.limits import MAX_PLAN_BYTES
-from store_service.database.models import AnyRow, AnySelect
+from store_service.database.orm import AnyRow, AnySelect
 from store_service.database.reader import Reader
 from tests.support.served_store import Client, failure_of, job, planned, running_store
 

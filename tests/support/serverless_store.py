@@ -25,7 +25,7 @@ from store_service.commands import (
 )
 from store_service.database.database import Database, open_database
 from store_service.database.event_repository import EVENT_ATTRIBUTES, EventRepository, event_from_row
-from store_service.database.models import EventRow
+from store_service.database.models import EventModel
 from store_service.database.rows import PROPOSALS
 from store_service.domain.actor import Actor
 from store_service.domain.events import GENESIS_HASH, Event, event_hash
@@ -102,7 +102,7 @@ class Store:
         """The whole log, checked: no gaps, a sound chain, the head at its end, versions of each thing in one line, and
         nothing that no rule allows."""
         async with self.database.reading.read() as session:
-            rows = await session.execute(select(*EVENT_ATTRIBUTES).order_by(EventRow.revision))
+            rows = await session.execute(select(*EVENT_ATTRIBUTES).order_by(EventModel.revision))
             events = [event_from_row(row) for row in rows]
             head = await EventRepository(session).head()
         assert head is not None

@@ -21,7 +21,10 @@ from store_service.database.failures import Conflict, ConnectionLost, Unwritable
 from store_service.database.maintenance.offline import UNREADABLE
 from store_service.database.maintenance.sealing import locked_head, make_key, read_key, reseal
 from store_service.database.migrate import refuse_starts
-from store_service.database.models import Base, LogHeadRow
+from store_service.database.models import (
+    LogHeadModel,
+)
+from store_service.database.orm import Base
 from store_service.domain.errors import DatabaseUnavailable
 from store_service.domain.events import LogHead
 from store_service.domain.seals import LogKey, head_fault
@@ -69,9 +72,9 @@ async def copied(
                     raise CopyRefused(f"the source: {fault}")
                 await _locked_head(writing)
                 for name, count in (await _row_counts(writing)).items():
-                    if count and name != LogHeadRow.__tablename__:
+                    if count and name != LogHeadModel.__tablename__:
                         raise CopyRefused(f"the target is not empty: its table {name} has {count} rows")
-                await writing.execute(delete(LogHeadRow))
+                await writing.execute(delete(LogHeadModel))
                 for each in Base.metadata.sorted_tables:
                     await _copy_table(each, reading, writing, progress)
                 if await _row_counts(reading) != await _row_counts(writing) or head != await _locked_head(writing):

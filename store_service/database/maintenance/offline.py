@@ -16,7 +16,7 @@ from sqlalchemy.orm import aliased
 from store_service.database.database import ReadSessions, parse_url, read_only_engine
 from store_service.database.dialects import TextItems, one_of_these
 from store_service.database.event_repository import EventRepository, LogHeadUnreadable
-from store_service.database.models import DependencyRow, EventRow, PlanRow, ProposalRow
+from store_service.database.models import DependencyModel, EventModel, PlanModel, ProposalModel
 from store_service.database.rows import PLANS, PROPOSALS, EntityRows
 from store_service.database.sqlite.backup import sqlite_path
 from store_service.domain.errors import StartRefused
@@ -80,7 +80,7 @@ async def missing_tables_and_indexes(session: AsyncSession) -> tuple[list[str], 
 
     def missing(connection: Connection) -> tuple[list[str], list[str]]:
         inspector = inspect(connection)
-        tables = ProposalRow.metadata.tables
+        tables = ProposalModel.metadata.tables
         there = set(inspector.get_table_names())
         absent = [name for name in sorted(tables) if name not in there]
         indexes = {index["name"] for name in tables if name in there for index in inspector.get_indexes(name)}
@@ -106,8 +106,10 @@ async def resources(session: AsyncSession) -> AsyncIterator[Resource]:
     each_kind: tuple[EntityRows[Any], ...] = (PLANS, PROPOSALS)
     for rows in each_kind:
         model = rows.model
-        newest = and_(EventRow.entity_id == model.id, EventRow.version == model.version)
-        statement = select(model.id, model.version, EventRow.snapshot).outerjoin(EventRow, newest).order_by(model.id)
+        newest = and_(EventModel.entity_id == model.id, EventModel.version == model.version)
+        statement = (
+            select(model.id, model.version, EventModel.snapshot).outerjoin(EventModel, newest).order_by(model.id)
+        )
         last = ""
         while found := (await session.execute(statement.where(model.id > last).limit(_ROWS_AT_ONCE))).all():
             entities = await _readable(session, rows, [row[0] for row in found])
@@ -128,19 +130,19 @@ async def head_is_readable(session: AsyncSession) -> bool:
 async def lost_resources(session: AsyncSession, limit: int) -> list[tuple[str, int]]:
     """Ids and last versions, by the log, of what has no row of that version or a later one; of what was removed for
     good, when there is a row. Those whose last change is oldest first."""
-    newer = aliased(EventRow)
+    newer = aliased(EventModel)
     followed = select(newer.revision).where(
-        newer.entity_id == EventRow.entity_id, newer.version == EventRow.version + 1
+        newer.entity_id == EventModel.entity_id, newer.version == EventModel.version + 1
     )
-    purged = EventRow.kind.in_([EventKind.PLAN_PURGED.value, EventKind.PROPOSAL_PURGED.value])
-    row_version = func.coalesce(PlanRow.version, ProposalRow.version)
-    lost = case((purged, row_version.is_not(None)), else_=func.coalesce(row_version, 0) < EventRow.version)
+    purged = EventModel.kind.in_([EventKind.PLAN_PURGED.value, EventKind.PROPOSAL_PURGED.value])
+    row_version = func.coalesce(PlanModel.version, ProposalModel.version)
+    lost = case((purged, row_version.is_not(None)), else_=func.coalesce(row_version, 0) < EventModel.version)
     rows = await session.execute(
-        select(EventRow.entity_id, EventRow.version)
-        .outerjoin(PlanRow, PlanRow.id == EventRow.entity_id)
-        .outerjoin(ProposalRow, ProposalRow.id == EventRow.entity_id)
+        select(EventModel.entity_id, EventModel.version)
+        .outerjoin(PlanModel, PlanModel.id == EventModel.entity_id)
+        .outerjoin(ProposalModel, ProposalModel.id == EventModel.entity_id)
         .where(~followed.exists(), lost)
-        .order_by(EventRow.revision)
+        .order_by(EventModel.revision)
         .limit(limit)
     )
     return [(row[0], row[1]) for row in rows]
@@ -149,19 +151,19 @@ async def lost_resources(session: AsyncSession, limit: int) -> list[tuple[str, i
 async def misplaced_dependencies(session: AsyncSession, limit: int) -> list[tuple[str, str]]:
     """Ids of proposals, each with that of another, where the row says that the one waits for the other and the table
     of dependencies, by which dependents are found, does not; or the other way round. The rows must be readable."""
-    needed = TextItems(ProposalRow.depends_on).table_valued("value", joins_implicitly=True)
-    other = aliased(ProposalRow)
-    listed = select(DependencyRow.proposal_id).where(
-        DependencyRow.depends_on_id == needed.c.value, DependencyRow.proposal_id == ProposalRow.id
+    needed = TextItems(ProposalModel.depends_on).table_valued("value", joins_implicitly=True)
+    other = aliased(ProposalModel)
+    listed = select(DependencyModel.proposal_id).where(
+        DependencyModel.depends_on_id == needed.c.value, DependencyModel.proposal_id == ProposalModel.id
     )
-    only_in_the_row = select(ProposalRow.id.label("id"), needed.c.value.label("other_id")).where(
+    only_in_the_row = select(ProposalModel.id.label("id"), needed.c.value.label("other_id")).where(
         select(other.id).where(other.id == needed.c.value).exists(), ~listed.exists()
     )
-    named = select(needed.c.value).where(needed.c.value == DependencyRow.depends_on_id).correlate_except(needed)
+    named = select(needed.c.value).where(needed.c.value == DependencyModel.depends_on_id).correlate_except(needed)
     only_in_the_table = (
-        select(DependencyRow.proposal_id, DependencyRow.depends_on_id)
-        .outerjoin(ProposalRow, ProposalRow.id == DependencyRow.proposal_id)
-        .where(or_(ProposalRow.id.is_(None), ~named.exists()))
+        select(DependencyModel.proposal_id, DependencyModel.depends_on_id)
+        .outerjoin(ProposalModel, ProposalModel.id == DependencyModel.proposal_id)
+        .where(or_(ProposalModel.id.is_(None), ~named.exists()))
     )
     both = union_all(only_in_the_row, only_in_the_table).subquery()
     rows = await session.execute(select(both).order_by(both.c.id, both.c.other_id).limit(limit))
@@ -171,21 +173,21 @@ async def misplaced_dependencies(session: AsyncSession, limit: int) -> list[tupl
 async def miscounted_proposals(session: AsyncSession, limit: int) -> list[str]:
     """Ids of open proposals whose row waits for another number of proposals than those it depends on that have not
     ended: the log does not say, and claims go by it. The rows must be readable."""
-    needed = TextItems(ProposalRow.depends_on).table_valued("value", joins_implicitly=True)
-    other = aliased(ProposalRow)
+    needed = TextItems(ProposalModel.depends_on).table_valued("value", joins_implicitly=True)
+    other = aliased(ProposalModel)
     unfinished = (
         select(func.count())
         .select_from(needed)
         .join(other, other.id == needed.c.value)
         .where(other.state.not_in(sorted(FINAL_STATES)), other.delete_time.is_(None))
-        .correlate(ProposalRow)
+        .correlate(ProposalModel)
         .scalar_subquery()
     )
-    still_open = ProposalRow.state.in_([ProposalState.DRAFT, ProposalState.PENDING, ProposalState.APPROVED])
-    statement = select(ProposalRow.id).where(
-        still_open, ProposalRow.delete_time.is_(None), ProposalRow.waiting_for != unfinished
+    still_open = ProposalModel.state.in_([ProposalState.DRAFT, ProposalState.PENDING, ProposalState.APPROVED])
+    statement = select(ProposalModel.id).where(
+        still_open, ProposalModel.delete_time.is_(None), ProposalModel.waiting_for != unfinished
     )
-    return list(await session.scalars(statement.order_by(ProposalRow.id).limit(limit)))
+    return list(await session.scalars(statement.order_by(ProposalModel.id).limit(limit)))
 
 
 async def _readable(session: AsyncSession, rows: EntityRows[Any], ids: Sequence[str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from store_service.database.database import Database, ReadSessions, parse_url
 from store_service.database.event_repository import EventRepository, LogHeadUnreadable
 from store_service.database.failures import Conflict, ConnectionLost, Unwritable
-from store_service.database.models import EventRow, LogHeadRow
+from store_service.database.models import EventModel, LogHeadModel
 from store_service.database.sqlite.file_lock import sqlite_file
 from store_service.domain.errors import DatabaseUnavailable, StartRefused
 from store_service.domain.events import LogHead
@@ -101,19 +101,19 @@ async def reseal(connection: AsyncConnection, key: LogKey | None) -> LogHead:
     """Seal every entry and the head, whatever seals they have; without a key, remove the seals. Returns the head."""
     head = await locked_head(connection)
     last = 0
-    pieces = select(EventRow.revision, EventRow.hash).order_by(EventRow.revision).limit(_EVENTS_AT_ONCE)
+    pieces = select(EventModel.revision, EventModel.hash).order_by(EventModel.revision).limit(_EVENTS_AT_ONCE)
     if key is None:
-        await connection.execute(update(EventRow).values(seal=None))
-    while key is not None and (rows := (await connection.execute(pieces.where(EventRow.revision > last))).all()):
+        await connection.execute(update(EventModel).values(seal=None))
+    while key is not None and (rows := (await connection.execute(pieces.where(EventModel.revision > last))).all()):
         await connection.execute(_SEAL, [{"at": row[0], "sealed": key.seal(row[0], row[1])} for row in rows])
         last = rows[-1][0]
     await connection.execute(
-        update(LogHeadRow).values(seal=None if key is None else key.seal(head.revision, head.hash))
+        update(LogHeadModel).values(seal=None if key is None else key.seal(head.revision, head.hash))
     )
     return head
 
 
-_SEAL = update(EventRow).where(EventRow.revision == bindparam("at")).values(seal=bindparam("sealed"))
+_SEAL = update(EventModel).where(EventModel.revision == bindparam("at")).values(seal=bindparam("sealed"))
 
 
 async def locked_head(connection: AsyncConnection) -> LogHead:

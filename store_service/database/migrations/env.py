@@ -6,7 +6,7 @@ from store_service.database import models
 
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=models.ProposalRow.metadata,
+    target_metadata=models.ProposalModel.metadata,
     # SQLite cannot alter most things in place: tables are copied.
     render_as_batch=True,
 )

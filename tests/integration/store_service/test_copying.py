@@ -22,7 +22,7 @@ from store_service import administration
 from store_service.database.database import open_database
 from store_service.database.maintenance import copying
 from store_service.database.maintenance.copying import CopyRefused
-from store_service.database.models import Base
+from store_service.database.orm import Base
 from store_service.domain.errors import DatabaseInUse, StartRefused
 from tests.support.polling import eventually
 from tests.support.served_store import job, planned, running_store

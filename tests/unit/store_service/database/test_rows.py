@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy.orm import Mapped, mapped_column
 
-from store_service.database.models import VersionedBase
+from store_service.database.orm import AsyncOntologyObject
 from store_service.database.rows import PLANS, PROPOSALS, EntityRows, ModelDiffers
 from store_service.domain.lease import Failure, Lease, Leased
 from store_service.domain.plan import GenerationOptions, Job, Plan
@@ -54,16 +54,16 @@ class Sample(Leased):
     size: int = 0
 
 
-class SampleRow(VersionedBase):
+class SampleRow(AsyncOntologyObject):
     __tablename__ = "samples"
     size: Mapped[int]
 
 
-class SmallRow(VersionedBase):
+class SmallRow(AsyncOntologyObject):
     __tablename__ = "small"
 
 
-class NamedRow(VersionedBase):
+class NamedRow(AsyncOntologyObject):
     __tablename__ = "named"
     size: Mapped[str] = mapped_column()
 
@@ -78,4 +78,4 @@ def test_a_model_that_differs_is_refused() -> None:
 
 # Not tables of the store.
 for _row in (SampleRow, SmallRow, NamedRow):
-    VersionedBase.metadata.remove(_row.__table__)  # type: ignore[arg-type]
+    AsyncOntologyObject.metadata.remove(_row.__table__)  # type: ignore[arg-type]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from pathlib import Path
 
 import structlog
@@ -48,6 +49,8 @@ def read_key(path: Path | None) -> LogKey | None:
         raise StartRefused(f"the log's key is not hexadecimal digits: {path}") from problem
     if len(secret) < MIN_KEY_BYTES:
         raise StartRefused(f"the log's key has less than {2 * MIN_KEY_BYTES} hexadecimal digits: {path}")
+    if path.stat().st_mode & stat.S_IROTH:
+        _log.warning("everybody on this machine can read the log's key: chmod o-r", key_file=str(path))
     return LogKey(secret)
 
 
@@ -59,13 +62,18 @@ def make_key(path: Path) -> LogKey:
 
 
 def _write_key(secret: bytes, path: Path) -> None:
+    made = False
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        made = True
         with open(descriptor, "w", encoding="ascii") as file:
             file.write(secret.hex() + "\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as problem:
+        if made:
+            # A part of a key would be refused at the next start.
+            path.unlink(missing_ok=True)
         raise StartRefused(f"the log's key cannot be written: {problem.strerror}: {path}") from problem
 
 

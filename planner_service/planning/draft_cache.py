@@ -13,6 +13,7 @@ import os
 import tempfile
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,11 +144,20 @@ def _write(directory: Path, name: str, data: bytes) -> None:
 
 def _prune(directory: Path, max_files: int) -> None:
     """Remove what was being written when its planner ended, and the answers that were not read for longest."""
-    # A file that another planner removes meanwhile ends this: the rest is for the next time.
-    with contextlib.suppress(OSError):
-        for path in directory.glob(f"{_UNFINISHED_PREFIX}*{_UNFINISHED_SUFFIX}"):
-            if time.time() - path.lstat().st_mtime > _UNFINISHED_SECONDS:
-                path.unlink()
-        answers = sorted(directory.glob("*.json"), key=lambda path: path.stat().st_mtime)
-        for path in answers[: max(0, len(answers) - max_files)]:
+    now = time.time()
+    unfinished = _changed(directory.glob(f"{_UNFINISHED_PREFIX}*{_UNFINISHED_SUFFIX}"))
+    answers = _changed(directory.glob("*.json"))
+    oldest = sorted(answers, key=answers.__getitem__)[: max(0, len(answers) - max_files)]
+    for path in (*(path for path, time_s in unfinished.items() if now - time_s > _UNFINISHED_SECONDS), *oldest):
+        with contextlib.suppress(OSError):  # another planner may remove it meanwhile
             path.unlink()
+
+
+def _changed(paths: Iterable[Path]) -> dict[Path, float]:
+    """When each of these that is a file was changed, in seconds."""
+    times = {}
+    for path in paths:
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                times[path] = path.stat().st_mtime
+    return times

@@ -117,6 +117,16 @@ def test_what_a_killed_planner_left_half_written_is_removed(tmp_path: Path) -> N
     assert sorted(tmp_path.iterdir()) == sorted([*strangers, tmp_path / "b.json"])
 
 
+def test_what_is_no_file_does_not_keep_the_oldest_answers_from_being_removed(tmp_path: Path) -> None:
+    (tmp_path / "a.json").mkdir()
+    (tmp_path / "dangling.json").symlink_to(tmp_path / "nowhere")
+    for name in ("old.json", "new.json"):
+        (tmp_path / name).touch()
+    touch_long_ago(tmp_path / "old.json")
+    DraftCache(max_bytes=100_000, directory=tmp_path, max_files=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "dangling.json", "new.json"]
+
+
 def touch_long_ago(path: Path) -> None:
     """Make it as old as what nobody writes any more."""
     path.touch()

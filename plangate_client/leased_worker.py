@@ -182,13 +182,13 @@ class LeasedWorker(Generic[ItemT, ResultT, ReportT]):
             lease = self._lease_since(leased_at)
             if time.monotonic() - leased_at > self._renew_after_seconds:
                 # The claim took long, or its first answer was lost: another worker may hold the lease by now.
-                asked_at = time.monotonic()
-                renewal = asyncio.create_task(self._confirm(item, asked_at + self._options.lease_seconds))
+                sent_at = time.monotonic()
+                renewal = asyncio.create_task(self._confirm(item, sent_at + self._options.lease_seconds))
                 try:
                     await asyncio.wait({renewal, released}, return_when=asyncio.FIRST_COMPLETED)
                 finally:
                     await cancel_and_wait(renewal)
-                lease = self._lease_since(asked_at)
+                lease = self._lease_since(sent_at)
                 if renewal.cancelled():
                     begin = False
                 elif isinstance(error := renewal.exception(), Exception):

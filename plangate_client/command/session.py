@@ -109,10 +109,10 @@ def environment_with(given: Mapping[str, object]) -> dict[str, str]:
 def stop_on(numbers: Iterable[signal.Signals], stop: asyncio.Event, again: Callable[[], None]) -> None:
     """Have the first of these signals set `stop`, and each one after it call `again`."""
 
-    def asked_to_stop() -> None:
+    def signalled() -> None:
         if stop.is_set():
             again()
         stop.set()
 
     for number in numbers:
-        asyncio.get_running_loop().add_signal_handler(number, asked_to_stop)
+        asyncio.get_running_loop().add_signal_handler(number, signalled)

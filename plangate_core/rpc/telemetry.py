@@ -202,7 +202,7 @@ def child_span(
     if not tracing_is_configured():
         yield trace.INVALID_SPAN
         return
-    with trace.get_tracer("plangate.rpckit").start_as_current_span(
+    with trace.get_tracer("plangate.rpc").start_as_current_span(
         name,
         kind=kind,
         attributes=dict(attributes),
@@ -216,7 +216,7 @@ def rpc_span(method: str, metadata: Mapping[str, str | bytes]) -> trace.Span:
     """Begin a server span for a call to "/package.Service/Method", as a child of the caller's span."""
     carrier = {key: value for key, value in metadata.items() if isinstance(value, str)}
     service, _, name = method.lstrip("/").partition("/")
-    return trace.get_tracer("plangate.rpckit").start_span(
+    return trace.get_tracer("plangate.rpc").start_span(
         f"{service}/{name}",
         context=propagate.extract(carrier),
         kind=trace.SpanKind.SERVER,

@@ -57,5 +57,5 @@ def _looks_like_tool(entry: Any) -> bool:
 
 def _comment(hints: Mapping[str, bool]) -> str:
     """What the server says of its tool. It is a comment: a server that is not trusted must not make policy lenient."""
-    said = ", ".join(f"{hint}: {str(value).lower()}" for hint, value in hints.items())
-    return f"Its server says {said}." if said else ""
+    stated = ", ".join(f"{hint}: {str(value).lower()}" for hint, value in hints.items())
+    return f"Its server says {stated}." if stated else ""

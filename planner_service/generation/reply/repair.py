@@ -56,7 +56,7 @@ def _mend(text: str) -> Any:
     except (ValueError, RecursionError, LookupError, TypeError):
         return None
     numbers = {float(number) for number in _NUMBER.findall(text)}
-    return value if _is_said(value, text, numbers) else None
+    return value if _is_stated(value, text, numbers) else None
 
 
 def _stops_within(text: str) -> bool:
@@ -67,12 +67,12 @@ def _stops_within(text: str) -> bool:
     return not text.rstrip("` \t\r\n").endswith(("}", "]"))
 
 
-def _is_said(value: Any, text: str, numbers: set[float]) -> bool:
+def _is_stated(value: Any, text: str, numbers: set[float]) -> bool:
     """Whether all values within are there in the text, each from its first to its last character."""
     if isinstance(value, dict):
-        return all(_is_said(member, text, numbers) for member in value.values())
+        return all(_is_stated(member, text, numbers) for member in value.values())
     if isinstance(value, list):
-        return all(_is_said(element, text, numbers) for element in value)
+        return all(_is_stated(element, text, numbers) for element in value)
     if isinstance(value, str):
         plain = json.dumps(value, ensure_ascii=False)[1:-1]
         spellings = {value, plain, json.dumps(value)[1:-1], value.replace("'", "\\'"), plain.replace("'", "\\'")}

@@ -252,8 +252,8 @@ def cancel(proposal: Proposal, actor: Actor, now: Instant, failure: Failure) -> 
 def add_notice(proposal: Proposal, notice: Notice, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:
     """With something more that its reviewers should know. Its approvals stay."""
     PROPOSAL_LIFECYCLE.require(proposal.state, ProposalCommand.ADD_NOTICE)
-    told = proposal.changed(actor, now, notices=(*proposal.notices, notice)[-MAX_NOTICES:])
-    return told, EventKind.PROPOSAL_NOTICE_ADDED
+    noted = proposal.changed(actor, now, notices=(*proposal.notices, notice)[-MAX_NOTICES:])
+    return noted, EventKind.PROPOSAL_NOTICE_ADDED
 
 
 def return_to_review(proposal: Proposal, notice: Notice, actor: Actor, now: Instant) -> tuple[Proposal, EventKind]:

@@ -89,7 +89,7 @@ def _is_as_good(args: Mapping[str, Any], than: Mapping[str, Any], action: Action
 
 def is_stated(name: str, value: Any, request: str) -> bool:
     """Whether the request states an argument's value, or speaks of the argument. Roughly: when in doubt it does."""
-    text, said = request.casefold(), frozenset(stems(request))
+    text, request_stems = request.casefold(), frozenset(stems(request))
     numbers = {float(number) for number in _NUMBER.findall(request.replace(",", ""))}
 
     def states(value: Any) -> bool:
@@ -98,10 +98,10 @@ def is_stated(name: str, value: Any, request: str) -> bool:
         if isinstance(value, (int, float)):
             return value in numbers
         if isinstance(value, str):
-            return value.casefold() in text or not said.isdisjoint(stems(value))
+            return value.casefold() in text or not request_stems.isdisjoint(stems(value))
         return any(states(item) for item in (value.values() if isinstance(value, Mapping) else value))
 
-    return not said.isdisjoint(stems(name)) or states(value)
+    return not request_stems.isdisjoint(stems(name)) or states(value)
 
 
 def _argument_names(text: str) -> Iterator[tuple[int, str, int]]:

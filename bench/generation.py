@@ -101,8 +101,8 @@ async def ways(base_url: str) -> Any:
 
     async def bare_http() -> object:
         async with session.post(f"{base_url}/chat/completions", json=body) as response:
-            said = json.loads(await response.read())["choices"][0]["message"]["content"]
-        return read_draft(model.model_validate_json(said))
+            reply = json.loads(await response.read())["choices"][0]["message"]["content"]
+        return read_draft(model.model_validate_json(reply))
 
     async def bare_instructor() -> object:
         return read_draft(

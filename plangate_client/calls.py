@@ -40,6 +40,7 @@ ItemT = TypeVar("ItemT")
 class PageRequest(Protocol):
     """A request for one page of a list."""
 
+    page_size: int
     page_token: str
 
 
@@ -146,7 +147,8 @@ class Calls:
         request: PageRequestT,
         items: Callable[[PageT], Iterable[ItemT]],
     ) -> AsyncIterator[ItemT]:
-        """Yield the items of all pages, from the one that `request` asks for."""
+        """Yield the items of all pages, from the one that `request` asks for. Without a size a page has PAGE_SIZE."""
+        request.page_size = request.page_size or PAGE_SIZE
         while True:
             page = await self.unary(rpc, request)
             for item in items(page):

@@ -11,7 +11,7 @@ from plangate.store.v1 import event_pb2
 from plangate.store.v1 import store_service_pb2 as store_pb2
 from plangate.store.v1.store_service_pb2_grpc import EventServiceStub
 
-from plangate_client.calls import PAGE_SIZE, Calls, duration
+from plangate_client.calls import Calls, duration
 
 # On a busy log most of the cost of an event is that of its message.
 _EVENTS_A_MESSAGE = 100
@@ -42,7 +42,6 @@ class Events:
 
     def list_all(self, **options: Unpack[EventOptions]) -> AsyncIterator[event_pb2.Event]:
         """All that match."""
-        options.setdefault("page_size", PAGE_SIZE)
         request = store_pb2.ListEventsRequest(**options)
         return self._calls.pages(self._stub.ListEvents, request, lambda page: page.events)
 

@@ -10,7 +10,7 @@ from plangate.plan.v1 import plan_pb2
 from plangate.store.v1 import store_service_pb2 as store_pb2
 from plangate.store.v1.store_service_pb2_grpc import PlanServiceStub
 
-from plangate_client.calls import PAGE_SIZE, Calls, ListOptions, WriteOptions, duration, identified, new_request_id
+from plangate_client.calls import Calls, ListOptions, WriteOptions, duration, identified, new_request_id
 
 
 class Plans:
@@ -41,7 +41,6 @@ class Plans:
 
     def list_all(self, **options: Unpack[ListOptions]) -> AsyncIterator[plan_pb2.Plan]:
         """All that match."""
-        options.setdefault("page_size", PAGE_SIZE)
         request = store_pb2.ListPlansRequest(**options)
         return self._calls.pages(self._stub.ListPlans, request, lambda page: page.plans)
 

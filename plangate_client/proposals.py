@@ -13,7 +13,7 @@ from plangate.store.v1 import proposal_pb2
 from plangate.store.v1 import store_service_pb2 as store_pb2
 from plangate.store.v1.store_service_pb2_grpc import ProposalServiceStub
 
-from plangate_client.calls import PAGE_SIZE, Calls, ListOptions, WriteOptions, duration, identified, new_request_id
+from plangate_client.calls import Calls, ListOptions, WriteOptions, duration, identified, new_request_id
 
 
 class Proposals:
@@ -56,7 +56,6 @@ class Proposals:
 
     def list_all(self, **options: Unpack[ListOptions]) -> AsyncIterator[proposal_pb2.Proposal]:
         """All that match."""
-        options.setdefault("page_size", PAGE_SIZE)
         request = store_pb2.ListProposalsRequest(**options)
         return self._calls.pages(self._stub.ListProposals, request, lambda page: page.proposals)
 

@@ -19,7 +19,7 @@ from plangate_core.contract.limits import MAX_PROMPT_CHARACTERS
 from plangate_core.process.settings import Fixed
 from plangate_core.rpc.settings import ServerSettings
 from planner_service.generation.attempts import RawText
-from planner_service.generation.settings import GenerationSettings, OnRepeatedError
+from planner_service.generation.settings import GenerationSettings
 
 _HTTP_URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#@]*)?")
 
@@ -98,8 +98,6 @@ class PlannerSettings(ServerSettings):
     """Characters of the catalogue's actions that a model is shown; 0: as many as its provider's models read."""
     model_attempt_timeout_seconds: float = Field(default=120.0, gt=0)
     """One call to the model."""
-    model_connect_timeout_seconds: Annotated[float, Fixed] = 10.0
-    """Opening one connection to a provider."""
     model_max_connections: Annotated[int, Fixed] = 512
     """Connections to one provider at once; further calls wait."""
     model_max_reply_bytes: Annotated[int, Fixed] = 4 * 1024 * 1024
@@ -114,8 +112,6 @@ class PlannerSettings(ServerSettings):
     """Answer from such a file instead of asking a provider."""
     raw_replies: RawText = RawText.KEEP
     """What becomes of a model's replies in reports: keep, redact, drop."""
-    on_repeated_error: Annotated[OnRepeatedError, Fixed] = OnRepeatedError.FALLBACK
-    """When a model makes the same mistake twice in a row: stop, fallback, vary."""
 
     model_attempts: int = Field(default=3, ge=1, le=10)
     """Calls to a model for one plan, unless the request says otherwise."""
@@ -205,13 +201,11 @@ class PlannerSettings(ServerSettings):
             max_output_tokens=self.model_max_output_tokens,
             catalogue_characters=self.model_catalogue_characters,
             attempt_timeout_seconds=self.model_attempt_timeout_seconds,
-            connect_timeout_seconds=self.model_connect_timeout_seconds,
             max_reply_bytes=self.model_max_reply_bytes,
             max_connections=self.model_max_connections,
             circuit_failures=self.model_circuit_failures,
             circuit_open_seconds=self.model_circuit_open_seconds,
             raw_text=self.raw_replies,
-            on_repeated_error=self.on_repeated_error,
             record_file=self.model_record_file,
             replay_file=self.model_replay_file,
         )

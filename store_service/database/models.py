@@ -190,8 +190,8 @@ def is_being_planned() -> ColumnElement[bool]:
     return PlanModel.state == constant(PlanModel.state, PlanState.PLANNING)
 
 
-def is_leased(row: type[AsyncOntologyObject]) -> ColumnElement[bool]:
-    return row.lease_expire_time.is_not(None)
+def is_leased(model: type[AsyncOntologyObject]) -> ColumnElement[bool]:
+    return model.lease_expire_time.is_not(None)
 
 
 def can_expire() -> ColumnElement[bool]:
@@ -209,9 +209,9 @@ def is_present(column: InstrumentedAttribute[str]) -> ColumnElement[bool]:
     return column != constant(column, "")
 
 
-def is_shown(row: type[AsyncOntologyObject]) -> ColumnElement[bool]:
+def is_shown(model: type[AsyncOntologyObject]) -> ColumnElement[bool]:
     """Not soft-deleted."""
-    return row.delete_time.is_(None)
+    return model.delete_time.is_(None)
 
 
 def answers_a_request() -> ColumnElement[bool]:
@@ -222,13 +222,13 @@ def _index(name: str, *columns: Any, where: ColumnElement[bool] | None = None) -
     return Index(name, *columns, sqlite_where=where, postgresql_where=where)
 
 
-for _row in (ProposalModel, PlanModel):
-    _name = _row.__tablename__
-    _index(f"ix_{_name}_create_time", _row.create_time, _row.id)
-    _index(f"ix_{_name}_state_create_time", _row.state, _row.create_time, _row.id, where=is_shown(_row))
-    _index(f"ix_{_name}_update_time", _row.update_time, _row.id)
-    _index(f"ix_{_name}_created_by", _row.created_by, _row.create_time, _row.id, where=is_shown(_row))
-    _index(f"ix_{_name}_lease", _row.lease_expire_time, where=is_leased(_row))
+for _model in (ProposalModel, PlanModel):
+    _name = _model.__tablename__
+    _index(f"ix_{_name}_create_time", _model.create_time, _model.id)
+    _index(f"ix_{_name}_state_create_time", _model.state, _model.create_time, _model.id, where=is_shown(_model))
+    _index(f"ix_{_name}_update_time", _model.update_time, _model.id)
+    _index(f"ix_{_name}_created_by", _model.created_by, _model.create_time, _model.id, where=is_shown(_model))
+    _index(f"ix_{_name}_lease", _model.lease_expire_time, where=is_leased(_model))
 _index("ix_proposals_priority", ProposalModel.priority, ProposalModel.id, where=is_shown(ProposalModel))
 _index(
     "ix_proposals_action_name",

@@ -70,9 +70,9 @@ class ClaimPoller:
 async def _claimable(
     proposals: ProposalRepository, plans: PlanRepository, wanted: Mapping[Wanted, int], now: Instant
 ) -> Sequence[Plan | Proposal]:
-    """As many of each kind as there are waiters for it. Only what `Wanted.fits` looks at is filled in."""
+    """As many of each kind as there are waiters for it. Only what `Waiter.fits` looks at is filled in."""
     found: dict[str, Plan | Proposal] = {}
-    queries = [(each.query, waiting) for each, waiting in wanted.items() if each.query and not each.query.plan_id]
+    queries = [(query, waiting) for query, waiting in wanted.items() if query and not query.plan_id]
     for name in await proposals.ready_actions() if queries else ():
         counts = Counter[ReadyQuery]()
         for ready, waiting in queries:
@@ -82,11 +82,11 @@ async def _claimable(
             for proposal in await proposals.find_ready(query, now, count):
                 found[proposal.id] = proposal
     for each, count in wanted.items():
-        if each.query is None:
+        if each is None:
             for plan in await plans.find_queued(now, count):
                 found[plan.id] = plan
-        elif each.query.plan_id:
-            query = ReadyQuery(plan_id=each.query.plan_id, executes=each.query.executes)
+        elif each.plan_id:
+            query = ReadyQuery(plan_id=each.plan_id, executes=each.executes)
             for proposal in await proposals.find_ready(query, now, MAX_JOBS):
                 found[proposal.id] = proposal
     return list(found.values())

@@ -4,24 +4,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import TypeAlias
 
 from store_service.commands.working_set import ReadyQuery
 from store_service.domain.plan import Plan
 from store_service.domain.proposal import Proposal
 
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What a waiting claim asks for: proposals that match `query`, or queued plans when it is None."""
-
-    query: ReadyQuery | None
-
-    def fits(self, entity: Plan | Proposal) -> bool:
-        """Whether the entity matches."""
-        if isinstance(entity, Plan):
-            return self.query is None
-        return self.query is not None and self.query.matches(entity)
+Wanted: TypeAlias = ReadyQuery | None
+"""What a waiting claim asks for: proposals that match, or queued plans when it is None."""
 
 
 class Waiter:
@@ -30,6 +20,12 @@ class Waiter:
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
         self.signal = asyncio.Event()
+
+    def fits(self, entity: Plan | Proposal) -> bool:
+        """Whether the entity is what the claim asks for."""
+        if isinstance(entity, Plan):
+            return self.wanted is None
+        return self.wanted is not None and self.wanted.matches(entity)
 
     async def wait(self, timeout_seconds: float) -> None:
         """Returns when there may be something to claim, or when the time is over."""
@@ -72,7 +68,7 @@ class WorkSignals:
     def announce(self, claimable: Iterable[Plan | Proposal]) -> None:
         """Wakes a waiter for each."""
         for entity in claimable:
-            self._wake(lambda waiter, entity=entity: waiter.wanted.fits(entity))  # type: ignore[misc]
+            self._wake(lambda waiter, entity=entity: waiter.fits(entity))  # type: ignore[misc]
 
     def wake_all(self) -> None:
         """Wakes all waiters."""

@@ -31,7 +31,7 @@ from store_service.engine.batch import Answered, Batch, RequestIdentity
 from store_service.engine.claim_poller import ClaimPoller
 from store_service.engine.failpoints import FailPoint, FailPoints
 from store_service.engine.loading import load
-from store_service.engine.work_signals import Wanted, WorkSignals
+from store_service.engine.work_signals import WorkSignals
 from store_service.engine.write_queue import Waiting, WriteQueue
 
 _CONFLICT_TRIES = 5
@@ -210,7 +210,7 @@ class Writer:
             return await self.execute(command, deadline=deadline)
         loop = asyncio.get_running_loop()
         end = loop.time() + wait_seconds
-        wanted = Wanted(None if isinstance(command, ClaimPlans) else command.query)
+        wanted = None if isinstance(command, ClaimPlans) else command.query
         with self._signals.waiter(wanted) as waiter:
             while True:
                 answer = await self.execute(command, deadline=deadline)
